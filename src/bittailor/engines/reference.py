@@ -1,0 +1,124 @@
+"""The reference engine: `docs/arithmetic.md` in executable form. Not fast on purpose.
+
+int64 throughout; every bound that the arithmetic relies on is checked while it runs. It also tells what no fast
+engine needs to tell: the value of every site at every step, and how often and how far values were saturated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bittailor.arith import Ints, Rescale
+from bittailor.engines.base import Engine
+from bittailor.errors import DataError
+from bittailor.graph import Node
+from bittailor.ops import OPS
+from bittailor.program import Program
+from bittailor.qformat import QFormat
+from bittailor.walk import walk
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """Clamped values of one site: how many of how many, and the furthest, in output steps."""
+
+    clamped: int
+    total: int
+    furthest: int
+
+
+def check_integers(program: Program, q: ArrayLike, lengths: ArrayLike | None) -> tuple[Ints, Ints]:
+    """Input integers and lengths as int64, checked against the program; used by every engine."""
+    values = np.asarray(q)
+    features = program.graph.sites[program.graph.inputs[0]].features
+    if values.dtype.kind not in "iu":
+        raise DataError(f"an engine takes integers, got {values.dtype}; use program.quantise_input(x) first")
+    if values.ndim != 3 or values.shape[2] != features or 0 in values.shape:
+        raise DataError(f"the program takes [items, steps, {features}]; got shape {values.shape}")
+    fmt = program.input_format
+    if values.min() < fmt.qmin or values.max() > fmt.qmax:
+        raise DataError(f"input integers {values.min()}..{values.max()} are outside {fmt.qmin}..{fmt.qmax}")
+    if lengths is None:
+        sizes = np.full(len(values), values.shape[1], np.int64)
+    else:
+        sizes = np.asarray(lengths)
+        if sizes.shape != (len(values),) or sizes.dtype.kind not in "iu":
+            raise DataError(f"lengths must be {len(values)} integers; got shape {sizes.shape} of {sizes.dtype}")
+        if sizes.min() < 1 or sizes.max() > values.shape[1]:
+            raise DataError(f"lengths must lie in 1..{values.shape[1]}; got {sizes.min()}..{sizes.max()}")
+    return values.astype(np.int64), sizes.astype(np.int64)
+
+
+class Reference(Engine):
+    """NumPy, int64."""
+
+    name = "reference"
+
+    def available(self) -> str | None:
+        return None
+
+    def run(self, program: Program, q: ArrayLike, lengths: ArrayLike | None = None) -> Ints:
+        values, sizes = check_integers(program, q, lengths)
+        return self._walk(program, values, sizes, False, None)[program.graph.outputs[0]]
+
+    def trace(self, program: Program, q: ArrayLike, lengths: ArrayLike | None = None) -> dict[str, Ints]:
+        """The integers of every activation site: [items, steps, features] (steps beyond a length hold the
+        zero-point), or [items, features] after a last step or mean."""
+        values, sizes = check_integers(program, q, lengths)
+        return self._walk(program, values, sizes, True, None)
+
+    def saturation(
+        self, program: Program, q: ArrayLike, lengths: ArrayLike | None = None
+    ) -> dict[str, Saturation]:
+        """Per rescaled site, how many values were clamped and how far."""
+        values, sizes = check_integers(program, q, lengths)
+        counts: dict[str, Saturation] = {}
+        self._walk(program, values, sizes, False, counts)
+        return counts
+
+    def _walk(
+        self, program: Program, q: Ints, lengths: Ints, keep: bool, counts: dict[str, Saturation] | None
+    ) -> dict[str, NDArray[np.int64]]:
+        def apply(node: Node, inputs: list[Ints]) -> Ints:
+            op = OPS[node.op]
+            constants = program.constants[node.output]
+            formats = [program.formats[name] for name in node.inputs]
+            if counts is not None and isinstance(constants.get("rescale"), Rescale) and not op.over_time:
+                self._count(node, op, constants, formats, inputs, counts)
+            if op.over_time:
+                return op.integers(constants, formats, *inputs, lengths=lengths)
+            return op.integers(constants, formats, *inputs)
+
+        def rest(site: str) -> int:
+            return program.formats[site].zero_point
+
+        return walk(program.graph, {program.graph.inputs[0]: q}, lengths, apply, rest, keep)
+
+    @staticmethod
+    def _count(
+        node: Node, op: object, constants: object, formats: list[QFormat], inputs: list[Ints],
+        counts: dict[str, Saturation],
+    ) -> None:
+        rescale = constants["rescale"]  # type: ignore[index]
+        seen: list[Ints] = []
+
+        class Recorder:
+            """Stands in for the rescaling and keeps what it saw before the clamp."""
+
+            def __call__(self, *operands: Ints) -> Ints:
+                seen.append(rescale.unclamped(*operands))
+                return rescale(*operands)  # type: ignore[no-any-return]
+
+        OPS[node.op].integers({**constants, "rescale": Recorder()}, formats, *inputs)  # type: ignore[dict-item]
+        raw = seen[0]
+        beyond = np.maximum(np.maximum(rescale.lo - raw, raw - rescale.hi), 0)
+        old = counts.get(node.output, Saturation(0, 0, 0))
+        counts[node.output] = Saturation(
+            old.clamped + int((beyond > 0).sum()), old.total + raw.size, max(old.furthest, int(beyond.max(initial=0)))
+        )
+
+
+__all__ = ["Reference", "Saturation", "check_integers"]

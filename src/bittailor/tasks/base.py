@@ -1,0 +1,132 @@
+"""The contract of a task: data, float network, metric and the recipe the network is trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bittailor.data import Data, Splits
+from bittailor.errors import BittailorError, DataError
+
+if TYPE_CHECKING:
+    from bittailor.tasks.network import LastStepNetwork
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a task's float network is trained: Adam under a one-cycle learning rate, clipped gradients.
+
+    epochs          passes over the training data
+    batch           items per update
+    rate            the highest learning rate; it is reached after a tenth of the updates, then falls to zero
+    weight_decay    decoupled (AdamW)
+    clip            largest norm of the gradient
+    noise           standard deviation of Gaussian noise on the inputs of each batch, in input units
+    """
+
+    epochs: int
+    batch: int
+    rate: float
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    noise: float = 0.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set with a float network to be quantised for it.
+
+    name        as written on the command line
+    title       one line for `bittailor tasks`
+    metric      a name in `metrics.METRICS`; always minimised
+    inputs      features of one step
+    outputs     classes, or regression targets
+    hidden      the width of the GRU's state where none is asked for
+    recipe      how the float network is trained
+    source      where the data come from
+    licence     under which terms
+    citation    whom to cite
+    read        data folder or None -> (training data, test data), in the official order, the same in every call.
+                Raises DataError where a file is missing or not what it claims
+    valid_share the share of the training data that is set aside as validation data
+    """
+
+    name: str
+    title: str
+    metric: str
+    inputs: int
+    outputs: int
+    hidden: int
+    recipe: Recipe
+    source: str
+    licence: str
+    citation: str
+    read: Callable[[Path | None], tuple[Data, Data]]
+    valid_share: float = 0.2
+
+    def load(self, folder: Path | str | None = None, seed: int = 0) -> Splits:
+        """Training, validation and test data.
+
+        folder  the user's data folder, one sub-folder per data set; the user's cache and then the public source
+                follow where it lacks the files. Generated and built-in tasks ignore it
+        seed    decides which items of the official training data are validation data (stratified by class) and
+                in which order both stand; the test data never depend on it
+        Raises  DataError if the folder does not exist, or if a file is missing or not what it claims.
+        """
+        pool, test = self.read(None if folder is None else Path(folder))
+        rest, held = holdout(pool.y, round(self.valid_share * len(pool)), seed)
+        return Splits(pool[rest], pool[held], test)
+
+    def network(self, hidden: int | None = None, seed: int = 0) -> LastStepNetwork:
+        """An untrained float network of `hidden` units (the task's default where None).
+
+        A `torch.nn.Module` with `gru` (nn.GRU, batch first) and `head` (nn.Linear); see `LastStepNetwork`.
+        seed    decides the initial weights
+        Raises  DataError if hidden is below 1; BittailorError where torch is not installed.
+        """
+        need("torch", "torch")
+        from bittailor.tasks.network import LastStepNetwork
+
+        hidden = self.hidden if hidden is None else hidden
+        if hidden < 1:
+            raise DataError(f"hidden is {hidden}; a GRU needs at least 1 unit (task '{self.name}' uses {self.hidden})")
+        return LastStepNetwork(self.inputs, hidden, self.outputs, seed)
+
+
+def holdout(y: NDArray[np.generic], size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of (the rest, `size` items), both shuffled by `seed`; stratified where `y` holds class labels.
+
+    y       [items] integer labels, or anything else for a plain random split
+    Each class gets its share of the items to within one.
+    Raises  DataError if one of the two parts would be empty.
+
+    >>> rest, held = holdout(np.array([0, 0, 0, 0, 1, 1]), 3, seed=0)
+    >>> sorted(np.array([0, 0, 0, 0, 1, 1])[held].tolist()), len(rest)
+    ([0, 0, 1], 3)
+    """
+    if not 0 < size < len(y):
+        raise DataError(f"cannot set {size} of {len(y)} items aside: both parts need at least one item")
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(y))
+    # An item's place is its rank inside its class, as a share of the class; so every prefix is stratified.
+    place = rng.random(len(y))
+    if y.ndim == 1 and y.dtype.kind in "iu":
+        for label in np.unique(y):
+            members = order[y[order] == label]
+            place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    chosen = np.zeros(len(y), bool)
+    chosen[order[np.argsort(place[order], kind="stable")[:size]]] = True
+    return order[~chosen[order]], order[chosen[order]]
+
+
+def need(module: str, extra: str) -> None:
+    """Raises BittailorError naming the extra to install where `module` is not there; does not import it."""
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise BittailorError(f"this needs {module}, which is not installed; pip install 'bittailor[{extra}]'")

@@ -1,0 +1,37 @@
+"""The float network of the tasks: one GRU layer, its last valid step, one linear layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LastStepNetwork(nn.Module):
+    """GRU -> state after the last valid step -> linear.
+
+    inputs, hidden, outputs   features of one step, units of the GRU, width of the output
+    seed                      decides the initial weights; the global generator of torch is left as it was
+
+    A module of the ordinary kind: `gru` is nn.GRU(batch_first=True), `head` is nn.Linear, and torch.fx can trace it
+    (`lengths` fixed to None: concrete_args={"lengths": None}).
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.gru = nn.GRU(inputs, hidden, batch_first=True)
+            self.head = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Outputs [items, outputs] of x [items, steps, inputs].
+
+        lengths   int64 [items], 1..steps: the valid steps of each item; None means all of them
+        """
+        out, _ = self.gru(x)
+        if lengths is None:
+            last = out[:, -1]
+        else:
+            last = torch.take_along_dim(out, (lengths - 1)[:, None, None], dim=1)[:, 0]
+        outputs: Tensor = self.head(last)
+        return outputs

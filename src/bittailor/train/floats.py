@@ -1,0 +1,290 @@
+"""Float training: a task's network, from seed and recipe to weights, cached on disk.
+
+The weights after the last epoch are the result. No epoch is chosen by its validation error, so that the validation
+data are still unseen when a search begins to choose by them; the learning rate ends at zero, which makes the last
+epoch as good as any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bittailor.cache import user_cache, write_atomically
+from bittailor.data import Data, Splits
+from bittailor.errors import BittailorError, DataError
+from bittailor.metrics import METRICS
+
+FORMAT = 1  # of the cache file and of what this module computes; a new one trains everything anew
+THREADS = 2  # networks of this size gain nothing from more, and the same count gives the same sums
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "error": nn.functional.cross_entropy,
+    "mse": nn.functional.mse_loss,
+}
+
+log = logging.getLogger(__name__)
+
+
+class Recipe(Protocol):
+    """What `train` reads of `tasks.Recipe`, which says what each means; a dataclass."""
+
+    __dataclass_fields__: Any
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def noise(self) -> float: ...
+
+
+class Trainable(Protocol):
+    """What `train` needs of a task; `tasks.Task` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def network(self) -> Callable[[int | None, int], nn.Module]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained float network and how it came about.
+
+    module      in evaluation mode, on the CPU
+    valid       the task's metric on the validation data
+    seconds     what training took when it was done
+    cached      whether the weights were read from `file`
+    file        where the weights are cached; None if the folder could not be written
+    key         fingerprint of everything the weights depend on, 16 hexadecimal digits
+    """
+
+    module: nn.Module
+    valid: float
+    seconds: float
+    cached: bool
+    file: Path | None
+    key: str
+
+
+def train(
+    task: Trainable,
+    splits: Splits,
+    hidden: int | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Trained:
+    """The task's float network, trained on `splits.train`, or read from the cache if it was trained before.
+
+    hidden    units of the GRU; the task's default where None
+    seed      decides initial weights, order of the items and noise; equal seeds give equal weights on one machine
+    cache     the folder of cached weights; the user's cache where None
+    progress  called after each epoch with (epochs done, epochs, mean training loss)
+    Raises    DataError if the data do not fit the network; BittailorError if the loss is no longer finite.
+    A damaged cache file, or a folder that cannot be written, costs a warning and the time to train again.
+    """
+    hidden = task.hidden if hidden is None else hidden
+    module = task.network(hidden, seed)
+    key = fingerprint(task, splits, hidden, seed)
+    folder = user_cache() / "floats" if cache is None else Path(cache)
+    file: Path | None = folder / f"{task.name}-h{hidden}-s{seed}-{key}.safetensors"
+    assert file is not None
+    seconds = _restore(module, file, key)
+    cached = seconds is not None
+    if seconds is None:
+        with _threads():
+            began = time.perf_counter()
+            _fit(module, LOSSES[task.metric], task.recipe, splits.train, seed, progress, task.name)
+            seconds = time.perf_counter() - began
+        about = {"key": key, "task": task.name, "hidden": str(hidden), "seed": str(seed),
+                 "recipe": json.dumps(asdict(task.recipe)), "seconds": f"{seconds:.3f}", "format": str(FORMAT)}
+        try:
+            write_atomically(file, safetensors.torch.save(dict(module.state_dict()), about))
+        except OSError as error:
+            log.warning("the trained weights could not be kept: %s", error)
+            file = None
+    module.eval()
+    valid = METRICS[task.metric].of(evaluate_module(module, splits.valid), splits.valid.y)
+    return Trained(module, valid, seconds, cached, file, key)
+
+
+def fingerprint(task: Trainable, splits: Splits, hidden: int, seed: int) -> str:
+    """Sixteen hexadecimal digits over everything trained weights depend on."""
+    parts = {"format": FORMAT, "torch": torch.__version__, "task": task.name, "metric": task.metric, "hidden": hidden,
+             "seed": seed, "recipe": asdict(task.recipe), "data": splits.train.fingerprint}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def evaluate_module(module: nn.Module, data: Data, batch: int = 1000) -> NDArray[np.float32]:
+    """Float outputs [items, outputs] of a module, without gradients, `batch` items at a time.
+
+    The module gets x [items, steps, features], and the lengths as a second argument where they differ from the
+    number of steps. Its training mode is left as it was.
+    """
+    training = module.training
+    module.eval()
+    x, lengths = torch.from_numpy(data.x), _lengths(data)
+    try:
+        with torch.no_grad(), _threads():
+            parts = [_call(module, x, lengths, slice(start, start + batch)) for start in range(0, len(x), batch)]
+    finally:
+        module.train(training)
+    outputs: NDArray[np.float32] = torch.cat(parts).numpy()
+    return outputs
+
+
+def _fit(
+    module: nn.Module,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    recipe: Recipe,
+    data: Data,
+    seed: int,
+    progress: Callable[[int, int, float], None] | None,
+    name: str,
+) -> None:
+    x, y, lengths = torch.from_numpy(data.x), torch.from_numpy(data.y), _lengths(data)
+    _check(module, loss_of, x, y, lengths, name)
+    generator = torch.Generator().manual_seed(seed)
+    updates_per_epoch = math.ceil(len(x) / recipe.batch)
+    total = recipe.epochs * updates_per_epoch
+    optimizer = torch.optim.AdamW(module.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay, fused=True)
+    module.train()
+    update = 0
+    for epoch in range(recipe.epochs):
+        order, loss_sum = torch.randperm(len(x), generator=generator), torch.zeros(())
+        for items in order.split(recipe.batch):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate * one_cycle(update / total)
+            noise = (0.0, generator) if recipe.noise == 0 else (recipe.noise, generator)
+            loss = loss_of(_call(module, x, lengths, items, *noise), y[items])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
+            optimizer.step()
+            loss_sum += loss.detach() * len(items)
+            update += 1
+        mean = float(loss_sum) / len(x)
+        if not math.isfinite(mean):
+            raise BittailorError(f"training '{name}' diverged: the loss is {mean} in epoch {epoch + 1} of "
+                                 f"{recipe.epochs}. Lower the recipe's learning rate ({recipe.rate:g})")
+        if progress is not None:
+            progress(epoch + 1, recipe.epochs, mean)
+
+
+def one_cycle(share: float) -> float:
+    """The learning rate after `share` (0..1) of the updates, as a share of the highest one.
+
+    A linear rise over the first tenth, then half a cosine down to zero.
+    Source  L. N. Smith, N. Topin: Super-Convergence (2018), with the cosine of the later implementations.
+    """
+    warm = 0.1
+    if share < warm:
+        return 0.1 + 0.9 * share / warm
+    return 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm)))
+
+
+def _call(
+    module: nn.Module,
+    x: Tensor,
+    lengths: Tensor | None,
+    items: Tensor | slice,
+    noise: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The outputs for some items; steps that none of them uses are not computed."""
+    if lengths is None:
+        batch, valid = x[items], None
+    else:
+        valid = lengths[items]
+        batch = x[items][:, : int(valid.max())]
+    if noise:
+        batch = batch + noise * torch.randn(batch.shape, generator=generator)
+    outputs: Tensor = module(batch) if valid is None else module(batch, valid)
+    return outputs
+
+
+def _lengths(data: Data) -> Tensor | None:
+    full = bool((data.lengths == data.x.shape[1]).all())
+    return None if full else torch.from_numpy(data.lengths)
+
+
+def _check(
+    module: nn.Module,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    lengths: Tensor | None,
+    name: str,
+) -> None:
+    """One item through the network: data of another shape than the task's fail here, with a sentence."""
+    try:
+        with torch.no_grad():
+            outputs = _call(module, x, lengths, slice(0, 1))
+    except RuntimeError as error:
+        raise DataError(f"the network of '{name}' cannot read items of shape {tuple(x.shape[1:])}: "
+                        f"{str(error).splitlines()[0]}") from None
+    if loss_of is nn.functional.cross_entropy:
+        if y.dtype != torch.int64 or int(y.min()) < 0 or int(y.max()) >= outputs.shape[1]:
+            raise DataError(f"'{name}' has labels from {y.min().item():g} to {y.max().item():g} of type {y.dtype}; "
+                            f"its network tells classes 0..{outputs.shape[1] - 1} apart")
+    elif tuple(y.shape[1:]) != tuple(outputs.shape[1:]):
+        raise DataError(f"'{name}' has targets of shape {tuple(y.shape)}; its network gives {outputs.shape[1]} "
+                        f"outputs an item")
+
+
+def _restore(module: nn.Module, file: Path, key: str) -> float | None:
+    """Load cached weights into the module; the seconds training took, or None where there is nothing to load."""
+    if not file.exists():
+        return None
+    try:
+        with safetensors.safe_open(file, "pt") as stored:
+            about = stored.metadata() or {}
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
+        if about.get("key") != key:
+            raise ValueError("its fingerprint is another one")
+        if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+            raise ValueError("its weights are not finite")
+        module.load_state_dict(state)
+        return float(about["seconds"])
+    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+        log.warning("the cached weights %s cannot be used (%s); training again", file, str(error).splitlines()[0])
+        return None
+
+
+@contextmanager
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(THREADS, before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
