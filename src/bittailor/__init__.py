@@ -1,0 +1,97 @@
+"""bittailor: tailors the bit width of every operator of a recurrent network.
+
+    import bittailor as bt
+
+    network = bt.from_torch(model)                      # torch.nn.GRU, nn.Linear, … -> named sites
+    run = bt.search(network, splits, "runs/mine")       # NSGA-II over every operator's width
+    solution = run.pick("smallest")                     # no worse than homogeneous 8 bits
+    program = run.program(solution)                     # integers only
+
+Names load what they need when they are first used, so that `import bittailor` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from bittailor._version import __version__
+
+_WHERE = {
+    "BittailorError": "errors",
+    "Calibration": "calibrate",
+    "CalibrationSettings": "calibrate:Settings",
+    "Data": "data",
+    "ENGINES": "engines",
+    "Network": "network",
+    "OBJECTIVES": "evaluate",
+    "Plan": "plan",
+    "Program": "program",
+    "QFormat": "qformat",
+    "Run": "runs",
+    "SearchSettings": "search.nsga2:Settings",
+    "Solution": "runs",
+    "Space": "search.space",
+    "Splits": "data",
+    "TASKS": "tasks",
+    "account": "cost",
+    "bind": "program",
+    "calibrate": "calibrate",
+    "from_torch": "read",
+    "grouped": "spaces",
+    "homogeneous": "spaces",
+    "homogeneous_widths": "spaces",
+    "parameter_bits": "cost",
+    "per_layer": "spaces",
+    "per_operator": "spaces",
+    "search": "runs",
+    "train_task": "api",
+    "write_report": "report",
+}
+"""Public name -> module, or module:name where it is called otherwise there."""
+
+__all__ = ["__version__", *_WHERE]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from bittailor.api import train_task as train_task
+    from bittailor.calibrate import Calibration as Calibration
+    from bittailor.calibrate import Settings as CalibrationSettings
+    from bittailor.calibrate import calibrate as calibrate
+    from bittailor.cost import account as account
+    from bittailor.cost import parameter_bits as parameter_bits
+    from bittailor.data import Data as Data
+    from bittailor.data import Splits as Splits
+    from bittailor.engines import ENGINES as ENGINES
+    from bittailor.errors import BittailorError as BittailorError
+    from bittailor.evaluate import OBJECTIVES as OBJECTIVES
+    from bittailor.network import Network as Network
+    from bittailor.plan import Plan as Plan
+    from bittailor.program import Program as Program
+    from bittailor.program import bind as bind
+    from bittailor.qformat import QFormat as QFormat
+    from bittailor.read import from_torch as from_torch
+    from bittailor.report import write_report as write_report
+    from bittailor.runs import Run as Run
+    from bittailor.runs import Solution as Solution
+    from bittailor.runs import search as search
+    from bittailor.search.nsga2 import Settings as SearchSettings
+    from bittailor.search.space import Space as Space
+    from bittailor.spaces import grouped as grouped
+    from bittailor.spaces import homogeneous as homogeneous
+    from bittailor.spaces import homogeneous_widths as homogeneous_widths
+    from bittailor.spaces import per_layer as per_layer
+    from bittailor.spaces import per_operator as per_operator
+    from bittailor.tasks import TASKS as TASKS
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'bittailor' has no attribute '{name}'; it has: {', '.join(_WHERE)}")
+    module, _, attribute = _WHERE[name].partition(":")
+    value = getattr(importlib.import_module(f"bittailor.{module}"), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE])

@@ -1,8 +1,4 @@
-"""Where files come from and where they stay: a folder of the user's, the user's cache, the public source.
-
-Nothing here knows a task: `find` looks for named files, `write_atomically` leaves either the whole new file or
-the old one.
-"""
+"""Where files come from and where they stay: a folder of the user's, the user's cache, the public source."""
 
 from __future__ import annotations
 
@@ -74,22 +70,6 @@ def find(task: str, layouts: Sequence[Sequence[str]], sources: Sequence[Source],
         if not (store / source.path).exists():
             _fetch(task, source, store / source.path, places)
     return [store / source.path for source in sources]
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Put `content` at `file`; whoever reads at the same time, or after a crash, sees all of it or none.
-
-    Raises  OSError where the folder cannot be made or written to.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.replace(name, file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _fetch(task: str, source: Source, target: Path, places: Sequence[Path]) -> None:

@@ -15,6 +15,8 @@ class Engine(ABC):
     """Runs programs. Stateless between calls as far as results go."""
 
     name: str
+    threaded: bool = False
+    """`run_many` uses several cores by itself; otherwise a search puts one process on each."""
 
     @abstractmethod
     def available(self) -> str | None:

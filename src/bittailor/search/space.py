@@ -197,7 +197,7 @@ class Space:
                     raise FormatError(f"site '{site}' of gene '{gene.name}' has no width; give it one")
         for site in self.fixed:
             if site not in widths:
-                raise FormatError(f"site '{site}', fixed at {self.fixed[site]} bits, has no width; give it one")
+                raise FormatError(f"site '{site}', fixed at {self.fixed[site]} bits, has no width; add it")
         if len(widths) != len(self.sites):
             extra = next(site for site in widths if site not in set(self.sites))
             raise FormatError(f"site '{extra}' has a width, but stands in no gene of space '{self.name}'")

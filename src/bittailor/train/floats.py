@@ -19,19 +19,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bittailor.cache import user_cache, write_atomically
+from bittailor.cache import user_cache
 from bittailor.data import Data, Splits
-from bittailor.errors import BittailorError, DataError
+from bittailor.errors import BittailorError, DataError, FileError
+from bittailor.files import load_tensors, save_tensors
 from bittailor.metrics import METRICS
 
+KIND = "float network"
 FORMAT = 1  # of the cache file and of what this module computes; a new one trains everything anew
-THREADS = 2  # networks of this size gain nothing from more, and the same count gives the same sums
+THREADS = 1  # a second one gains a tenth at most here, waits for a busy neighbour core, and may change the sums
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "error": nn.functional.cross_entropy,
@@ -116,21 +116,21 @@ def train(
     module = task.network(hidden, seed)
     key = fingerprint(task, splits, hidden, seed)
     folder = user_cache() / "floats" if cache is None else Path(cache)
-    file: Path | None = folder / f"{task.name}-h{hidden}-s{seed}-{key}.safetensors"
-    assert file is not None
-    seconds = _restore(module, file, key)
+    path = folder / f"{task.name}-h{hidden}-s{seed}-{key}.safetensors"
+    file: Path | None = path
+    seconds = _restore(module, path, key)
     cached = seconds is not None
     if seconds is None:
         with _threads():
             began = time.perf_counter()
             _fit(module, LOSSES[task.metric], task.recipe, splits.train, seed, progress, task.name)
             seconds = time.perf_counter() - began
-        about = {"key": key, "task": task.name, "hidden": str(hidden), "seed": str(seed),
-                 "recipe": json.dumps(asdict(task.recipe)), "seconds": f"{seconds:.3f}", "format": str(FORMAT)}
+        about = {"key": key, "task": task.name, "hidden": hidden, "seed": seed, "seconds": round(seconds, 3),
+                 "recipe": asdict(task.recipe), "torch": torch.__version__}
         try:
-            write_atomically(file, safetensors.torch.save(dict(module.state_dict()), about))
-        except OSError as error:
-            log.warning("the trained weights could not be kept: %s", error)
+            save_tensors(path, KIND, FORMAT, about, {name: w.numpy() for name, w in module.state_dict().items()})
+        except FileError as error:
+            log.warning("the trained weights are not cached: %s", error)
             file = None
     module.eval()
     valid = METRICS[task.metric].of(evaluate_module(module, splits.valid), splits.valid.y)
@@ -266,17 +266,15 @@ def _restore(module: nn.Module, file: Path, key: str) -> float | None:
     if not file.exists():
         return None
     try:
-        with safetensors.safe_open(file, "pt") as stored:
-            about = stored.metadata() or {}
-            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
+        about, weights = load_tensors(file, KIND, FORMAT)
         if about.get("key") != key:
-            raise ValueError("its fingerprint is another one")
-        if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-            raise ValueError("its weights are not finite")
-        module.load_state_dict(state)
+            raise FileError(f"{file} holds the weights of other data or another recipe")
+        if not all(np.isfinite(value).all() for value in weights.values()):
+            raise FileError(f"{file} is damaged: its weights are not finite")
+        module.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
         return float(about["seconds"])
-    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-        log.warning("the cached weights %s cannot be used (%s); training again", file, str(error).splitlines()[0])
+    except (FileError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        log.warning("cached weights not used, training again: %s", str(error).splitlines()[0])
         return None
 
 

@@ -1,0 +1,53 @@
+# Everything that a developer types. Each target sets up what it needs, in a virtual environment in this folder.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DEMO   := runs/demo
+
+.PHONY: help setup demo test test-all lint types tables bench clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## a virtual environment with everything (done by the other targets too)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "bittailor needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@echo "== setting up $(VENV) (once, a few minutes: PyTorch is large)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## train a small GRU on real data, search its bit widths, report
+	@rm -rf $(DEMO)
+	@echo "== searching bit widths for 'digits' (trains the float GRU first)"
+	$(BIN)/bittailor search digits --out $(DEMO) --population 40 --generations 40
+	@echo "== writing the report"
+	$(BIN)/bittailor report $(DEMO)
+
+test: $(READY) ## lint, types, unit and property tests
+	$(BIN)/ruff check src tests benchmarks docs examples
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-all: $(READY) ## also the slow tests
+	$(BIN)/ruff check src tests benchmarks docs examples
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n auto
+
+lint: $(READY) ## ruff alone
+	$(BIN)/ruff check src tests benchmarks docs examples
+
+types: $(READY) ## mypy alone
+	$(BIN)/mypy
+
+tables: $(READY) ## regenerate the tables in docs/ from results/
+	$(BIN)/python docs/make_tables.py
+
+clean: ## remove what was built, keep results
+	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

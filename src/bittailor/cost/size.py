@@ -1,0 +1,49 @@
+"""Size of a network: the paper-style figure, and the itemised account of what is really stored.
+
+The paper-style figure (weights and biases times their widths) is what published work compares; the account counts the
+very arrays of the program, so it cannot disagree with what is shipped (architecture, "two honest rules").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bittailor.graph import Graph
+from bittailor.plan import Plan
+from bittailor.program import Program
+
+
+def parameter_bits(graph: Graph, plan: Plan) -> int:
+    """Weights and biases times their widths, in bits. Scales, tables and code are not in it."""
+    return sum(
+        site.count * plan.formats[site.name].bits for site in graph.free if site.kind in ("weight", "bias")
+    )
+
+
+@dataclass(frozen=True)
+class Account:
+    """Bytes of constants, by item. The items add up to `total`, and that to the stored arrays.
+
+    weights      matrices, packed at their width, each padded to a byte
+    offsets      biases and zero-point corrections, packed at the least width that holds them
+    multipliers  one 32-bit word per row where weights have a scale per row
+    tables       lookup tables and knots
+    """
+
+    weights: int
+    offsets: int
+    multipliers: int
+    tables: int
+
+    @property
+    def total(self) -> int:
+        """All items together."""
+        return self.weights + self.offsets + self.multipliers + self.tables
+
+
+def account(program: Program) -> Account:
+    """Count the stored arrays of a program."""
+    items = dict.fromkeys(("weights", "offsets", "multipliers", "tables"), 0)
+    for stored in program.stored():
+        items[stored.item] += stored.data.nbytes
+    return Account(**items)

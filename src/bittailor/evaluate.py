@@ -1,0 +1,180 @@
+"""From a genome to objectives: the one place where data, engine and cost models meet.
+
+The search knows only the callable made here. Objectives stand in one table; adding one is one line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bittailor.arith import Floats
+from bittailor.calibrate import Calibration
+from bittailor.cost import account, parameter_bits
+from bittailor.data import Data
+from bittailor.engines import ENGINES
+from bittailor.errors import BittailorError, DataError
+from bittailor.metrics import METRICS
+from bittailor.network import Network
+from bittailor.plan import Plan
+from bittailor.program import Binder, Program
+from bittailor.registry import Table
+from bittailor.search.store import Outcome
+from bittailor.search.space import Genome, Space
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A plan under evaluation: what objectives may look at."""
+
+    network: Network
+    plan: Plan
+    program: Program
+    error: float
+
+    @cached_property
+    def stored(self) -> int:
+        """Bytes of constants."""
+        return account(self.program).total
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A figure to minimise.
+
+    name    as written on the command line, in constraints and result files
+    unit    of the value; "" where the metric says it
+    title   beside an axis
+    of      candidate -> value
+    """
+
+    name: str
+    unit: str
+    title: str
+    of: Callable[[Candidate], float]
+
+
+OBJECTIVES: Table[Objective] = Table("objective", {o.name: o for o in (
+    Objective("error", "", "validation error", lambda c: c.error),
+    Objective("size", "bit", "weights and biases times their widths", lambda c: parameter_bits(c.network.graph, c.plan)),
+    Objective("stored", "B", "bytes of constants as stored", lambda c: c.stored),
+)})
+
+
+class Evaluator:
+    """Evaluates widths on one set of data with one engine.
+
+    Everything that candidates share is computed once: formats and integers per (site, width), operators per formats,
+    the quantised input per input format.
+    """
+
+    def __init__(
+        self, calibration: Calibration, data: Data, metric: str, engine: str, objectives: Sequence[str]
+    ) -> None:
+        self.calibration = calibration
+        self.data = data
+        self.metric = METRICS[metric]
+        self.engine = ENGINES[engine]
+        self.objectives = [OBJECTIVES[name] for name in objectives]
+        missing = self.engine.available()
+        if missing:
+            raise BittailorError(f"the engine '{engine}' cannot run here: {missing}")
+        self._binder: Binder = calibration.binder()
+        self._inputs: dict[object, np.ndarray] = {}
+        check_task(calibration.network, data, metric)
+
+    def program(self, widths: dict[str, int]) -> tuple[Plan, Program]:
+        """Plan and program for given widths."""
+        plan = self.calibration.plan(widths)
+        return plan, self._binder.bind(plan)
+
+    def outputs(self, programs: Sequence[Program]) -> list[Floats]:
+        """Real outputs of several programs on the data, [items, outputs] each; programs with equal input formats
+        are handed to the engine together."""
+        found: list[Floats | None] = [None] * len(programs)
+        groups: dict[object, list[int]] = {}
+        for i, program in enumerate(programs):
+            groups.setdefault(program.input_format, []).append(i)
+        for fmt, members in groups.items():
+            if fmt not in self._inputs:
+                q = programs[members[0]].quantise_input(self.data.x)
+                self._inputs[fmt] = q.astype(np.int8 if programs[members[0]].input_format.bits <= 8 else np.int16)
+            results = self.engine.run_many([programs[i] for i in members], self._inputs[fmt], self.data.lengths)
+            for i, q in zip(members, results, strict=True):
+                found[i] = programs[i].read_output(q)
+        return [y for y in found if y is not None]
+
+    def evaluate(self, widths: Sequence[dict[str, int]]) -> list[dict[str, float]]:
+        """Objective values of several candidates; `error` is always among them."""
+        bound = [self.program(w) for w in widths]
+        outputs = self.outputs([program for _, program in bound])
+        rows = []
+        for (plan, program), y in zip(bound, outputs, strict=True):
+            candidate = Candidate(self.calibration.network, plan, program, self.metric.of(y, self.data.y))
+            rows.append({"error": candidate.error} | {o.name: float(o.of(candidate)) for o in self.objectives})
+        return rows
+
+
+def check_task(network: Network, data: Data, metric: str) -> None:
+    """DataError unless the network's input and output fit the data and the metric."""
+    if data.x.shape[2] != network.features:
+        raise DataError(f"the data has {data.x.shape[2]} features per step; the network takes {network.features}")
+    site = network.graph.sites[network.output]
+    if site.sequence:
+        raise DataError("the network gives one output per step; this metric needs one per item: "
+                        "end it with the last step or the mean")
+    if metric == "error":
+        if data.y.ndim != 1:
+            raise DataError("the metric 'error' needs integer class labels, one per item; use metric 'mse'")
+        if data.y.max() >= site.features or data.y.min() < 0:
+            raise DataError(f"labels run {data.y.min()}..{data.y.max()} but the network has {site.features} outputs")
+    elif data.y.ndim != 2 or data.y.shape[1] != site.features:
+        raise DataError(f"targets have shape {data.y.shape} but the network has {site.features} outputs per item")
+
+
+@dataclass(frozen=True, eq=False)
+class WorkerFactory:
+    """Builds an evaluator in a worker; picklable, holds what the worker needs."""
+
+    space: Space
+    calibration: Calibration
+    data: Data
+    metric: str
+    engine: str
+    objectives: tuple[str, ...]
+
+    def evaluator(self) -> Evaluator:
+        """The evaluator itself."""
+        return Evaluator(self.calibration, self.data, self.metric, self.engine, self.objectives)
+
+    def __call__(self) -> Callable[[Genome], Outcome]:
+        evaluator = self.evaluator()
+
+        def evaluate(genome: Genome) -> Outcome:
+            start = time.perf_counter()
+            (values,) = evaluator.evaluate([self.space.widths(genome)])
+            return Outcome(values, None, time.perf_counter() - start)
+
+        return evaluate
+
+
+def evaluate_together(
+    evaluator: Evaluator, space: Space, batch: int
+) -> Callable[[Sequence[Genome]], Iterator[Outcome]]:
+    """An `evaluate` for the search that hands up to `batch` genomes to the engine in one call (native engine: a genome
+    per thread). Results do not depend on `batch`."""
+
+    def evaluate(genomes: Sequence[Genome]) -> Iterator[Outcome]:
+        for start in range(0, len(genomes), batch):
+            part = genomes[start : start + batch]
+            begin = time.perf_counter()
+            rows = evaluator.evaluate([space.widths(genome) for genome in part])
+            seconds = (time.perf_counter() - begin) / len(part)
+            for values in rows:
+                yield Outcome(values, None, seconds)
+
+    return evaluate

@@ -1,0 +1,159 @@
+/* bittailor runtime: runs integer recurrent networks. C99, no heap, no float, no library beyond <stdint.h>,
+ * <stddef.h> and <string.h>; the caller owns all memory.
+ *
+ * A program is one block of bytes: a header, four tables and a pool of constants.
+ *
+ *     segment   a part of the network: a recurrence or a chain of operators over all steps, operators on one value
+ *               per item, the last or first step of a sequence, the mean over its steps
+ *     phase     instructions that run together over the same lanes (output features), lane block by lane block
+ *     instr     one operator on a tile: y = clamp((sum_i v_i * M_i + c) >> S, lo, hi), a table, a load or a store
+ *     buffer    rows of values that outlive a phase: a sequence, a state, a value of the current step
+ *
+ * A tile is BT_ITEMS sequences x BT_LANES features of int32 integers q. Buffers hold the same integers in one of two
+ * forms: unsigned bytes q - qmin (sites of up to 8 bits) or int16 q. Zero-points and biases are folded into the
+ * constants, so they cost nothing here. Bit widths are data: they stand in lo, hi, multipliers and tables only.
+ *
+ * Files: bittailor.h (this contract), bt_vector.h (the primitives of an instruction set), bt_kernels.h (the operators,
+ * written once over the primitives), bittailor.c (checks a program and runs it).
+ */
+#ifndef BITTAILOR_H
+#define BITTAILOR_H
+
+#include <stddef.h> /* size_t */
+#include <stdint.h> /* int8_t .. uint64_t */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Features per tile; with 1, every kernel is plain scalar C. */
+#ifndef BT_LANES
+#define BT_LANES 1
+#endif
+/* Sequences per tile. */
+#ifndef BT_ITEMS
+#define BT_ITEMS 1
+#endif
+
+enum { BT_MAGIC = 0x4C54, BT_VERSION = 1 };
+
+/* Inputs of a dot product that stand together in memory, per weight form. */
+enum { BT_GROUP8 = 4, BT_GROUP16 = 2 };
+
+/* What a call returns. */
+enum bt_status {
+    BT_OK = 0,
+    BT_NULL = 1,     /* a pointer is null or not aligned to 8 bytes */
+    BT_PROGRAM = 2,  /* the program is not one, is damaged, or was made for other lanes or items */
+    BT_SHORT = 3,    /* a buffer is shorter than its shape says */
+    BT_LENGTH = 4,   /* a length is outside 1..steps, or a mean runs over more than 65,535 steps */
+    BT_RANGE = 5     /* an input integer is outside the program's input format */
+};
+
+/* No buffer. */
+#define BT_NONE UINT32_C(0xFFFFFFFF)
+
+enum bt_buffer_kind {
+    BT_SEQUENCE = 0, /* rows for every step */
+    BT_STEP = 1,     /* rows for one step, or one value per item */
+    BT_STATE = 2     /* read: the value before this step; written: the value after it */
+};
+
+enum bt_segment_kind {
+    BT_LOOP = 0,  /* phases, once per step; states start at their fill value and freeze beyond an item's length */
+    BT_ONCE = 1,  /* phases, once */
+    BT_LAST = 2,  /* buffer out = buffer in at the item's last step */
+    BT_FIRST = 3, /* buffer out = buffer in at step 0 */
+    BT_MEAN = 4   /* instruction `first`: buffer out = mean over the item's steps of buffer a */
+};
+
+/* v: tile operands; acc: integer dot product with a buffer; W: 64-bit sums, the others are 32-bit. */
+enum bt_op {
+    BT_LOAD8 = 0,    /* tile out = buffer a (bytes) + c */
+    BT_LOAD16 = 1,   /* tile out = buffer a (int16) + c */
+    BT_STORE8 = 2,   /* buffer out (bytes), from column `size` on = tile a + c */
+    BT_STORE16 = 3,  /* buffer out (int16), from column `size` on = tile a + c */
+    BT_LINEAR8 = 4,  /* tile out = rescaled acc of buffer a (bytes) with int8 weights */
+    BT_LINEAR8W = 5,
+    BT_LINEAR16 = 6, /* buffer a (int16) with int16 weights, int32 sums proved */
+    BT_LINEAR16W = 7,
+    BT_LINEAR64W = 8, /* the same with 64-bit sums */
+    BT_ADD = 9,      /* (a * m0 + b * m1 + c) >> shift */
+    BT_ADDW = 10,
+    BT_SCALE = 11,   /* (a * m0 + c) >> shift */
+    BT_SCALEW = 12,
+    BT_MUL = 13,     /* ((a - za) * (b - zb) * m0 + c) >> shift */
+    BT_MULW = 14,
+    BT_LOOKUP = 15,  /* table[a as an unsigned byte], 256 int8 entries */
+    BT_KNOTS = 16,   /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
+    BT_OPS = 17
+};
+
+typedef struct bt_header {
+    uint32_t magic, version, lanes, items;
+    uint32_t bytes; /* of the whole program */
+    uint32_t buffers, segments, phases, instrs, tiles;
+    uint32_t in_features, in8, in16; /* the buffers that receive the input; BT_NONE if not needed */
+    int32_t in_qmin, in_qmax;
+    uint32_t out_features, out; /* the buffer that holds the output; a sequence or one value per item */
+    int32_t out_add, out_pad;   /* q = value + out_add; q beyond an item's length */
+    uint32_t reserved[13];
+} bt_header; /* 128 bytes */
+
+typedef struct bt_buffer {
+    uint16_t kind;   /* bt_buffer_kind */
+    uint16_t size;   /* bytes per value, 1 or 2 */
+    uint32_t stride; /* values per row */
+    int32_t fill;    /* states: the value that stands for 0.0 */
+    uint32_t reserved;
+} bt_buffer; /* 16 bytes */
+
+typedef struct bt_segment {
+    uint32_t kind, reverse;
+    uint32_t first, count;         /* phases; BT_MEAN: instruction */
+    uint32_t in, out;              /* buffers of BT_LAST and BT_FIRST */
+    uint32_t first_state, states;  /* the buffers of kind BT_STATE that this loop advances */
+} bt_segment; /* 32 bytes */
+
+typedef struct bt_phase {
+    uint32_t first, count; /* instructions */
+    uint32_t blocks;       /* blocks of BT_LANES features */
+    uint32_t reserved;
+} bt_phase; /* 16 bytes */
+
+typedef struct bt_instr {
+    uint8_t op, shift;
+    uint16_t step;
+    uint32_t out, a, b;
+    int32_t m0, m1, lo, hi, za, zb;
+    uint32_t size;       /* linear: groups of inputs; store: first column; mean: features */
+    uint32_t data;       /* weights or table: bytes from the program's start */
+    uint32_t mult, cons; /* linear: multiplier and constant per output feature, likewise */
+    int64_t c;
+} bt_instr; /* 64 bytes */
+
+/* Constants of this build: lanes, items and the largest sum of the two widths for which BT_LINEAR8 is exact. */
+void bt_layout(uint32_t layout[3]);
+
+/* BT_OK if the program can be run by this build without leaving its memory, whatever its constants are. */
+int bt_check(const void *program, size_t bytes);
+
+/* Bytes of scratch memory that bt_run needs for sequences of `steps`; 0 for a bad program or too many steps. */
+size_t bt_scratch(const void *program, size_t bytes, size_t steps);
+
+/* Run items first .. last-1 of a batch.
+ *
+ * input    [items, steps, in_features] integers of the input format, int8 or int16 (input_size 1 or 2 bytes)
+ * lengths  [items], 1..steps, or NULL if all items have `steps`
+ * output   [items, steps, out_features] or, without a step axis, [items, out_features]; only the given items are written
+ * scratch  bt_scratch(...) bytes, aligned to 8 (64 is faster); nothing in it is kept between calls
+ * The *_bytes are what the caller really holds; a value that is too small is an error, not an overrun.
+ */
+int bt_run(const void *program, size_t bytes, const void *input, size_t input_bytes, unsigned input_size,
+           const int32_t *lengths, size_t items, size_t steps, size_t first, size_t last, int64_t *output,
+           size_t output_bytes, void *scratch, size_t scratch_bytes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,337 @@
+"""The search loop: ask NSGA-II, evaluate what the store does not hold, tell, until the settings are done.
+
+To resume is to replay: the same settings from the start, with the store as the cache, ask for the same genomes in
+the same order, so the result is that of a run that was never disturbed. No state of the algorithm is saved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bittailor.constraints import Constraint
+from bittailor.errors import BittailorError
+from bittailor.registry import Table
+from bittailor.search.front import Box, Front, make_front
+from bittailor.search.nsga2 import Nsga2, Settings
+from bittailor.search.space import Genome, Space
+from bittailor.search.store import Outcome, Store
+
+# yields one outcome per genome, in the order of the genomes, each as soon as it and those before it are ready
+Evaluate: TypeAlias = Callable[[Sequence[Genome]], Iterator[Outcome]]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a search stands.
+
+    generation, generations  the one at work, from 1, and how many there will be
+    done, total              evaluations that are there, and that will be asked for
+    new, cached, failed      of `done`: computed by this process, found in the store, without values
+    front                    of all generations finished
+    hypervolume              of that front, as a share of the box; None before the first generation is finished
+    """
+
+    generation: int
+    generations: int
+    done: int
+    total: int
+    new: int
+    cached: int
+    failed: int
+    front: Front
+    hypervolume: float | None
+
+
+class Progress(Protocol):
+    """Something that shows a search. `update` comes after every new evaluation and must be cheap."""
+
+    def start(self, status: Status) -> None:
+        """Called once, before the first evaluation."""
+
+    def update(self, status: Status) -> None:
+        """Called after every new evaluation and every generation."""
+
+    def finish(self, status: Status, message: str) -> None:
+        """Called once, however the search ends, with what it has to say (or nothing)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """What one generation ended with.
+
+    number        from 1, the first population
+    evaluations   asked for up to its end
+    new, cached   of this generation
+    failed        of this generation
+    front_size    solutions in the front of everything evaluated so far
+    hypervolume   of that front, as a share of the box; 0 while it is empty
+    best          objective → smallest value in that front; empty while it is
+    points        float64 [population, objectives]: the survivors, NaN for failed ones
+    feasible      bool [population]: which of them keep all constraints
+    """
+
+    number: int
+    evaluations: int
+    new: int
+    cached: int
+    failed: int
+    front_size: int
+    hypervolume: float
+    best: Mapping[str, float]
+    points: NDArray[np.float64]
+    feasible: NDArray[np.bool_]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The generation as JSON values, NaN as None."""
+        points = [[v if math.isfinite(v) else None for v in row] for row in self.points.tolist()]
+        return {"number": self.number, "evaluations": self.evaluations, "new": self.new, "cached": self.cached,
+                "failed": self.failed, "front_size": self.front_size, "hypervolume": self.hypervolume,
+                "best": dict(self.best), "points": points, "feasible": self.feasible.tolist()}
+
+
+@dataclass(frozen=True)
+class Closest:
+    """The solution that breaks the constraints least, and by how much in all (sum of violations)."""
+
+    genome: Genome
+    values: Mapping[str, float]
+    violation: float
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a search found.
+
+    front          the non-dominated ones of all solutions evaluated that keep the constraints; may be empty
+    history        one entry per finished generation
+    box            where hypervolume was measured: around the seeds that could be evaluated (around the whole
+                   first population where there are none), fixed from then on; None if interrupted before that
+    evaluations    asked for and there; `new` of them computed by this search, `failed` of them without values
+    seconds        how long the search took
+    interrupted    it was stopped before its end; everything finished is stored and in `front`
+    closest        where the front is empty: the solution nearest to keeping the constraints
+    message        what a user should know, or nothing
+    """
+
+    front: Front
+    history: tuple[Generation, ...]
+    box: Box | None
+    evaluations: int
+    new: int
+    failed: int
+    seconds: float
+    interrupted: bool
+    closest: Closest | None
+    message: str
+
+
+def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings: Settings,
+           store: Store | None = None, constraints: Sequence[Constraint] = (), seeds: Sequence[Genome] = (),
+           progress: Progress | None = None, stop: Callable[[], bool] | None = None,
+           box: Box | None = None) -> Result:
+    """Search the front of `objectives`, all minimised.
+
+    evaluate     not called for genomes that the store holds. What it raises ends the search, with everything
+                 finished before stored; an outcome without values, or with one that is not finite, is a failed
+                 solution, worse than all others
+    store        kept in memory where None
+    seeds        genomes for the first population, such as the homogeneous solutions
+    stop         asked after every evaluation; the search ends, as at Ctrl-C, when it says so
+    box          where to measure hypervolume; made from the seeds where None
+    Raises       BittailorError if the whole first generation fails (its failures are then not kept in the store),
+                 UnknownName for an objective or constraint that the evaluation does not report.
+    """
+    if not objectives or len(set(objectives)) != len(objectives):
+        raise BittailorError(f"objectives are {list(objectives)}; give at least one, each once")
+    # `is None`: an empty store counts as false
+    with Store(":memory:") if store is None else nullcontext(store) as kept:
+        run = _Run(space, tuple(objectives), evaluate, settings, kept, tuple(constraints), tuple(seeds),
+                   progress, stop, box)
+        return run.go()
+
+
+class _Stopped(Exception):
+    """`stop` said so."""
+
+
+class _Run:
+    """One search under way."""
+
+    def __init__(self, space: Space, objectives: tuple[str, ...], evaluate: Evaluate, settings: Settings,
+                 store: Store, constraints: tuple[Constraint, ...], seeds: tuple[Genome, ...],
+                 progress: Progress | None, stop: Callable[[], bool] | None, box: Box | None) -> None:
+        self.space, self.objectives, self.evaluate, self.settings = space, objectives, evaluate, settings
+        self.store, self.constraints, self.seeds = store, constraints, seeds
+        self.progress, self.stop, self.box = progress, stop, box
+        self.history: list[Generation] = []
+        self.front = make_front(objectives, (), np.empty((0, len(objectives))), ())
+        self.closest: Closest | None = None
+        self.reason = ""
+        self.generation = self.done = self.new = self.cached = self.failed = 0
+        # the first population holds all seeds, even where they are more than `population`
+        more = max(0, len(set(seeds)) - settings.population)
+        self.total = min(settings.evaluations + more, space.size)
+
+    def go(self) -> Result:
+        start, interrupted, message = perf_counter(), False, ""
+        if self.progress:
+            self.progress.start(self.status())
+        try:
+            algorithm = Nsga2(self.space, self.settings, self.seeds, len(self.objectives))
+            for generation in range(1, self.settings.generations + 1):
+                if not self.step(algorithm, generation):
+                    break
+            message = self.conclusion()
+        except (KeyboardInterrupt, _Stopped):
+            interrupted = True
+            message = f"stopped after {self.done} of {self.total} evaluations; all of them are kept"
+        finally:
+            if self.progress:
+                self.progress.finish(self.status(), message)
+        return Result(self.front, tuple(self.history), self.box, self.done, self.new, self.failed,
+                      perf_counter() - start, interrupted, None if len(self.front) else self.closest, message)
+
+    def step(self, algorithm: Nsga2, generation: int) -> bool:
+        """One generation; False where nothing is left to try."""
+        genomes = algorithm.ask()
+        if not genomes:
+            return False
+        self.generation = generation
+        before = self.done, self.new, self.cached, self.failed
+        outcomes: list[Outcome] = []
+        try:
+            with closing(self.outcomes(genomes)) as stream:
+                for outcome in stream:
+                    outcomes.append(outcome)
+        finally:
+            # whatever cut the generation short: what is finished belongs to the result
+            points, violations = self.judge(genomes, outcomes)
+        if self.generation == 1:
+            self.begin(genomes, outcomes, points)
+        algorithm.tell(points, violations)
+        self.note(algorithm, before)
+        return True
+
+    def outcomes(self, genomes: Sequence[Genome]) -> Generator[Outcome, None, None]:
+        """The outcomes of a generation, in order, from the store or new and then stored."""
+        keys = [self.space.key(genome) for genome in genomes]
+        known = self.store.get(keys)
+        missing = [genome for genome, key in zip(genomes, keys, strict=True) if key not in known]
+        fresh = self.evaluate(missing) if missing else iter(())
+        try:
+            for genome, key in zip(genomes, keys, strict=True):
+                outcome = known.get(key)
+                if outcome is None:
+                    outcome = next(fresh, None)
+                    if outcome is None:
+                        raise RuntimeError(f"evaluate gave fewer outcomes than the {len(missing)} genomes it got")
+                    outcome = self.checked(outcome)
+                    self.store.put(key, genome, outcome, self.generation)
+                    self.new += 1
+                else:
+                    self.cached += 1
+                self.done += 1
+                self.failed += outcome.values is None
+                yield outcome
+                if key not in known:
+                    self.tick()
+        finally:
+            close = getattr(fresh, "close", None)
+            if close is not None:
+                close()
+
+    def tick(self) -> None:
+        if self.progress:
+            self.progress.update(self.status())
+        if self.stop is not None and self.stop():
+            raise _Stopped
+
+    def checked(self, outcome: Outcome) -> Outcome:
+        """The outcome with plain finite floats; failed, with a reason, where a value is not finite."""
+        if outcome.values is None:
+            return Outcome(None, outcome.reason or "no reason was given", float(outcome.seconds))
+        values = {name: float(value) for name, value in outcome.values.items()}
+        for name in self.objectives:
+            _ = Table("objective", values)[name]
+        for constraint in self.constraints:
+            _ = Table("value to constrain", values)[constraint.name]
+        for name, value in values.items():
+            if not math.isfinite(value):
+                return Outcome(None, f"'{name}' is {value}", float(outcome.seconds))
+        return Outcome(values, None, float(outcome.seconds))
+
+    def judge(self, genomes: Sequence[Genome], outcomes: Sequence[Outcome]
+              ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Points [n, objectives] and violations [n] of the genomes that have an outcome; extends the front."""
+        points = np.full((len(outcomes), len(self.objectives)), np.nan)
+        violations = np.full(len(outcomes), np.inf)
+        kept: list[int] = []
+        for i, outcome in enumerate(outcomes):
+            if outcome.values is None:
+                self.reason = self.reason or outcome.reason or ""
+                continue
+            # stored by a search with other objectives, it may lack one of ours
+            values = Table("objective", outcome.values)
+            points[i] = [values[name] for name in self.objectives]
+            violations[i] = sum(c.violation(Table("value to constrain", values)[c.name]) for c in self.constraints)
+            if violations[i] == 0:
+                kept.append(i)
+            elif self.closest is None or violations[i] < self.closest.violation:
+                self.closest = Closest(genomes[i], outcome.values, float(violations[i]))
+        if kept:
+            old, values_of = self.front, [outcome.values or {} for outcome in outcomes]
+            self.front = make_front(self.objectives, [*old.genomes, *(genomes[i] for i in kept)],
+                                    np.concatenate([old.points, points[kept]]),
+                                    [*old.values, *(values_of[i] for i in kept)])
+        return points, violations
+
+    def begin(self, genomes: Sequence[Genome], outcomes: Sequence[Outcome], points: NDArray[np.float64]) -> None:
+        """After the first generation: refuse to go on where nothing works, and fix the box."""
+        if all(outcome.values is None for outcome in outcomes):
+            self.store.forget_failures()
+            raise BittailorError(f"all {len(outcomes)} evaluations of the first generation failed; "
+                                 f"the first because: {self.reason}")
+        if self.box is None:
+            seeds = set(self.seeds)
+            of_seeds = points[[genome in seeds for genome in genomes]]
+            self.box = Box.around(of_seeds if np.isfinite(of_seeds).any() else points)
+
+    def note(self, algorithm: Nsga2, before: tuple[int, int, int, int]) -> None:
+        """Write the generation into the history and show it."""
+        _, points, feasible = algorithm.population
+        best = dict(zip(self.objectives, self.front.points.min(axis=0).tolist(), strict=True)
+                    ) if len(self.front) else {}
+        _, new, cached, failed = before
+        self.history.append(Generation(
+            self.generation, self.done, self.new - new, self.cached - cached, self.failed - failed,
+            len(self.front), self.hypervolume() or 0.0, best, points, feasible))
+        self.tick()
+
+    def hypervolume(self) -> float | None:
+        return None if self.box is None else self.box.hypervolume(self.front.points)
+
+    def status(self) -> Status:
+        known = self.history[-1].hypervolume if self.history else None
+        return Status(max(1, self.generation), self.settings.generations, self.done, self.total, self.new,
+                      self.cached, self.failed, self.front, known)
+
+    def conclusion(self) -> str:
+        """What to say at the regular end."""
+        if not len(self.front) and self.closest is not None:
+            values = ", ".join(f"{name} {self.closest.values[name]:.6g}"
+                               for name in dict.fromkeys([*self.objectives, *(c.name for c in self.constraints)]))
+            broken = ", ".join(f"{c.violation(self.closest.values[c.name]):.1%} beyond {c}"
+                               for c in self.constraints if c.violation(self.closest.values[c.name]))
+            return (f"none of {self.done} solutions keeps {', '.join(map(str, self.constraints))}. "
+                    f"The closest has {values}: {broken}. Relax the constraint or search longer")
+        if self.done >= self.space.size:
+            return f"all {self.space.size} plans of the space '{self.space.name}' are evaluated"
+        return ""

@@ -1,0 +1,238 @@
+"""Store: every evaluation of a run in one SQLite file; the cache of the search and what it resumes from.
+
+Rows are only ever added, each in a transaction of its own, in the order in which the search asked for them.
+The file is in write-ahead mode, so a process killed at any moment loses nothing that was put, and a report may
+read while a search writes. Two searches on one file do no harm: the first result of a plan stays.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+from bittailor.errors import FileError
+from bittailor.search.space import Genome
+
+SCHEMA = 1
+_WAIT_S = 30.0  # how long to wait for another process that is writing
+_AT_ONCE = 500  # SQLite allows 999 variables in a statement in its oldest builds
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE evaluations (
+    ordinal    INTEGER PRIMARY KEY,
+    key        TEXT NOT NULL UNIQUE,
+    genome     TEXT NOT NULL,
+    vals       TEXT,
+    reason     TEXT,
+    seconds    REAL NOT NULL,
+    generation INTEGER NOT NULL
+);
+CREATE INDEX by_generation ON evaluations (generation);
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one evaluation gave: values, or the reason why there are none.
+
+    values   name → value (objectives and whatever else was measured); None for a failed evaluation
+    reason   why it failed, in one line; None where it did not
+    seconds  how long it took
+    """
+
+    values: Mapping[str, float] | None
+    reason: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stored evaluation; `ordinal` counts from 1, `generation` is the one that first asked for it."""
+
+    ordinal: int
+    key: str
+    genome: Genome
+    outcome: Outcome
+    generation: int
+
+
+class Store:
+    """Evaluations by key. A context manager; `close` it otherwise.
+
+    path      the file; made where it does not exist, or ":memory:" for one that is not kept
+    identity  name → text of what the evaluations depend on (task, network, space, data, version, …); written
+              into a new file and compared with an old one
+    readonly  open without writing, also in a directory that cannot be written
+    Raises    FileError, in one line, for a file that is missing (readonly), damaged, not a store, of another
+              schema version or identity, locked by another process, or a disk that is full or read-only.
+    """
+
+    def __init__(self, path: str | Path, identity: Mapping[str, str] | None = None, *,
+                 readonly: bool = False) -> None:
+        self.path = str(path)
+        self._closed = False
+        with self._errors():
+            if readonly and self.path != ":memory:" and not Path(path).is_file():
+                raise FileError(f"there is no store at {self.path}; expected the evaluations of a run")
+            self._db = self._connect(readonly)
+            try:
+                self._prepare(identity, readonly)
+            except BaseException:
+                self._db.close()
+                raise
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What the evaluations of this file depend on."""
+        with self._errors():
+            rows = self._db.execute("SELECT name, value FROM meta WHERE name != 'schema'")
+            return dict(rows.fetchall())
+
+    def get(self, keys: Sequence[str]) -> dict[str, Outcome]:
+        """The outcomes of those keys that are stored; O(log rows) each."""
+        found = {}
+        with self._errors():
+            for start in range(0, len(keys), _AT_ONCE):
+                part = keys[start:start + _AT_ONCE]
+                marks = ",".join("?" * len(part))
+                for key, vals, reason, seconds in self._db.execute(
+                        f"SELECT key, vals, reason, seconds FROM evaluations WHERE key IN ({marks})", part):
+                    found[key] = _outcome(vals, reason, seconds)
+        return found
+
+    def put(self, key: str, genome: Genome, outcome: Outcome, generation: int) -> None:
+        """Add one evaluation and commit it. A key that is there already is left as it is."""
+        self.put_all([(key, genome, outcome, generation)])
+
+    def put_all(self, rows: Sequence[tuple[str, Genome, Outcome, int]]) -> None:
+        """Add evaluations (key, genome, outcome, generation) in one transaction: all or none."""
+        data = [(key, " ".join(map(str, genome)),
+                 None if outcome.values is None else json.dumps(dict(outcome.values), allow_nan=False),
+                 outcome.reason, outcome.seconds, generation)
+                for key, genome, outcome, generation in rows]
+        with self._errors(), self._db:
+            self._db.executemany(
+                "INSERT OR IGNORE INTO evaluations (key, genome, vals, reason, seconds, generation) "
+                "VALUES (?, ?, ?, ?, ?, ?)", data)
+
+    def rows(self) -> Iterator[Row]:
+        """Every evaluation, in the order in which they were put."""
+        with self._errors():
+            for ordinal, key, genome, vals, reason, seconds, generation in self._db.execute(
+                    "SELECT ordinal, key, genome, vals, reason, seconds, generation "
+                    "FROM evaluations ORDER BY ordinal"):
+                yield Row(ordinal, key, tuple(map(int, genome.split())), _outcome(vals, reason, seconds),
+                          generation)
+
+    def __len__(self) -> int:
+        with self._errors():
+            return int(self._db.execute("SELECT count(*) FROM evaluations").fetchone()[0])
+
+    def forget_failures(self) -> int:
+        """Remove failed evaluations, so that the next search tries them again; returns how many."""
+        with self._errors(), self._db:
+            return self._db.execute("DELETE FROM evaluations WHERE reason IS NOT NULL").rowcount
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.close()
+
+    def _connect(self, readonly: bool) -> sqlite3.Connection:
+        if not readonly or self.path == ":memory:":
+            return sqlite3.connect(self.path, timeout=_WAIT_S)
+        address = f"file:{quote(str(Path(self.path).resolve()))}"
+        # a write-ahead file needs a shared-memory file beside it; where the directory cannot be written and no
+        # writer left one, only `immutable` opens it
+        for mode in ("?mode=ro", "?mode=ro&immutable=1"):
+            db = sqlite3.connect(address + mode, uri=True, timeout=_WAIT_S)
+            try:
+                db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                return db
+            except sqlite3.OperationalError:
+                db.close()
+        raise FileError(f"cannot open the store {self.path} for reading")
+
+    def _prepare(self, identity: Mapping[str, str] | None, readonly: bool) -> None:
+        tables = {row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not readonly:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # a killed process loses nothing with NORMAL; a power cut may lose the last rows, never the file
+            self._db.execute("PRAGMA synchronous = NORMAL")
+        if not tables and not readonly:
+            self._create(identity or {})
+        elif not {"meta", "evaluations"} <= tables:
+            raise FileError(f"{self.path} is not a store of evaluations; give another path")
+        version = self._db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+        if version is None or version[0] != str(SCHEMA):
+            raise FileError(f"{self.path} has schema version {version and version[0]}; this bittailor reads "
+                            f"version {SCHEMA}. Use the bittailor that wrote it, or start a new run")
+        mine = self.identity
+        for name, value in (identity or {}).items():
+            if mine.get(name) != value:
+                raise FileError(f"{self.path} belongs to another run: its {name} is {_short(mine.get(name))}, "
+                                f"here it is {_short(value)}. Give another run directory")
+
+    def _create(self, identity: Mapping[str, str]) -> None:
+        if "schema" in identity:
+            raise ValueError("'schema' is the store's own name")
+        # one transaction: a process killed here leaves an empty file, which the next one fills
+        try:
+            self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES}")
+        except sqlite3.OperationalError as error:
+            self._db.rollback()
+            if "already exists" not in str(error):
+                raise
+            return  # another process made the tables since we looked
+        with self._db:
+            self._db.executemany("INSERT INTO meta VALUES (?, ?)",
+                                 [("schema", str(SCHEMA)), *identity.items()])
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        if self._closed:
+            raise FileError(f"the store {self.path} is closed")
+        try:
+            yield
+        except (sqlite3.Error, json.JSONDecodeError, OSError) as error:
+            text = str(error)
+            for sign, meaning in _MEANINGS.items():
+                if sign in text:
+                    raise FileError(f"{meaning.format(path=self.path)} ({text})") from None
+            raise FileError(f"the store {self.path} is damaged ({text}); "
+                            f"start a new run, or restore a copy") from None
+
+
+_MEANINGS = {
+    "unable to open": "cannot open or make the store {path}: is its directory there, and writable?",
+    "Permission denied": "cannot open the store {path}: you may not read its directory",
+    "readonly": "cannot write to the store {path}: it or its directory is read-only",
+    "disk is full": "no space left for the store {path}; what was stored is safe. Free some and resume",
+    "locked": "the store {path} is in use by another process; wait until it ends",
+    "disk I/O error": "the disk of the store {path} does not answer; what was stored before is safe",
+}
+
+
+def _outcome(vals: str | None, reason: str | None, seconds: float) -> Outcome:
+    return Outcome(None if vals is None else json.loads(vals), reason, seconds)
+
+
+def _short(text: str | None) -> str:
+    if text is None:
+        return "not given"
+    return f"'{text}'" if len(text) <= 60 else f"'{text[:57]}...'"

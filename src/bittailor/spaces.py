@@ -1,0 +1,130 @@
+"""Spaces over a graph: which sites share a gene and which widths they may have.
+
+`homogeneous(b)` is the baseline: every site at b bits, biases at 16, so that a comparison is not won on biases.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+
+from bittailor.errors import FormatError
+from bittailor.graph import Graph, Node, Recurrence
+from bittailor.qformat import check_width
+from bittailor.registry import Table
+from bittailor.search.space import Gene, Space
+
+WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+BIAS_WIDTHS = (4, 5, 6, 7, 8, 10, 12, 16)
+BASELINE_BIAS = 16
+BASELINES = (2, 3, 4, 5, 6, 7, 8, 16)
+
+
+def homogeneous_widths(graph: Graph, bits: int, bias: int = BASELINE_BIAS) -> dict[str, int]:
+    """Site -> bits: every weight and activation at `bits`, every bias at `bias`."""
+    return {site.name: bias if site.kind == "bias" else bits for site in graph.free}
+
+
+def homogeneous(
+    graph: Graph, widths: Sequence[int] = WIDTHS, activations: Sequence[int] | None = None,
+    biases: Sequence[int] = (BASELINE_BIAS,),
+) -> Space:
+    """One gene for everything but the biases, which are fixed."""
+    sites = tuple(site.name for site in graph.free if site.kind != "bias")
+    fixed = {site.name: max(biases) for site in graph.free if site.kind == "bias"}
+    return _checked(graph, Space("homogeneous", (Gene("all", sites, tuple(widths)),), fixed))
+
+
+def per_operator(
+    graph: Graph, widths: Sequence[int] = WIDTHS, activations: Sequence[int] | None = None,
+    biases: Sequence[int] = BIAS_WIDTHS,
+) -> Space:
+    """A gene for every site (P1): each weight, each bias, each operator's result.
+
+    widths       allowed for weights, and for activations unless those are given
+    activations  allowed for activations, states and the input
+    biases       allowed for biases
+    """
+    allowed = {"weight": tuple(widths), "activation": tuple(activations or widths), "bias": tuple(biases)}
+    genes = tuple(Gene(site.name, (site.name,), allowed[site.kind]) for site in graph.free)
+    return _checked(graph, Space("per_operator", genes))
+
+
+def per_layer(
+    graph: Graph, widths: Sequence[int] = (2, 4, 8, 16), activations: Sequence[int] | None = None,
+    biases: Sequence[int] = (BASELINE_BIAS,), rest: int = 16,
+) -> Space:
+    """One weight gene and one activation gene per matrix product (P2); everything else at `rest` bits.
+
+    Matrices of one layer that multiply the same vector are one product, as in a stacked gate matrix.
+    """
+    products: dict[tuple[str, str], list[str]] = {}
+    for layer, nodes in _layers(graph):
+        for node in nodes:
+            if node.op == "linear":
+                products.setdefault((layer, graph.root(node.inputs[0]).name), []).append(node.params[0])
+    genes = [Gene(f"W:{layer}:{source}", tuple(sites), tuple(widths)) for (layer, source), sites in products.items()]
+    sources = dict.fromkeys(source for _, source in products)
+    genes += [Gene(f"A:{source}", (source,), tuple(activations or widths)) for source in sources]
+    taken = {site for gene in genes for site in gene.sites}
+    fixed = {
+        site.name: max(biases) if site.kind == "bias" else rest for site in graph.free if site.name not in taken
+    }
+    return _checked(graph, Space("per_layer", tuple(genes), fixed))
+
+
+def grouped(
+    graph: Graph, groups: Mapping[str, tuple[Sequence[str], Sequence[int]]], name: str = "grouped"
+) -> Space:
+    """A grouping of one's own: gene name -> (site patterns, allowed widths).
+
+    Patterns are as in file names (`gru0.W_h*`). A group with one width fixes its sites. Every site must be in exactly
+    one group.
+
+    >>> # grouped(graph, {"matrices": (["*.W_*", "head.W"], [2, 3, 4]), "biases": (["*.b*"], [8]),
+    >>> #                 "rest": (["input", "*.r.*", "*.z.*", "*.n.*", "*.h*", "head.out"], [4, 8])})
+    """
+    free = [site.name for site in graph.free]
+    genes: list[Gene] = []
+    fixed: dict[str, int] = {}
+    taken: dict[str, str] = {}
+    for group, (patterns, widths) in groups.items():
+        sites = [site for site in free if any(fnmatch.fnmatchcase(site, pattern) for pattern in patterns)]
+        if not sites:
+            raise FormatError(f"group '{group}' matches no site; there are: {', '.join(free[:12])}, …")
+        for site in sites:
+            if site in taken:
+                raise FormatError(f"site '{site}' is in two groups, '{taken[site]}' and '{group}'")
+            taken[site] = group
+        if len(widths) == 1:
+            fixed |= dict.fromkeys(sites, widths[0])
+        else:
+            genes.append(Gene(group, tuple(sites), tuple(widths)))
+    rest = [site for site in free if site not in taken]
+    if rest:
+        raise FormatError(f"{len(rest)} site(s) are in no group, first '{rest[0]}'; add a last group for them")
+    return _checked(graph, Space(name, tuple(genes), fixed))
+
+
+def _layers(graph: Graph) -> list[tuple[str, tuple[Node, ...]]]:
+    return [
+        (step.name, step.nodes) if isinstance(step, Recurrence) else (step.output, (step,)) for step in graph.steps
+    ]
+
+
+def _checked(graph: Graph, space: Space) -> Space:
+    """FormatError if a width does not suit the kind of its site."""
+    for gene in space.genes:
+        for site in gene.sites:
+            for bits in gene.widths:
+                check_width(graph.site(site).kind, bits, site)
+    for site, bits in space.fixed.items():
+        check_width(graph.site(site).kind, bits, site)
+    return space
+
+
+SPACES: Table[Callable[..., Space]] = Table("space", {
+    "per_operator": per_operator,
+    "per_layer": per_layer,
+    "homogeneous": homogeneous,
+})
