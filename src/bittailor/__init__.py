@@ -3,7 +3,7 @@
     import bittailor as bt
 
     network = bt.from_torch(model)                      # torch.nn.GRU, nn.Linear, … -> named sites
-    run = bt.search(network, splits, "runs/mine")       # NSGA-II over every operator's width
+    run = bt.run_search(network, splits, "runs/mine")       # NSGA-II over every operator's width
     solution = run.pick("smallest")                     # no worse than homogeneous 8 bits
     program = run.program(solution)                     # integers only
 
@@ -19,8 +19,8 @@ from bittailor._version import __version__
 
 _WHERE = {
     "BittailorError": "errors",
-    "Calibration": "calibrate",
-    "CalibrationSettings": "calibrate:Settings",
+    "Calibration": "calibration",
+    "CalibrationSettings": "calibration:Settings",
     "Data": "data",
     "ENGINES": "engines",
     "Network": "network",
@@ -36,7 +36,7 @@ _WHERE = {
     "TASKS": "tasks",
     "account": "cost",
     "bind": "program",
-    "calibrate": "calibrate",
+    "calibrate": "calibration",
     "from_torch": "read",
     "grouped": "spaces",
     "homogeneous": "spaces",
@@ -44,19 +44,19 @@ _WHERE = {
     "parameter_bits": "cost",
     "per_layer": "spaces",
     "per_operator": "spaces",
-    "search": "runs",
+    "run_search": "runs",
     "train_task": "api",
     "write_report": "report",
 }
 """Public name -> module, or module:name where it is called otherwise there."""
 
-__all__ = ["__version__", *_WHERE]  # noqa: PLE0604
+__all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
     from bittailor.api import train_task as train_task
-    from bittailor.calibrate import Calibration as Calibration
-    from bittailor.calibrate import Settings as CalibrationSettings
-    from bittailor.calibrate import calibrate as calibrate
+    from bittailor.calibration import Calibration as Calibration
+    from bittailor.calibration import Settings as CalibrationSettings
+    from bittailor.calibration import calibrate as calibrate
     from bittailor.cost import account as account
     from bittailor.cost import parameter_bits as parameter_bits
     from bittailor.data import Data as Data
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from bittailor.report import write_report as write_report
     from bittailor.runs import Run as Run
     from bittailor.runs import Solution as Solution
-    from bittailor.runs import search as search
+    from bittailor.runs import run_search as run_search
     from bittailor.search.nsga2 import Settings as SearchSettings
     from bittailor.search.space import Space as Space
     from bittailor.spaces import grouped as grouped

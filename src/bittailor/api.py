@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bittailor.calibrate import Settings as CalibrationSettings
+from bittailor.calibration import Settings as CalibrationSettings
 from bittailor.data import Splits
 from bittailor.errors import BittailorError
 from bittailor.metrics import METRICS
 from bittailor.network import Network
-from bittailor.runs import Run, search
+from bittailor.runs import Run, run_search
 from bittailor.search.nsga2 import Settings as SearchSettings
 from bittailor.spaces import SPACES
 
@@ -72,7 +72,7 @@ def train_task(
 
 
 def load_own(where: str) -> Prepared:
-    """A user's network: FILE.py:FUNCTION, where FUNCTION() returns (torch module, Splits) or with a metric name third."""
+    """A user's network: FILE.py:FUNCTION; FUNCTION() returns (torch module, Splits), and a metric's name if need be."""
     from bittailor.read import from_torch
 
     file, _, function = where.rpartition(":")
@@ -126,7 +126,7 @@ def search_task(
     quiet: bool = True,
     epochs: Epochs | None = None,
 ) -> Run:
-    """Prepare a task (or FILE.py:FUNCTION) and search it; see `runs.search`."""
+    """Prepare a task (or FILE.py:FUNCTION) and search it; see `runs.run_search`."""
     make = SPACES[space]
     settings = SearchSettings(population=population, generations=generations, seed=seed)
     calibration = CalibrationSettings(method=method, rounding=rounding, per_row=per_row)
@@ -141,7 +141,7 @@ def search_task(
 
         progress = make_progress()
         print(prepared.summary)
-    return search(
+    return run_search(
         prepared.network, prepared.data, out,
         metric=prepared.metric,
         space=make(prepared.network.graph, **{k: v for k, v in chosen.items() if v is not None}),

@@ -82,17 +82,20 @@ class Rescale:
     def unclamped(self, *operands: Ints) -> Ints:
         """The rounded result before saturation (what a saturation count looks at)."""
         total = np.asarray(self.offset, np.int64)
+        size = np.asarray(abs(float(self.offset)))
         for u, m in zip(operands, self.multipliers, strict=True):
             total = total + u * m
-        limit = WIDE_BITS if self.wide else NARROW_BITS
-        if not self.wide and total.size and not (-(1 << limit) < total.min() and total.max() < 1 << limit):
-            raise RangeError(f"a sum of {int(np.abs(total).max())} broke its proved bound of 2**{limit}")
+            size = size + np.abs(u * m.astype(np.float64))
+        # measured in float64, which cannot wrap; it rounds, so a wide sum may come within a part in 2**50
+        limit = 2.0**WIDE_BITS * (1 + 2.0**-50) if self.wide else 2.0**NARROW_BITS
+        if size.size and not size.max() < limit:
+            raise RangeError(f"a sum of {size.max():.0f} broke its proved bound of {limit:.0f}")
         return np.asarray(total >> self.shift)
 
     @property
     def gain_error(self) -> float:
-        """The largest relative error of a multiplier against its real ratio, at most 2**-(bits of M)."""
-        return 2.0 ** -int(max(m.max(initial=0) for m in self.multipliers)).bit_length()
+        """A bound on the relative error of every multiplier against its real ratio: 2**-(bits of the smallest M)."""
+        return 2.0 ** -int(min(m.min() for m in self.multipliers)).bit_length()
 
 
 def make_rescale(
@@ -114,11 +117,13 @@ def make_rescale(
     unsigned     clamp from the zero-point up (relu)
     sum_bits     always wide, with sums below 2**sum_bits (a mean, whose sums grow with the number of steps)
 
-    S is the largest value for which interval arithmetic proves |sum u*M + c| < 2**31. Where that leaves the
-    largest multiplier fewer than output bits + 3 bits, the operator is wide: the same with 2**63 and S <= 62.
+    S is the largest value for which interval arithmetic proves |sum u*M + c| < 2**31. Where that leaves too few
+    multiplier bits (`precise`), the operator is wide: the same with 2**63, M < 2**31 and S <= 62.
     Raises RangeError if even that cannot hold (scales that differ by more than about 2**31).
     """
     r = [np.atleast_1d(np.asarray(ratio, np.float64)) for ratio in ratios]
+    if not all(np.isfinite(x).all() for x in r) or not math.isfinite(constant):
+        raise RangeError("scales differ too much for integer rescaling: their ratio is outside float64")
     # a reach of 0 (an all-zero row) is taken as 1, which also bounds M itself
     a = [np.maximum(np.atleast_1d(np.asarray(reach, np.int64)), 1) for reach in reaches]
     for wide in (False, True):
@@ -129,13 +134,25 @@ def make_rescale(
         if shift is None:
             continue
         multipliers = tuple(round_half_up(ratio * 2.0**shift).astype(np.int64) for ratio in r)
-        bits = int(max(m.max() for m in multipliers)).bit_length()
-        if wide or bits >= out.bits + GUARD_BITS:
+        if wide or precise(r, a, multipliers, shift, out.bits + GUARD_BITS):
             lo = out.zero_point if unsigned else out.qmin
             return Rescale(multipliers, shift, _offset(shift, out.zero_point, constant), wide, lo, out.qmax)
     raise RangeError(
         "scales differ too much for integer rescaling: an operator's inputs are "
         f"{max(float(x.max()) for x in r):.3g} output steps each; recalibrate with data that excites this site"
+    )
+
+
+def precise(
+    ratios: Sequence[Floats], reaches: Sequence[Ints], multipliers: Sequence[Ints], shift: int, bits: int
+) -> bool:
+    """Whether the largest multiplier has at least `bits` bits, and so has every other one whose rounding could
+    move the output by more than a step (a row of tiny weights with a bias; operands of very different scales)."""
+    if int(max(m.max() for m in multipliers)) < 1 << (bits - 1):
+        return False
+    return not any(
+        bool(((m < 1 << (bits - 1)) & (a * np.abs(r * 2.0**shift - m) > 2.0**shift)).any())
+        for r, a, m in zip(ratios, reaches, multipliers, strict=True)
     )
 
 
@@ -164,7 +181,7 @@ def fits(
     ratios: Sequence[Floats], reaches: Sequence[Ints], zero_point: int, constant: float, limit: int, shift: int
 ) -> bool:
     """Whether interval arithmetic proves |sum| < 2**limit at this shift (exact integers, no rounding)."""
-    if max(float(r.max()) for r in ratios) * 2.0**shift >= 2.0**MULTIPLIER_BITS - 1:
+    if max(float(r.max()) for r in ratios) * 2.0**shift + 0.5 >= 2.0**MULTIPLIER_BITS:
         return False
     base = abs(_offset(shift, zero_point, constant))
     rows = [round_half_up(r * 2.0**shift).astype(np.int64) for r in ratios]
@@ -206,7 +223,7 @@ class Lookup:
         i, k = index >> self.step, index & ((1 << self.step) - 1)
         total = self.entries[i] * ((1 << self.step) - k) + self.entries[i + 1] * k
         shift = self.step + self.guard
-        return np.clip((total + (1 << (shift - 1))) >> shift, self.lo, self.hi)
+        return np.asarray(np.clip((total + (1 << (shift - 1))) >> shift, self.lo, self.hi))
 
 
 def make_lookup(function: Callable[[Floats], Floats], source: QFormat, out: QFormat) -> Lookup:
@@ -215,7 +232,7 @@ def make_lookup(function: Callable[[Floats], Floats], source: QFormat, out: QFor
     guard = KNOT_BITS - out.bits if step else 0
     count = (1 << source.bits) if step == 0 else (1 << TABLE_BITS) + 1
     q = source.qmin + (np.arange(count) << step)
-    real = function(source.scale[0] * (q - source.zero_point))
+    real = function(np.asarray(source.scale[0] * (q - source.zero_point), np.float64))
     fine = round_half_up(real / out.scale[0] * 2.0**guard) + (out.zero_point << guard)
     entries = np.clip(fine, out.qmin << guard, out.qmax << guard).astype(np.int64)
     return Lookup(entries, source.qmin, step, guard, out.qmin, out.qmax)

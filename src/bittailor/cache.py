@@ -53,12 +53,9 @@ def find(task: str, layouts: Sequence[Sequence[str]], sources: Sequence[Source],
     task      the name for messages
     layouts   lists of paths below a data folder; the first layout that is there completely is taken
     sources   what to fetch where no layout is found; their paths are one of the layouts, in its order
-    folder    the user's data folder (`--data DIR`), or None
-    Raises    DataError if `folder` does not exist, or if nothing is there and nothing can be fetched.
+    folder    an existing folder of the user's (`--data DIR`), or None
+    Raises    DataError if nothing is there and nothing can be fetched.
     """
-    if folder is not None and not folder.is_dir():
-        raise DataError(f"the data folder {folder} does not exist or is not a folder; "
-                        f"give --data an existing one (it would hold {layouts[0][0]})")
     store = user_cache() / "data"
     places = [store] if folder is None else [folder, store]
     for place in places:
@@ -68,19 +65,29 @@ def find(task: str, layouts: Sequence[Sequence[str]], sources: Sequence[Source],
                 return files
     for source in sources:
         if not (store / source.path).exists():
-            _fetch(task, source, store / source.path, places)
+            try:
+                _fetch(source, store / source.path)
+            except _NotFetched as error:
+                raise DataError(
+                    f"task '{task}' needs {source.path}, which is not in {' nor in '.join(str(p) for p in places)}"
+                    f"{_part(layouts, places[0])}\n"
+                    f"  fetching {source.url} failed: {error}\n"
+                    f"  put the file at DIR/{source.path} and add --data DIR") from None
     return [store / source.path for source in sources]
 
 
-def _fetch(task: str, source: Source, target: Path, places: Sequence[Path]) -> None:
+class _NotFetched(Exception):
+    """The text is the reason, a part of a line."""
+
+
+def _fetch(source: Source, target: Path) -> None:
     try:
         import pooch
     except ImportError:
-        raise DataError(_not_found(task, source, places, "fetching needs pooch; pip install 'bittailor[tasks]'"))\
-            from None
+        raise _NotFetched("pooch is not installed; pip install 'bittailor[tasks]'") from None
     logger = pooch.get_logger()
     level = logger.level
-    logger.setLevel("ERROR")  # pooch announces each download and prints an unknown hash
+    logger.setLevel("ERROR")  # pooch announces each download and prints its hash
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as fresh:
@@ -91,15 +98,18 @@ def _fetch(task: str, source: Source, target: Path, places: Sequence[Path]) -> N
     except BittailorError:
         raise
     except Exception as error:  # requests, urllib3, ssl and the file system each have their own families
-        raise DataError(_not_found(task, source, places, _reason(error))) from None
+        raise _NotFetched(_reason(error)) from None
     finally:
         logger.setLevel(level)
 
 
-def _not_found(task: str, source: Source, places: Sequence[Path], reason: str) -> str:
-    return (f"task '{task}' needs {source.path}, which is not in {' nor in '.join(str(p) for p in places)}\n"
-            f"  fetching {source.url} failed: {reason}\n"
-            f"  put the file at DIR/{source.path} and add --data DIR")
+def _part(layouts: Sequence[Sequence[str]], place: Path) -> str:
+    """A remark where a folder holds some files of a layout but not all; the layout that lacks fewest."""
+    lacking = [[name for name in layout if not (place / name).exists()] for layout in layouts]
+    fewest = min(range(len(layouts)), key=lambda i: len(lacking[i]))
+    if len(lacking[fewest]) == len(layouts[fewest]):
+        return ""
+    return f"\n  ({place} holds a part of what is needed; it lacks {', '.join(lacking[fewest])})"
 
 
 def _reason(error: Exception) -> str:

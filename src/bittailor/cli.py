@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bittailor._version import __version__
 from bittailor.errors import BittailorError
-
-if TYPE_CHECKING:
-    from bittailor.runs import Run
 
 INTERRUPTED = 130
 
@@ -133,7 +130,7 @@ def search(
 )
 def show(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    pick: Annotated[str | None, typer.Option(help="An index of the front, smallest, knee, best, or 'error<=X'.")] = None,
+    pick: Annotated[str | None, typer.Option(help="Index of the front, smallest, knee, best, or 'error<=X'.")] = None,
 ) -> None:
     """Print the front of a run, or one solution with the format of every site and its account of bytes."""
     from bittailor.runs import Run

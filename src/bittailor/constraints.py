@@ -83,7 +83,7 @@ def parse(text: str, units: Mapping[str, str]) -> Constraint:
         raise ConstraintError(f"the limit in '{text}' is {number:g}; expected a finite number, 0 or more")
     if unit and unit != own:
         kind, factor = UNITS[unit]
-        own_kind, own_factor = UNITS.get(own, ("number", 1))
+        own_kind, own_factor = dict(UNITS).get(own, ("number", 1))
         if kind != own_kind:
             raise ConstraintError(f"'{unit}' in '{text}' does not fit: '{name}' is "
                                   f"{f'in {own}' if own else 'a plain number'}; {_EXAMPLE}")

@@ -13,28 +13,47 @@ from functools import cached_property
 import numpy as np
 
 from bittailor.arith import Floats
-from bittailor.calibrate import Calibration
+from bittailor.calibration import Calibration
 from bittailor.cost import account, parameter_bits
 from bittailor.data import Data
 from bittailor.engines import ENGINES
 from bittailor.errors import BittailorError, DataError
-from bittailor.metrics import METRICS
+from bittailor.metrics import METRICS, Metric
 from bittailor.network import Network
 from bittailor.plan import Plan
 from bittailor.program import Binder, Program
 from bittailor.registry import Table
-from bittailor.search.store import Outcome
 from bittailor.search.space import Genome, Space
+from bittailor.search.store import Outcome
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A plan under evaluation: what objectives may look at."""
+    """A plan under evaluation: what objectives may look at.
+
+    outputs  real outputs on the data, [items, outputs]
+    """
 
     network: Network
     plan: Plan
     program: Program
-    error: float
+    outputs: Floats
+    data: Data
+    metric: Metric
+
+    @cached_property
+    def error(self) -> float:
+        """The task's metric."""
+        return self.metric.of(self.outputs, self.data.y)
+
+    @cached_property
+    def loss(self) -> float:
+        """Mean cross-entropy for classes (nat), mean squared error for regression."""
+        if self.metric.name != "error":
+            return self.error
+        shifted = self.outputs - self.outputs.max(axis=1, keepdims=True)
+        chosen = shifted[np.arange(len(shifted)), self.data.y]
+        return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - chosen))
 
     @cached_property
     def stored(self) -> int:
@@ -60,7 +79,9 @@ class Objective:
 
 OBJECTIVES: Table[Objective] = Table("objective", {o.name: o for o in (
     Objective("error", "", "validation error", lambda c: c.error),
-    Objective("size", "bit", "weights and biases times their widths", lambda c: parameter_bits(c.network.graph, c.plan)),
+    Objective("loss", "", "validation loss (cross-entropy or squared error)", lambda c: c.loss),
+    Objective("size", "bit", "weights and biases times their widths",
+              lambda c: parameter_bits(c.network.graph, c.plan)),
     Objective("stored", "B", "bytes of constants as stored", lambda c: c.stored),
 )})
 
@@ -114,7 +135,7 @@ class Evaluator:
         outputs = self.outputs([program for _, program in bound])
         rows = []
         for (plan, program), y in zip(bound, outputs, strict=True):
-            candidate = Candidate(self.calibration.network, plan, program, self.metric.of(y, self.data.y))
+            candidate = Candidate(self.calibration.network, plan, program, y, self.data, self.metric)
             rows.append({"error": candidate.error} | {o.name: float(o.of(candidate)) for o in self.objectives})
         return rows
 

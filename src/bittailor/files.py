@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from bittailor.errors import FileError
 
 _HEADER = "bittailor"
+_DIGEST = "sha256"
 
 
 def write_whole(path: Path | str, data: bytes) -> None:
@@ -43,19 +45,49 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def save_json(path: Path | str, kind: str, version: int, body: Mapping[str, Any]) -> None:
-    """Write a JSON object with its kind and version."""
-    text = json.dumps({_HEADER: kind, "version": version, **body}, indent=1)
+    """Write a JSON object with its kind, its version and a checksum of its content."""
+    header = {_HEADER: kind, "version": version, _DIGEST: _json_digest(json.loads(json.dumps(body)))}
+    text = json.dumps({**header, **body}, indent=1)
     write_whole(path, text.encode() + b"\n")
 
 
 def load_json(path: Path | str, kind: str, version: int) -> dict[str, Any]:
-    """Read what `save_json` wrote; FileError if it is something else, damaged or of another version."""
+    """Read what `save_json` wrote; FileError if it is something else, damaged or of another version.
+
+    A file without a checksum is taken as it is, so that one can be written or edited by hand.
+    """
     try:
         item = json.loads(read_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"{path} is damaged: not JSON ({error})") from None
     check_header(path, item, kind, version)
+    expected = item.pop(_DIGEST, None)
+    if expected is not None and expected != _json_digest(item):
+        raise FileError(
+            f"{path} is damaged: its content does not match its checksum. If you changed it by hand, "
+            f'remove its "{_DIGEST}" line'
+        )
     return dict(item)
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:32]
+
+
+def _json_digest(item: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in item.items() if key not in (_HEADER, "version", _DIGEST)}
+    return _digest(json.dumps(content, sort_keys=True).encode())
+
+
+def _tensor_digest(body: str, tensors: Mapping[str, NDArray[Any]]) -> str:
+    parts = [body.encode()]
+    for name in sorted(tensors):
+        value = tensors[name]
+        parts += [f"{name} {value.dtype.str} {value.shape}".encode(), value.tobytes()]
+    return _digest(*parts)
 
 
 def check_header(path: Path | str, item: Any, kind: str, version: int) -> None:
@@ -73,16 +105,18 @@ def check_header(path: Path | str, item: Any, kind: str, version: int) -> None:
 def save_tensors(
     path: Path | str, kind: str, version: int, body: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Write arrays and a JSON object to a safetensors file."""
+    """Write arrays and a JSON object, with a checksum of both, to a safetensors file."""
     from safetensors.numpy import save
 
-    header = {_HEADER: kind, "version": str(version), "body": json.dumps(body)}
-    data = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, metadata=header)
-    write_whole(path, data)
+    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    text = json.dumps(body)
+    header = {_HEADER: kind, "version": str(version), _DIGEST: _tensor_digest(text, arrays), "body": text}
+    write_whole(path, save(arrays, metadata=header))
 
 
 def load_tensors(path: Path | str, kind: str, version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read what `save_tensors` wrote: (body, tensors)."""
+    """Read what `save_tensors` wrote: (body, tensors); FileError if it is something else, damaged or of another
+    version."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -91,12 +125,14 @@ def load_tensors(path: Path | str, kind: str, version: int) -> tuple[dict[str, A
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + size]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(f"{path} is damaged: not a safetensors file ({error})") from None
     check_header(path, {**header, "version": _number(header.get("version"))}, kind, version)
+    if header.get(_DIGEST) != _tensor_digest(str(header.get("body")), tensors):
+        raise FileError(f"{path} is damaged: its content does not match its checksum")
     try:
         return dict(json.loads(header["body"])), tensors
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise FileError(f"{path} is damaged: its header is incomplete ({error})") from None
 
 

@@ -40,7 +40,7 @@ class Site:
     @property
     def kind(self) -> Kind:
         """The kind of format it needs."""
-        return self.role if self.role in ("weight", "bias") else "activation"  # type: ignore[return-value]
+        return self.role if self.role in ("weight", "bias") else "activation"
 
     @property
     def features(self) -> int:
@@ -173,19 +173,21 @@ class Graph:
         }
 
     @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> Graph:
+    def from_json(cls, item: Any) -> Graph:
         """The inverse of `to_json`; FileError if it is of another version or damaged."""
+        if not isinstance(item, Mapping):
+            raise FileError("the graph is damaged or missing")
         if item.get("version") != GRAPH_VERSION:
             raise FileError(f"the graph is of version {item.get('version')}; this bittailor reads {GRAPH_VERSION}")
         try:
             sites = {
                 s["name"]: Site(s["name"], s["role"], tuple(s["shape"]), s["sequence"], s["tied"],
-                                tuple(s["proven"]) if s["proven"] else None)  # type: ignore[arg-type]
+                                tuple(s["proven"]) if s["proven"] else None)
                 for s in item["sites"]
             }
             steps = tuple(_step_from_json(step) for step in item["steps"])
             return cls(sites, steps, tuple(item["inputs"]), tuple(item["outputs"]))
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise FileError(f"the graph is damaged: {type(error).__name__} {error}") from None
 
 
@@ -259,7 +261,7 @@ class Builder:
     def linear(self, output: str, x: str, weight: str, rows: int, bias: str | None = None) -> str:
         """output = weight x + bias; makes the parameter sites."""
         self._add(Site(weight, "weight", (rows, self.features(x))))
-        params = (weight,)
+        params: tuple[str, ...] = (weight,)
         if bias is not None:
             self._add(Site(bias, "bias", (rows,)))
             params = (weight, bias)

@@ -61,12 +61,15 @@ class Network:
 
     def check_input(self, x: ArrayLike, lengths: ArrayLike | None = None) -> tuple[Floats, NDArray[np.int64]]:
         """x as float64 [items, steps, features] and lengths [items]; DataError says what does not fit."""
-        values = np.asarray(x, np.float64)
+        try:
+            values = np.asarray(x, np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"the input cannot be read as numbers: {error}") from None
         if values.ndim != 3 or values.shape[2] != self.features:
             raise DataError(f"the network takes [items, steps, {self.features}]; got shape {values.shape}")
-        if lengths is None:
-            return values, np.full(len(values), values.shape[1], np.int64)
-        return values, np.asarray(lengths, np.int64)
+        if 0 in values.shape:
+            raise DataError(f"the input has shape {values.shape}: it is empty; give at least one item and one step")
+        return values, check_lengths(lengths, *values.shape[:2])
 
     def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Floats:
         """The network's output, float64."""
@@ -100,4 +103,16 @@ class Network:
     def load(cls, path: Path | str) -> Network:
         """Read what `save` wrote; FileError if it is something else, damaged or of another version."""
         meta, tensors = load_tensors(path, NETWORK_KIND, NETWORK_VERSION)
-        return cls(Graph.from_json(meta["graph"]), tensors)
+        return cls(Graph.from_json(meta.get("graph")), tensors)
+
+
+def check_lengths(lengths: ArrayLike | None, items: int, steps: int) -> NDArray[np.int64]:
+    """The items' lengths as int64 [items], all steps where not given; DataError unless each is 1..steps."""
+    if lengths is None:
+        return np.full(items, steps, np.int64)
+    sizes = np.asarray(lengths)
+    if sizes.shape != (items,) or sizes.dtype.kind not in "iu":
+        raise DataError(f"lengths must be {items} integers; got shape {sizes.shape} of {sizes.dtype}")
+    if sizes.min() < 1 or sizes.max() > steps:
+        raise DataError(f"lengths must lie in 1..{steps}; got {sizes.min()}..{sizes.max()}")
+    return sizes.astype(np.int64)

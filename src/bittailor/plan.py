@@ -61,5 +61,5 @@ class Plan:
         item = load_json(path, PLAN_KIND, PLAN_VERSION)
         try:
             return cls({name: QFormat.from_json(fmt) for name, fmt in item["formats"].items()})
-        except (KeyError, TypeError, AttributeError, FormatError) as error:
-            raise FileError(f"{path} is damaged: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, FormatError) as error:
+            raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None

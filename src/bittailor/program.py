@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bittailor.arith import Floats, Ints, Lookup, Rescale, pack, unpack
-from bittailor.errors import FileError, FormatError
+from bittailor.errors import BittailorError, DataError, FileError, RangeError
 from bittailor.files import load_tensors, save_tensors
 from bittailor.graph import Graph, Node
 from bittailor.network import Network
@@ -68,8 +68,11 @@ class Program:
         return self.formats[self.graph.outputs[0]]
 
     def quantise_input(self, x: ArrayLike) -> Ints:
-        """Real input -> integers, the one place where a caller's floats enter."""
-        return self.input_format.quantise(x)
+        """Real input -> integers, the one place where a caller's floats enter. DataError for NaN."""
+        values = np.asarray(x, np.float64)
+        if np.isnan(values).any():
+            raise DataError("the input holds NaN; clean the data first")
+        return self.input_format.quantise(values)
 
     def read_output(self, q: ArrayLike) -> Floats:
         """Output integers -> real values."""
@@ -128,8 +131,11 @@ class Program:
                 }
                 for owner, roles in body["constants"].items()
             }
-        except (KeyError, TypeError, ValueError, FormatError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, BittailorError) as error:
             raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None
+        wanted = {site.name for site in graph.sites.values() if site.kind == "activation"}
+        if formats.keys() != wanted or constants.keys() != {node.output for node in graph.nodes()}:
+            raise FileError(f"{path} is damaged: formats or constants do not fit its graph")
         return cls(graph, formats, constants)
 
 
@@ -171,7 +177,10 @@ class Binder:
         """The integers of a weight site in this format."""
         key = (site, fmt)
         if key not in self._weights:
-            self._weights[key] = self._rounding(site, fmt)
+            q = self._rounding(site, fmt)
+            if np.abs(q).max(initial=0) > fmt.qmax or (fmt.bits == 1 and not q.all()):
+                raise RangeError(f"{site}: integers {q.min()}..{q.max()} do not fit {fmt.bits}-bit weights")
+            self._weights[key] = q
         return self._weights[key]
 
     def bind(self, plan: Plan) -> Program:

@@ -32,7 +32,7 @@ def allowed_widths(kind: Kind) -> tuple[int, ...]:
 
 def check_width(kind: Kind, bits: int, site: str = "") -> None:
     """Raise FormatError unless a tensor of this kind can have `bits` bits."""
-    if bits not in _WIDTHS[kind]:
+    if not isinstance(bits, int | np.integer) or bits not in _WIDTHS[kind]:
         widths = _WIDTHS[kind]
         exact = f" or {EXACT_BIAS_BITS} (exact)" if kind == "bias" else ""
         where = f"{site}: " if site else ""
@@ -66,7 +66,15 @@ class QFormat:
     zero_point: int = 0
 
     def __post_init__(self) -> None:
+        if self.kind not in _WIDTHS:
+            raise FormatError(f"a format is of kind {', '.join(_WIDTHS)}; got {self.kind!r}")
         check_width(self.kind, self.bits)
+        if self.zero_point != int(self.zero_point):
+            raise FormatError(f"a zero-point is an integer; got {self.zero_point}")
+        # NumPy scalars would compute in their own precision and cannot be written as JSON
+        object.__setattr__(self, "bits", int(self.bits))
+        object.__setattr__(self, "scale", tuple(float(s) for s in self.scale))
+        object.__setattr__(self, "zero_point", int(self.zero_point))
         if self.kind == "bias":
             if self.scale:
                 raise FormatError("a bias has no scale of its own: it follows the accumulator")
@@ -124,12 +132,12 @@ class QFormat:
         if self.kind == "weight" and self.bits == 1:
             return np.where(values < 0, -1, 1).astype(np.int64)
         q = np.floor(values / self._scales(values.ndim) + 0.5) + self.zero_point
-        return np.clip(q, self.qmin, self.qmax).astype(np.int64)
+        return np.asarray(np.clip(q, self.qmin, self.qmax).astype(np.int64))
 
     def dequantise(self, q: ArrayLike) -> NDArray[np.float64]:
         """The real values that integers of this format stand for, float64."""
         integers = np.asarray(q, np.int64)
-        return (integers - self.zero_point) * self._scales(integers.ndim)
+        return np.asarray((integers - self.zero_point) * self._scales(integers.ndim))
 
     def _scales(self, ndim: int) -> Any:
         if len(self.scale) == 1:

@@ -12,6 +12,7 @@ Killing the process loses at most the evaluations in flight; `resume=True` goes 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,23 +22,22 @@ from pathlib import Path
 from typing import Any
 
 from bittailor._version import __version__
-from bittailor.calibrate import Calibration, calibrate
-from bittailor.calibrate import Settings as CalibrationSettings
+from bittailor.calibration import Calibration, calibrate
+from bittailor.calibration import Settings as CalibrationSettings
 from bittailor.constraints import parse
 from bittailor.data import Data, Splits
 from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate import OBJECTIVES, Evaluator, WorkerFactory, check_task, evaluate_together
 from bittailor.files import load_json, save_json
-from bittailor.metrics import METRICS
 from bittailor.graph import Graph
+from bittailor.metrics import METRICS
 from bittailor.network import Network
 from bittailor.plan import Plan
 from bittailor.program import Program
 from bittailor.search.executors import make_evaluate
 from bittailor.search.front import Box, knee
-from bittailor.search.loop import Evaluate, Progress
-from bittailor.search.loop import search as run_search
+from bittailor.search.loop import Evaluate, Progress, search
 from bittailor.search.nsga2 import Settings as SearchSettings
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Store
@@ -86,7 +86,8 @@ class Run:
         """Open a run directory; FileError if it is none, damaged or of another version."""
         folder = Path(path)
         if not (folder / "run.json").is_file():
-            raise FileError(f"{folder} is no run directory: it has no run.json. Make one: bittailor search TASK --out DIR")
+            raise FileError(f"{folder} is no run directory: it has no run.json. "
+                            "Make one: bittailor search TASK --out DIR")
         return cls(folder, load_json(folder / "run.json", RUN_KIND, RUN_VERSION))
 
     @cached_property
@@ -176,7 +177,7 @@ class Run:
         return Store(self.path / "evaluations.sqlite", readonly=True)
 
 
-def search(
+def run_search(
     network: Network,
     data: Splits,
     out: Path | str,
@@ -188,7 +189,7 @@ def search(
     settings: SearchSettings | None = None,
     calibration: CalibrationSettings | None = None,
     engine: str = "auto",
-    workers: int = 1,
+    workers: int = 0,
     resume: bool = False,
     task: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -203,7 +204,8 @@ def search(
     constraints  such as "size<=32KiB"
     settings     population, generations, seed, operators of NSGA-II
     engine       "auto" takes the fastest that runs here; results do not depend on it
-    workers      threads of the native engine, or processes with the reference engine; results do not depend on it
+    workers      threads of an engine that has them, otherwise processes; 0 takes every core for threads and no
+                 extra process. Results do not depend on it
     task         what the data came from, kept in run.json for reports
     Raises DataError, FileError, FormatError or another BittailorError, before anything long has begun.
     """
@@ -219,6 +221,7 @@ def search(
         check_task(network, part, metric)
     chosen = SPACES[space](network.graph) if isinstance(space, str) else space
     engine = best_engine() if engine == "auto" else engine
+    workers = workers or (len(os.sched_getaffinity(0)) if ENGINES[engine].threaded else 1)
     reported = tuple(dict.fromkeys((*names, *(c.name for c in limits), "size", "stored")))
     folder = Path(out)
     config = {
@@ -242,10 +245,12 @@ def search(
     box = Box.around([[rows[bits][name] for name in names] for bits in WIDTHS])
     identity = {"network": network.fingerprint, "data": data.valid.fingerprint, "metric": metric,
                 "calibration": repr(calibration_settings), "space": chosen.name}
-    with Store(folder / "evaluations.sqlite", identity) as store:
-        with _evaluate(factory, evaluator, engine, workers) as evaluate:
-            result = run_search(chosen, names, evaluate, settings, store, limits,
-                                seeds(chosen, network.graph), progress, box=box)
+    with (
+        Store(folder / "evaluations.sqlite", identity) as store,
+        _evaluate(factory, evaluator, engine, workers) as evaluate,
+    ):
+        result = search(chosen, names, evaluate, settings, store, limits, seeds(chosen, network.graph), progress,
+                        box=box)
     front = [Solution(chosen.key(g), chosen.widths(g), dict(v), None)
              for g, v in zip(result.front.genomes, result.front.values, strict=True)]
     homogeneous = [Solution(f"homogeneous {bits}", w, rows[bits], None) for bits, w in baselines.items()]
@@ -259,6 +264,7 @@ def search(
         "metric": metric,
         "objectives": list(names),
         "engine": engine,
+        "items": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
         "seconds": time.monotonic() - began,
         "evaluations": result.evaluations,
         "failed": result.failed,

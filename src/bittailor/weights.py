@@ -17,6 +17,8 @@ from bittailor.qformat import QFormat
 
 CANDIDATES = np.geomspace(0.05, 1.0, 60)
 """Clipping thresholds that are tried, as shares of the largest magnitude."""
+SMALLEST_ROW = 2.0**-12
+"""No row's scale is smaller than this share of the largest row's."""
 SWEEPS = 4
 """Rounds of coordinate descent; the error only ever falls, and has settled by then."""
 
@@ -30,10 +32,12 @@ def weight_format(weights: Floats, bits: int, method: str, per_row: bool) -> QFo
     groups = weights if per_row else weights.reshape(1, -1)
     top = _top(bits)
     peak = np.abs(groups).max(axis=1)
-    peak[peak == 0] = 1.0
+    # a row of (almost) nothing lives in the scale of the others: its bias is counted in steps of that scale
+    peak = np.maximum(peak, SMALLEST_ROW * peak.max() or 1.0)
     scale = peak / top
     if bits == 1:
-        scale = np.maximum(np.abs(groups).mean(axis=1), 1e-12)
+        scale = np.abs(groups).mean(axis=1)
+        scale = np.maximum(scale, SMALLEST_ROW * scale.max() or 1.0)
     elif method == "mse":
         best = np.full(len(groups), np.inf)
         for share in CANDIDATES:
@@ -92,7 +96,11 @@ def _refit(groups: Floats, q: Ints, scale: Floats) -> Floats:
     """The least-squares scale for given integers."""
     power = (q * q).sum(axis=1)
     fitted = (groups * q).sum(axis=1) / np.maximum(power, 1)
-    return np.where((power > 0) & (fitted > 0), fitted, scale)
+    return _not_vanishing(np.where((power > 0) & (fitted > 0), fitted, scale))
+
+
+def _not_vanishing(scale: Floats) -> Floats:
+    return np.asarray(np.maximum(scale, SMALLEST_ROW * scale.max()))
 
 
 def _refit_metric(weights: Floats, q: Ints, scale: Floats, metric: Floats, per_row: bool) -> Floats:
@@ -101,7 +109,7 @@ def _refit_metric(weights: Floats, q: Ints, scale: Floats, metric: Floats, per_r
     if not per_row:
         along, power = np.full(len(q), along.sum()), np.full(len(q), power.sum())
     fitted = along / np.maximum(power, 1e-300)
-    return np.where((power > 0) & (fitted > 0), fitted, scale)
+    return _not_vanishing(np.where((power > 0) & (fitted > 0), fitted, scale))
 
 
 def _row_errors(difference: Floats, metric: Floats) -> Floats:

@@ -1,11 +1,13 @@
 """The engines, slowest first. Adding one is one file and one line here; being in the table is enough to be tested."""
 
 from bittailor.engines.base import Engine
+from bittailor.engines.native import Native
 from bittailor.engines.reference import Reference
 from bittailor.registry import Table
 
 ENGINES: Table[Engine] = Table("engine", {engine.name: engine for engine in (
     Reference(),
+    Native(),
 )})
 
 
@@ -14,4 +16,4 @@ def best_engine() -> str:
     return next(name for name in reversed(list(ENGINES)) if ENGINES[name].available() is None)
 
 
-__all__ = ["ENGINES", "Engine", "Reference", "best_engine"]
+__all__ = ["ENGINES", "Engine", "Native", "Reference", "best_engine"]

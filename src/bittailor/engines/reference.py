@@ -7,6 +7,7 @@ engine needs to tell: the value of every site at every step, and how often and h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,7 @@ from bittailor.arith import Ints, Rescale
 from bittailor.engines.base import Engine
 from bittailor.errors import DataError
 from bittailor.graph import Node
+from bittailor.network import check_lengths
 from bittailor.ops import OPS
 from bittailor.program import Program
 from bittailor.qformat import QFormat
@@ -30,8 +32,11 @@ class Saturation:
     furthest: int
 
 
-def check_integers(program: Program, q: ArrayLike, lengths: ArrayLike | None) -> tuple[Ints, Ints]:
-    """Input integers and lengths as int64, checked against the program; used by every engine."""
+def check_integers(
+    program: Program, q: ArrayLike, lengths: ArrayLike | None, kind: type[np.integer[Any]] = np.int64
+) -> tuple[NDArray[Any], Ints]:
+    """Input integers as `kind` (wide enough for the input format) and lengths as int64, checked against the
+    program; used by every engine."""
     values = np.asarray(q)
     features = program.graph.sites[program.graph.inputs[0]].features
     if values.dtype.kind not in "iu":
@@ -41,15 +46,7 @@ def check_integers(program: Program, q: ArrayLike, lengths: ArrayLike | None) ->
     fmt = program.input_format
     if values.min() < fmt.qmin or values.max() > fmt.qmax:
         raise DataError(f"input integers {values.min()}..{values.max()} are outside {fmt.qmin}..{fmt.qmax}")
-    if lengths is None:
-        sizes = np.full(len(values), values.shape[1], np.int64)
-    else:
-        sizes = np.asarray(lengths)
-        if sizes.shape != (len(values),) or sizes.dtype.kind not in "iu":
-            raise DataError(f"lengths must be {len(values)} integers; got shape {sizes.shape} of {sizes.dtype}")
-        if sizes.min() < 1 or sizes.max() > values.shape[1]:
-            raise DataError(f"lengths must lie in 1..{values.shape[1]}; got {sizes.min()}..{sizes.max()}")
-    return values.astype(np.int64), sizes.astype(np.int64)
+    return values.astype(kind, copy=False), check_lengths(lengths, *values.shape[:2])
 
 
 class Reference(Engine):
@@ -76,7 +73,9 @@ class Reference(Engine):
         """Per rescaled site, how many values were clamped and how far."""
         values, sizes = check_integers(program, q, lengths)
         counts: dict[str, Saturation] = {}
-        self._walk(program, values, sizes, False, counts)
+        for length in np.unique(sizes):  # steps beyond an item's length are not counted
+            items = sizes == length
+            self._walk(program, values[items, :length], sizes[items], False, counts)
         return counts
 
     def _walk(
@@ -114,7 +113,8 @@ class Reference(Engine):
 
         OPS[node.op].integers({**constants, "rescale": Recorder()}, formats, *inputs)  # type: ignore[dict-item]
         raw = seen[0]
-        beyond = np.maximum(np.maximum(rescale.lo - raw, raw - rescale.hi), 0)
+        below = 0 if OPS[node.op].clips_below else rescale.lo - raw
+        beyond = np.maximum(np.maximum(below, raw - rescale.hi), 0)
         old = counts.get(node.output, Saturation(0, 0, 0))
         counts[node.output] = Saturation(
             old.clamped + int((beyond > 0).sum()), old.total + raw.size, max(old.furthest, int(beyond.max(initial=0)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,8 @@ class Op(ABC):
     """Takes a whole sequence and its lengths."""
     tied: bool = False
     """The output has the format of the first input; nothing is computed, nothing is rounded."""
+    clips_below: bool = False
+    """Cutting off low values is what it is for, so it is not counted as saturation."""
 
     @abstractmethod
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
@@ -87,6 +89,16 @@ class Op(ABC):
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
         """Counts per application, from feature counts: "mac", "add", "mul", "lookup"."""
         return {}
+
+
+def rescale_of(constants: Constants, role: str = "rescale") -> Rescale:
+    """The rescaling among an operator's constants."""
+    return cast(Rescale, constants[role])
+
+
+def packed_of(constants: Constants, role: str) -> Packed:
+    """A packed tensor among an operator's constants."""
+    return cast(Packed, constants[role])
 
 
 def centred(q: Ints, fmt: QFormat) -> Ints:

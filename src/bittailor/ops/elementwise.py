@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bittailor.arith import Floats, Ints, make_rescale
-from bittailor.ops.base import Bound, Constants, Op, centred
+from bittailor.errors import UnsupportedNetwork
+from bittailor.ops.base import Bound, Constants, Op, centred, rescale_of
 from bittailor.qformat import QFormat, unit_format
 
 
@@ -14,6 +15,8 @@ class Pointwise(Op):
     """Two operands of equal features; `combine` says which integers are rescaled."""
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
+        if len(set(inputs)) > 1:
+            raise UnsupportedNetwork(f"'{self.name}' takes operands of equal features; got {inputs}")
         return inputs[0]
 
 
@@ -34,7 +37,7 @@ class Add(Pointwise):
 
     def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
         a, b = (centred(q, f) for q, f in zip(inputs, formats, strict=True))
-        return constants["rescale"](a, b)  # type: ignore[operator]
+        return rescale_of(constants)(a, b)
 
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
         return {"add": output}
@@ -50,7 +53,7 @@ class Sub(Add):
 
     def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
         a, b = (centred(q, f) for q, f in zip(inputs, formats, strict=True))
-        return constants["rescale"](a, -b)  # type: ignore[operator]
+        return rescale_of(constants)(a, -b)
 
 
 class Mul(Pointwise):
@@ -70,7 +73,7 @@ class Mul(Pointwise):
 
     def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
         a, b = (centred(q, f) for q, f in zip(inputs, formats, strict=True))
-        return constants["rescale"](a * b)  # type: ignore[operator]
+        return rescale_of(constants)(a * b)
 
     def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
         a, b = inputs
@@ -97,7 +100,7 @@ class OneMinus(Pointwise):
         return {"rescale": make_rescale([a.scale[0] / scale], [a.reach], bound.output, constant=1.0 / scale)}
 
     def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        return constants["rescale"](-centred(inputs[0], formats[0]))  # type: ignore[operator]
+        return rescale_of(constants)(-centred(inputs[0], formats[0]))
 
     def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
         return None if inputs[0] is None else (1.0 - inputs[0][1], 1.0 - inputs[0][0])

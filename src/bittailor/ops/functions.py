@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from bittailor.arith import Floats, Ints, make_lookup
+from bittailor.arith import Floats, Ints, Lookup, make_lookup
 from bittailor.ops.base import Bound, Constants, Op
 from bittailor.qformat import QFormat, symmetric_unit_format, unit_format
 
@@ -41,7 +41,7 @@ class Function(Op):
         return {"lookup": make_lookup(self.f, bound.inputs[0], bound.output)}
 
     def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        return constants["lookup"](inputs[0])  # type: ignore[operator]
+        return cast(Lookup, constants["lookup"])(inputs[0])
 
     def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
         return self._range

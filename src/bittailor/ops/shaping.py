@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bittailor.arith import Floats, Ints, make_rescale
-from bittailor.ops.base import Bound, Constants, Op, centred
+from bittailor.ops.base import Bound, Constants, Op, centred, rescale_of
 from bittailor.qformat import QFormat
 
 
@@ -28,7 +28,7 @@ class Requantise(Op):
         return {"rescale": make_rescale([x.scale[0] / bound.output.scale[0]], [x.reach], bound.output)}
 
     def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        return constants["rescale"](centred(inputs[0], formats[0]))  # type: ignore[operator]
+        return rescale_of(constants)(centred(inputs[0], formats[0]))
 
     def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
         return inputs[0]
@@ -41,6 +41,7 @@ class Relu(Requantise):
     """y = max(x, 0): a requantisation that saturates at the zero-point."""
 
     name = "relu"
+    clips_below = True
 
     def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
         return np.asarray(np.maximum(inputs[0], 0.0))
@@ -75,7 +76,7 @@ class Concat(Op):
 
     def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
         parts = [
-            constants[f"rescale{i}"](centred(q, f))  # type: ignore[operator]
+            rescale_of(constants, f"rescale{i}")(centred(q, f))
             for i, (q, f) in enumerate(zip(inputs, formats, strict=True))
         ]
         return np.concatenate(parts, axis=-1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from bittailor.arith import Floats, Ints, make_rescale
 from bittailor.errors import RangeError
-from bittailor.ops.base import Bound, Constants, Op, centred, steps_mask
+from bittailor.ops.base import Bound, Constants, Op, centred, rescale_of, steps_mask
 from bittailor.qformat import QFormat
 
 MEAN_SUM_BITS = 46
@@ -30,13 +30,13 @@ class Last(Op):
         return inputs[0]
 
     def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
-        return self.pick(inputs[0], options["lengths"])
+        return np.asarray(self.pick(inputs[0], options["lengths"]))
 
     def bind(self, bound: Bound) -> Constants:
         return {}
 
     def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        return self.pick(inputs[0], kwargs["lengths"])
+        return np.asarray(self.pick(inputs[0], kwargs["lengths"]))
 
     def pick(self, x: Any, lengths: Ints) -> Any:
         """[items, steps, features] -> [items, features]."""
@@ -82,12 +82,12 @@ class Mean(Op):
         lengths: Ints = kwargs["lengths"]
         if lengths.max() > MEAN_MOST_STEPS:
             raise RangeError(f"a mean over {lengths.max()} steps; at most {MEAN_MOST_STEPS} are proved")
-        rescale: Any = constants["rescale"]
+        rescale = rescale_of(constants)
         mask = steps_mask(lengths, inputs[0].shape[1])
         total = np.where(mask[:, :, None], centred(inputs[0], formats[0]), 0).sum(axis=1)
         steps = lengths[:, None]
         y = (total * rescale.multipliers[0] + steps * rescale.offset) // (steps << rescale.shift)
-        return np.clip(y, rescale.lo, rescale.hi)
+        return np.asarray(np.clip(y, rescale.lo, rescale.hi))
 
     def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
         return inputs[0]

@@ -84,9 +84,9 @@ enum bt_op {
     BT_SCALEW = 12,
     BT_MUL = 13,     /* ((a - za) * (b - zb) * m0 + c) >> shift */
     BT_MULW = 14,
-    BT_LOOKUP = 15,  /* table[a as an unsigned byte], 256 int8 entries */
-    BT_KNOTS = 16,   /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
-    BT_OPS = 17
+    BT_LOOKUP8 = 15, /* table[a as an unsigned byte], 256 int8 entries */
+    BT_LOOKUP16 = 16, /* the same with int16 entries */
+    BT_KNOTS = 17    /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
 };
 
 typedef struct bt_header {

@@ -94,25 +94,25 @@ BT_INLINE bt_i32 bt_dot4(bt_i32 acc, bt_i32 x, bt_i32 w) {
 BT_INLINE bt_i32 bt_dot4(bt_i32 acc, bt_i32 x, bt_i32 w) {
     uint8_t u[4 * BT_LANES];
     int8_t s[4 * BT_LANES];
-    int32_t y[BT_LANES];
+    uint32_t y[BT_LANES];
     memcpy(u, &x, sizeof u);
     memcpy(s, &w, sizeof s);
     memcpy(y, &acc, sizeof y);
     for (int l = 0; l < BT_LANES; l++)
-        y[l] += u[4 * l] * s[4 * l] + u[4 * l + 1] * s[4 * l + 1] + u[4 * l + 2] * s[4 * l + 2]
-              + u[4 * l + 3] * s[4 * l + 3];
+        y[l] += (uint32_t)(u[4 * l] * s[4 * l] + u[4 * l + 1] * s[4 * l + 1] + u[4 * l + 2] * s[4 * l + 2]
+                           + u[4 * l + 3] * s[4 * l + 3]);
     memcpy(&acc, y, sizeof y);
     return acc;
 }
 
 BT_INLINE bt_i32 bt_dot2(bt_i32 acc, bt_i32 x, bt_i32 w) {
     int16_t u[2 * BT_LANES], s[2 * BT_LANES];
-    int32_t y[BT_LANES];
+    uint32_t y[BT_LANES];
     memcpy(u, &x, sizeof u);
     memcpy(s, &w, sizeof s);
     memcpy(y, &acc, sizeof y);
     for (int l = 0; l < BT_LANES; l++)
-        y[l] += u[2 * l] * s[2 * l] + u[2 * l + 1] * s[2 * l + 1];
+        y[l] += (uint32_t)(u[2 * l] * s[2 * l]) + (uint32_t)(u[2 * l + 1] * s[2 * l + 1]);
     memcpy(&acc, y, sizeof y);
     return acc;
 }

@@ -194,19 +194,19 @@ class Processes(_Closing):
                 slots.popleft()
                 yield outcome
         finally:
-            for slot in slots:
-                if slot.future is not None:
-                    slot.future.cancel()
+            if slots:  # stopped early: what is still at work is not wanted
+                self.close()
 
     def close(self) -> None:
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        # nothing still at work is wanted, and it may be long: end it rather than wait
+        # nothing still at work is wanted, and it may be long: end it rather than wait. No future is cancelled,
+        # since a pool that finds its processes gone cannot cope with that (CPython 3.11)
         for process in list((getattr(pool, "_processes", None) or {}).values()):
             with contextlib.suppress(Exception):
                 process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=True)
 
     def _result(self, slot: _Slot, alone: bool) -> Outcome | None:
         """The outcome of a slot, waited for; None where its process died and it should be tried again."""

@@ -73,12 +73,15 @@ class Task:
         """Training, validation and test data.
 
         folder  the user's data folder, one sub-folder per data set; the user's cache and then the public source
-                follow where it lacks the files. Generated and built-in tasks ignore it
+                follow where it lacks the files. Generated and built-in tasks read nothing from it
         seed    decides which items of the official training data are validation data (stratified by class) and
                 in which order both stand; the test data never depend on it
         Raises  DataError if the folder does not exist, or if a file is missing or not what it claims.
         """
-        pool, test = self.read(None if folder is None else Path(folder))
+        folder = None if folder is None else Path(folder)
+        if folder is not None and not folder.is_dir():
+            raise DataError(f"the data folder {folder} does not exist or is not a folder; give --data an existing one")
+        pool, test = self.read(folder)
         rest, held = holdout(pool.y, round(self.valid_share * len(pool)), seed)
         return Splits(pool[rest], pool[held], test)
 

@@ -31,7 +31,7 @@ DIGITS = Task(
     inputs=8,
     outputs=10,
     hidden=32,
-    recipe=Recipe(epochs=40, batch=32, rate=1e-2),
+    recipe=Recipe(epochs=30, batch=32, rate=1.5e-2, weight_decay=0.01, noise=0.1),
     source="scikit-learn's load_digits: the test part of UCI's Optical Recognition of Handwritten Digits",
     licence="CC BY 4.0",
     citation="E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning Repository, 1998",

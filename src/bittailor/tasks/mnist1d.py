@@ -32,7 +32,7 @@ MNIST1D = Task(
     inputs=1,
     outputs=10,
     hidden=32,
-    recipe=Recipe(epochs=100, batch=64, rate=1e-2),
+    recipe=Recipe(epochs=80, batch=128, rate=1.5e-2),
     source="the generator of the package mnist1d with its default arguments and seed 42",
     licence="Apache-2.0 (the generator)",
     citation="S. Greydanus, D. Kobak: Scaling Down Deep Learning with MNIST-1D. ICML 2024",

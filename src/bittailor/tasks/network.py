@@ -29,9 +29,6 @@ class LastStepNetwork(nn.Module):
         lengths   int64 [items], 1..steps: the valid steps of each item; None means all of them
         """
         out, _ = self.gru(x)
-        if lengths is None:
-            last = out[:, -1]
-        else:
-            last = torch.take_along_dim(out, (lengths - 1)[:, None, None], dim=1)[:, 0]
+        last = out[:, -1] if lengths is None else out.take_along_dim((lengths - 1)[:, None, None], dim=1)[:, 0]
         outputs: Tensor = self.head(last)
         return outputs

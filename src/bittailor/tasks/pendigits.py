@@ -9,6 +9,7 @@ import numpy as np
 from bittailor import cache
 from bittailor.data import Data
 from bittailor.errors import DataError
+from bittailor.files import read_bytes
 from bittailor.tasks.base import Recipe, Task
 
 ARCHIVE = "https://archive.ics.uci.edu/ml/machine-learning-databases/"
@@ -36,7 +37,7 @@ def read_pen(file: Path) -> Data:
     Raises  DataError naming the file and line that is not so.
     """
     rows = []
-    for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(read_bytes(file).decode("utf-8", "replace").splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -60,7 +61,7 @@ PENDIGITS = Task(
     inputs=2,
     outputs=10,
     hidden=32,
-    recipe=Recipe(epochs=40, batch=64, rate=1e-2),
+    recipe=Recipe(epochs=30, batch=128, rate=2e-2, weight_decay=0.01, noise=0.03),
     source="UCI Machine Learning Repository, pendigits.tra (30 writers) and pendigits.tes (14 others) in pendigits/",
     licence="CC BY 4.0",
     citation="E. Alpaydin, F. Alimoglu: Pen-Based Recognition of Handwritten Digits. "

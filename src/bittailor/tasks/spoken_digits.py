@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bittailor import cache
 from bittailor.data import Data
 from bittailor.errors import DataError
+from bittailor.files import read_bytes
 from bittailor.tasks.base import Recipe, Task
 
 RATE_HZ = 8_000
@@ -41,7 +42,7 @@ def recordings(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.iterdir()):
             if NAME.fullmatch(file.name):
-                yield file.name, file.read_bytes()
+                yield file.name, read_bytes(file)
         return
     found = {}
     try:
@@ -84,7 +85,7 @@ def read(folder: Path | None) -> tuple[Data, Data]:
         labels[test].append(int(match[1]))
     if not spectra[False] or not spectra[True]:
         raise DataError(f"{path} holds {len(spectra[False])} recordings for training (takes 5 and up) and "
-                        f"{len(spectra[True])} for test (takes 0-4), named like 7_jackson_32.wav; expected some of both")
+                        f"{len(spectra[True])} for test (takes 0-4), like 7_jackson_32.wav; expected some of both")
     # One mean and one deviation per band, of the official training part: constants that a device can hold.
     frames = np.concatenate(spectra[False])
     mean, deviation = frames.mean(axis=0), np.maximum(frames.std(axis=0), FLOOR)
@@ -103,7 +104,7 @@ def read_wav(content: bytes, name: str) -> NDArray[np.float64]:
             form = (file.getnchannels(), 8 * file.getsampwidth(), file.getframerate())
             frames = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise DataError(f"{name} is no WAV file: {error or 'it is cut off'}") from None
+        raise DataError(f"{name} is no WAV file: {str(error) or 'it is cut off'}") from None
     if form != (1, 16, RATE_HZ):
         raise DataError(f"{name} has {form[0]} channel(s) of {form[1]} bits at {form[2]} Hz; "
                         f"expected 1 channel of 16 bits at {RATE_HZ} Hz")
@@ -157,7 +158,7 @@ SPOKEN_DIGITS = Task(
     inputs=BANDS,
     outputs=10,
     hidden=32,
-    recipe=Recipe(epochs=30, batch=32, rate=1e-2),
+    recipe=Recipe(epochs=40, batch=64, rate=1.5e-2, weight_decay=0.01, noise=0.2),
     source="Free Spoken Digit Dataset at commit 26eb9aaf: fsdd/fsdd-recordings.tar.xz or fsdd/recordings/*.wav; "
            "official split: takes 0-4 are the test",
     licence="CC BY-SA 4.0",

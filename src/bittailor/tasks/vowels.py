@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bittailor import cache
 from bittailor.data import Data
 from bittailor.errors import DataError
+from bittailor.files import read_bytes
 from bittailor.tasks.base import Recipe, Task
 
 CHANNELS = 12
@@ -42,7 +43,7 @@ def read_ts(file: Path, channels: int) -> tuple[list[NDArray[np.float32]], NDArr
     items: list[NDArray[np.float32]] = []
     y: list[int] = []
     in_data = False
-    for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(read_bytes(file).decode("utf-8", "replace").splitlines(), 1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
@@ -89,7 +90,7 @@ VOWELS = Task(
     inputs=CHANNELS,
     outputs=9,
     hidden=32,
-    recipe=Recipe(epochs=60, batch=16, rate=1e-2),
+    recipe=Recipe(epochs=60, batch=16, rate=1e-2, weight_decay=0.05, noise=0.2),
     source="JapaneseVowels of the UEA & UCR time series archive, JapaneseVowels_{TRAIN,TEST}.ts in vowels/ "
            "(aeon carries the same files)",
     licence="CC BY 4.0 (UCI Machine Learning Repository)",

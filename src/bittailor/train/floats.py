@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 class Recipe(Protocol):
     """What `train` reads of `tasks.Recipe`, which says what each means; a dataclass."""
 
-    __dataclass_fields__: Any
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def epochs(self) -> int: ...
@@ -181,11 +181,10 @@ def _fit(
     update = 0
     for epoch in range(recipe.epochs):
         order, loss_sum = torch.randperm(len(x), generator=generator), torch.zeros(())
-        for items in order.split(recipe.batch):
+        for items in torch.split(order, recipe.batch):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate * one_cycle(update / total)
-            noise = (0.0, generator) if recipe.noise == 0 else (recipe.noise, generator)
-            loss = loss_of(_call(module, x, lengths, items, *noise), y[items])
+            loss = loss_of(_call(module, x, lengths, items, recipe.noise, generator), y[items])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
@@ -193,8 +192,8 @@ def _fit(
             loss_sum += loss.detach() * len(items)
             update += 1
         mean = float(loss_sum) / len(x)
-        if not math.isfinite(mean):
-            raise BittailorError(f"training '{name}' diverged: the loss is {mean} in epoch {epoch + 1} of "
+        if not (math.isfinite(mean) and all(bool(torch.isfinite(weight).all()) for weight in module.parameters())):
+            raise BittailorError(f"training '{name}' diverged: the loss is {mean:g} in epoch {epoch + 1} of "
                                  f"{recipe.epochs}. Lower the recipe's learning rate ({recipe.rate:g})")
         if progress is not None:
             progress(epoch + 1, recipe.epochs, mean)
@@ -269,8 +268,6 @@ def _restore(module: nn.Module, file: Path, key: str) -> float | None:
         about, weights = load_tensors(file, KIND, FORMAT)
         if about.get("key") != key:
             raise FileError(f"{file} holds the weights of other data or another recipe")
-        if not all(np.isfinite(value).all() for value in weights.values()):
-            raise FileError(f"{file} is damaged: its weights are not finite")
         module.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
         return float(about["seconds"])
     except (FileError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -7,6 +7,7 @@ a matrix product also its second moment. From there on everything is a pure func
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -218,7 +219,7 @@ class Calibration:
             }
             moments = {k.removeprefix("moment/"): v for k, v in tensors.items() if k.startswith("moment/")}
             return cls(network, Settings(**body["settings"]), observed, moments)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, BittailorError) as error:
             raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None
 
 
@@ -233,8 +234,6 @@ def calibrate(
     """
     settings = settings or Settings()
     values, sizes = network.check_input(x, lengths)
-    if not len(values):
-        raise DataError("calibration needs at least one item; the split is empty")
     values, sizes = values[: settings.items], sizes[: settings.items]
     graph = network.graph
     width = sum(site.features for site in graph.sites.values() if site.kind == "activation")
@@ -252,7 +251,7 @@ def calibrate(
             rows = array[mask] if graph.sites[name].sequence else array
             if not np.isfinite(rows).all():
                 raise DataError(f"site {name} becomes NaN or infinite on the calibration data; check data and weights")
-            parts[name].append(rows.ravel()[:: max(1, rows.size // SAMPLES)])
+            parts[name].append(rows.ravel()[:: _stride(rows, SAMPLES * len(piece) // len(values))])
             parts[name].append(np.asarray([rows.min(), rows.max()]))
             if name in moments:
                 moments[name] += rows.T @ rows
@@ -261,11 +260,22 @@ def calibrate(
     for name, pieces in parts.items():
         seen = np.concatenate(pieces)
         low, high = float(seen.min()), float(seen.max())
-        if high <= low:
-            low, high = min(low, 0.0), max(high, 0.0) + (1e-30 if low == high == 0 else 0.0)
+        largest = max(-low, high)
+        if largest < 1e-30:  # never anything but zero
+            low = high = 0.0
+        elif high - low < 1e-6 * largest:  # constant: bins need an extent
+            low, high = min(low, 0.0), max(high, 0.0)
         histogram, _ = np.histogram(seen, bins=BINS, range=(low, high))
         observed[name] = Observed(low, high, histogram.astype(np.float64))
     return Calibration(network, settings, observed, {name: m / counts[name] for name, m in moments.items()})
+
+
+def _stride(rows: Floats, samples: int) -> int:
+    """The step that leaves about so many values of an array and, coprime to its features, meets all of them."""
+    step = max(1, rows.size // max(1, samples))
+    while math.gcd(step, rows.shape[-1]) > 1:
+        step += 1
+    return step
 
 
 def with_settings(calibration: Calibration, **changes: Any) -> Calibration:

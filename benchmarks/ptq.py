@@ -1,0 +1,68 @@
+"""The post-training table: four tasks, several seeds, float against homogeneous 8 bits against the found solution.
+
+    python benchmarks/ptq.py --data DIR                    # writes results/ptq.csv, about an hour on 2 cores
+    python benchmarks/ptq.py --tasks digits --seeds 0      # one row, under a minute
+
+One row per task and seed; sizes are weights and biases times their widths, in bits. The found solution is the smallest
+whose validation error is no higher than that of homogeneous 8 bits; its test error is measured once, afterwards.
+Runs are kept in --runs and resumed, so an interrupted table goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from bittailor.api import search_task
+from bittailor.errors import BittailorError
+from bittailor.files import write_whole
+from bittailor.runs import Run
+from bittailor.show import comparison_csv, print_comparison, summary_row
+
+HIDDEN = {"mnist": 64, "spoken-digits": 32, "vowels": 32, "mnist1d": 32, "digits": 32, "pendigits": 32}
+
+
+def main() -> int:
+    """Run what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=["mnist", "spoken-digits", "vowels", "mnist1d"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ptq"))
+    parser.add_argument("--csv", type=Path, default=Path("results/ptq.csv"))
+    parser.add_argument("--population", type=int, default=60)
+    parser.add_argument("--generations", type=int, default=100)
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--workers", type=int, default=0)
+    options = parser.parse_args()
+    runs: list[Run] = []
+    rows: list[dict[str, Any]] = []
+    for task in options.tasks:
+        for seed in options.seeds:
+            out = options.runs / f"{task}-{seed}"
+            run = search_task(
+                task, out, population=options.population, generations=options.generations, seed=seed,
+                hidden=HIDDEN.get(task), data=options.data, cache=options.cache, engine=options.engine,
+                workers=options.workers, resume=(out / "run.json").exists(),
+            )
+            if run.result["interrupted"]:
+                print("stopped; the same command goes on", file=sys.stderr)
+                return 130
+            runs.append(run)
+            rows.append(summary_row(run))
+            write_whole(options.csv, comparison_csv(rows).encode())
+            print_comparison([run])
+    print_comparison(runs)
+    print(f"written: {options.csv}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BittailorError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(error.status)

@@ -1,0 +1,187 @@
+"""The native engine: the C runtime of `runtime/`, the very source that exports put on microcontrollers.
+
+A genome per thread: the C code runs without the interpreter's lock, so while one thread computes, another prepares
+the next program. Which instruction set is used never shows in a result.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bittailor.arith import Ints
+from bittailor.engines import native_build
+from bittailor.engines.base import Engine
+from bittailor.engines.lowering import Bytes, Lowering, NotLowered
+from bittailor.engines.reference import Reference, check_integers
+from bittailor.errors import BittailorError, RangeError
+from bittailor.ops.time import MEAN_MOST_STEPS
+from bittailor.program import Program
+
+STATUS = {
+    1: "a null or unaligned pointer", 2: "a damaged program", 3: "a buffer that is too short",
+    4: "a length out of range", 5: "an input integer out of range",
+}
+"""What the runtime's status codes say (`enum bt_status`)."""
+
+
+def threads_here() -> int:
+    """The processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+class Native(Engine):
+    """The C runtime, compiled at first use.
+
+    variant  an instruction set of `native_build.VARIANTS`; the best one here if not given
+    threads  how many to use; all processors of this process if not given
+    """
+
+    name = "native"
+    threaded = True
+
+    def __init__(self, variant: str | None = None, threads: int | None = None) -> None:
+        self._variant = variant
+        self._threads = threads
+        self._reference = Reference()
+        self._scratch = threading.local()
+
+    def available(self) -> str | None:
+        if native_build.find_compiler() is None:
+            return native_build.MISSING
+        try:
+            self.runtime  # noqa: B018 (builds and loads it)
+        except (BittailorError, OSError) as error:
+            return str(error)
+        return None
+
+    @cached_property
+    def runtime(self) -> native_build.Runtime:
+        """The loaded variant."""
+        names = native_build.runnable()
+        name = self._variant or names[0]
+        if name not in names:
+            known = ", ".join(names)
+            raise BittailorError(f"this machine cannot run the runtime's variant '{name}'; it can run {known}")
+        return native_build.Runtime(native_build.VARIANTS[name])
+
+    @cached_property
+    def lowering(self) -> Lowering:
+        """From programs to bytes, for the loaded variant."""
+        return Lowering(self.runtime.layout)
+
+    def run(self, program: Program, q: ArrayLike, lengths: ArrayLike | None = None) -> Ints:
+        return self.run_many([program], q, lengths)[0]
+
+    def run_many(self, programs: Sequence[Program], q: ArrayLike, lengths: ArrayLike | None = None) -> list[Ints]:
+        return self.run_jobs([(program, q) for program in programs], lengths)
+
+    def run_jobs(self, jobs: Sequence[tuple[Program, ArrayLike]], lengths: ArrayLike | None = None) -> list[Ints]:
+        """`run` for pairs of a program and its own input integers (widths of the input may differ), all at once.
+
+        Pass the same array object for the same input: it is checked and packed once.
+        """
+        threads = self._threads or threads_here()
+        packed: dict[tuple[int, int, int], _Input] = {}
+        work: list[Callable[[], None]] = []
+        results: list[Ints | None] = [None] * len(jobs)
+        alive: list[ArrayLike] = []
+        for i, (program, q) in enumerate(jobs):
+            fmt = program.input_format
+            key = (id(q), fmt.bits, program.graph.sites[program.graph.inputs[0]].features)
+            if key not in packed:
+                packed[key] = _Input(program, q, lengths)
+                alive.append(q)
+            self._queue(program, packed[key], i, results, work, 1 if len(jobs) >= threads else threads)
+        _in_threads(work, threads)
+        return results  # type: ignore[return-value]
+
+    def _queue(self, program: Program, x: _Input, i: int, results: list[Ints | None],
+               work: list[Callable[[], None]], parts: int) -> None:
+        """Add the work of one program: one piece, or several over disjoint items."""
+        site = program.graph.sites[program.graph.outputs[0]]
+        if any(node.op == "mean" for node in program.graph.nodes()) and x.lengths.max() > MEAN_MOST_STEPS:
+            raise RangeError(f"a mean over {x.lengths.max()} steps; at most {MEAN_MOST_STEPS} are proved")
+        shape = (x.items, x.steps, site.features) if site.sequence else (x.items, site.features)
+        block = self.runtime.layout.items
+        step = -(-x.items // (parts * block)) * block
+        code: list[Bytes] = []
+        lock = threading.Lock()
+
+        def piece(first: int, last: int) -> None:
+            with lock:
+                if not code:
+                    try:
+                        code.append(self.lowering(program))
+                        results[i] = np.empty(shape, np.int64)
+                    except NotLowered:
+                        code.append(np.empty(0, np.uint8))
+                        results[i] = self._reference.run(program, x.integers, x.lengths)
+            out = results[i]
+            if code[0].size and out is not None:
+                self._call(code[0], x, first, last, out)
+
+        for first in range(0, x.items, step):
+            work.append(lambda first=first: piece(first, min(first + step, x.items)))  # type: ignore[misc]
+
+    def _call(self, code: Bytes, x: _Input, first: int, last: int, out: Ints) -> None:
+        c = self.runtime.c
+        need = c.bt_scratch(code.ctypes.data, code.nbytes, x.steps)
+        scratch = getattr(self._scratch, "room", None)
+        if scratch is None or scratch.nbytes < need:
+            scratch = self._scratch.room = np.empty(need, np.uint8)
+        lengths = x.lengths32.ctypes.data if x.lengths32 is not None else None
+        status = c.bt_run(code.ctypes.data, code.nbytes, x.integers.ctypes.data, x.integers.nbytes,
+                          x.integers.itemsize, lengths, x.items, x.steps, first, last, out.ctypes.data, out.nbytes,
+                          scratch.ctypes.data, scratch.nbytes)
+        if status:
+            raise BittailorError(f"the native runtime refused a program: {STATUS.get(status, status)}; "
+                                 "this is a bug, please report it (the reference engine still serves)")
+
+
+class _Input:
+    """Input integers, checked, in the type the runtime reads."""
+
+    def __init__(self, program: Program, q: ArrayLike, lengths: ArrayLike | None) -> None:
+        kind = np.int8 if program.input_format.bits <= 8 else np.int16
+        values, self.lengths = check_integers(program, q, lengths, kind)
+        self.items, self.steps = values.shape[:2]
+        self.integers: NDArray[Any] = np.ascontiguousarray(values)
+        ragged = bool((self.lengths != self.steps).any())
+        self.lengths32 = self.lengths.astype(np.int32) if ragged else None
+
+
+def _in_threads(work: Sequence[Callable[[], None]], threads: int) -> None:
+    """Do all pieces of work, in this thread and in as many more as useful; the first error is raised."""
+    left = iter(work)
+    lock = threading.Lock()
+    errors: list[BaseException] = []
+
+    def serve() -> None:
+        while not errors:
+            with lock:
+                task = next(left, None)
+            if task is None:
+                return
+            try:
+                task()
+            except BaseException as error:  # raised again below, in the caller's thread
+                errors.append(error)
+
+    helpers = [threading.Thread(target=serve, daemon=True) for _ in range(min(threads, len(work)) - 1)]
+    for helper in helpers:
+        helper.start()
+    serve()
+    for helper in helpers:
+        helper.join()
+    if errors:
+        raise errors[0]

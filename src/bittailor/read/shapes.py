@@ -1,0 +1,272 @@
+"""Operations that choose steps, features or states and move axes; the table at the end lists them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
+
+from bittailor.read.values import (
+    FEATURES, ITEMS, STEPS, Axed, Axis, Dim, ItemIndex, Opaque, Refusal, Size, StepIndex, Tensor, choose, permute,
+    regroup, squeeze, unsqueeze,
+)
+
+if TYPE_CHECKING:
+    from bittailor.read.reader import Reader
+
+Operation = Callable[..., Any]
+FULL = slice(None, None, None)
+STATES: tuple[Axis, ...] = (("layers", "directions"), ("layers",), ("directions",))
+
+
+def axed(value: Any) -> Axed:
+    """The value as something with axes."""
+    if isinstance(value, Axed):
+        return value
+    raise Refusal(f"it is given {type(value).__name__}, not a tensor of the sequence")
+
+
+
+
+def _mean(r: Reader, x: Any, dim: Any = None, keepdim: bool = False, axis: Any = None, **_: Any) -> Tensor:
+    value = r.single(x)
+    dim = axis if dim is None else dim
+    dims = list(dim) if isinstance(dim, list | tuple) else [dim]
+    if len(dims) != 1 or dims[0] is None or value.axes[value.axis(dims[0])] != STEPS:
+        raise Refusal(f"dim={dim} of {value.text()} is not the steps; only the mean over the steps can be read")
+    place = value.axis(dims[0])
+    ref = r.over_time("mean", r.local_name("mean"), value)
+    left: tuple[Axis, ...] = ((),) if keepdim else ()
+    return replace(value, sites=((ref,),), axes=(*value.axes[:place], *left, *value.axes[place + 1:]))
+
+
+def _pick(r: Reader, value: Tensor, place: int, op: str, keep: bool) -> Tensor:
+    left: tuple[Axis, ...] = ((),) if keep else ()
+    axes = (*value.axes[:place], *left, *value.axes[place + 1:])
+    return replace(value, sites=((r.over_time(op, op, value),),), axes=axes)
+
+
+def _step(value: Tensor, at: Any) -> tuple[str, bool]:
+    """Which step an index means, and whether its axis stays."""
+    last = (-1, Dim(STEPS, -1))
+    if at in last:
+        return "last", False
+    if isinstance(at, int) and at == 0:
+        return "first", False
+    if isinstance(at, slice) and at.step in (None, 1):
+        if at.start in last and at.stop in (None, Dim(STEPS)):
+            return "last", True
+        if at.start in (None, 0) and at.stop == 1:
+            return "first", True
+    text = f"{at.start}:{at.stop}" if isinstance(at, slice) else str(at)
+    raise Refusal(f"[{text}] on the steps of {value.text()}; only the last step, the first step and the mean over "
+                  "all of them can be read")
+
+
+def _index_axis(r: Reader, value: Tensor, place: int, at: Any) -> Tensor:
+    """value[..., at, ...] on one axis; the number of axes goes down by one for an integer."""
+    axis = value.axes[place]
+    if isinstance(at, slice) and (at == FULL or (at.start in (None, 0) and at.stop == value.size(axis)
+                                                 and at.step in (None, 1))):
+        return value
+    if axis == STEPS:
+        return _pick(r, value, place, *_step(value, at))
+    if axis in STATES and isinstance(at, int | slice):
+        return choose(value, axis, at)
+    if axis == FEATURES and isinstance(at, slice) and at.step in (None, 1):
+        return _features(r, value, at)
+    if at in (0, -1) and value.size(axis) == 1:
+        return squeeze(value, place)
+    if axis == ITEMS:
+        raise Refusal(f"[{at}] picks from the items of {value.text()}; the last step is out[:, -1] with "
+                      "batch_first=True and out[-1] without")
+    raise Refusal(f"[{at}] on axis {place} of {value.text()} cannot be read")
+
+
+def _features(r: Reader, value: Tensor, at: slice) -> Tensor:
+    start, stop, _ = at.indices(value.features)
+    sites = tuple(tuple(r.part(ref, start, stop) for ref in row) for row in value.sites)
+    return replace(value, sites=sites, features=stop - start)
+
+
+def _getitem(r: Reader, value: Any, at: Any) -> Any:
+    if isinstance(value, tuple | list | dict):
+        return value[at]
+    value = axed(value)
+    given = list(at) if isinstance(at, tuple) else [at]
+    if isinstance(value, Tensor) and any(isinstance(each, Axed) for each in given):
+        return _advanced(r, value, given)
+    dots = [i for i, each in enumerate(given) if isinstance(each, EllipsisType)]
+    if dots:
+        missing = len(value.axes) - sum(each is not None for each in given) + 1
+        given[dots[0]:dots[0] + 1] = [FULL] * missing
+    place = 0
+    for each in given:
+        if each is None:
+            value = unsqueeze(value, place)
+        elif isinstance(value, Tensor):
+            before = len(value.axes)
+            value = _index_axis(r, value, value.axis(place), each)
+            place -= before - len(value.axes)
+        elif each != FULL:
+            raise Refusal(f"[{each}] of lengths")
+        place += 1
+    return value
+
+
+def _advanced(r: Reader, value: Tensor, given: Sequence[Any]) -> Tensor:
+    """out[torch.arange(items), lengths - 1]."""
+    wanted = {ITEMS: ItemIndex, STEPS: StepIndex}
+    places = [i for i, axis in enumerate(value.axes) if axis in wanted]
+    fits = len(given) >= 2 and places == [0, 1] and all(each == FULL for each in given[2:])
+    if not fits or any(not isinstance(each, wanted[value.axes[i]]) for i, each in enumerate(given[:2])):
+        raise Refusal("of indices by tensors only out[torch.arange(items), lengths - 1] can be read")
+    _check_last(given[places[value.axes.index(STEPS)]])
+    return _pick(r, permute(value, (value.axes.index(ITEMS), value.axes.index(STEPS), 2)), 1, "last", False)
+
+
+def _check_last(index: Any) -> None:
+    if not isinstance(index, StepIndex) or index.offset != -1:
+        raise Refusal("only the index lengths - 1, each item's last step, can be read")
+
+
+def _select(r: Reader, x: Any, dim: int, index: Any) -> Tensor:
+    value = axed(x)
+    return _index_axis(r, r.single(x) if not isinstance(value, Tensor) else value, value.axis(dim), index)
+
+
+def _narrow(r: Reader, x: Any, dim: int, start: int, length: int) -> Tensor:
+    stop = start + length
+    return _select(r, x, dim, slice(start, stop if stop or start >= 0 else None))
+
+
+def _gather(r: Reader, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
+    value = r.single(x)
+    _check_last(index)
+    if value.axes[value.axis(dim)] != STEPS:
+        raise Refusal(f"it gathers along an axis of {value.text()} that is not the steps")
+    return _pick(r, value, value.axis(dim), "last", True)
+
+
+def _take_along_dim(r: Reader, x: Any, indices: Any, dim: int | None = None) -> Tensor:
+    if dim is None:
+        raise Refusal("it needs dim")
+    return _gather(r, x, dim, indices)
+
+
+def _split(r: Reader, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    value = r.single(x)
+    if value.axes[value.axis(dim)] != FEATURES:
+        raise Refusal(f"it takes an axis of {value.text()} apart that is not the features")
+    sizes = [size] * math.ceil(value.features / size) if isinstance(size, int) else list(size)
+    ends = [sum(sizes[:i + 1]) for i in range(len(sizes))]
+    return tuple(_features(r, value, slice(end - n, end)) for n, end in zip(sizes, ends, strict=True))
+
+
+def _chunk(r: Reader, x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    return _split(r, x, math.ceil(axed(x).features / chunks), dim)
+
+
+# -- axes ------------------------------------------------------------
+
+
+def _size(r: Reader, x: Any, dim: int | None = None) -> Any:
+    value = axed(x)
+    return value.shape() if dim is None else value.shape()[value.axis(dim)]
+
+
+def _dim(r: Reader, x: Any) -> int:
+    return len(axed(x).axes)
+
+
+def _getattr(r: Reader, x: Any, name: str) -> Any:
+    if name in ("device", "dtype"):
+        return Opaque(name)
+    if name in ("T", "mT"):
+        return permute(axed(x), range(len(axed(x).axes))[::-1]) if name == "T" else _transpose(r, x, -2, -1)
+    if name == "data":
+        return x
+    if name not in ("shape", "ndim"):
+        raise Refusal(f"the attribute '{name}' of a tensor cannot be read")
+    return _size(r, x) if name == "shape" else _dim(r, x)
+
+
+def _transpose(r: Reader, x: Any, a: int, b: int) -> Any:
+    value = axed(x)
+    order = list(range(len(value.axes)))
+    order[value.axis(a)], order[value.axis(b)] = order[value.axis(b)], order[value.axis(a)]
+    return permute(value, order)
+
+
+def _t(r: Reader, x: Any) -> Any:
+    return _transpose(r, x, 0, 1)
+
+
+def _permute(r: Reader, x: Any, *dims: Any) -> Any:
+    return permute(axed(x), _flat(dims))
+
+
+def _flat(sizes: Sequence[Any]) -> list[Any]:
+    return list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else list(sizes)
+
+
+def _reshape(r: Reader, x: Any, *shape: Any, **named: Any) -> Any:
+    sizes: list[Size] = _flat(shape or tuple(named.values()))
+    if not all(isinstance(size, int | Dim) for size in sizes):
+        raise Refusal("only reshapes to given sizes can be read")
+    return _tidy(r, regroup(axed(x), sizes))
+
+
+def _tidy(r: Reader, value: Any) -> Any:
+    """Final states side by side on the features are a concatenation; steps there are refused."""
+    if not isinstance(value, Tensor):
+        return value
+    alone = [atom for atom in ("layers", "directions") if value.count(atom) == 1]
+    axes = [tuple(a for a in axis if a not in alone) or axis for axis in value.axes]
+    value = replace(value, axes=tuple(axes))
+    place = next((i for i, axis in enumerate(axes) if "features" in axis), 0)
+    before = axes[place][:-1]
+    if not before or (value.features == 1 and before not in STATES):
+        return value
+    parts = tuple(replace(value, sites=((ref,),)) for ref in value.each())
+    if axes[place][-1] != "features" or before not in STATES or len(parts) != value.size(before):
+        raise Refusal(f"it makes {value.text()}; take the last step or the mean over the steps before they share an "
+                      "axis with the features")
+    axes[place] = FEATURES
+    ref = r.joined(parts)
+    return replace(value, axes=tuple(axes), sites=((ref,),), features=len(parts) * value.features)
+
+
+def _flatten(r: Reader, x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    value = axed(x)
+    start, end = value.axis(start_dim), value.axis(end_dim)
+    merged = tuple(atom for axis in value.axes[start:end + 1] for atom in axis)
+    return _tidy(r, replace(value, axes=(*value.axes[:start], merged, *value.axes[end + 1:])))
+
+
+def _squeeze(r: Reader, x: Any, dim: int | None = None) -> Any:
+    if dim is None:
+        raise Refusal("squeeze() without an axis would drop a batch of one item too; give the axis")
+    return squeeze(axed(x), dim)
+
+
+def _unsqueeze(r: Reader, x: Any, dim: int) -> Any:
+    return unsqueeze(axed(x), dim)
+
+
+def _expand(r: Reader, x: Any, *_: Any) -> Any:
+    if isinstance(x, StepIndex):
+        return x
+    raise Refusal("nothing is broadcast here, except an index for gather")
+
+
+SHAPES: dict[str, Operation] = {
+    "mean": _mean, "select": _select, "narrow": _narrow, "gather": _gather, "take_along_dim": _take_along_dim,
+    "getitem": _getitem, "split": _split, "chunk": _chunk, "size": _size, "dim": _dim, "getattr": _getattr,
+    "transpose": _transpose, "swapaxes": _transpose, "t": _t, "permute": _permute,
+    "reshape": _reshape, "view": _reshape, "flatten": _flatten, "squeeze": _squeeze, "unsqueeze": _unsqueeze,
+    "expand": _expand,
+}
+"""By the name of a function or method."""

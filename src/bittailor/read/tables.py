@@ -1,0 +1,78 @@
+"""What of PyTorch is read, as tables: modules and functions, and what to say of those that are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation that is an operator here.
+
+    op       the operator's name in `OPS`
+    module   its module
+    names    its names as function or method
+    options  (option, the value that the operator has), in the order of the function's arguments
+    """
+
+    op: str
+    module: type[nn.Module]
+    names: tuple[str, ...]
+    options: tuple[tuple[str, float], ...] = ()
+
+
+ACTIVATIONS = (
+    Activation("relu", nn.ReLU, ("relu",)),
+    Activation("sigmoid", nn.Sigmoid, ("sigmoid", "expit")),
+    Activation("tanh", nn.Tanh, ("tanh",)),
+    Activation("hardtanh", nn.Hardtanh, ("hardtanh",), (("min_val", -1.0), ("max_val", 1.0))),
+    Activation("hardsigmoid", nn.Hardsigmoid, ("hardsigmoid",)),
+    Activation("softsign", nn.Softsign, ("softsign",)),
+    Activation("silu", nn.SiLU, ("silu",)),
+    Activation("softplus", nn.Softplus, ("softplus",), (("beta", 1.0), ("threshold", 20.0))),
+    Activation("elu", nn.ELU, ("elu",), (("alpha", 1.0),)),
+    Activation("leaky_relu", nn.LeakyReLU, ("leaky_relu",), (("negative_slope", 0.01),)),
+)
+
+IGNORED_MODULES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+"""Modules that do nothing in evaluation."""
+
+SOFTMAX: dict[type[nn.Module], str] = {nn.Softmax: "softmax", nn.LogSoftmax: "log_softmax"}
+"""Left away at the end of a network; refused elsewhere."""
+
+SUPPORTED = (
+    "  what can be read: nn.GRU, nn.Linear, nn.Sequential, dropout, "
+    + ", ".join(a.module.__name__ for a in ACTIVATIONS)
+    + ", last or mean step, +, -, *, cat (docs/reading.md)"
+)
+
+HINTS: dict[str, str] = {
+    "LSTM": "of the recurrent layers only nn.GRU is known; train one in its place",
+    "RNN": "of the recurrent layers only nn.GRU is known; train one in its place",
+    "RNNCellBase": "a cell of one step; use nn.GRU, which has the loop over the steps inside",
+    "Embedding": "a network starts at numbers, not at indices; embed the data before it and read the rest",
+    "_ConvNd": "there is no convolution; apply it to the data before the network and read the rest",
+    "_BatchNorm": "there is no normalisation layer; a BatchNorm next to a Linear can be folded into its weights "
+                  "(torch.nn.utils.fusion)",
+    "LayerNorm": "there is no normalisation layer: its statistics would have to be computed at run time",
+    "MultiheadAttention": "there is no attention",
+    "PReLU": "its slope is learned; LeakyReLU(0.01) can be read",
+    "ReLU6": "its upper bound is 6; Hardtanh (-1..1) and ReLU can be read",
+    "GELU": "there is no operator for it; SiLU is the nearest that can be read",
+    "argmax": "return the values before argmax; the metric takes the largest",
+    "flip": "sequences are not turned round; bidirectional=True runs a GRU from the end",
+    "stack": "it makes a new axis; torch.cat on the features can be read",
+    "max": "there is no maximum over steps; the last step or the mean can be read",
+    "amax": "there is no maximum over steps; the last step or the mean can be read",
+    "sum": "there is no sum over steps; the mean can be read",
+    "matmul": "use nn.Linear or torch.nn.functional.linear for a product with a matrix",
+    "clamp": "Hardtanh (-1..1) and ReLU can be read",
+    "half": "half precision would round inside the network; leave the values in float",
+    "bfloat16": "half precision would round inside the network; leave the values in float",
+    "div": "there is no division; fold the factor into the weights of a layer",
+    "truediv": "there is no division; fold the factor into the weights of a layer",
+    "neg": "there is no negation; fold it into the weights of a layer, or use a - b",
+}
+"""By the name of a module's class (or of one above it), or of a function: why not, and what instead."""

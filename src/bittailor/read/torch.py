@@ -1,0 +1,215 @@
+"""from_torch, from end to end: copy the module, trace it, read the trace, and check the result by running both."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx, nn
+
+from bittailor.arith import Floats
+from bittailor.errors import UnsupportedNetwork
+from bittailor.graph import Graph, Node, Recurrence, Site
+from bittailor.network import Network
+from bittailor.ops.base import steps_mask
+from bittailor.read.reader import Reader, own_forward
+from bittailor.read.trace import arguments, trace
+from bittailor.read.values import FEATURES, ITEMS, STEPS, Axes, Tensor, WrongLayout
+
+_LAYOUTS: tuple[Axes, ...] = ((ITEMS, STEPS, FEATURES), (STEPS, ITEMS, FEATURES))
+_PROBE_LENGTHS = (5, 3, 1)
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+
+
+def read(module: nn.Module, input_features: int | None = None) -> Network:
+    """See `bittailor.read.from_torch`."""
+    root = _own_copy(module)
+    features = input_features or _input_features(root)
+    names = [name for name, _ in arguments(root)[1:] if "len" in name.lower()]
+    required = bool(names) and dict(arguments(root))[names[0]] is inspect.Parameter.empty
+    errors = []
+    for lengths in [None, *names[:1]]:
+        try:
+            return _read(root, features, lengths, names[0] if names else None)
+        except UnsupportedNetwork as error:
+            errors.append(error)
+    raise errors[-1 if required else 0] from None
+
+
+def _own_copy(module: nn.Module) -> nn.Module:
+    """A copy on the CPU, in float64, in evaluation mode; the user's module stays as it is."""
+    if not isinstance(module, nn.Module):
+        raise UnsupportedNetwork(f"expected a torch.nn.Module; got {type(module).__name__}")
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        module = module.module
+    module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnsupportedNetwork("cannot read a ScriptModule; give the module that it was scripted or traced from")
+    for name, values in module.named_parameters():
+        if isinstance(values, nn.parameter.UninitializedParameter):
+            raise UnsupportedNetwork(f"parameter {name} is not initialised yet: run the module once on data")
+        if values.is_meta:
+            raise UnsupportedNetwork(f"parameter {name} is on the meta device and has no values")
+        if values.is_complex():
+            raise UnsupportedNetwork(f"parameter {name} is complex; only real networks can be read")
+    try:
+        root = copy.deepcopy(module).eval().to("cpu", torch.float64)
+    except (RuntimeError, TypeError) as error:
+        raise UnsupportedNetwork(
+            f"cannot copy the module: {str(error).splitlines()[0]}\n"
+            "  it probably keeps a tensor of an earlier run as an attribute; delete that first"
+        ) from None
+    return _Whole(root) if own_forward(root, nn.GRU) or own_forward(root, nn.Linear) else root
+
+
+class _Whole(nn.Module):
+    """A network that is nothing but one layer."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.name = "gru" if isinstance(layer, nn.GRU) else "linear"
+        self.add_module(self.name, layer)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.get_submodule(self.name)(x)
+
+
+def _input_features(root: nn.Module) -> int:
+    """What the first layer takes; a layer that does not match says so when it is read."""
+    for module in root.modules():
+        for name in ("input_size", "in_features", "in_channels", "num_features"):
+            if isinstance(features := getattr(module, name, None), int):
+                return features
+    raise UnsupportedNetwork("no layer of the module says how wide its input is; "
+                             "give it: from_torch(module, input_features=…)")
+
+
+def _read(root: nn.Module, features: int, lengths: str | None, probe_lengths: str | None) -> Network:
+    for layout in _LAYOUTS:
+        reader = Reader(root, features, layout, lengths)
+        try:
+            graph = trace(root, reader)
+            out = _output(root, reader, graph)
+        except WrongLayout:
+            if layout == _LAYOUTS[-1]:
+                raise
+            continue
+        break
+    site = reader.site(Tensor(out.axes, out.features, out.sites))
+    network = Network(*_pruned(reader.builder.graph(site), reader.parameters))
+    _check(root, network, layout, out, probe_lengths, required=lengths is not None)
+    return network
+
+
+def _output(root: nn.Module, reader: Reader, graph: fx.Graph) -> Tensor:
+    """What the module returns: one tensor, or one with final states beside it."""
+    end = next(node for node in graph.nodes if node.op == "output")
+    result = reader.value(end)
+    values: Sequence[Any] = result if isinstance(result, tuple | list) and result else (result,)
+    states = all(v is None or (isinstance(v, Tensor) and all(ref.pick for ref in v.each())) for v in values[1:])
+    first = values[0]
+    if not isinstance(first, Tensor) or not states:
+        kinds = ", ".join(type(v).__name__ for v in values)
+        raise UnsupportedNetwork(
+            f"cannot read {type(root).__name__}: its forward returns {type(result).__name__} ({kinds}); expected one "
+            "tensor, or a tensor followed by final states, which are left away"
+        )
+    if len(first.each()) > 1:
+        raise UnsupportedNetwork(f"cannot read {type(root).__name__}: its forward returns {len(first.each())} final "
+                                 "states of a GRU at once; pick one, such as h_n[-1]")
+    if first.each() == reader.input.each():
+        raise UnsupportedNetwork(f"cannot read {type(root).__name__}: it returns its input and computes nothing")
+    return first
+
+
+def _pruned(graph: Graph, parameters: dict[str, Floats]) -> tuple[Graph, dict[str, Floats]]:
+    """The graph without what its outputs do not depend on."""
+    used, steps = set(graph.outputs), list[Node | Recurrence]()
+    for step in reversed(graph.steps):
+        outputs = step.outputs if isinstance(step, Recurrence) else (step.output,)
+        if used.isdisjoint(outputs):
+            continue
+        steps.insert(0, step)
+        for node in step.nodes if isinstance(step, Recurrence) else (step,):
+            used |= {node.output, *node.inputs, *node.params}
+    used |= set(graph.inputs)
+    sites: dict[str, Site] = {name: site for name, site in graph.sites.items() if name in used}
+    kept = {name: values for name, values in parameters.items() if name in used}
+    return Graph(sites, tuple(steps), graph.inputs, graph.outputs), kept
+
+
+def _check(
+    root: nn.Module, network: Network, layout: Axes, out: Tensor, lengths: str | None, required: bool
+) -> None:
+    """Refuse a network that does not compute what the module computes, on random sequences."""
+    x = np.random.default_rng(0).normal(size=(len(_PROBE_LENGTHS), max(_PROBE_LENGTHS), network.features))
+    ragged = np.array(_PROBE_LENGTHS)
+    full = np.full(len(x), x.shape[1])
+    for sizes, needed in ((full, True), (ragged, required)):
+        if lengths is None and sizes is ragged:
+            break
+        given = {lengths: torch.tensor(sizes)} if lengths and (required or sizes is ragged) else {}
+        try:
+            expected, tolerance = _run(root, x if layout == _LAYOUTS[0] else x.swapaxes(0, 1), given)
+        except Exception as error:  # whatever the module's own code may raise
+            if not needed:
+                continue
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UnsupportedNetwork(f"{type(root).__name__} itself fails on an input of {network.features} features: "
+                                     f"{reason}") from None
+        _compare(root, network, x, sizes, out, expected, tolerance)
+
+
+def _run(root: nn.Module, x: Floats, given: dict[str, torch.Tensor]) -> tuple[Floats, float]:
+    """The module's output, in float64 if its code allows that, and how exact it is."""
+    names = [(n, d) for n, d in arguments(root)[1:] if d is inspect.Parameter.empty]
+    given = {**{n: cast(torch.Tensor, None) for n, _ in names}, **given}
+    precision = torch.float64
+    with torch.no_grad():
+        try:
+            result = root(torch.tensor(x), **given)
+        except RuntimeError:  # its own code makes float32 tensors
+            precision = torch.float32
+            result = copy.deepcopy(root).float()(torch.tensor(x, dtype=precision), **given)
+    first = result[0] if isinstance(result, tuple | list) else result
+    return first.double().numpy(), _TOLERANCE[precision]
+
+
+def _compare(
+    root: nn.Module, network: Network, x: Floats, lengths: NDArray[np.int64], out: Tensor, expected: Floats,
+    tolerance: float,
+) -> None:
+    atoms = [atom for axis in out.axes for atom in axis if atom in ("items", "steps", "features")]
+    own = ["items", "steps", "features"] if "steps" in atoms else ["items", "features"]
+    order = [own.index(atom) for atom in (atoms if "features" in atoms else [*atoms, "features"])]
+    got = network(x, lengths)
+    if out.softmax:
+        got = np.exp(got - got.max(-1, keepdims=True))
+        got = got / got.sum(-1, keepdims=True)
+        got = np.log(got) if out.softmax == "log_softmax" else got
+    valid = np.ones(got.shape, bool)
+    if "steps" in atoms:
+        valid &= steps_mask(lengths, x.shape[1])[:, :, None]
+    valid = valid.transpose(order).reshape(-1)
+    if got.size == expected.size:
+        wanted = expected.reshape(-1)[valid]
+        error = np.abs(got.transpose(order).reshape(-1)[valid] - wanted).max()
+        if error <= tolerance * max(1.0, np.abs(wanted).max()):
+            return
+        what = f"differs from it by up to {error:.2g}"
+    else:
+        what = f"gives {got.size} values and not {expected.size}"
+    if (lengths == x.shape[1]).all():
+        raise UnsupportedNetwork(f"cannot read {type(root).__name__}: what was read {what} on random data; its forward "
+                                 "does something that the trace does not show (a hook, or a change in place)")
+    raise UnsupportedNetwork(
+        f"cannot read {type(root).__name__}: on sequences of different lengths what was read {what}. A network here "
+        "uses each item's own steps only;\n  padding must not be seen by a reversed GRU (pack the sequences) nor by a "
+        "last step or mean (take h_n, or use the lengths);\n  for sequences of equal lengths, wrap the module in one "
+        "whose forward takes no lengths"
+    )

@@ -1,0 +1,233 @@
+"""What stands for a tensor while a module is read: sites, and what each axis means.
+
+An axis is a tuple of *atoms*: ("items",), ("steps",), ("features",), and for final states ("layers", "directions");
+several atoms are axes that a reshape has merged, none is an axis of size 1. Transposes, reshapes and indexing only
+move atoms, so what they do is known without knowing how many items or steps there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TypeVar
+
+from bittailor.errors import UnsupportedNetwork
+
+Axis = tuple[str, ...]
+Axes = tuple[Axis, ...]
+
+ITEMS: Axis = ("items",)
+STEPS: Axis = ("steps",)
+FEATURES: Axis = ("features",)
+
+
+class Refusal(UnsupportedNetwork):
+    """Why an operation cannot be read; whoever knows its path and name says so around it."""
+
+
+class WrongLayout(UnsupportedNetwork):
+    """A layer is given items and steps the other way round: the input's layout was assumed wrongly."""
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A size that only the data knows: that of an axis of these atoms, plus `offset`."""
+
+    atoms: Axis
+    offset: int = 0
+
+
+Size = int | Dim
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A site, or its `last` or `first` step where `pick` says so (the operator is made when it is needed)."""
+
+    site: str
+    pick: str = ""
+
+
+@dataclass(frozen=True)
+class Axed:
+    """Something with axes.
+
+    axes      the meaning of each axis
+    features  size of the atom "features"
+    """
+
+    axes: Axes
+    features: int
+
+    def count(self, atom: str) -> int | None:
+        """How many values an atom has; None where only the data knows."""
+        return {"features": self.features}.get(atom)
+
+    def shape(self) -> tuple[Size, ...]:
+        """Size of each axis."""
+        return tuple(self.size(axis) for axis in self.axes)
+
+    def size(self, axis: Axis) -> Size:
+        """Size of one axis."""
+        counts = [count for atom in axis if (count := self.count(atom)) is not None]
+        return prod(counts) if len(counts) == len(axis) else Dim(axis)
+
+    def axis(self, dim: int) -> int:
+        """A dimension as 0 .. number of axes - 1."""
+        if not isinstance(dim, int) or not -len(self.axes) <= dim < len(self.axes):
+            raise Refusal(f"there is no axis {dim} in {self.text()}")
+        return dim % len(self.axes)
+
+    def text(self) -> str:
+        """The axes for people."""
+        return "[" + ", ".join(" * ".join(axis) or "1" for axis in self.axes) + "]"
+
+
+@dataclass(frozen=True)
+class Tensor(Axed):
+    """Real values.
+
+    sites    [layers][directions]; a single one except for final states of a GRU
+    softmax  "softmax" or "log_softmax" where one was put on top, to be left away at the network's end
+    """
+
+    sites: tuple[tuple[Ref, ...], ...]
+    softmax: str = ""
+
+    def count(self, atom: str) -> int | None:
+        """How many values an atom has; None where only the data knows."""
+        return {"features": self.features, "layers": len(self.sites), "directions": len(self.sites[0])}.get(atom)
+
+    def each(self) -> tuple[Ref, ...]:
+        """The sites, layer by layer."""
+        return tuple(ref for row in self.sites for ref in row)
+
+
+@dataclass(frozen=True)
+class StepIndex(Axed):
+    """For every item its length + offset: `lengths` itself, or the index of its last step (offset -1)."""
+
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class ItemIndex:
+    """0 .. items - 1."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed sequence; `tensor` is what pad_packed_sequence(batch_first=True) makes of it."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """Zeros of a shape that does not matter: the initial state that a GRU has anyway."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that the module owns, by its path."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """Something that nothing depends on: a device, a dtype."""
+
+    name: str
+
+
+A = TypeVar("A", bound=Axed)
+
+
+def permute(value: A, order: Sequence[int]) -> A:
+    """The axes in another order."""
+    places = [value.axis(dim) for dim in order]
+    if sorted(places) != list(range(len(value.axes))):
+        raise Refusal(f"{tuple(order)} is no order of the axes {value.text()}")
+    return replace(value, axes=tuple(value.axes[place] for place in places))
+
+
+def unsqueeze(value: A, dim: int) -> A:
+    """An axis of size 1 more."""
+    place = dim if dim >= 0 else dim + len(value.axes) + 1
+    if not 0 <= place <= len(value.axes):
+        raise Refusal(f"there is no place {dim} for an axis in {value.text()}")
+    return replace(value, axes=(*value.axes[:place], (), *value.axes[place:]))
+
+
+def squeeze(value: A, dim: int) -> A:
+    """One axis of size 1 less; an axis of another size stays."""
+    place = value.axis(dim)
+    if value.size(value.axes[place]) == 1:
+        return replace(value, axes=(*value.axes[:place], *value.axes[place + 1:]))
+    if isinstance(value.size(value.axes[place]), Dim):
+        raise Refusal(f"squeezing axis {dim} of {value.text()} depends on the data")
+    return value
+
+
+def regroup(value: A, shape: Sequence[Size]) -> A:
+    """reshape: the same atoms in the same order, grouped to axes of the given sizes (one may be -1)."""
+    atoms = [atom for axis in value.axes for atom in axis]
+    refusal = Refusal(f"{value.text()} cannot be brought to the shape {_shape_text(shape)} without taking an axis "
+                      "apart or mixing steps, items or features")
+
+    def take(size: Size, end: int) -> Axis:
+        """Atoms of this size from the front (end 0) or the back (end -1)."""
+        if size == 1 and atoms and value.count(atoms[end]) == 1:
+            return (atoms.pop(end),)
+        taken: list[str] = []
+        while value.size(tuple(taken)) != size:
+            if not atoms or len(taken) > 4:
+                raise refusal
+            taken.insert(len(taken) if end == 0 else 0, atoms.pop(end))
+        return tuple(taken)
+
+    sizes = list(shape)
+    hole = sizes.index(-1) if -1 in sizes else len(sizes)
+    front = [take(size, 0) for size in sizes[:hole]]
+    back = [take(size, -1) for size in reversed(sizes[hole + 1:])][::-1]
+    if hole < len(sizes):
+        front.append(tuple(atoms))
+    elif atoms:
+        if not front or any(value.count(atom) != 1 for atom in atoms):
+            raise refusal
+        front[-1] = (*front[-1], *atoms)
+    return replace(value, axes=(*front, *back))
+
+
+def _shape_text(shape: Sequence[Size]) -> str:
+    return "(" + ", ".join(" * ".join(s.atoms) if isinstance(s, Dim) else str(s) for s in shape) + ")"
+
+
+def choose(value: Tensor, axis: Axis, at: int | slice) -> Tensor:
+    """Some of the final states: index or slice an axis of layers, directions or both; the axis leaves the value's
+    axes with an index and stays, as "layers", with a slice."""
+    place = value.axes.index(axis)
+    rows = value.sites
+    if axis == ("directions",):
+        columns = tuple(zip(*rows, strict=True))
+        chosen = _take(columns, at)
+        rows = tuple(zip(*chosen, strict=True))
+        left: Axes = () if isinstance(at, int) else (axis,)
+    else:
+        if axis == ("layers", "directions"):
+            rows = tuple((ref,) for ref in value.each())
+        rows = _take(rows, at)
+        left = () if isinstance(at, int) else (("layers",),)
+    return replace(value, sites=rows, axes=(*value.axes[:place], *left, *value.axes[place + 1:]))
+
+
+def _take(rows: tuple[tuple[Ref, ...], ...], at: int | slice) -> tuple[tuple[Ref, ...], ...]:
+    if isinstance(at, int):
+        if not -len(rows) <= at < len(rows):
+            raise Refusal(f"index {at} of {len(rows)} final state(s)")
+        return (rows[at],)
+    if not rows[at]:
+        raise Refusal(f"an empty choice of {len(rows)} final states")
+    return rows[at]

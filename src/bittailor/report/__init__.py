@@ -1,0 +1,52 @@
+"""Report: a finished run as figures (PNG), tables (CSV) and one self-contained HTML page.
+
+Plotting libraries load when a report is written, not when this is imported.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bittailor.errors import BittailorError
+
+if TYPE_CHECKING:
+    from bittailor.runs import Run
+
+NEEDED = ("matplotlib", "seaborn", "plotly", "sklearn", "pandas")
+
+
+def write_report(run: Run, out: Path | None = None) -> Path:
+    """Write figures, tables and `index.html`; returns the path of the page.
+
+    run  an opened run that has a result, also one of a search that was stopped
+    out  the folder to write to, RUN/report if not given; an earlier report in it is overwritten
+    Raises  BittailorError where a plotting library is missing, FileError where nothing can be written.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BittailorError(f"a report needs {', '.join(missing)}, not installed here; "
+                             "type: pip install 'bittailor[report]'")
+    from bittailor.files import write_whole
+    from bittailor.report.facts import gather
+    from bittailor.report.figures import draw
+    from bittailor.report.page import page
+    from bittailor.report.tables import TABLES, csv_text
+
+    folder = run.path / "report" if out is None else Path(out)
+    facts = gather(run)
+    for name, rows in TABLES.items():
+        write_whole(folder / f"{name}.csv", csv_text(rows(facts)).encode())
+    drawn = draw(facts)
+    for figure in drawn:
+        if figure.png is not None:
+            write_whole(folder / f"{figure.name}.png", figure.png)
+        else:
+            # an earlier report may have had it
+            (folder / f"{figure.name}.png").unlink(missing_ok=True)
+    write_whole(folder / "index.html", page(facts, drawn).encode())
+    return folder / "index.html"
+
+
+__all__ = ["write_report"]

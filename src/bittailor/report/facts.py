@@ -1,0 +1,289 @@
+"""Facts: everything that a report shows, gathered from a run once, with the units that go beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import sqrt
+from typing import Any
+
+from bittailor.cost import Account, account
+from bittailor.evaluate import OBJECTIVES
+from bittailor.graph import Graph, Recurrence
+from bittailor.metrics import METRICS
+from bittailor.plan import Plan
+from bittailor.runs import Run, Solution
+from bittailor.search.store import Row
+
+SHOWN: Mapping[str, tuple[str, float]] = {"bit": ("KiB", 8 * 1024.0), "B": ("KiB", 1024.0)}
+"""Unit of a value -> the unit that people read, and how many of the first make one of it."""
+
+WORDS: Mapping[str, str] = {"bit": "bits", "B": "bytes", "%": "percent"}
+"""Unit -> its ending in a column's name."""
+
+_ROLES = ("input", "weight", "bias", "activation", "state")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How a value is shown.
+
+    name     in `Solution.values`
+    title    what it is, without its unit
+    unit     that it is shown in, or ""
+    divisor  of a stored value
+    column   its name in CSV files, where it stands as stored
+    """
+
+    name: str
+    title: str
+    unit: str
+    divisor: float
+    column: str
+
+    @property
+    def label(self) -> str:
+        """Title and unit, as beside an axis."""
+        return f"{self.title} [{self.unit}]" if self.unit else self.title
+
+    def of(self, solution: Solution) -> float:
+        """A solution's value, in `unit`."""
+        return solution.values[self.name] / self.divisor
+
+    def text(self, value: float | None, digits: int = 3) -> str:
+        """A stored value as people read it, with its unit."""
+        return f"{number(None if value is None else value / self.divisor, digits)} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """A site with a width of its own: its name, layer, name inside the layer, role and shape."""
+
+    name: str
+    layer: str
+    short: str
+    role: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What a solution ships: its plan, its bytes, its operators with 64-bit sums."""
+
+    plan: Plan
+    account: Account
+    wide: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """A run, ready to be shown.
+
+    axes         of every value that the solutions carry, objectives first
+    sites        grouped by layer, then by role
+    details      of the front, then of the homogeneous solutions
+    evaluations  every stored row; of `genomes` those with values
+    picked       the smallest solution no worse than homogeneous 8 bits, None if there is none
+    items        part of the data -> how many items it has, where the run says so
+    """
+
+    run: Run
+    result: Mapping[str, Any]
+    config: Mapping[str, Any]
+    axes: Mapping[str, Axis]
+    objectives: tuple[str, ...]
+    front: tuple[Solution, ...]
+    homogeneous: tuple[Solution, ...]
+    details: tuple[Detail, ...]
+    picked: Solution | None
+    base: Solution
+    sites: tuple[SiteRow, ...]
+    evaluations: tuple[Row, ...]
+    items: Mapping[str, int]
+    finished: datetime
+
+    @property
+    def error(self) -> Axis:
+        """The axis of the validation error."""
+        return self.axes["error"]
+
+    @property
+    def costs(self) -> tuple[Axis, ...]:
+        """The axes of the objectives other than the error; of the size where there is no other."""
+        return tuple(self.axes[n] for n in self.objectives if n != "error") or (self.axes["size"],)
+
+    @property
+    def tested(self) -> bool:
+        """Whether test data have been used."""
+        return self.result["float"]["test"] is not None
+
+    @property
+    def metric_title(self) -> str:
+        """What the metric is called."""
+        return METRICS[self.result["metric"]].title
+
+    @property
+    def title(self) -> str:
+        """What the run is about."""
+        task = self.config.get("task", {})
+        return str(task.get("title") or task.get("task") or self.run.path.name)
+
+    def name_of(self, solution: Solution) -> str:
+        """What to call a solution: its index in the front, or `8 bit`."""
+        if solution in self.homogeneous:
+            return f"{bits_of(solution)} bit"
+        return f"solution {self.front.index(solution)}"
+
+    def resolution(self, part: str) -> float | None:
+        """What one item is worth, in per cent, where the metric counts items and their number is known."""
+        count = self.items.get(part)
+        return 100.0 / count if self.result["metric"] == "error" and count else None
+
+
+def gather(run: Run) -> Facts:
+    """Read everything a report needs; FileError where the run has no result."""
+    result = run.result
+    front, homogeneous = tuple(run.front), tuple(run.homogeneous)
+    measured = [name for s in (*homogeneous, *front) for name in s.values]
+    names = dict.fromkeys((*result["objectives"], "error", "size", "stored", *measured))
+    with run.store() as store:
+        rows = tuple(store.rows())
+    found = run.smallest()
+    base = run.baseline(8)
+    stamp = result.get("finished")
+    when = (datetime.fromisoformat(stamp) if stamp
+            else datetime.fromtimestamp((run.path / "result.json").stat().st_mtime, UTC))
+    return Facts(
+        run=run, result=result, config=run.config,
+        axes={name: axis(name, result["metric"]) for name in names},
+        objectives=tuple(result["objectives"]), front=front, homogeneous=homogeneous,
+        details=tuple(_details(run, (*front, *homogeneous))), picked=found, base=base,
+        sites=site_rows(run.network.graph), evaluations=rows,
+        items=dict(result.get("items") or {}), finished=when,
+    )
+
+
+def axis(name: str, metric: str) -> Axis:
+    """How the values of an objective are shown."""
+    objective = OBJECTIVES[name]
+    title, unit = objective.title, objective.unit
+    if name == "error":
+        title, unit = f"validation {METRICS[metric].title}", METRICS[metric].unit
+    shown, divisor = SHOWN.get(unit, (unit, 1.0))
+    ending = WORDS.get(unit, "".join(c if c.isalnum() else "_" for c in unit.lower()))
+    column = name if name == "error" or not ending else f"{name}_{ending}"
+    return Axis(name, title, shown, divisor, column)
+
+
+def site_rows(graph: Graph) -> tuple[SiteRow, ...]:
+    """The sites that a plan names, grouped by layer in the order of the network, then by role."""
+    layer = {name: name for name in graph.inputs}
+    for step in graph.steps:
+        for node in step.nodes if isinstance(step, Recurrence) else (step,):
+            for name in (node.output, *node.params):
+                layer[name] = (step.name if isinstance(step, Recurrence)
+                               else node.output.rpartition(".")[0] or node.output)
+    order = list(dict.fromkeys(layer.values()))
+    rows = [SiteRow(s.name, layer[s.name], s.name.removeprefix(f"{layer[s.name]}."), s.role, s.shape)
+            for s in graph.free]
+    return tuple(sorted(rows, key=lambda r: (order.index(r.layer), _ROLES.index(r.role))))
+
+
+def bits_of(solution: Solution) -> int:
+    """The width of a homogeneous solution."""
+    return int(solution.key.rsplit(" ", 1)[1])
+
+
+def by_size(facts: Facts) -> list[int]:
+    """Indices of the front, the smallest solution first."""
+    first = facts.costs[0].name
+    return sorted(range(len(facts.front)), key=lambda i: (facts.front[i].values[first], i))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number of so many significant digits, never with an exponent where a person would not use one."""
+    if value is None:
+        return "–"
+    if value != 0 and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits}g}"
+    rounded = float(f"{value:.{digits}g}")
+    places = max(0, digits - len(str(int(abs(rounded))).lstrip("0")))
+    if 0 < abs(rounded) < 1:
+        places = digits + int(f"{rounded:e}".split("e-")[1]) - 1
+    return f"{rounded:.{places}f}" if abs(value) < 10**digits else f"{value:.0f}"
+
+
+def headline(facts: Facts) -> list[str]:
+    """What came out, in sentences; the first one is the answer."""
+    size, error, found, base = facts.axes["size"], facts.error, facts.picked, facts.base
+    if not facts.front:
+        return [f"The front is empty. {facts.result['message']}".rstrip()]
+    if found is None:
+        lowest = min(facts.front, key=error.of)
+        return [f"No solution is as good as homogeneous 8 bit on validation "
+                f"({error.text(base.values['error'])}); the lowest error found is "
+                f"{error.text(lowest.values['error'])}."]
+    if found == base:
+        return ["Nothing found is both smaller than homogeneous 8 bit and no worse on validation "
+                f"({size.text(base.values['size'])}, {error.text(base.values['error'])})."]
+    kind = (f"homogeneous {bits_of(found)} bit itself" if found in facts.homogeneous
+            else f"solution {facts.front.index(found)}")
+    saved = 100 * (1 - found.values["size"] / base.values["size"])
+    said = [f"The smallest solution no worse than homogeneous 8 bit on validation is {kind}: "
+            f"{size.text(found.values['size'])} against {size.text(base.values['size'])}, {saved:.0f} % smaller, "
+            f"with a {error.title} of {error.text(found.values['error'])} against "
+            f"{error.text(base.values['error'])}"]
+    if found.test is None or base.test is None:
+        said[0] += ". It has not been tested."
+    else:
+        said[0] += f" and a test error of {error.text(found.test)} against {error.text(base.test)}."
+        said += _on_test(facts, found.test, base.test)
+    return said
+
+
+def _on_test(facts: Facts, found: float, base: float) -> list[str]:
+    """How far the test figures may be trusted."""
+    step, said = facts.resolution("test"), []
+    if step is None:
+        if found > base:
+            said.append("On test data it is worse than the 8-bit network; the validation figure, the lowest of "
+                        "many tried, flatters it.")
+        return said
+    count = facts.items["test"]
+    spread = 100 * sqrt(sum(p / 100 * (1 - p / 100) for p in (found, base)) / count)
+    items = round(abs(found - base) / step)
+    if items == 0:
+        said.append(f"On test data both are wrong on the same number of the {count} items.")
+    else:
+        than = "worse" if found > base else "better"
+        judged = "within" if abs(found - base) <= 2 * spread else "beyond"
+        said.append(f"On test data it is {number(abs(found - base), 2)} points ({items} of {count} items) {than} than "
+                    f"8 bit, {judged} two standard errors of that difference "
+                    f"(±{number(2 * spread, 2)} points, taking both as independent).")
+    return said
+
+
+def small_print(facts: Facts) -> list[str]:
+    """What a reader should know before quoting a figure."""
+    said = []
+    parts = [f"one of its {facts.items[p]} {name} items is worth {number(facts.resolution(p), 2)} %"
+             for p, name in (("valid", "validation"), ("test", "test")) if facts.resolution(p) is not None]
+    if parts:
+        said.append(f"Resolution: {'; '.join(parts)}.")
+    said.append(f"The search compared {facts.result['evaluations']} solutions on the validation data, so the "
+                "validation figures of its front are optimistic; test data were used once, for the finished front.")
+    said.append("Size is weights and biases times their widths, as published work compares it; stored bytes are "
+                "all constants of the program as shipped, with lookup tables and corrections.")
+    if not facts.tested:
+        said[-2] = ("The search was stopped, so test data have not been used; the command with --resume goes on "
+                    "and fills the test columns.")
+    return said
+
+
+def _details(run: Run, solutions: Sequence[Solution]) -> Iterable[Detail]:
+    binder = run.calibration.binder()
+    for solution in solutions:
+        plan = run.plan(solution)
+        program = binder.bind(plan)
+        yield Detail(plan, account(program), program.wide())

@@ -1,0 +1,137 @@
+"""Figures of objective space: the fronts, and with three objectives or more pairs and parallel coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.patheffects as effects
+import numpy as np
+from matplotlib.figure import Figure
+
+from bittailor.report.facts import Axis, Facts, bits_of
+from bittailor.report.figures import BLUE, GREEN, GREY, INK, ORANGE, Drawing, scale, short
+from bittailor.runs import Solution
+
+_HALO = [effects.withStroke(linewidth=2.5, foreground="white")]
+_STAR: dict[str, Any] = {"marker": "*", "s": 250, "color": GREEN, "edgecolors": "white", "linewidths": 0.9, "zorder": 6}
+
+
+def fronts(facts: Facts) -> Drawing:
+    """Error against cost, validation beside test; a row for every cost that was an objective."""
+    costs = facts.costs
+    parts = ("valid", "test") if facts.tested else ("valid",)
+    figure = Figure(figsize=(4.7 * len(parts) + 0.4 if facts.tested else 7.0, 4.3 * len(costs)), layout="constrained")
+    axes = figure.subplots(len(costs), len(parts), squeeze=False, sharey=True)
+    solutions = (*facts.front, *facts.homogeneous)
+    known = [v for s in solutions for v in (s.values["error"], s.test) if v is not None]
+    known += [v for v in facts.result["float"].values() if v is not None]
+    label = facts.error.label.removeprefix("validation ")
+    for row, cost in zip(axes, costs, strict=True):
+        for ax, part in zip(row, parts, strict=True):
+            scale(ax, "x", [cost.of(s) for s in solutions], 0.08)
+            scale(ax, "y", known)
+            _front(ax, facts, cost, part)
+            ax.set_xlabel(cost.label)
+        row[0].set_ylabel(label)
+    titles = {"valid": "Validation (searched on)", "test": "Test (used once, at the end)"}
+    for ax, part in zip(axes[0], parts, strict=True):
+        ax.set_title(titles[part])
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _front(ax: Any, facts: Facts, cost: Axis, part: str) -> None:
+    hollow = part == "test"
+
+    def at(solutions: Sequence[Solution]) -> tuple[list[float], list[float]]:
+        pairs = [(cost.of(s), s.values["error"] if not hollow else s.test) for s in solutions]
+        pairs = sorted((x, y) for x, y in pairs if y is not None)
+        return [x for x, _ in pairs], [float(y) for _, y in pairs]
+
+    fill = "white" if hollow else None
+    real = facts.result["float"][part]
+    if real is not None:
+        ax.axhline(real, color=GREY, ls=(0, (4, 3)), lw=1.2, label="float network", zorder=1)
+    ax.plot(*at(facts.homogeneous), "s-", color=ORANGE, mfc=fill, ms=6, lw=1.3, label="homogeneous", zorder=3)
+    if facts.front:
+        # a front may have risen between its points on test data: no line promises what lies there
+        x, y = at(facts.front)
+        if not hollow and len(x) > 1 and len(facts.objectives) == 2:
+            ax.step(x, y, where="post", color=BLUE, lw=1.3, alpha=0.6, zorder=3)
+        ax.plot(x, y, "o", color=BLUE, mfc=fill, ms=6.5, label="mixed precision", zorder=4)
+    if facts.picked is not None and facts.front:
+        ax.scatter(*at([facts.picked]), label="smallest no worse than 8 bit", **_STAR)
+    for solution in facts.homogeneous:
+        (x, y) = at([solution])
+        if x:
+            ax.annotate(str(bits_of(solution)), (x[0], y[0]), xytext=(5, 6), textcoords="offset points", fontsize=9.5,
+                        color=ORANGE, fontweight="bold", path_effects=_HALO, zorder=7)
+
+
+def pairs(facts: Facts) -> Drawing:
+    """Every pair of objectives, where there are three or more."""
+    names = facts.objectives
+    if len(names) < 3:
+        return "two objectives are one pair"
+    axes_of = [facts.axes[n] for n in names]
+    every = [row.outcome.values for row in facts.evaluations if row.outcome.values is not None]
+    combos = [(a, b) for i, b in enumerate(axes_of) for a in axes_of[i + 1:]]
+    columns = min(3, len(combos))
+    rows = -(-len(combos) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.7 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for ax in grid[len(combos):]:
+        ax.axis("off")
+    for ax, (x, y) in zip(grid, combos, strict=False):
+        for which, one in (("x", x), ("y", y)):
+            scale(ax, which, [v[one.name] / one.divisor for v in every] + [one.of(s) for s in facts.homogeneous])
+            getattr(ax, f"set_{which}label")(one.label)
+        ax.scatter([v[x.name] / x.divisor for v in every], [v[y.name] / y.divisor for v in every], s=8, color="#b8c0ca",
+                   linewidths=0, label="evaluated")
+        ax.scatter([x.of(s) for s in facts.homogeneous], [y.of(s) for s in facts.homogeneous], s=34, marker="s",
+                   color=ORANGE, label="homogeneous", zorder=3)
+        ax.scatter([x.of(s) for s in facts.front], [y.of(s) for s in facts.front], s=34, color=BLUE,
+                   edgecolors="white", linewidths=0.6, label="front", zorder=4)
+        if facts.picked in facts.front and facts.picked is not None:
+            ax.scatter([x.of(facts.picked)], [y.of(facts.picked)], label="smallest no worse than 8 bit", **_STAR)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def parallel(facts: Facts) -> Drawing:
+    """A line per solution over all objectives, where there are three or more."""
+    names = facts.objectives
+    if len(names) < 3:
+        return "two objectives are best seen as a front"
+    axes_of = [facts.axes[n] for n in names]
+    lines = [(s, BLUE, "front") for s in facts.front] + [(s, ORANGE, "homogeneous") for s in facts.homogeneous]
+    table = np.array([[a.of(s) for a in axes_of] for s, _, _ in lines])
+    low, high = table.min(axis=0), table.max(axis=0)
+    place = (table - low) / np.where(high > low, high - low, 1.0)
+    figure = Figure(figsize=(2.6 * len(names) + 1.5, 4.2), layout="constrained")
+    ax = figure.subplots()
+    ax.grid(False)
+    seen: set[str] = set()
+    for (solution, colour, kind), y in zip(lines, place, strict=True):
+        star = solution == facts.picked
+        name = "smallest no worse than 8 bit" if star else kind
+        ax.plot(range(len(names)), y, color=GREEN if star else colour, lw=2.8 if star else 1.3,
+                alpha=1.0 if star or kind != "front" else 0.7, zorder=5 if star else 3,
+                ls="--" if kind != "front" else "-", label=None if name in seen else name)
+        seen.add(name)
+    for i, one in enumerate(axes_of):
+        ax.axvline(i, color="#aab2bd", lw=1, zorder=1)
+        for y, value in ((-0.05, low[i]), (1.05, high[i])):
+            ax.text(i, y, one.text(value * one.divisor), ha="center", va="center", fontsize=9.5, color=INK)
+    ax.set_xticks(range(len(names)), [short(a.title, 24) for a in axes_of])
+    ax.tick_params(axis="x", length=0, pad=14)
+    ax.set_yticks([])
+    ax.set_ylim(-0.1, 1.1)
+    ax.set_xlim(-0.35, len(names) - 0.65)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure

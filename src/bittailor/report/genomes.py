@@ -1,0 +1,179 @@
+"""Figures of what was chosen: the genomes of all evaluations, and the widths along the front."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
+
+from bittailor.report.facts import Facts, by_size, number
+from bittailor.report.figures import BLUE, INK, Drawing, nice_ticks, short, spans_decades
+
+POINTS = 2000
+"""Solutions in the embedding at most."""
+
+_ANNOTATED = 26
+_COLUMNS = 60
+
+
+def normalised(facts: Facts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Genomes of all evaluations with values, each gene's widths scaled to 0..1, and their errors."""
+    rows = [row for row in facts.evaluations if row.outcome.values is not None]
+    genes = facts.run.space.genes
+    widths = np.array([[g.widths[i] for g, i in zip(genes, row.genome, strict=True)] for row in rows], np.float64)
+    widths = widths.reshape(len(rows), len(genes))
+    low = np.array([g.widths[0] for g in genes], np.float64)
+    high = np.array([g.widths[-1] for g in genes], np.float64)
+    free = high > low
+    errors = np.array([(row.outcome.values or {})["error"] for row in rows], np.float64)
+    return ((widths - low) / np.where(free, high - low, 1.0))[:, free], errors
+
+
+def embedding(facts: Facts) -> Drawing:
+    """t-SNE of the genomes, coloured by error.
+
+    Source  van der Maaten, Hinton: Visualizing data using t-SNE (JMLR 9, 2008).
+    """
+    from sklearn.manifold import TSNE
+
+    points, errors = normalised(facts)
+    of_front = {tuple(facts.run.space.genome(s.widths)) for s in facts.front}
+    in_front = np.array([row.genome in of_front for row in facts.evaluations if row.outcome.values is not None])
+    total = len(points)
+    if total > POINTS:
+        # the front stays, of the others a sample that is the same every time
+        others = np.flatnonzero(~in_front)
+        sample = np.random.default_rng(0).choice(others, POINTS - int(in_front.sum()), replace=False)
+        kept = np.sort(np.concatenate([np.flatnonzero(in_front), sample]))
+        points, errors, in_front = points[kept], errors[kept], in_front[kept]
+    if len(np.unique(points, axis=0)) < 5 or points.shape[1] < 1:
+        return "Fewer than five different solutions were evaluated."
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    # more columns than one are needed for the first placement by principal components
+    wide = points if points.shape[1] > 1 else np.hstack([points, np.zeros_like(points)])
+    placed = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", max_iter=500, random_state=0,
+                  ).fit_transform(wide)
+    figure = Figure(figsize=(6.2, 4.9), layout="constrained")
+    ax = figure.subplots()
+    order = np.argsort(-errors)  # the best on top
+    positive = errors[errors > 0]
+    norm: Normalize
+    if spans_decades(errors.tolist()):
+        low = float(positive.min())
+        norm, shown = LogNorm(low, float(np.quantile(positive, 0.99))), np.maximum(errors, low)
+    else:
+        norm, shown = Normalize(float(errors.min()), max(float(errors.max()), float(errors.min()) + 1e-12)), errors
+    dots = ax.scatter(*placed[order].T, c=shown[order], norm=norm, cmap="viridis_r", s=15, linewidths=0)
+    ax.scatter(*placed[in_front].T, s=58, facecolors="none", edgecolors="#D55E00", linewidths=1.6, label="front")
+    bar = figure.colorbar(dots, ax=ax, aspect=30, pad=0.02, extend="max" if isinstance(norm, LogNorm) else "neither")
+    bar.outline.set_visible(False)
+    if isinstance(norm, LogNorm):
+        bar.ax.yaxis.set_major_locator(FixedLocator(nice_ticks(float(norm.vmin or 1), float(norm.vmax or 1))))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    bar.set_label(facts.error.label)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(False)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    seen = f"{len(points)} solutions" if len(points) == total else f"{len(points)} of {total} solutions"
+    ax.set_xlabel(f"t-SNE of {seen}, {points.shape[1]} genes, perplexity {perplexity:.0f} (axes have no unit)",
+                  fontsize=9.5)
+    if in_front.any():
+        ax.legend(loc="upper right", handletextpad=0.2, borderpad=0)
+    return figure
+
+
+def palette(widths: NDArray[np.int64]) -> tuple[ListedColormap, dict[int, tuple[str, str]]]:
+    """A colour for every width, narrow light and wide dark, and the ink to write on it: width -> (colour, ink)."""
+    import matplotlib
+    from matplotlib.colors import to_hex
+
+    ramp = matplotlib.colormaps["YlGnBu"]
+    spots = np.linspace(0.06, 0.97, len(widths)) if len(widths) > 1 else np.array([0.5])
+    colours = [ramp(s) for s in spots]
+    inks = ["#ffffff" if 0.299 * r + 0.587 * g + 0.114 * b < 0.55 else INK for r, g, b, _ in colours]
+    table = {int(w): (to_hex(c), ink) for w, c, ink in zip(widths, colours, inks, strict=True)}
+    return ListedColormap(colours), table
+
+
+def all_widths(facts: Facts) -> NDArray[np.int64]:
+    """Every width in the front or the baselines, ascending."""
+    return np.unique([bits for s in (*facts.front, *facts.homogeneous) for bits in s.widths.values()])
+
+
+def heat_map(facts: Facts) -> Drawing:
+    """Widths per site along the front."""
+    if not facts.front:
+        return "The front is empty."
+    order = by_size(facts)
+    if len(order) > _COLUMNS:
+        order = [order[i] for i in np.unique(np.linspace(0, len(order) - 1, _COLUMNS).round().astype(int))]
+    sites = facts.sites
+    table = np.array([[facts.front[i].widths[s.name] for i in order] for s in sites])
+    widths = np.unique(table)
+    cmap, colours = palette(widths)
+    cell = 0.42 if len(order) <= _ANNOTATED else 0.24
+    row = 0.225
+    label = max(len(short(s.short)) for s in sites) * 0.075 + 1.3
+    figure = Figure(figsize=(max(7.0, cell * len(order) + label + 1.2), row * len(sites) + 1.6), layout="constrained")
+    ax = figure.subplots()
+    places = np.searchsorted(widths, table)
+    norm = BoundaryNorm(np.arange(len(widths) + 1) - 0.5, len(widths))
+    image = ax.imshow(places, cmap=cmap, norm=norm, aspect="auto", interpolation="nearest")
+    if len(order) <= _ANNOTATED:
+        for (y, x), bits in np.ndenumerate(table):
+            ax.text(x, y, str(bits), ha="center", va="center", fontsize=8.5, color=colours[int(bits)][1])
+    ax.set_yticks(range(len(sites)), [short(s.short) for s in sites], fontsize=9)
+    ax.tick_params(length=0)
+    ax.grid(False)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    cost, error = facts.costs[0], facts.error
+    names = [f"{number(cost.of(facts.front[i]))} {cost.unit} · {error.text(facts.front[i].values['error'])}"
+             for i in order]
+    ax.set_xticks(range(len(order)), names, rotation=90, fontsize=8.5)
+    ax.set_xlabel(f"{short(cost.title, 44)} [{cost.unit}] · {error.label}")
+    top = ax.secondary_xaxis("top")
+    step = max(1, -(-len(order) // 30))
+    top.set_xticks(range(0, len(order), step), [str(order[i]) for i in range(0, len(order), step)], fontsize=9)
+    top.tick_params(length=0)
+    top.set_xlabel("solution")
+    top.spines["top"].set_visible(False)
+    _groups(ax, facts)
+    if facts.picked in facts.front and facts.picked is not None and facts.front.index(facts.picked) in order:
+        x = order.index(facts.front.index(facts.picked))
+        ax.plot([x - 0.5, x + 0.5, x + 0.5, x - 0.5, x - 0.5],
+                [-0.5, -0.5, len(sites) - 0.5, len(sites) - 0.5, -0.5], color="#D55E00", lw=2, clip_on=False)
+    bar = figure.colorbar(image, ax=ax, ticks=range(len(widths)), fraction=0.03, pad=0.02, shrink=min(1.0, 12 / len(sites)),
+                          anchor=(0, 1.0))
+    bar.ax.set_yticklabels([str(w) for w in widths], fontsize=9)
+    bar.ax.tick_params(length=0)
+    bar.outline.set_visible(False)
+    bar.ax.set_title("bits", fontsize=9.5, loc="left")
+    return figure
+
+
+def _groups(ax: object, facts: Facts) -> None:
+    """Lines between layers and between roles, and the layers' names beside the rows."""
+    from matplotlib.axes import Axes
+
+    assert isinstance(ax, Axes)
+    sites = facts.sites
+    starts = [i for i in range(len(sites)) if i == 0 or sites[i].layer != sites[i - 1].layer]
+    for i in range(1, len(sites)):
+        if sites[i].layer != sites[i - 1].layer:
+            ax.axhline(i - 0.5, color=INK, lw=1.6)
+        elif {sites[i].role, sites[i - 1].role} - {"activation", "state"} and sites[i].role != sites[i - 1].role:
+            ax.axhline(i - 0.5, color="white", lw=2.4)
+    longest = max(len(short(s.short)) for s in sites)
+    for start, end in zip(starts, [*starts[1:], len(sites)], strict=True):
+        alone = end - start == 1
+        if alone and sites[start].short == sites[start].layer:
+            continue
+        ax.annotate(short(sites[start].layer, 16), (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"),
+                    xytext=(-(longest * 5.2 + 18), 0), textcoords="offset points", rotation=0 if alone else 90,
+                    ha="right" if alone else "center", va="center", fontweight="bold", color=BLUE, fontsize=9.5)

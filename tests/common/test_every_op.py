@@ -1,0 +1,193 @@
+"""Every operator of the table: integers against plain Python, and against its own float meaning."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from golden import make_golden
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from values import edges_and_random
+
+from bittailor.arith import Lookup, Rescale
+from bittailor.errors import RangeError
+from bittailor.ops import OPS, Bound
+from bittailor.ops.functions import FUNCTIONS
+from bittailor.ops.linear import quantise_bias
+from bittailor.qformat import QFormat
+
+OPERANDS = {"add": 2, "sub": 2, "mul": 2, "concat": 3}
+POINTWISE = [name for name, op in OPS.items() if not op.over_time and not op.roles]
+
+
+def draw_format(rng: random.Random, low: int = 2, high: int = 16) -> QFormat:
+    bits = rng.randint(low, high)
+    half = 2 ** (bits - 1)
+    scale = 2.0 ** rng.randint(-3, 2) * rng.uniform(0.5, 1.0) * 2 / half
+    zero = rng.choice([-half, 0, half - 1, rng.randint(-half, half - 1)]) if bits <= 8 else 0
+    return QFormat("activation", bits, (scale,), zero)
+
+
+def case(op: str, ins: list[QFormat], out: QFormat) -> tuple[dict[str, Any], dict[str, Any]]:
+    names = [f"x{i}" for i in range(len(ins))]
+    node = make_golden.node(op, "y", *names)
+    return node, {name: f.to_json() for name, f in zip((*names, "y"), (*ins, out), strict=True)}
+
+
+def values_for(rng: random.Random, ins: list[QFormat]) -> list[list[int]]:
+    """Columns of operands: every edge of each, beside edges and random values of the others."""
+    lists = [edges_and_random(f.qmin, f.qmax, rng, 50) for f in ins]
+    size = max(map(len, lists)) * 2
+    return [values + [rng.choice(values) for _ in range(size - len(values))] for values in lists]
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32))
+def test_integers_are_those_of_plain_python(name: str, seed: int) -> None:
+    rng = random.Random(seed)
+    ins = [draw_format(rng) for _ in range(OPERANDS.get(name, 1))]
+    out = draw_format(rng)
+    node, formats = case(name, ins, out)
+    constants = OPS[name].bind(Bound(tuple(ins), out))
+    plain = make_golden.bind(node, formats, {})
+    columns = values_for(rng, ins)
+    got = OPS[name].integers(constants, ins, *(np.array([v]) for v in columns))
+    assert got.shape == (1, OPS[name].features([len(v) for v in columns], {}))
+    assert got[0].tolist() == make_golden.apply(node, plain, formats, columns)
+    assert out.qmin <= got.min() <= got.max() <= out.qmax
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32))
+def test_integers_mean_what_the_float_operator_says(name: str, seed: int) -> None:
+    """Half an output step, and what the multipliers' own rounding can add; tables of wide inputs are measured in
+    `unit/test_arith.py`."""
+    rng = random.Random(seed)
+    ins = [draw_format(rng, high=8) for _ in range(OPERANDS.get(name, 1))]
+    out = draw_format(rng)
+    constants = OPS[name].bind(Bound(tuple(ins), out))
+    columns = [np.array([v]) for v in values_for(rng, ins)]
+    got = OPS[name].integers(constants, ins, *columns)
+    real = OPS[name].real(*(f.dequantise(v) for f, v in zip(ins, columns, strict=True)), params={}, options={})
+    exact = np.clip(real, out.low, out.high) / out.scale[0] + out.zero_point
+    slack = 0.0
+    for constant in constants.values():
+        assert isinstance(constant, Rescale | Lookup)
+        if isinstance(constant, Rescale):
+            reach = ins[0].reach * ins[1].reach if name == "mul" else max(f.reach for f in ins)
+            slack += reach * len(ins) * 2.0 ** -(constant.shift + 1) + 2.0**-constant.shift
+    assert np.abs(got - exact).max() <= 0.5 + slack + 1e-6
+
+
+@pytest.mark.parametrize("name", [name for name, op in OPS.items() if op.over_time])
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32))
+def test_over_time_with_ragged_lengths(name: str, seed: int) -> None:
+    rng = random.Random(seed)
+    x, features, steps, items = draw_format(rng), rng.randint(1, 3), rng.randint(1, 9), rng.randint(1, 4)
+    out = x if OPS[name].tied else draw_format(rng)
+    node, formats = case(name, [x], out)
+    constants = OPS[name].bind(Bound((x,), out))
+    plain = make_golden.bind(node, formats, {})
+    pool = edges_and_random(x.qmin, x.qmax, rng, 20)
+    q = [[[rng.choice(pool) for _ in range(features)] for _ in range(steps)] for _ in range(items)]
+    lengths = [rng.randint(1, steps) for _ in range(items)]
+    got = OPS[name].integers(constants, [x], np.array(q), lengths=np.array(lengths))
+    for i, length in enumerate(lengths):
+        assert got[i].tolist() == make_golden.over_time(node, plain, formats, q[i][:length])
+    real = OPS[name].real(x.dequantise(q), params={}, options={"lengths": np.array(lengths)})
+    exact = np.clip(real, out.low, out.high) / out.scale[0] + out.zero_point
+    assert np.abs(got - exact).max() <= 0.5 + 1e-3
+
+
+@settings(max_examples=150)
+@given(seed=st.integers(0, 2**32))
+def test_linear(seed: int) -> None:
+    rng = random.Random(seed)
+    x, out = draw_format(rng), draw_format(rng)
+    rows, columns, bits = rng.randint(1, 4), rng.randint(1, 6), rng.randint(1, 16)
+    weights = [[rng.gauss(0, 1) * rng.choice([1, 1, 0]) for _ in range(columns)] for _ in range(rows)]
+    count = rng.choice([1, rows])
+    scale = [rng.uniform(0.5, 2.0) / max(1, 2 ** (bits - 1) - 1) * 10 ** rng.choice([0, 0, -3]) for _ in range(count)]
+    wf = QFormat("weight", bits, tuple(scale))
+    node = make_golden.node("linear", "y", "x0", params=("W", "b"), features=rows)
+    formats = {"x0": x.to_json(), "y": out.to_json(), "W": wf.to_json()}
+    parameters: dict[str, Any] = {"W": weights}
+    params = {"W": (wf.quantise(weights), wf)}
+    if rng.random() < 0.7:
+        bf = QFormat("bias", rng.choice([*range(2, 17), 32]), ())
+        parameters["b"] = [rng.gauss(0, 1) for _ in range(rows)]
+        formats["b"] = bf.to_json()
+        params["b"] = (quantise_bias(np.array(parameters["b"]), bf.bits, wf, x), bf)
+    else:
+        node["params"] = ["W"]
+    try:
+        plain = make_golden.bind(node, formats, parameters)
+    except ValueError:
+        with pytest.raises(RangeError):
+            OPS["linear"].bind(Bound((x,), out, params))
+        return
+    constants = OPS["linear"].bind(Bound((x,), out, params))
+    pool = edges_and_random(x.qmin, x.qmax, rng, 20)
+    q = [[rng.choice(pool) for _ in range(columns)] for _ in range(20)]
+    # and the two vectors that take each row to its extremes
+    for row in params["W"][0].tolist():
+        q += [[x.qmax if w > 0 else x.qmin for w in row], [x.qmin if w > 0 else x.qmax for w in row]]
+    got = OPS["linear"].integers(constants, [x], np.array(q))
+    assert got.tolist() == [make_golden.apply(node, plain, formats, [v]) for v in q]
+    # what a device holds: raw products, offsets and corrected accumulators in its own word
+    word = 2**63 if constants["rescale"].wide else 2**31
+    for v in q:
+        for row, k in zip(plain["W"], plain["k"], strict=True):
+            raw = sum(a * b for a, b in zip(row, v, strict=True))
+            assert max(abs(raw), abs(k), abs(raw + k)) < word
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_every_operator_is_known_to_the_plain_implementation(name: str) -> None:
+    known = {"linear", "concat", *make_golden.POINTWISE, *make_golden.OVER_TIME, *make_golden.FUNCTIONS}
+    assert name in known, f"write '{name}' down in tests/golden/make_golden.py, from docs/arithmetic.md"
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_contract(name: str) -> None:
+    op = OPS[name]
+    assert op.name == name
+    counts = op.work([4] * OPERANDS.get(name, 1), 4)
+    assert set(counts) <= {"mac", "add", "mul", "lookup"}
+    given_format = op.given_format(8)
+    ranges = op.proven([(-0.5, 0.25)] * OPERANDS.get(name, 1))
+    if given_format is not None and ranges is not None:
+        # the last step below the end is the price of a power of two as scale
+        assert given_format.low <= ranges[0] + 1e-12
+        assert given_format.high >= min(ranges[1], 1.0) - given_format.scale[0] - 1e-12
+
+
+@pytest.mark.parametrize("name", [n for n, op in OPS.items() if not op.roles])
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32))
+def test_proven_ranges_hold(name: str, seed: int) -> None:
+    rng = random.Random(seed)
+    ranges = [tuple(sorted((rng.uniform(-3, 3), rng.uniform(-3, 3)))) for _ in range(OPERANDS.get(name, 1))]
+    proven = OPS[name].proven(ranges)
+    if proven is None:
+        return
+    shape = (1, 30, 1)
+    xs = [np.array([rng.uniform(*r) for _ in range(30)]).reshape(shape) for r in ranges]
+    options = {"lengths": np.array([30])}
+    y = OPS[name].real(*xs, params={}, options=options)
+    assert proven[0] - 1e-12 <= y.min() <= y.max() <= proven[1] + 1e-12
+
+
+def test_functions_match_plain_python() -> None:
+    x = np.linspace(-30, 30, 301)
+    for function in FUNCTIONS:
+        plain = [make_golden.FUNCTIONS[function.name](float(v)) for v in x]
+        assert np.allclose(function.f(x), plain, rtol=1e-14, atol=1e-300), function.name
+    assert Fraction(float(FUNCTIONS[0].f(np.zeros(1))[0])) == Fraction(1, 2)

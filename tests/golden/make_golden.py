@@ -1,0 +1,513 @@
+"""The integer arithmetic a second time, from `docs/arithmetic.md` alone: plain Python, no NumPy, no bittailor.
+
+Python integers cannot wrap and `Fraction` does not round, so what this file says is what the page says. It binds and
+runs any graph (in the JSON form of a program's graph) with any plan, value by value, in loops. Floats appear only
+where the page computes in float64: quantising, ratios of scales, tables.
+
+    python tests/golden/make_golden.py            writes the vectors beside this file
+
+The vectors hold float weights, plan, input and what must come out of every site in the first steps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+FIRST_STEPS = 2
+
+Json = dict[str, Any]
+
+
+# --- section 1: formats ---------------------------------------------------------------------------------------
+
+
+def limits(fmt: Json) -> tuple[int, int]:
+    """Smallest and largest integer of a format."""
+    bits = fmt["bits"]
+    if fmt["kind"] == "weight":
+        top = 1 if bits == 1 else 2 ** (bits - 1) - 1
+        return -top, top
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def clamp(value: int, low: int, high: int) -> int:
+    return low if value < low else high if value > high else value
+
+
+def half_up(value: float | Fraction) -> int:
+    return math.floor(value + Fraction(1, 2)) if isinstance(value, Fraction) else math.floor(value + 0.5)
+
+
+def quantise(value: float, fmt: Json, row: int = 0) -> int:
+    if fmt["kind"] == "weight" and fmt["bits"] == 1:
+        return -1 if value < 0 else 1
+    scale = fmt["scale"][row if len(fmt["scale"]) > 1 else 0]
+    return clamp(half_up(value / scale) + fmt["zero_point"], *limits(fmt))
+
+
+def reach(fmt: Json) -> int:
+    low, high = limits(fmt)
+    return max(abs(low - fmt["zero_point"]), abs(high - fmt["zero_point"]))
+
+
+# --- section 2: rescaling -------------------------------------------------------------------------------------
+
+
+def offset(shift: int, out: Json, constant: float) -> int:
+    rounded = half_up(Fraction(constant) * 2**shift)
+    return out["zero_point"] * 2**shift + (2**shift) // 2 + rounded
+
+
+def multiplier(ratio: float, shift: int) -> int:
+    return half_up(Fraction(ratio) * 2**shift)
+
+
+def choose(
+    ratios: list[list[float]], reaches: list[list[int]], out: Json, constant: float = 0.0, accumulator: int = 0,
+    sum_bits: int = 0,
+) -> Json:
+    """S, M, c and narrow or wide: lists have one entry per operand, each one number per row (or a single one)."""
+    rows = max(len(x) for x in (*ratios, *reaches))
+
+    def at(values: list[Any], row: int) -> Any:
+        return values[row if len(values) > 1 else 0]
+
+    def largest(top: int, limit: int) -> int | None:
+        for shift in range(top, -1, -1):
+            bound = max(
+                sum(multiplier(at(r, o), shift) * max(at(a, o), 1) for r, a in zip(ratios, reaches, strict=True))
+                for o in range(rows)
+            )
+            biggest = max(multiplier(r, shift) for ratio in ratios for r in ratio)
+            if bound + abs(offset(shift, out, constant)) < 2**limit and biggest < 2**31:
+                return shift
+        return None
+
+    def enough(shift: int) -> bool:
+        needed = out["bits"] + 3
+        if max(multiplier(r, shift) for ratio in ratios for r in ratio).bit_length() < needed:
+            return False
+        for ratio, a in zip(ratios, reaches, strict=True):
+            for o in range(max(len(ratio), len(a))):
+                m = multiplier(at(ratio, o), shift)
+                moves = max(at(a, o), 1) * abs(Fraction(at(ratio, o)) * 2**shift - m)
+                if m.bit_length() < needed and moves > 2**shift:
+                    return False
+        return True
+
+    wide = True
+    shift = None
+    if not sum_bits and accumulator < 2**31:
+        shift = largest(31, 31)
+        wide = shift is None or not enough(shift)
+    if wide:
+        shift = largest(62, sum_bits or 63)
+    if shift is None:
+        raise ValueError("scales differ too much")
+    return {
+        "M": [[multiplier(r, shift) for r in ratio] for ratio in ratios], "S": shift,
+        "c": offset(shift, out, constant), "wide": wide,
+    }
+
+
+def rescaled(values: list[int], rescale: Json, out: Json, row: int = 0, low: int | None = None) -> int:
+    total = rescale["c"]
+    for v, m in zip(values, rescale["M"], strict=True):
+        total += v * m[row if len(m) > 1 else 0]
+    lo, hi = limits(out)
+    return clamp(total // 2 ** rescale["S"], lo if low is None else low, hi)
+
+
+# --- section 3: operators ---------------------------------------------------------------------------------------
+
+
+def sigmoid(x: float) -> float:
+    e = math.exp(-abs(x))
+    return 1.0 / (1.0 + e) if x >= 0 else e / (1.0 + e)
+
+
+FUNCTIONS = {
+    "sigmoid": sigmoid,
+    "tanh": math.tanh,
+    "hardsigmoid": lambda x: min(max(x / 6.0 + 0.5, 0.0), 1.0),
+    "hardtanh": lambda x: min(max(x, -1.0), 1.0),
+    "softsign": lambda x: x / (1.0 + abs(x)),
+    "silu": lambda x: x * sigmoid(x),
+    "softplus": lambda x: math.log1p(math.exp(-abs(x))) + max(x, 0.0),
+    "elu": lambda x: x if x > 0 else math.expm1(x),
+    "leaky_relu": lambda x: x if x > 0 else 0.01 * x,
+}
+POINTWISE = ("add", "sub", "mul", "one_minus", "relu", "requantise")
+OVER_TIME = ("last", "first", "mean")
+COPIES = ("last", "first")
+
+
+def bind_linear(node: Json, formats: Json, parameters: Json, out: Json) -> Json:
+    x, wf = formats[node["inputs"][0]], formats[node["params"][0]]
+    weights = parameters[node["params"][0]]
+    rows = len(weights)
+    W = [[quantise(w, wf, o) for w in weights[o]] for o in range(rows)]
+    step = [s * x["scale"][0] for s in wf["scale"]]
+    bias = [0] * rows
+    if len(node["params"]) > 1:
+        bf = formats[node["params"][1]]
+        exact = [b / step[o if len(step) > 1 else 0] for o, b in enumerate(parameters[node["params"][1]])]
+        e = 0
+        low, high = limits(bf)
+        while bf["bits"] != 32 and not all(low <= half_up(b / 2.0**e) <= high for b in exact):
+            e += 1
+        bias = [half_up(b / 2.0**e) * 2**e for b in exact]
+    sums = [sum(abs(w) for w in row) for row in W]
+    reaches = [sums[o] * reach(x) + abs(bias[o]) for o in range(rows)]
+    raw = max(sums) * max(abs(v) for v in limits(x))
+    rescale = choose([[s / out["scale"][0] for s in step]], [reaches], out, accumulator=max(raw, *reaches))
+    k = [bias[o] - x["zero_point"] * sum(W[o]) for o in range(rows)]
+    return {"W": W, "k": k, "rescale": rescale}
+
+
+def bind_table(function: Any, x: Json, out: Json) -> Json:
+    step = max(0, x["bits"] - 8)
+    guard = 16 - out["bits"] if step else 0
+    low, high = limits(out)
+    points = range(limits(x)[0], limits(x)[1] + 1) if step == 0 else [limits(x)[0] + i * 2**step for i in range(257)]
+    entries = []
+    for q in points:
+        real = function(x["scale"][0] * (q - x["zero_point"]))
+        fine = half_up(real / out["scale"][0] * 2.0**guard) + out["zero_point"] * 2**guard
+        entries.append(clamp(fine, low * 2**guard, high * 2**guard))
+    return {"entries": entries, "step": step, "guard": guard}
+
+
+def bind(node: Json, formats: Json, parameters: Json) -> Json:
+    """The integers that one operator needs."""
+    op, out = node["op"], formats[node["output"]]
+    ins = [formats[name] for name in node["inputs"]]
+    sy = out["scale"][0]
+    if op == "linear":
+        return bind_linear(node, formats, parameters, out)
+    if op in FUNCTIONS:
+        return {"table": bind_table(FUNCTIONS[op], ins[0], out)}
+    if op in COPIES:
+        return {}
+    if op == "mul":
+        product = reach(ins[0]) * reach(ins[1])
+        ratio = ins[0]["scale"][0] * ins[1]["scale"][0] / sy
+        return {"rescale": choose([[ratio]], [[product]], out, accumulator=product)}
+    if op == "concat":
+        return {f"rescale{i}": choose([[f["scale"][0] / sy]], [[reach(f)]], out) for i, f in enumerate(ins)}
+    ratios, reaches = [[f["scale"][0] / sy] for f in ins], [[reach(f)] for f in ins]
+    if op == "mean":
+        return {"rescale": choose(ratios, reaches, out, sum_bits=46)}
+    constant = 1.0 / sy if op == "one_minus" else 0.0
+    assert op in POINTWISE, f"operator '{op}' is not in make_golden.py; write it down from docs/arithmetic.md"
+    return {"rescale": choose(ratios, reaches, out, constant=constant)}
+
+
+def lookup(q: int, table: Json, x: Json, out: Json) -> int:
+    index, step = q - limits(x)[0], table["step"]
+    if step == 0:
+        return table["entries"][index]
+    i, k = divmod(index, 2**step)
+    total = table["entries"][i] * (2**step - k) + table["entries"][i + 1] * k
+    shift = step + table["guard"]
+    return clamp((total + 2 ** (shift - 1)) // 2**shift, *limits(out))
+
+
+def apply(node: Json, constants: Json, formats: Json, inputs: list[list[int]]) -> list[int]:
+    """One operator on the values of one step, feature by feature."""
+    op, out = node["op"], formats[node["output"]]
+    ins = [formats[name] for name in node["inputs"]]
+    if op == "linear":
+        y = []
+        for o, row in enumerate(constants["W"]):
+            accumulator = constants["k"][o]
+            for w, x in zip(row, inputs[0], strict=True):
+                accumulator += w * x
+            y.append(rescaled([accumulator], constants["rescale"], out, o))
+        return y
+    if op in FUNCTIONS:
+        return [lookup(q, constants["table"], ins[0], out) for q in inputs[0]]
+    u = [[q - f["zero_point"] for q in values] for values, f in zip(inputs, ins, strict=True)]
+    if op == "concat":
+        return [rescaled([v], constants[f"rescale{i}"], out) for i, part in enumerate(u) for v in part]
+    r = constants["rescale"]
+    if op == "mul":
+        return [rescaled([a * b], r, out) for a, b in zip(*u, strict=True)]
+    if op == "add":
+        return [rescaled([a, b], r, out) for a, b in zip(*u, strict=True)]
+    if op == "sub":
+        return [rescaled([a, -b], r, out) for a, b in zip(*u, strict=True)]
+    if op == "one_minus":
+        return [rescaled([-a], r, out) for a in u[0]]
+    return [rescaled([a], r, out, low=out["zero_point"] if op == "relu" else None) for a in u[0]]
+
+
+def over_time(node: Json, constants: Json, formats: Json, steps: list[list[int]]) -> list[int]:
+    """An operator that reads the valid steps of one item at once."""
+    if node["op"] == "last":
+        return steps[-1]
+    if node["op"] == "first":
+        return steps[0]
+    x, out, r = formats[node["inputs"][0]], formats[node["output"]], constants["rescale"]
+    y = []
+    for f in range(len(steps[0])):
+        total = sum(values[f] - x["zero_point"] for values in steps)
+        floor = (total * r["M"][0][0] + len(steps) * r["c"]) // (len(steps) * 2 ** r["S"])
+        y.append(clamp(floor, *limits(out)))
+    return y
+
+
+# --- section 4: recurrence --------------------------------------------------------------------------------------
+
+
+def all_formats(graph: Json, plan: Json) -> Json:
+    """The plan's formats, and those of the sites that copy another one."""
+    formats = dict(plan)
+    for step in graph["steps"]:
+        for previous, update in step.get("states", ()):
+            formats[previous] = formats[update]
+        for node in step.get("nodes", [step]):
+            if node["op"] in COPIES:
+                formats[node["output"]] = formats[node["inputs"][0]]
+    return formats
+
+
+def bind_all(graph: Json, plan: Json, parameters: Json) -> Json:
+    """Constants of every operator, by its output site."""
+    formats = all_formats(graph, plan)
+    nodes = [node for step in graph["steps"] for node in step.get("nodes", [step])]
+    return {node["output"]: bind(node, formats, parameters) for node in nodes}
+
+
+def run(graph: Json, plan: Json, constants: Json, item: list[list[int]]) -> dict[str, Any]:
+    """Every site of one item (only its valid steps): lists [steps][features], or [features] after a last or mean."""
+    formats = all_formats(graph, plan)
+    values: dict[str, Any] = {graph["inputs"][0]: item}
+    for step in graph["steps"]:
+        if "recurrence" in step:
+            values.update(recur(graph, step, formats, constants, values, len(item)))
+            continue
+        sources = [values[name] for name in step["inputs"]]
+        own = constants[step["output"]]
+        if step["op"] in OVER_TIME:
+            values[step["output"]] = over_time(step, own, formats, sources[0])
+        elif isinstance(sources[0][0], list):
+            values[step["output"]] = [
+                apply(step, own, formats, [s[t] for s in sources]) for t in range(len(item))
+            ]
+        else:
+            values[step["output"]] = apply(step, own, formats, sources)
+    return values
+
+
+def recur(graph: Json, layer: Json, formats: Json, constants: Json, values: Json, steps: int) -> Json:
+    found: Json = {node["output"]: [None] * steps for node in layer["nodes"]}
+    state: Json = {}
+    for previous, update in layer["states"]:
+        state[previous] = [formats[update]["zero_point"]] * state_size(graph, layer, constants, previous)
+    for t in reversed(range(steps)) if layer["reverse"] else range(steps):
+        now = dict(state) | {name: values[name][t] for name in layer["inputs"]}
+        for node in layer["nodes"]:
+            sources = [now[name] for name in node["inputs"]]
+            now[node["output"]] = apply(node, constants[node["output"]], formats, sources)
+            found[node["output"]][t] = now[node["output"]]
+        state = {previous: now[update] for previous, update in layer["states"]}
+    return found
+
+
+def state_size(graph: Json, layer: Json, constants: Json, previous: str) -> int:
+    """Features of a state: as its site says, else as many as a matrix that reads it has columns."""
+    for site in graph.get("sites", ()):
+        if site["name"] == previous:
+            return site["shape"][0]
+    for node in layer["nodes"]:
+        if node["op"] == "linear" and node["inputs"] == [previous]:
+            return len(constants[node["output"]]["W"][0])
+    raise AssertionError(f"no matrix reads {previous}")
+
+
+# --- the vectors ------------------------------------------------------------------------------------------------
+
+
+def node(op: str, output: str, *inputs: str, params: tuple[str, ...] = (), **options: Any) -> Json:
+    return {"op": op, "inputs": list(inputs), "output": output, "params": list(params), "options": options}
+
+
+def gru(p: str, x: str, hidden: int, bias: bool, reverse: bool) -> Json:
+    """One GRU layer as the architecture lists it: every result a site."""
+
+    def linear(output: str, source: str, weight: str, b: str | None) -> Json:
+        params = (f"{p}.{weight}", f"{p}.{b}") if b and bias else (f"{p}.{weight}",)
+        return node("linear", f"{p}.{output}", source, params=params, features=hidden)
+
+    nodes = []
+    for gate in "rz":
+        nodes += [
+            linear(f"{gate}.x", x, f"W_i{gate}", f"b_{gate}"),
+            linear(f"{gate}.h", f"{p}.h.prev", f"W_h{gate}", None),
+            node("add", f"{p}.{gate}.pre", f"{p}.{gate}.x", f"{p}.{gate}.h"),
+            node("sigmoid", f"{p}.{gate}.post", f"{p}.{gate}.pre"),
+        ]
+    nodes += [
+        linear("n.x", x, "W_in", "b_in"),
+        linear("n.h", f"{p}.h.prev", "W_hn", "b_hn"),
+        node("mul", f"{p}.n.reset", f"{p}.r.post", f"{p}.n.h"),
+        node("add", f"{p}.n.pre", f"{p}.n.x", f"{p}.n.reset"),
+        node("tanh", f"{p}.n.post", f"{p}.n.pre"),
+        node("one_minus", f"{p}.z.not", f"{p}.z.post"),
+        node("mul", f"{p}.h.new", f"{p}.z.not", f"{p}.n.post"),
+        node("mul", f"{p}.h.kept", f"{p}.z.post", f"{p}.h.prev"),
+        node("add", f"{p}.h", f"{p}.h.new", f"{p}.h.kept"),
+    ]
+    return {
+        "recurrence": p, "cell": "gru", "inputs": [x], "states": [[f"{p}.h.prev", f"{p}.h"]], "nodes": nodes,
+        "outputs": [f"{p}.h"], "reverse": reverse,
+    }
+
+
+def network(features: int, hidden: int, layers: int, directions: int, bias: bool, end: str, classes: int) -> Json:
+    """A stacked GRU, then relu (or not), a linear head and what follows it."""
+    steps: list[Json] = []
+    shapes: dict[str, list[int]] = {}
+    x, width = "input", features
+    for i in range(layers):
+        outs = []
+        for d in range(directions):
+            p = f"gru{i}" + (".rev" if d else "")
+            steps.append(gru(p, x, hidden, bias, reverse=bool(d)))
+            outs.append(f"{p}.h")
+            for gate in "rzn":
+                shapes[f"{p}.W_i{gate}"], shapes[f"{p}.W_h{gate}"] = [hidden, width], [hidden, hidden]
+            if bias:
+                shapes |= {f"{p}.{b}": [hidden] for b in ("b_r", "b_z", "b_in", "b_hn")}
+        x, width = outs[0], hidden
+        if directions > 1:
+            x, width = f"gru{i}.out", hidden * directions
+            steps.append(node("concat", x, *outs))
+    for op in end.split():
+        if op == "linear":
+            params = ("head.W", "head.b") if bias else ("head.W",)
+            steps.append(node("linear", "head.out", x, params=params, features=classes))
+            shapes["head.W"] = [classes, width]
+            if bias:
+                shapes["head.b"] = [classes]
+            x, width = "head.out", classes
+        else:
+            steps.append(node(op, op, x))
+            x = op
+    return {"inputs": ["input"], "outputs": [x], "steps": steps, "parameters": shapes}
+
+
+def draw_parameters(rng: random.Random, shapes: dict[str, list[int]]) -> Json:
+    def values(shape: list[int]) -> Any:
+        if len(shape) > 1:
+            return [values(shape[1:]) for _ in range(shape[0])]
+        return [round(rng.gauss(0.0, 0.6), 4) for _ in range(shape[0])]
+
+    return {name: values(shape) for name, shape in shapes.items()}
+
+
+def draw_plan(
+    rng: random.Random, graph: Json, parameters: Json, widths: Any, bias_bits: int | None, per_row: bool
+) -> Json:
+    """Formats for every site that has one of its own; `widths(kind)` draws a width."""
+    plan: Json = {}
+
+    def activation(name: str, op: str | None) -> Json:
+        bits = widths("activation")
+        half = 2 ** (bits - 1)
+        fmt = {"kind": "activation", "bits": bits, "scale": [2.0 ** -(bits - 1)], "zero_point": 0}
+        if op in ("tanh", "state"):
+            return fmt
+        if op in ("sigmoid", "one_minus"):
+            return fmt if bits > 8 else fmt | {"scale": [2.0**-bits], "zero_point": -half}
+        zero = rng.randint(-half // 2, half // 2 - 1) if bits <= 8 else 0
+        return fmt | {"scale": [round(rng.uniform(1.5, 4.0), 3) / half], "zero_point": zero}
+
+    plan["input"] = activation("input", None)
+    for step in graph["steps"]:
+        states = [update for _, update in step.get("states", ())]
+        for item in step.get("nodes", [step]):
+            if item["op"] not in COPIES:
+                role = "state" if item["output"] in states else item["op"]
+                plan[item["output"]] = activation(item["output"], role)
+    for name, values in parameters.items():
+        if isinstance(values[0], list):
+            bits = widths("weight")
+            top = 1 if bits == 1 else 2 ** (bits - 1) - 1
+            rows = values if per_row else [[w for row in values for w in row]]
+            scale = [max(abs(w) for w in row) / top for row in rows]
+            plan[name] = {"kind": "weight", "bits": bits, "scale": scale, "zero_point": 0}
+        else:
+            bits = bias_bits or rng.randint(2, 16)
+            plan[name] = {"kind": "bias", "bits": bits, "scale": [], "zero_point": 0}
+    return plan
+
+
+CASES: dict[str, Json] = {
+    "homogeneous8": {"seed": 1, "widths": (8, 8), "end": "last linear"},
+    "homogeneous2": {"seed": 2, "widths": (2, 2), "end": "linear mean"},
+    "all16_wide": {"seed": 3, "widths": (16, 16), "bias_bits": 32, "end": "relu linear last", "layers": 2},
+    "mixed": {"seed": 4, "widths": (1, 16), "end": "linear mean sigmoid", "layers": 2, "directions": 2},
+    "per_row": {"seed": 5, "widths": (1, 8), "end": "requantise last linear", "per_row": True, "directions": 2},
+    "no_bias": {"seed": 6, "widths": (3, 9), "bias": False, "end": "first linear tanh"},
+    "one_of_each": {"seed": 7, "widths": (4, 12), "end": "mean silu linear", "hidden": 1, "features": 1, "steps": 1},
+}
+
+
+def make_case(
+    seed: int, widths: tuple[int, int], end: str, features: int = 2, hidden: int = 3, layers: int = 1,
+    directions: int = 1, bias: bool = True, bias_bits: int | None = None, per_row: bool = False, steps: int = 4,
+) -> Json:
+    """One vector: everything that goes in, and the integers that must come out."""
+    rng = random.Random(seed)
+    graph = network(features, hidden, layers, directions, bias, end, classes=2)
+    parameters = draw_parameters(rng, graph.pop("parameters"))
+
+    def draw(kind: str) -> int:
+        return rng.randint(max(widths[0], 2) if kind == "activation" else widths[0], widths[1])
+
+    plan = draw_plan(rng, graph, parameters, draw, bias_bits, per_row)
+    lengths = [steps, max(1, steps - 2), 1]
+    x = [[[round(rng.gauss(0.0, 1.0), 3) for _ in range(features)] for _ in range(steps)] for _ in lengths]
+    constants = bind_all(graph, plan, parameters)
+    items = []
+    for length, item in zip(lengths, x, strict=True):
+        q = [[quantise(v, plan["input"]) for v in values] for values in item[:length]]
+        items.append(run(graph, plan, constants, q))
+    return {
+        "graph": graph, "plan": plan, "parameters": parameters, "x": x, "lengths": lengths,
+        "constants": constants,
+        "sites": [{name: first(values) for name, values in item.items()} for item in items],
+        "output": [item[graph["outputs"][0]] for item in items],
+    }
+
+
+def first(values: Any) -> Any:
+    """The first steps of a sequence; all of anything else."""
+    return values[:FIRST_STEPS] if isinstance(values[0], list) else values
+
+
+def text(case: Json) -> str:
+    """JSON with one line per entry of the second level: small, and a change shows in a diff."""
+    parts = []
+    for key, value in case.items():
+        if isinstance(value, dict):
+            lines = ",\n".join(f'  {json.dumps(k)}: {json.dumps(v)}' for k, v in value.items())
+            parts.append(f" {json.dumps(key)}: {{\n{lines}\n }}")
+        else:
+            lines = ",\n".join(f"  {json.dumps(v)}" for v in value)
+            parts.append(f" {json.dumps(key)}: [\n{lines}\n ]")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+if __name__ == "__main__":
+    for name, arguments in CASES.items():
+        (HERE / f"{name}.json").write_text(text(make_case(**arguments)))
+        print(HERE / f"{name}.json")

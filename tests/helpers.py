@@ -1,0 +1,75 @@
+"""Networks and plans in the form of the golden vectors, and the same as bittailor's own objects.
+
+A *case* is what `golden/make_golden.py` makes: graph, plan and parameters as JSON, which plain Python binds and runs.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+from golden import make_golden
+
+from bittailor.cells import CELLS, add_layer
+from bittailor.graph import Builder
+from bittailor.network import Network
+from bittailor.plan import Plan
+from bittailor.qformat import QFormat
+
+Json = dict[str, Any]
+
+ENDS = ("last linear", "linear mean", "relu linear last", "first linear sigmoid", "mean linear tanh",
+        "linear", "requantise linear last softplus", "")
+
+
+def random_case(seed: int, low: int = 1, high: int = 16, **changes: Any) -> Json:
+    """A random network with a random plan; arguments of `make_golden.make_case` can be fixed."""
+    rng = random.Random(seed)
+    arguments: Json = {
+        "widths": (low, high), "end": rng.choice(ENDS), "features": rng.randint(1, 4), "hidden": rng.randint(1, 5),
+        "layers": rng.randint(1, 2), "directions": rng.randint(1, 2), "bias": rng.random() < 0.7,
+        "bias_bits": rng.choice((None, 16, 32)), "per_row": rng.random() < 0.3, "steps": rng.randint(1, 6),
+    }
+    return make_golden.make_case(seed, **arguments | changes)
+
+
+def network_of(case: Json) -> Network:
+    """The case's network, written with the builder and the cells."""
+    parameters = {name: np.asarray(values, np.float64) for name, values in case["parameters"].items()}
+    first = case["graph"]["steps"][0]
+    weight = parameters[f"{first['recurrence']}.W_ir" if "recurrence" in first else first["params"][0]]
+    b = Builder()
+    b.input("input", weight.shape[1])
+    for step in case["graph"]["steps"]:
+        if "recurrence" in step:
+            p = step["recurrence"]
+            hidden = len(parameters[f"{p}.W_hr"])
+            add_layer(b, CELLS[step["cell"]], p, step["inputs"][0], hidden, f"{p}.b_r" in parameters, step["reverse"])
+        elif step["op"] == "linear":
+            b.linear(step["output"], step["inputs"][0], step["params"][0], step["options"]["features"],
+                     *step["params"][1:])
+        else:
+            b.op(step["op"], step["output"], *step["inputs"])
+    return Network(b.graph(*case["graph"]["outputs"]), parameters)
+
+
+def plan_of(case: Json) -> Plan:
+    """The case's plan."""
+    return Plan({name: QFormat.from_json(fmt) for name, fmt in case["plan"].items()})
+
+
+def same_constants(a: Any, b: Any) -> None:
+    """Assert that two programs hold the same integers."""
+    assert a.graph == b.graph
+    assert a.formats == b.formats
+    assert a.constants.keys() == b.constants.keys()
+    for owner, constants in a.constants.items():
+        assert constants.keys() == b.constants[owner].keys()
+        for role, constant in constants.items():
+            for field, value in vars(constant).items():
+                other = getattr(b.constants[owner][role], field)
+                if isinstance(value, tuple):
+                    assert all(np.array_equal(p, q) for p, q in zip(value, other, strict=True)), (owner, role, field)
+                else:
+                    assert np.array_equal(value, other), (owner, role, field)

@@ -1,0 +1,235 @@
+"""Random networks, plans and inputs for tests. Everything follows from one integer seed, which a failure prints.
+
+    case = random_case(seed)                       # any operators, widths and lengths
+    net = gru_network(28, 64, 10)          # a plain GRU classifier
+    plan = uniform_plan(net, x, 8)                 # every site at 8 bits, calibrated on x
+    plan = random_plan(net, x, rng)                # every site at a width of its own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bittailor.cells import CELLS, add_layer
+from bittailor.graph import Builder, Graph
+from bittailor.network import Network
+from bittailor.ops.functions import FUNCTIONS
+from bittailor.plan import Plan
+from bittailor.program import Program, bind
+from bittailor.qformat import EXACT_BIAS_BITS, QFormat, activation_format
+
+Rng = np.random.Generator
+
+FUNCTION_NAMES = tuple(function.name for function in FUNCTIONS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program with an input for it. `lengths` is None where all items have all steps."""
+
+    seed: int
+    program: Program
+    q: NDArray[np.int64]
+    lengths: NDArray[np.int64] | None
+
+    def __repr__(self) -> str:
+        ops = "/".join(node.op for node in self.program.graph.nodes())
+        return f"Case(seed={self.seed}, q={self.q.shape}, lengths={self.lengths}, ops={ops})"
+
+
+def random_parameters(graph: Graph, rng: Rng) -> dict[str, NDArray[np.float64]]:
+    """Weights of a usual size, 1/sqrt(inputs), and small biases."""
+    parameters = {}
+    for site in graph.sites.values():
+        if site.role == "weight":
+            parameters[site.name] = rng.normal(size=site.shape) / np.sqrt(site.shape[1])
+        elif site.role == "bias":
+            parameters[site.name] = rng.normal(size=site.shape) * 0.3
+    return parameters
+
+
+def gru_network(
+    features: int = 5, hidden: int = 16, out: int = 3, layers: int = 1, bidirectional: bool = False,
+    bias: bool = True, seed: int = 0, cell: str = "gru", end: str = "last",
+) -> Network:
+    """Recurrent layers and a linear head on the last step (`end`: last, mean, or sequence)."""
+    b = Builder()
+    x = b.input("input", features)
+    for layer in range(layers):
+        outs = [add_layer(b, CELLS[cell], f"{cell}{layer}", x, hidden, bias)]
+        if bidirectional:
+            outs.append(add_layer(b, CELLS[cell], f"{cell}{layer}.rev", x, hidden, bias, reverse=True))
+            if layer == layers - 1 and end == "last":
+                outs = [b.op("last", "end", outs[0]), b.op("first", "end.rev", outs[1])]
+            x = b.op("concat", f"{cell}{layer}.out", *outs)
+        else:
+            x = outs[0]
+    if end != "sequence" and b.is_sequence(x):
+        x = b.op(end, "end", x)
+    x = b.linear("head.out", x, "head.W", out, "head.b" if bias else None)
+    graph = b.graph(x)
+    return Network(graph, random_parameters(graph, np.random.default_rng(seed)))
+
+
+def calibrate(network: Network, x: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
+    """Site -> the range it took on x."""
+    trace = network.trace(x)
+    return {name: (float(v.min()), float(v.max())) for name, v in trace.items()}
+
+
+def plan_of(network: Network, ranges: Mapping[str, tuple[float, float]], widths: Mapping[str, int],
+            per_row: Sequence[str] = ()) -> Plan:
+    """The plan with these widths; weights named in `per_row` have a scale per row."""
+    formats = {}
+    for site in network.graph.free:
+        bits = widths[site.name]
+        if site.kind == "weight":
+            W = np.abs(network.parameters[site.name])
+            peaks = W.max(axis=1) if site.name in per_row else W.max(keepdims=True).ravel()
+            qmax = max(1, (1 << (bits - 1)) - 1)
+            formats[site.name] = QFormat("weight", bits, tuple(float(p) / qmax or 1e-6 for p in peaks))
+        elif site.kind == "bias":
+            formats[site.name] = QFormat("bias", bits, ())
+        else:
+            given = network.graph.given_format(site.name, bits)
+            formats[site.name] = given or activation_format(*ranges[site.name], bits)
+    return Plan(formats)
+
+
+def uniform_plan(network: Network, x: NDArray[np.float64], bits: int, **widths: int) -> Plan:
+    """Every site at `bits`, biases at 16; `widths` by last part of a site's name (h=16)."""
+    chosen = {site.name: widths.get(site.name.rsplit(".", 1)[-1], 16 if site.kind == "bias" else bits)
+              for site in network.graph.free}
+    return plan_of(network, calibrate(network, x), chosen)
+
+
+def random_widths(network: Network, rng: Rng, style: str = "any") -> dict[str, int]:
+    """Site -> bits. Styles: narrow (up to 8), wide (9..16), any; each site draws on its own."""
+    low, high = {"narrow": (2, 8), "wide": (9, 16), "any": (2, 16)}[style]
+    widths = {}
+    for site in network.graph.free:
+        if site.kind == "bias":
+            widths[site.name] = int(rng.choice([2, 4, 8, 16, EXACT_BIAS_BITS]))
+        elif site.kind == "weight":
+            widths[site.name] = int(rng.integers(1 if low == 2 else low, high + 1))
+        else:
+            widths[site.name] = int(rng.integers(low, high + 1))
+    return widths
+
+
+def random_plan(network: Network, x: NDArray[np.float64], rng: Rng, style: str = "any") -> Plan:
+    """Every site at a width of its own, some weights with a scale per row."""
+    weights = [site.name for site in network.graph.free if site.kind == "weight"]
+    return plan_of(network, calibrate(network, x), random_widths(network, rng, style),
+                   [name for name in weights if rng.random() < 0.4])
+
+
+def random_network(rng: Rng, features: int | None = None) -> Network:
+    """Any chain of layers over steps, then (mostly) over single values, with branches and joins."""
+    b = Builder()
+    sizes = [1, 2, 3, 5, 15, 16, 17, 31, 33, 48, 64, 100]
+    x = b.input("input", features or int(rng.choice(sizes[:9])))
+    for i in range(int(rng.integers(1, 4))):
+        x = _layer(b, rng, x, f"s{i}", int(rng.choice(sizes)))
+    end = rng.choice(["last", "first", "mean", "sequence"], p=[0.4, 0.2, 0.25, 0.15])
+    if end != "sequence":
+        x = b.op(str(end), "end", x)
+        for i in range(int(rng.integers(0, 3))):
+            x = _pointwise(b, rng, x, f"v{i}", int(rng.choice(sizes)))
+    graph = b.graph(x)
+    return Network(graph, random_parameters(graph, rng))
+
+
+def _layer(b: Builder, rng: Rng, x: str, p: str, features: int) -> str:
+    kind = rng.choice(["gru", "bi", "odd", "pointwise"], p=[0.3, 0.25, 0.25, 0.2])
+    bias = bool(rng.random() < 0.7)
+    if kind == "gru":
+        return add_layer(b, CELLS["gru"], p, x, features, bias, bool(rng.random() < 0.3))
+    if kind == "bi":
+        small = min(features, 33)
+        outs = [add_layer(b, CELLS["gru"], f"{p}.f", x, small, bias),
+                add_layer(b, CELLS["gru"], f"{p}.r", x, small, bias, reverse=True)]
+        return b.op("concat", f"{p}.out", *outs)
+    if kind == "odd":
+        return odd_recurrence(b, rng, p, x, features, bool(rng.random() < 0.4))
+    return _pointwise(b, rng, x, p, features)
+
+
+def odd_recurrence(b: Builder, rng: Rng, p: str, x: str, features: int, reverse: bool = False) -> str:
+    """A cell of no name that uses what known cells do not: two states, a projection inside the step, a concat
+    inside the step, a linear operator on this step's state, every element-wise operator, two visible outputs."""
+    b.begin()
+    h = b.state(f"{p}.h", features)
+    c = b.state(f"{p}.c", 3)
+    both = b.op("concat", f"{p}.both", x, h, c)
+    u = b.linear(f"{p}.u", both, f"{p}.U", features, f"{p}.b")
+    f = b.op("sigmoid", f"{p}.f", u)
+    g = b.op(str(rng.choice(FUNCTION_NAMES)), f"{p}.g", b.linear(f"{p}.v", h, f"{p}.V", features))
+    keep = b.op("mul", f"{p}.keep", f, h)
+    fresh = b.op("mul", f"{p}.fresh", b.op("one_minus", f"{p}.not", f), g)
+    h_new = b.op("sub" if rng.random() < 0.3 else "add", f"{p}.h", keep, fresh)
+    small = b.linear(f"{p}.w", h_new, f"{p}.P", 3)
+    b.op("tanh", f"{p}.c", b.op("add", f"{p}.d", b.op("requantise", f"{p}.e", small), c))
+    y = b.op("relu", f"{p}.y", h_new)
+    b.end(p, "odd", (y, f"{p}.c"), reverse)
+    wide = b.linear(f"{p}.cw", f"{p}.c", f"{p}.C", features)
+    return b.op("add", f"{p}.out", y, wide)
+
+
+def _pointwise(b: Builder, rng: Rng, x: str, p: str, features: int) -> str:
+    kind = rng.choice(["linear", "function", "relu", "requantise", "square", "one_minus", "concat", "sub"])
+    if kind == "linear":
+        return b.linear(f"{p}.lin", x, f"{p}.W", features, f"{p}.b" if rng.random() < 0.5 else None)
+    if kind == "function":
+        return b.op(str(rng.choice(FUNCTION_NAMES)), f"{p}.fn", x)
+    if kind == "square":
+        return b.op("mul", f"{p}.sq", x, x)
+    if kind == "concat":
+        return b.op("concat", f"{p}.cat", x, b.op("relu", f"{p}.relu", x), x)
+    if kind == "sub":
+        return b.op("sub", f"{p}.sub", x, b.op("tanh", f"{p}.t", x))
+    return b.op(str(kind), f"{p}.{kind}", x)
+
+
+def random_lengths(rng: Rng, items: int, steps: int) -> NDArray[np.int64] | None:
+    """None, or any lengths of 1..steps, at least one of them full with probability one half."""
+    if rng.random() < 0.4:
+        return None
+    lengths = rng.integers(1, steps + 1, items)
+    if rng.random() < 0.5:
+        lengths[rng.integers(items)] = steps
+    return lengths
+
+
+def random_integers(rng: Rng, fmt: QFormat, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Integers of a format: random ones, the extremes, or the two alternating."""
+    kind = rng.random()
+    if kind < 0.7:
+        return rng.integers(fmt.qmin, fmt.qmax + 1, shape)
+    if kind < 0.8:
+        return np.full(shape, fmt.qmin, np.int64)
+    if kind < 0.9:
+        return np.full(shape, fmt.qmax, np.int64)
+    return rng.choice([fmt.qmin, fmt.qmax], shape).astype(np.int64)
+
+
+def random_case(seed: int, network: Network | None = None, style: str | None = None) -> Case:
+    """A network, a plan and an input. Weights stand at their extremes now and then."""
+    rng = np.random.default_rng(seed)
+    network = network or random_network(rng)
+    style = style or str(rng.choice(["narrow", "wide", "any"], p=[0.4, 0.2, 0.4]))
+    plan = random_plan(network, rng.normal(size=(6, 7, network.features)), rng, style)
+    rounding: Any = None
+    if rng.random() < 0.2:
+        def rounding(site: str, fmt: QFormat) -> NDArray[np.int64]:
+            return np.where(network.parameters[site] < 0, -fmt.qmax, fmt.qmax).astype(np.int64)
+    program = bind(network, plan, rounding)
+    items = int(rng.choice([1, 2, 7, 8, 9, 16, 21]))
+    steps = int(rng.choice([1, 2, 5, 11]))
+    q = random_integers(rng, program.input_format, (items, steps, network.features))
+    return Case(seed, program, q, random_lengths(rng, items, steps))

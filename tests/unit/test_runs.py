@@ -1,0 +1,151 @@
+"""Runs and evaluation from the library's side, on a small random network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bittailor as bt
+from bittailor.cells import CELLS, add_layer
+from bittailor.evaluate import Evaluator
+from bittailor.graph import Builder
+from bittailor.runs import seeds
+
+
+def small_network(seed: int = 0, inputs: int = 3, hidden: int = 5, outputs: int = 3) -> bt.Network:
+    rng = np.random.default_rng(seed)
+    b = Builder()
+    h = add_layer(b, CELLS["gru"], "gru0", b.input("input", inputs), hidden)
+    y = b.linear("head.out", b.op("last", "last", h), "head.W", outputs, "head.b")
+    graph = b.graph(y)
+    parameters = {s.name: rng.normal(size=s.shape) for s in graph.sites.values() if s.kind in ("weight", "bias")}
+    return bt.Network(graph, parameters)
+
+
+def small_data(network: bt.Network, seed: int = 0, items: int = 60) -> bt.Splits:
+    """Data whose labels are what the float network says, so that its error is 0."""
+    rng = np.random.default_rng(seed)
+
+    def part() -> bt.Data:
+        x = rng.normal(size=(items, 6, network.features)).astype(np.float32)
+        lengths = rng.integers(1, 7, items)
+        return bt.Data(x, network(x, lengths).argmax(-1), lengths)
+
+    return bt.Splits(part(), part(), part())
+
+
+@pytest.fixture(scope="module")
+def network() -> bt.Network:
+    return small_network()
+
+
+@pytest.fixture(scope="module")
+def data(network: bt.Network) -> bt.Splits:
+    return small_data(network)
+
+
+SETTINGS = bt.SearchSettings(population=20, generations=4, seed=3)
+
+
+def test_a_run_is_complete_and_reads_back(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
+    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
+    again = bt.Run.open(tmp_path / "run")
+    assert again.front == run.front
+    assert again.network.fingerprint == network.fingerprint
+    assert run.result["float"]["valid"] == 0
+    assert [s.key for s in run.homogeneous] == [f"homogeneous {b}" for b in (2, 3, 4, 5, 6, 7, 8, 16)]
+    assert run.result["hypervolume"]["front"] >= run.result["hypervolume"]["homogeneous"] > 0
+
+
+def test_stored_values_are_those_of_the_program_that_is_shipped(
+    network: bt.Network, data: bt.Splits, tmp_path: Path
+) -> None:
+    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
+    engine = bt.ENGINES["reference"]
+    for solution in [*run.front, *run.homogeneous]:
+        program = run.program(solution)
+        for part, expected in ((data.valid, solution.values["error"]), (data.test, solution.test)):
+            y = engine.run(program, program.quantise_input(part.x), part.lengths)
+            assert 100 * np.mean(y.argmax(-1) != part.y) == expected
+        assert bt.account(program).total == solution.values["stored"]
+        assert bt.parameter_bits(network.graph, run.plan(solution)) == solution.values["size"]
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_results_do_not_depend_on_workers_or_engine(
+    network: bt.Network, data: bt.Splits, tmp_path: Path, workers: int
+) -> None:
+    one = bt.run_search(network, data, tmp_path / "one", settings=SETTINGS, workers=1, engine="reference")
+    many = bt.run_search(network, data, tmp_path / "many", settings=SETTINGS, workers=workers, engine="auto")
+    processes = bt.run_search(network, data, tmp_path / "p", settings=SETTINGS, workers=workers, engine="reference")
+    assert one.front == many.front == processes.front
+    assert one.result["history"] == many.result["history"] == processes.result["history"]
+
+
+def test_the_front_never_loses_to_its_baseline(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
+    settings = bt.SearchSettings(population=4, generations=1, seed=0)
+    run = bt.run_search(network, data, tmp_path / "run", settings=settings)
+    for base in run.homogeneous[:-1]:
+        assert any(
+            s.values["error"] <= base.values["error"] and s.values["size"] <= base.values["size"] for s in run.front
+        )
+
+
+def test_every_width_of_the_baseline_is_among_the_seeds(network: bt.Network) -> None:
+    space = bt.per_operator(network.graph)
+    found = seeds(space, network.graph)
+    for bits in range(2, 9):
+        assert space.genome(bt.homogeneous_widths(network.graph, bits)) in found
+
+
+def test_constraints_hold_on_the_front(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
+    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS, constraints=["size<=90B"],
+                    objectives=("error", "stored"))
+    assert run.front
+    assert all(s.values["size"] <= 90 * 8 for s in run.front)
+
+
+def test_own_grouping(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
+    space = bt.grouped(network.graph, {
+        "recurrent": (["gru0.W_h*"], (1, 2, 4)), "other": (["gru0.W_i*", "head.W"], (3, 8)),
+        "biases": (["*.b_*", "head.b"], (8,)), "rest": (["input", "gru0.[rznh].*", "gru0.h", "head.out"], (6, 8)),
+    })
+    settings = bt.SearchSettings(population=6, generations=8)
+    run = bt.run_search(network, data, tmp_path / "run", settings=settings, space=space)
+    assert space.size == 12
+    assert run.result["evaluations"] <= 12
+    assert "all 12 plans" in run.result["message"]
+
+
+def test_picks(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
+    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
+    assert run.pick("0") == run.front[0]
+    assert run.pick("best").values["error"] == min(s.values["error"] for s in run.front)
+    assert run.pick("8bit").key == "homogeneous 8"
+    assert run.pick("smallest").values["error"] <= run.baseline(8).values["error"]
+    assert run.pick("error<=50").values["size"] <= run.pick("error<=5").values["size"]
+    assert run.pick("knee") in run.front
+    for text in ("99", "smallish", "9bit"):
+        with pytest.raises(bt.BittailorError):
+            run.pick(text)
+
+
+def test_regression_metric(tmp_path: Path) -> None:
+    network = small_network(outputs=2)
+    rng = np.random.default_rng(0)
+    parts = []
+    for _ in range(3):
+        x = rng.normal(size=(20, 6, 3)).astype(np.float32)
+        parts.append(bt.Data(x, network(x).astype(np.float32)))
+    run = bt.run_search(network, bt.Splits(*parts), tmp_path / "run", metric="mse", settings=SETTINGS)
+    assert run.baseline(8).values["error"] < run.baseline(2).values["error"]
+
+
+def test_evaluator_is_the_same_one_by_one_and_together(network: bt.Network, data: bt.Splits) -> None:
+    calibration = bt.calibrate(network, data.train.x, data.train.lengths)
+    space = bt.per_operator(network.graph, biases=(4, 8, 16, 32))
+    widths = [space.widths(g) for g in space.random(np.random.default_rng(1), 6)]
+    evaluator = Evaluator(calibration, data.valid, "error", "reference", ("error", "size", "stored"))
+    assert evaluator.evaluate(widths) == [evaluator.evaluate([w])[0] for w in widths]
