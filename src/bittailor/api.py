@@ -14,6 +14,7 @@ from bittailor.data import Splits
 from bittailor.errors import BittailorError
 from bittailor.metrics import METRICS
 from bittailor.network import Network
+from bittailor.qformat import Kind, check_width
 from bittailor.runs import Run, run_search
 from bittailor.search.nsga2 import Settings as SearchSettings
 from bittailor.spaces import SPACES
@@ -128,6 +129,12 @@ def search_task(
 ) -> Run:
     """Prepare a task (or FILE.py:FUNCTION) and search it; see `runs.run_search`."""
     make = SPACES[space]
+    kinds: tuple[tuple[Kind, Sequence[int] | None], ...] = (
+        ("weight", widths), ("activation", activations), ("bias", biases))
+    for kind, given in kinds:
+        # before anything long begins
+        for bits in given or ():
+            check_width(kind, bits)
     settings = SearchSettings(population=population, generations=generations, seed=seed)
     calibration = CalibrationSettings(method=method, rounding=rounding, per_row=per_row)
     if ":" in name:

@@ -257,8 +257,10 @@ def pack(values: Ints, bits: int) -> NDArray[np.uint8]:
 
 
 def unpack(data: NDArray[np.uint8], bits: int, shape: tuple[int, ...]) -> Ints:
-    """The inverse of `pack`."""
+    """The inverse of `pack`; RangeError unless there are exactly the bytes for it."""
     count = math.prod(shape)
+    if np.size(data) != (count * bits + 7) // 8:
+        raise RangeError(f"{count} values of {bits} bits take {(count * bits + 7) // 8} bytes; got {np.size(data)}")
     places = np.unpackbits(np.asarray(data, np.uint8), count=count * bits, bitorder="little")
     weights = np.int64(1) << np.arange(bits, dtype=np.int64)
     if bits > 1:

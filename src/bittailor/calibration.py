@@ -88,8 +88,9 @@ class Observed:
 
     def quantile(self, share: float) -> float:
         """The value below which this share of values lies."""
-        cumulated = np.cumsum(self.counts) / self.counts.sum()
-        return float(np.interp(share, cumulated, self.centres))
+        edges = np.linspace(self.low, self.high, len(self.counts) + 1)
+        cumulated = np.concatenate([[0.0], np.cumsum(self.counts)]) / self.counts.sum()
+        return float(np.interp(share, cumulated, edges))
 
 
 @dataclass(eq=False)

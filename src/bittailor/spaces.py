@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bittailor.errors import FormatError
 from bittailor.graph import Graph, Node, Recurrence
-from bittailor.qformat import check_width
+from bittailor.qformat import allowed_widths, check_width
 from bittailor.registry import Table
 from bittailor.search.space import Gene, Space
 
@@ -41,11 +41,11 @@ def per_operator(
 ) -> Space:
     """A gene for every site (P1): each weight, each bias, each operator's result.
 
-    widths       allowed for weights, and for activations unless those are given
+    widths       allowed for weights, and (from 2 bits up) for activations unless those are given
     activations  allowed for activations, states and the input
     biases       allowed for biases
     """
-    allowed = {"weight": tuple(widths), "activation": tuple(activations or widths), "bias": tuple(biases)}
+    allowed = {"weight": tuple(widths), "activation": _for_activations(widths, activations), "bias": tuple(biases)}
     genes = tuple(Gene(site.name, (site.name,), allowed[site.kind]) for site in graph.free)
     return _checked(graph, Space("per_operator", genes))
 
@@ -65,7 +65,7 @@ def per_layer(
                 products.setdefault((layer, graph.root(node.inputs[0]).name), []).append(node.params[0])
     genes = [Gene(f"W:{layer}:{source}", tuple(sites), tuple(widths)) for (layer, source), sites in products.items()]
     sources = dict.fromkeys(source for _, source in products)
-    genes += [Gene(f"A:{source}", (source,), tuple(activations or widths)) for source in sources]
+    genes += [Gene(f"A:{source}", (source,), _for_activations(widths, activations)) for source in sources]
     taken = {site for gene in genes for site in gene.sites}
     fixed = {
         site.name: max(biases) if site.kind == "bias" else rest for site in graph.free if site.name not in taken
@@ -104,6 +104,11 @@ def grouped(
     if rest:
         raise FormatError(f"{len(rest)} site(s) are in no group, first '{rest[0]}'; add a last group for them")
     return _checked(graph, Space(name, tuple(genes), fixed))
+
+
+def _for_activations(widths: Sequence[int], activations: Sequence[int] | None) -> tuple[int, ...]:
+    """The widths of activations: those given, else those of the weights that an activation can have."""
+    return tuple(activations or [bits for bits in widths if bits in allowed_widths("activation")])
 
 
 def _layers(graph: Graph) -> list[tuple[str, tuple[Node, ...]]]:

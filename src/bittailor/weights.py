@@ -37,7 +37,7 @@ def weight_format(weights: Floats, bits: int, method: str, per_row: bool) -> QFo
     scale = peak / top
     if bits == 1:
         scale = np.abs(groups).mean(axis=1)
-        scale = np.maximum(scale, SMALLEST_ROW * scale.max() or 1.0)
+        scale = np.maximum(scale, SMALLEST_ROW * scale.max() or 1e-6)  # one bit has no zero: make it small
     elif method == "mse":
         best = np.full(len(groups), np.inf)
         for share in CANDIDATES:

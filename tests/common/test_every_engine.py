@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import gru_network, plan_of, random_case, random_lengths, random_plan, random_widths, uniform_plan
 
 from bittailor.engines import ENGINES, Engine, Reference
 from bittailor.engines.native import Native
@@ -14,6 +13,7 @@ from bittailor.engines.native_build import VARIANTS, find_compiler, runnable
 from bittailor.errors import DataError, RangeError
 from bittailor.network import Network
 from bittailor.program import Program, bind
+from networks import gru_network, plan_of, random_case, random_lengths, random_plan, random_widths, uniform_plan
 
 REFERENCE = Reference()
 NATIVE = {f"native-{name}": Native(name, threads=1) for name in VARIANTS}

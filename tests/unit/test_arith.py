@@ -323,6 +323,12 @@ def test_matrices_are_packed_row_by_row(bits: int, rows: int, columns: int, seed
     assert unpack(data, bits, (rows, columns)).tolist() == values
 
 
+@pytest.mark.parametrize("size", [0, 1, 3])
+def test_unpack_takes_exactly_its_bytes(size: int) -> None:
+    with pytest.raises(RangeError, match="5 values of 3 bits take 2 bytes"):
+        unpack(np.zeros(size, np.uint8), 3, (5,))
+
+
 @given(st.lists(st.integers(-(2**61), 2**61), min_size=1))
 def test_signed_bits_is_the_least_width(values: list[int]) -> None:
     bits = signed_bits(np.array(values))

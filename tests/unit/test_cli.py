@@ -139,8 +139,10 @@ def test_wrong_networks_and_data(own: Path, tmp_path: Path, function: str, words
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--widths", "0-8"], ("0 bits", "1..16|2..16")),
-    (["--widths", "2-17"], ("17 bits", "16")),
+    (["--widths", "0-8"], ("0 bits", "1..16")),
+    (["--widths", "2-17"], ("17 bits", "1..16")),
+    (["--activations", "1,8"], ("1 bits", "2..16")),
+    (["--biases", "4,64"], ("64 bits", "32")),
     (["--widths", "two"], ("cannot read the widths",)),
     (["--space", "per_opera"], ("did you mean 'per_operator'",)),
     (["--objectives", "error"], ("two or more",)),
@@ -234,7 +236,7 @@ def test_killed_and_interrupted_runs_resume_to_the_same_front(digits: tuple[Path
     killed = _begin(tmp_path / "b", cache)
     _wait_for_evaluations(tmp_path / "b", 30)
     killed.kill()
-    killed.wait(30)
+    killed.communicate(timeout=30)
     interrupted = _begin(tmp_path / "c", cache)
     _wait_for_evaluations(tmp_path / "c", 25)
     interrupted.send_signal(signal.SIGINT)
@@ -242,7 +244,8 @@ def test_killed_and_interrupted_runs_resume_to_the_same_front(digits: tuple[Path
     assert interrupted.returncode == 130, err
     assert "Traceback" not in err
     assert "--resume" in out
-    assert undisturbed.wait(120) == 0
+    _, err = undisturbed.communicate(timeout=120)
+    assert undisturbed.returncode == 0, err
     from bittailor.runs import Run
 
     expected = Run.open(tmp_path / "a").front

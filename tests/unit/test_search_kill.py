@@ -126,11 +126,11 @@ def test_ctrl_c_ends_cleanly_with_what_there_is(tmp_path: Path, workers: int, de
         assert same(finish(launch(path, delay_s=0))[0])
 
 
-def test_ctrl_c_while_workers_start(tmp_path: Path) -> None:
+def test_ctrl_c_while_workers_start(tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "s.sqlite"
     process = launch(path, 2)
     until(lambda: len(children(process.pid)) >= 2)
-    time.sleep(0.05)
+    time.sleep(rng.uniform(0, 0.3))
     os.killpg(process.pid, signal.SIGINT)
     answer, err = finish(process)
     assert err == ""

@@ -200,11 +200,11 @@ class Operators:
 
     def _lookup(self, t: Lookup, constants: Constants) -> Facts:
         if t.step == 0:
-            table = np.zeros(256, np.int16)
-            # the runtime indexes by q as an unsigned byte
-            table[(np.arange(len(t.entries)) + t.qmin) & 255] = t.entries
+            # the runtime indexes by q as an unsigned byte; a shorter table repeats
+            bits = len(t.entries).bit_length() - 1
+            table = t.entries[(np.arange(256) - t.qmin) & (len(t.entries) - 1)].astype(np.int16)
             small = t.lo >= -128 and t.hi <= 127
-            row = (0, 0, 0, 0, t.lo, t.hi, 0, 0, 0)
+            row = (0, bits, 0, 0, t.lo, t.hi, 0, 0, 0)
             part = _padded(table.astype(np.int8) if small else table)
             return Facts((LOOKUP8 if small else LOOKUP16,), (row,), (part,), (constants,))
         row = (t.step + t.guard, t.step, 0, 0, t.lo, t.hi, t.qmin, 0, 0)

@@ -1,4 +1,4 @@
-"""Reading: a float network of another library becomes a `Network`. `docs/reading.md` says what can be read."""
+"""Reading: a float network of another library becomes a `Network`; see `docs/reading.md`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def from_torch(module: nn.Module, input_features: int | None = None) -> Network:
     """Read a PyTorch module into a Network that computes the same function.
 
-    module           takes a sequence as its first argument: [items, steps, features], or [steps, items, features]
-                     where its GRUs have batch_first=False; it is not changed, and may be in training mode, on
-                     another device and of any float precision
+    module           takes a sequence as its first argument: [items, steps, features], or
+                     [steps, items, features] where its GRUs have batch_first=False; it is not changed, and
+                     may be in training mode, on another device and of any float precision
     input_features   features of a step; needed only where no layer says it
-    Returns          a Network that always takes [items, steps, features] and lengths [items]; its float64 result
-                     is the module's in evaluation mode: [items, steps, outputs] or [items, outputs]
+    Returns          a Network that always takes [items, steps, features] and lengths [items]; its float64
+                     result is the module's in evaluation mode: [items, steps, outputs] or [items, outputs]
     Raises           UnsupportedNetwork for what cannot be read, by its path in the module and its type;
                      BittailorError without PyTorch
 

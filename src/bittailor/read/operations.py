@@ -5,22 +5,31 @@ Every one is called with the reader and the arguments that PyTorch's own has.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 from torch.nn.utils import rnn
 
-from bittailor.read.tables import ACTIVATIONS
 from bittailor.read.shapes import SHAPES, Operation
+from bittailor.read.tables import ACTIVATIONS
 from bittailor.read.values import (
-    FEATURES, ITEMS, STEPS, Constant, Dim, ItemIndex, Packed, Refusal, StepIndex, Tensor, Zeros, permute,
+    FEATURES,
+    ITEMS,
+    STEPS,
+    Constant,
+    Dim,
+    ItemIndex,
+    Packed,
+    Refusal,
+    StepIndex,
+    Tensor,
+    Zeros,
+    permute,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +78,7 @@ def _compare(symbol: str, f: Callable[[Any, Any], bool], r: Reader, a: Any, b: A
     plain = isinstance(a, int | float | str | None) and isinstance(b, int | float | str | None)
     if plain or (isinstance(a, Dim) and isinstance(b, Dim) and a.atoms == b.atoms):
         return f(a.offset, b.offset) if isinstance(a, Dim) else f(a, b)
-    raise Refusal(f"the outcome of '{symbol}' depends on the data, so the module is not one network but several")
+    raise Refusal(f"the outcome of '{symbol}' depends on the data, so the module is no one network")
 
 
 def _linear(r: Reader, x: Any, weight: Any, bias: Any = None) -> Tensor:
@@ -90,8 +99,8 @@ def _softmax(kind: str, r: Reader, x: Any, dim: int | None = None, *_: Any, **__
     return r.softmax(x, dim, kind)
 
 
-def _dropout(r: Reader, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False, **k: Any) -> Any:
-    if k.get("train", training) and p > 0:
+def _dropout(r: Reader, x: Any, p: float = 0.5, training: bool = True, *_: Any, **named: Any) -> Any:
+    if named.get("train", training) and p > 0:
         raise Refusal("it drops values in evaluation too; pass training=self.training, or use nn.Dropout")
     return x
 
@@ -162,7 +171,9 @@ OPERATIONS: dict[str, Operation] = {
     "contiguous": _same, "clone": _same, "detach": _same, "cpu": _same, "cuda": _same, "float": _same,
     "double": _same, "long": _same, "type_as": _same, "requires_grad_": _same, "to": _to,
     "zeros": _zeros, "zeros_like": _zeros, "new_zeros": _zeros, "arange": _arange,
-    **{name: partial(_compare, name, getattr(operator, name)) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    **{f.__name__: partial(_compare, f.__name__, f) for f in (
+        operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge,
+    )},
 }
 """By name: of a function, of a method, of an operator sign."""
 

@@ -141,13 +141,13 @@ class Reader:
                 name = self.layer_name(path, activation.op)
                 return self.activation(activation.op, args[0], options, name)
         if isinstance(module, nn.GRU):
-            raise Refusal(f"a subclass of nn.GRU with a forward of its own; only nn.GRU's is known\n{SUPPORTED}")
+            raise Refusal(f"it has a forward of its own; only nn.GRU's is known\n{SUPPORTED}")
         hint = next((HINTS[base.__name__] for base in kind.__mro__ if base.__name__ in HINTS), "")
         raise Refusal(f"{hint or 'this type is not known'}\n{SUPPORTED}")
 
     def _gru(self, path: str, module: nn.GRU, source: Any, hx: Any = None) -> Any:
         if hx is not None and not isinstance(hx, Zeros):
-            raise Refusal("it is given an initial state; a state always starts at zero: leave the argument away")
+            raise Refusal("it is given an initial state; a state starts at zero: leave the argument away")
         packed = isinstance(source, Packed)
         order: Axes = (ITEMS, STEPS, FEATURES) if module.batch_first or packed else (STEPS, ITEMS, FEATURES)
         x = self.single(source.tensor if packed else source)
@@ -166,8 +166,8 @@ class Reader:
                 kinds = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if module.bias else ()))
                 suffix = f"l{layer}" + ("_reverse" if reverse else "")
                 arrays = {kind: array(self._own[path][f"{kind}_{suffix}"]) for kind in kinds}
-                cell = CELLS["gru"]
-                outs.append(add_layer(self.builder, cell, p, site, module.hidden_size, module.bias, bool(reverse)))
+                cell, hidden = CELLS["gru"], module.hidden_size
+                outs.append(add_layer(self.builder, cell, p, site, hidden, module.bias, bool(reverse)))
                 self.parameters |= cell.parameters(p, arrays)
             layers.append(tuple(Ref(out, "first" if reverse else "last") for reverse, out in enumerate(outs)))
             site = outs[0] if len(outs) == 1 else self.concat(outs, self.name(f"{name}.out"))
@@ -203,21 +203,24 @@ class Reader:
         """The value as a tensor of one site; a refusal says what it is instead."""
         if isinstance(value, Tensor):
             if value.softmax:
-                raise Refusal(f"it follows a {value.softmax}, which is only read at the very end of a network")
+                raise Refusal(f"it follows a {value.softmax}, which is only read at the end of a network")
             if len(value.each()) > 1:
-                raise Refusal(f"it is given {len(value.each())} final states of a GRU at once; pick one first, "
+                raise Refusal(f"it is given {len(value.each())} final states of a GRU at once; pick one, "
                               "such as h_n[-1], or join them with torch.cat on the features")
             return value
         if isinstance(value, tuple) and value and isinstance(value[0], Tensor | Packed):
-            raise Refusal("it is given the pair (output, h_n) of a GRU; take one of them: output, h_n = gru(x)")
+            raise Refusal("it is given the pair (output, h_n) of a GRU; take one: output, h_n = gru(x)")
         if isinstance(value, Packed):
             raise Refusal("it is given a packed sequence; use pad_packed_sequence first")
         if isinstance(value, Constant):
-            raise Refusal(f"'{value.path}' is a constant tensor and there is no operator with constants: normalise "
-                          "the data before the network, or fold it into the weights of a layer")
+            raise Refusal(f"'{value.path}' is a constant tensor and there is no operator with constants: "
+                          "normalise the data before the network, or fold it into the weights of a layer")
         if isinstance(value, int | float):
-            raise Refusal(f"there is no operator with the number {value:g}; fold it into the weights of a layer "
-                          "(1 - x is the one exception)")
+            raise Refusal(f"there is no operator with the number {value:g}; fold it into the weights of a "
+                          "layer (1 - x is the one exception)")
+        if value is None:
+            raise Refusal("it is given None: arguments of forward other than the first are at their default "
+                          "or None")
         raise Refusal(f"it is given {type(value).__name__}, not the values of a sequence or a step")
 
     def site(self, value: Any) -> str:
@@ -268,8 +271,8 @@ class Reader:
         first = values[0]
         for other in values[1:]:
             if (other.axes, other.features) != (first.axes, first.features):
-                raise Refusal(f"its operands are {first.text()} with {first.features} features and {other.text()} "
-                              f"with {other.features}; they must agree (nothing is broadcast)")
+                raise Refusal(f"its operands are {first.text()} with {first.features} features and "
+                              f"{other.text()} with {other.features}; nothing is broadcast")
         sites = [self.site(value) for value in values]
         return replace(first, sites=((Ref(self.builder.op(op, self.name(name), *sites)),),))
 
@@ -306,8 +309,8 @@ class Reader:
             if (edge, edge + self.builder.features(part)) == (start, stop):
                 return replace(ref, site=part)
             edge += self.builder.features(part)
-        raise Refusal(f"features {start}..{stop - 1} of '{ref.site}' ({width} features) are no part of its own; "
-                      "only the two directions of a GRU, or what torch.cat joined, can be taken apart")
+        raise Refusal(f"features {start}..{stop - 1} of '{ref.site}' ({width} features) are no part of its "
+                      "own; only the two directions of a GRU, or what torch.cat joined, can be taken apart")
 
 
 def node_path(node: fx.Node) -> str:

@@ -9,8 +9,24 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from bittailor.read.values import (
-    FEATURES, ITEMS, STEPS, Axed, Axis, Dim, ItemIndex, Opaque, Refusal, Size, StepIndex, Tensor, choose, permute,
-    regroup, squeeze, unsqueeze,
+    FEATURES,
+    ITEMS,
+    STEPS,
+    Axed,
+    Axis,
+    Constant,
+    Dim,
+    ItemIndex,
+    Opaque,
+    Refusal,
+    Size,
+    StepIndex,
+    Tensor,
+    choose,
+    permute,
+    regroup,
+    squeeze,
+    unsqueeze,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +41,8 @@ def axed(value: Any) -> Axed:
     """The value as something with axes."""
     if isinstance(value, Axed):
         return value
+    if isinstance(value, Constant):
+        raise Refusal(f"'{value.path}' is a tensor of the module; use nn.Linear or functional.linear with it")
     raise Refusal(f"it is given {type(value).__name__}, not a tensor of the sequence")
 
 
@@ -35,7 +53,7 @@ def _mean(r: Reader, x: Any, dim: Any = None, keepdim: bool = False, axis: Any =
     dim = axis if dim is None else dim
     dims = list(dim) if isinstance(dim, list | tuple) else [dim]
     if len(dims) != 1 or dims[0] is None or value.axes[value.axis(dims[0])] != STEPS:
-        raise Refusal(f"dim={dim} of {value.text()} is not the steps; only the mean over the steps can be read")
+        raise Refusal(f"dim={dim} of {value.text()} is not the steps; the mean over steps can be read")
     place = value.axis(dims[0])
     ref = r.over_time("mean", r.local_name("mean"), value)
     left: tuple[Axis, ...] = ((),) if keepdim else ()
@@ -61,8 +79,8 @@ def _step(value: Tensor, at: Any) -> tuple[str, bool]:
         if at.start in (None, 0) and at.stop == 1:
             return "first", True
     text = f"{at.start}:{at.stop}" if isinstance(at, slice) else str(at)
-    raise Refusal(f"[{text}] on the steps of {value.text()}; only the last step, the first step and the mean over "
-                  "all of them can be read")
+    raise Refusal(f"[{text}] on the steps of {value.text()}; only the last step, the first step and the "
+                  "mean over all of them can be read")
 
 
 def _index_axis(r: Reader, value: Tensor, place: int, at: Any) -> Tensor:
@@ -232,8 +250,8 @@ def _tidy(r: Reader, value: Any) -> Any:
         return value
     parts = tuple(replace(value, sites=((ref,),)) for ref in value.each())
     if axes[place][-1] != "features" or before not in STATES or len(parts) != value.size(before):
-        raise Refusal(f"it makes {value.text()}; take the last step or the mean over the steps before they share an "
-                      "axis with the features")
+        raise Refusal(f"it makes {value.text()}; take the last step or the mean over the steps before they "
+                      "share an axis with the features")
     axes[place] = FEATURES
     ref = r.joined(parts)
     return replace(value, axes=tuple(axes), sites=((ref,),), features=len(parts) * value.features)
@@ -247,9 +265,10 @@ def _flatten(r: Reader, x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
 
 
 def _squeeze(r: Reader, x: Any, dim: int | None = None) -> Any:
-    if dim is None:
-        raise Refusal("squeeze() without an axis would drop a batch of one item too; give the axis")
-    return squeeze(axed(x), dim)
+    value = axed(x)
+    if dim is not None:
+        return squeeze(value, dim)
+    return replace(value, axes=tuple(axis for axis in value.axes if value.size(axis) != 1))
 
 
 def _unsqueeze(r: Reader, x: Any, dim: int) -> Any:

@@ -54,8 +54,8 @@ HINTS: dict[str, str] = {
     "RNNCellBase": "a cell of one step; use nn.GRU, which has the loop over the steps inside",
     "Embedding": "a network starts at numbers, not at indices; embed the data before it and read the rest",
     "_ConvNd": "there is no convolution; apply it to the data before the network and read the rest",
-    "_BatchNorm": "there is no normalisation layer; a BatchNorm next to a Linear can be folded into its weights "
-                  "(torch.nn.utils.fusion)",
+    "_BatchNorm": "there is no normalisation layer; a BatchNorm next to a Linear can be folded into its "
+                  "weights (torch.nn.utils.fusion)",
     "LayerNorm": "there is no normalisation layer: its statistics would have to be computed at run time",
     "MultiheadAttention": "there is no attention",
     "PReLU": "its slope is learned; LeakyReLU(0.01) can be read",
@@ -67,6 +67,7 @@ HINTS: dict[str, str] = {
     "max": "there is no maximum over steps; the last step or the mean can be read",
     "amax": "there is no maximum over steps; the last step or the mean can be read",
     "sum": "there is no sum over steps; the mean can be read",
+    **dict.fromkeys(("ones", "full", "rand", "randn"), "only zeros can be made; a state starts at zero"),
     "matmul": "use nn.Linear or torch.nn.functional.linear for a product with a matrix",
     "clamp": "Hardtanh (-1..1) and ReLU can be read",
     "half": "half precision would round inside the network; leave the values in float",

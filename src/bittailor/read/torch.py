@@ -1,4 +1,4 @@
-"""from_torch, from end to end: copy the module, trace it, read the trace, and check the result by running both."""
+"""from_torch from end to end: copy the module, trace it, read the trace, check the result by running both."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _own_copy(module: nn.Module) -> nn.Module:
         module = module.module
     module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
     if isinstance(module, torch.jit.ScriptModule):
-        raise UnsupportedNetwork("cannot read a ScriptModule; give the module that it was scripted or traced from")
+        raise UnsupportedNetwork("cannot read a ScriptModule; give the module that it was made from")
     for name, values in module.named_parameters():
         if isinstance(values, nn.parameter.UninitializedParameter):
             raise UnsupportedNetwork(f"parameter {name} is not initialised yet: run the module once on data")
@@ -61,7 +61,7 @@ def _own_copy(module: nn.Module) -> nn.Module:
         root = copy.deepcopy(module).eval().to("cpu", torch.float64)
     except (RuntimeError, TypeError) as error:
         raise UnsupportedNetwork(
-            f"cannot copy the module: {str(error).splitlines()[0]}\n"
+            f"cannot copy the module: {str(error).splitlines()[0].split('. ')[0]}\n"
             "  it probably keeps a tensor of an earlier run as an attribute; delete that first"
         ) from None
     return _Whole(root) if own_forward(root, nn.GRU) or own_forward(root, nn.Linear) else root
@@ -111,20 +111,22 @@ def _output(root: nn.Module, reader: Reader, graph: fx.Graph) -> Tensor:
     end = next(node for node in graph.nodes if node.op == "output")
     result = reader.value(end)
     values: Sequence[Any] = result if isinstance(result, tuple | list) and result else (result,)
-    states = all(v is None or (isinstance(v, Tensor) and all(ref.pick for ref in v.each())) for v in values[1:])
-    first = values[0]
+    first, rest = values[0], [value for value in values[1:] if value is not None]
+    states = all(isinstance(value, Tensor) and all(ref.pick for ref in value.each()) for value in rest)
     if not isinstance(first, Tensor) or not states:
-        kinds = ", ".join(type(v).__name__ for v in values)
-        raise UnsupportedNetwork(
-            f"cannot read {type(root).__name__}: its forward returns {type(result).__name__} ({kinds}); expected one "
-            "tensor, or a tensor followed by final states, which are left away"
-        )
+        kind = "dict" if isinstance(result, dict) else f"({', '.join(type(v).__name__ for v in values)})"
+        raise _refusal(root, f"its forward returns {kind}; expected one tensor, or a tensor followed by "
+                             "final states, which are left away")
     if len(first.each()) > 1:
-        raise UnsupportedNetwork(f"cannot read {type(root).__name__}: its forward returns {len(first.each())} final "
-                                 "states of a GRU at once; pick one, such as h_n[-1]")
+        raise _refusal(root, f"its forward returns {len(first.each())} final states of a GRU at once; pick "
+                             "one, such as h_n[-1]")
     if first.each() == reader.input.each():
-        raise UnsupportedNetwork(f"cannot read {type(root).__name__}: it returns its input and computes nothing")
+        raise _refusal(root, "it returns its input and computes nothing")
     return first
+
+
+def _refusal(root: nn.Module, reason: str) -> UnsupportedNetwork:
+    return UnsupportedNetwork(f"cannot read {type(root).__name__}: {reason}")
 
 
 def _pruned(graph: Graph, parameters: dict[str, Floats]) -> tuple[Graph, dict[str, Floats]]:
@@ -160,8 +162,8 @@ def _check(
             if not needed:
                 continue
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UnsupportedNetwork(f"{type(root).__name__} itself fails on an input of {network.features} features: "
-                                     f"{reason}") from None
+            reason = f"it fails itself on an input of {network.features} features: {reason}"
+            raise _refusal(root, reason) from None
         _compare(root, network, x, sizes, out, expected, tolerance)
 
 
@@ -173,7 +175,7 @@ def _run(root: nn.Module, x: Floats, given: dict[str, torch.Tensor]) -> tuple[Fl
     with torch.no_grad():
         try:
             result = root(torch.tensor(x), **given)
-        except RuntimeError:  # its own code makes float32 tensors
+        except Exception:  # its own code may make float32 tensors; if that was not it, it fails again
             precision = torch.float32
             result = copy.deepcopy(root).float()(torch.tensor(x, dtype=precision), **given)
     first = result[0] if isinstance(result, tuple | list) else result
@@ -195,21 +197,20 @@ def _compare(
     valid = np.ones(got.shape, bool)
     if "steps" in atoms:
         valid &= steps_mask(lengths, x.shape[1])[:, :, None]
-    valid = valid.transpose(order).reshape(-1)
     if got.size == expected.size:
-        wanted = expected.reshape(-1)[valid]
-        error = np.abs(got.transpose(order).reshape(-1)[valid] - wanted).max()
+        chosen = valid.transpose(order).reshape(-1)
+        wanted = expected.reshape(-1)[chosen]
+        error = np.abs(got.transpose(order).reshape(-1)[chosen] - wanted).max()
         if error <= tolerance * max(1.0, np.abs(wanted).max()):
             return
         what = f"differs from it by up to {error:.2g}"
     else:
         what = f"gives {got.size} values and not {expected.size}"
     if (lengths == x.shape[1]).all():
-        raise UnsupportedNetwork(f"cannot read {type(root).__name__}: what was read {what} on random data; its forward "
-                                 "does something that the trace does not show (a hook, or a change in place)")
-    raise UnsupportedNetwork(
-        f"cannot read {type(root).__name__}: on sequences of different lengths what was read {what}. A network here "
-        "uses each item's own steps only;\n  padding must not be seen by a reversed GRU (pack the sequences) nor by a "
-        "last step or mean (take h_n, or use the lengths);\n  for sequences of equal lengths, wrap the module in one "
-        "whose forward takes no lengths"
+        raise _refusal(root, f"what was read {what} on random data; its forward does something that the "
+                             "trace does not show (a hook, or a change in place)")
+    raise _refusal(
+        root, f"with sequences of different lengths what was read {what}: a network sees valid steps only\n"
+        "  padding must not reach a reversed GRU (pack the sequences), last step or mean (use the lengths);\n"
+        "  for sequences of equal lengths, wrap the module in one whose forward takes no lengths"
     )

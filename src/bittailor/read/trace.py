@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,8 +18,31 @@ from torch.nn.utils import rnn
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read.operations import PACKING, TENSORS_MADE
 from bittailor.read.reader import Reader, own_forward
+from bittailor.read.values import WrongLayout
 
 _FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+
+
+class TracedValue(fx.Proxy):
+    """What stands for a value in a trace; a shape, or another tuple of known length, can be unpacked."""
+
+    tracer: Tracer
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "shape":
+            return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+        return super().__getattr__(name)
+
+    def __len__(self) -> int:
+        value = self.tracer.reader.value(self.node)
+        return len(value) if isinstance(value, tuple | list) else super().__len__()
+
+    def __iter__(self) -> Any:
+        value = self.tracer.reader.value(self.node)
+        if not isinstance(value, tuple | list):
+            return super().__iter__()
+        pick = self.tracer.create_proxy
+        return iter([pick("call_function", operator.getitem, (self, i), {}) for i in range(len(value))])
 
 
 class Tracer(fx.Tracer):
@@ -47,8 +71,17 @@ class Tracer(fx.Tracer):
             raise
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        value = self.reader.value(obj.node)
+        try:
+            value = self.reader.value(obj.node)
+        except WrongLayout:
+            raise
+        except UnsupportedNetwork as error:
+            line = obj.node.meta["line"]
+            raise UnsupportedNetwork(f"cannot decide a condition at {line}: {error}") from None
         return bool(value) if isinstance(value, bool | int) else super().to_bool(obj)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return TracedValue(node, self)
 
 
 def _line(frame: FrameType | None) -> str:
@@ -75,8 +108,9 @@ def trace(module: nn.Module, reader: Reader) -> fx.Graph:
         raise UnsupportedNetwork(_untraceable(module, tracer, error, list(fixed))) from None
     for node in graph.nodes:
         if node.op == "call_method" and str(node.target).endswith("_") and not node.users:
-            raise UnsupportedNetwork(f"cannot read {node.target}() at {node.meta['line']}: it changes a tensor in "
-                                     f"place; write x = x.{str(node.target).rstrip('_')}(…)")
+            name, line = str(node.target), node.meta["line"]
+            raise UnsupportedNetwork(f"cannot read {name}() at {line}: it changes a tensor in place; "
+                                     f"write x = x.{name.rstrip('_')}(...)")
     return graph
 
 
@@ -85,8 +119,8 @@ def arguments(module: nn.Module) -> list[tuple[str, Any]]:
     parameters = list(inspect.signature(type(module).forward).parameters.values())[1:]
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if not named:
-        raise UnsupportedNetwork(f"cannot read {type(module).__name__}: its forward must take the input sequence as "
-                                 "its first argument")
+        raise UnsupportedNetwork(f"cannot read {type(module).__name__}: its forward must take the input "
+                                 "sequence as its first argument")
     return [(p.name, p.default) for p in named]
 
 
@@ -95,7 +129,7 @@ def _untraceable(module: nn.Module, tracer: Tracer, error: Exception, fixed: lis
     own = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_FOREIGN)]
     at = f" at {Path(own[-1].filename).name}:{own[-1].lineno} `{own[-1].line}`" if own else ""
     where = f"'{path}' ({kind})" if path else kind
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
     given = f" (read with {', '.join(f'{name} at its default or None' for name in fixed)})" if fixed else ""
     return (f"cannot trace {where}{at}: {reason}{given}\n"
-            "  its forward must do the same whatever the data: no loops over steps or items, no conditions on values")
+            "  forward must do the same whatever the data: no loop over the steps, no condition on values")

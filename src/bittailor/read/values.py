@@ -1,8 +1,8 @@
 """What stands for a tensor while a module is read: sites, and what each axis means.
 
-An axis is a tuple of *atoms*: ("items",), ("steps",), ("features",), and for final states ("layers", "directions");
-several atoms are axes that a reshape has merged, none is an axis of size 1. Transposes, reshapes and indexing only
-move atoms, so what they do is known without knowing how many items or steps there are.
+An axis is a tuple of *atoms*: ("items",), ("steps",), ("features",), and ("layers", "directions") for final
+states; several atoms are axes that a reshape has merged, none is an axis of size 1. Transposes, reshapes and
+indexing only move atoms, so what they do is known without knowing how many items or steps there are.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Tensor(Axed):
 
     def count(self, atom: str) -> int | None:
         """How many values an atom has; None where only the data knows."""
-        return {"features": self.features, "layers": len(self.sites), "directions": len(self.sites[0])}.get(atom)
+        counts = {"features": self.features, "layers": len(self.sites), "directions": len(self.sites[0])}
+        return counts.get(atom)
 
     def each(self) -> tuple[Ref, ...]:
         """The sites, layer by layer."""
@@ -174,8 +175,8 @@ def squeeze(value: A, dim: int) -> A:
 def regroup(value: A, shape: Sequence[Size]) -> A:
     """reshape: the same atoms in the same order, grouped to axes of the given sizes (one may be -1)."""
     atoms = [atom for axis in value.axes for atom in axis]
-    refusal = Refusal(f"{value.text()} cannot be brought to the shape {_shape_text(shape)} without taking an axis "
-                      "apart or mixing steps, items or features")
+    refusal = Refusal(f"{value.text()} cannot be brought to the shape {_shape_text(shape)} without taking an "
+                      "axis apart or mixing steps, items or features")
 
     def take(size: Size, end: int) -> Axis:
         """Atoms of this size from the front (end 0) or the back (end -1)."""
@@ -206,8 +207,10 @@ def _shape_text(shape: Sequence[Size]) -> str:
 
 
 def choose(value: Tensor, axis: Axis, at: int | slice) -> Tensor:
-    """Some of the final states: index or slice an axis of layers, directions or both; the axis leaves the value's
-    axes with an index and stays, as "layers", with a slice."""
+    """Some of the final states: index or slice an axis of layers, directions or both.
+
+    The axis leaves the value's axes with an index and stays, as "layers", with a slice.
+    """
     place = value.axes.index(axis)
     rows = value.sites
     if axis == ("directions",):

@@ -33,7 +33,7 @@ def generations(facts: Facts) -> Drawing:
         seaborn.boxenplot(
             x=np.repeat(numbers, [len(part) for part in parts]), y=flat, order=numbers, color=colour, ax=ax,
             width=0.78, linewidth=0.5, line_kws={"color": "white", "linewidth": 1.6},
-            flier_kws={"s": 7, "color": colour, "alpha": 0.5, "linewidths": 0},
+            flier_kws={"s": 8, "facecolor": colour, "marker": "o", "alpha": 0.55, "linewidths": 0},
         )
         scale(ax, "y", flat.tolist())
         ax.set_ylabel(facts.axes[name].label if len(facts.axes[name].label) < 34 else

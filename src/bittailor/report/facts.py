@@ -203,9 +203,9 @@ def by_size(facts: Facts) -> list[int]:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number of so many significant digits, never with an exponent where a person would not use one."""
-    if value is None:
-        return "–"
-    if value != 0 and not 1e-4 <= abs(value) < 1e7:
+    if not value:
+        return "–" if value is None else "0"
+    if not 1e-4 <= abs(value) < 1e7:
         return f"{value:.{digits}g}"
     rounded = float(f"{value:.{digits}g}")
     places = max(0, digits - len(str(int(abs(rounded))).lstrip("0")))
@@ -218,7 +218,8 @@ def headline(facts: Facts) -> list[str]:
     """What came out, in sentences; the first one is the answer."""
     size, error, found, base = facts.axes["size"], facts.error, facts.picked, facts.base
     if not facts.front:
-        return [f"The front is empty. {facts.result['message']}".rstrip()]
+        why = facts.result["message"]
+        return [f"The front is empty: {why or 'nothing was found'}."]
     if found is None:
         lowest = min(facts.front, key=error.of)
         return [f"No solution is as good as homogeneous 8 bit on validation "
@@ -232,12 +233,11 @@ def headline(facts: Facts) -> list[str]:
     saved = 100 * (1 - found.values["size"] / base.values["size"])
     said = [f"The smallest solution no worse than homogeneous 8 bit on validation is {kind}: "
             f"{size.text(found.values['size'])} against {size.text(base.values['size'])}, {saved:.0f} % smaller, "
-            f"with a {error.title} of {error.text(found.values['error'])} against "
-            f"{error.text(base.values['error'])}"]
+            f"{error.title} {error.text(found.values['error'])} against {error.text(base.values['error'])}"]
     if found.test is None or base.test is None:
-        said[0] += ". It has not been tested."
+        said[0] += "; not tested."
     else:
-        said[0] += f" and a test error of {error.text(found.test)} against {error.text(base.test)}."
+        said[0] += f", test {error.text(found.test)} against {error.text(base.test)}."
         said += _on_test(facts, found.test, base.test)
     return said
 
@@ -267,17 +267,18 @@ def _on_test(facts: Facts, found: float, base: float) -> list[str]:
 def small_print(facts: Facts) -> list[str]:
     """What a reader should know before quoting a figure."""
     said = []
-    parts = [f"one of its {facts.items[p]} {name} items is worth {number(facts.resolution(p), 2)} %"
+    parts = [f"one of the {facts.items[p]} {name} items is worth {number(facts.resolution(p), 2)} %"
              for p, name in (("valid", "validation"), ("test", "test")) if facts.resolution(p) is not None]
     if parts:
         said.append(f"Resolution: {'; '.join(parts)}.")
-    said.append(f"The search compared {facts.result['evaluations']} solutions on the validation data, so the "
-                "validation figures of its front are optimistic; test data were used once, for the finished front.")
+    if not facts.tested:
+        said.append("The search was stopped, so test data have not been used; the same command with --resume goes on "
+                    "and fills the test columns.")
+    elif facts.front:
+        said.append(f"The search compared {facts.result['evaluations']} solutions on the validation data, so the "
+                    "validation figures of its front are optimistic; test data were used once, for the finished front.")
     said.append("Size is weights and biases times their widths, as published work compares it; stored bytes are "
                 "all constants of the program as shipped, with lookup tables and corrections.")
-    if not facts.tested:
-        said[-2] = ("The search was stopped, so test data have not been used; the command with --resume goes on "
-                    "and fills the test columns.")
     return said
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from bittailor.report.facts import Facts, number
+from bittailor.report.facts import Facts
 
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 INK, GREY, PALE = "#22272e", "#6b7480", "#e3e7ec"
 DPI = 150
 
-STYLE: Mapping[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.size": 10.5, "axes.titlesize": 11, "axes.labelsize": 10.5,
     "xtick.labelsize": 9.5, "ytick.labelsize": 9.5, "legend.fontsize": 9.5, "legend.frameon": False,
     "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK, "xtick.color": GREY, "ytick.color": GREY,
@@ -84,7 +84,8 @@ def draw(facts: Facts) -> list[Drawn]:
               "Every evaluated solution, placed by t-SNE so that solutions with similar widths stand together.",
               genomes.embedding, wide=False),
         Entry("widths", "Widths along the front",
-              "Each column is a solution of the front, the smallest first; each row is a site.", genomes.heat_map),
+              "Each column is a solution of the front, the smallest first; each row is a site. The "
+              "frame marks the smallest solution no worse than homogeneous 8 bit.", genomes.heat_map),
         Entry("pairs", "Objectives in pairs", "All evaluated solutions (grey), the front and the baselines.",
               fronts.pairs, optional=True),
         Entry("parallel", "Objectives in parallel",
@@ -92,7 +93,7 @@ def draw(facts: Facts) -> list[Drawn]:
               fronts.parallel, optional=True),
     )
     drawn = []
-    with matplotlib.rc_context(dict(STYLE)), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # names may hold signs that the font has not, and libraries announce changes of theirs: neither is for users
         warnings.simplefilter("ignore")
         for entry in table:
@@ -127,7 +128,7 @@ def scale(ax: Any, which: str, values: Sequence[float], room: float = 0.06) -> b
         low, high = float(finite.min()), float(finite.max())
         spread = (high - low) or abs(high) or 1.0
         limits(low - room * spread, high + room * spread)
-        axis.set_major_formatter(FuncFormatter(lambda v, _: number(v) if v else "0"))
+        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.6g}"))
         return False
     low, high = float(finite[finite > 0].min()), float(finite.max())
     zero = bool((finite <= 0).any())

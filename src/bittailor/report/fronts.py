@@ -14,7 +14,8 @@ from bittailor.report.figures import BLUE, GREEN, GREY, INK, ORANGE, Drawing, sc
 from bittailor.runs import Solution
 
 _HALO = [effects.withStroke(linewidth=2.5, foreground="white")]
-_STAR: dict[str, Any] = {"marker": "*", "s": 250, "color": GREEN, "edgecolors": "white", "linewidths": 0.9, "zorder": 6}
+_STAR: dict[str, Any] = {"marker": "*", "s": 260, "facecolors": GREEN, "edgecolors": "white", "linewidths": 0.9,
+                         "zorder": 6}
 
 
 def fronts(facts: Facts) -> Drawing:
@@ -46,9 +47,9 @@ def _front(ax: Any, facts: Facts, cost: Axis, part: str) -> None:
     hollow = part == "test"
 
     def at(solutions: Sequence[Solution]) -> tuple[list[float], list[float]]:
-        pairs = [(cost.of(s), s.values["error"] if not hollow else s.test) for s in solutions]
-        pairs = sorted((x, y) for x, y in pairs if y is not None)
-        return [x for x, _ in pairs], [float(y) for _, y in pairs]
+        known = [(cost.of(s), s.test if hollow else s.values["error"]) for s in solutions]
+        kept = sorted((x, y) for x, y in known if y is not None)
+        return [x for x, _ in kept], [y for _, y in kept]
 
     fill = "white" if hollow else None
     real = facts.result["float"][part]
@@ -62,7 +63,8 @@ def _front(ax: Any, facts: Facts, cost: Axis, part: str) -> None:
             ax.step(x, y, where="post", color=BLUE, lw=1.3, alpha=0.6, zorder=3)
         ax.plot(x, y, "o", color=BLUE, mfc=fill, ms=6.5, label="mixed precision", zorder=4)
     if facts.picked is not None and facts.front:
-        ax.scatter(*at([facts.picked]), label="smallest no worse than 8 bit", **_STAR)
+        ax.scatter(*at([facts.picked]), label="smallest no worse than 8 bit",
+                   **(_STAR | ({"facecolors": "white", "edgecolors": GREEN, "linewidths": 1.6} if hollow else {})))
     for solution in facts.homogeneous:
         (x, y) = at([solution])
         if x:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -37,6 +39,7 @@ def embedding(facts: Facts) -> Drawing:
     Source  van der Maaten, Hinton: Visualizing data using t-SNE (JMLR 9, 2008).
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     points, errors = normalised(facts)
     of_front = {tuple(facts.run.space.genome(s.widths)) for s in facts.front}
@@ -53,10 +56,11 @@ def embedding(facts: Facts) -> Drawing:
     perplexity = min(30.0, (len(points) - 1) / 3)
     # more columns than one are needed for the first placement by principal components
     wide = points if points.shape[1] > 1 else np.hstack([points, np.zeros_like(points)])
-    placed = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", max_iter=500, random_state=0,
-                  ).fit_transform(wide)
+    with threadpool_limits(1):
+        # more threads wait for each other longer than they work, on a machine that does other things too
+        placed = TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=0).fit_transform(wide)
     figure = Figure(figsize=(6.2, 4.9), layout="constrained")
-    ax = figure.subplots()
+    ax: Any = figure.subplots()
     order = np.argsort(-errors)  # the best on top
     positive = errors[errors > 0]
     norm: Normalize
@@ -133,7 +137,7 @@ def heat_map(facts: Facts) -> Drawing:
     for side in ax.spines.values():
         side.set_visible(False)
     cost, error = facts.costs[0], facts.error
-    names = [f"{number(cost.of(facts.front[i]))} {cost.unit} · {error.text(facts.front[i].values['error'])}"
+    names = [f"{number(cost.of(facts.front[i]))} · {number(error.of(facts.front[i]))}"
              for i in order]
     ax.set_xticks(range(len(order)), names, rotation=90, fontsize=8.5)
     ax.set_xlabel(f"{short(cost.title, 44)} [{cost.unit}] · {error.label}")
@@ -148,8 +152,8 @@ def heat_map(facts: Facts) -> Drawing:
         x = order.index(facts.front.index(facts.picked))
         ax.plot([x - 0.5, x + 0.5, x + 0.5, x - 0.5, x - 0.5],
                 [-0.5, -0.5, len(sites) - 0.5, len(sites) - 0.5, -0.5], color="#D55E00", lw=2, clip_on=False)
-    bar = figure.colorbar(image, ax=ax, ticks=range(len(widths)), fraction=0.03, pad=0.02, shrink=min(1.0, 12 / len(sites)),
-                          anchor=(0, 1.0))
+    bar = figure.colorbar(image, ax=ax, ticks=range(len(widths)), fraction=0.03, pad=0.02,
+                          shrink=min(1.0, 12 / len(sites)), anchor=(0, 1.0))
     bar.ax.set_yticklabels([str(w) for w in widths], fontsize=9)
     bar.ax.tick_params(length=0)
     bar.outline.set_visible(False)
@@ -157,11 +161,8 @@ def heat_map(facts: Facts) -> Drawing:
     return figure
 
 
-def _groups(ax: object, facts: Facts) -> None:
+def _groups(ax: Any, facts: Facts) -> None:
     """Lines between layers and between roles, and the layers' names beside the rows."""
-    from matplotlib.axes import Axes
-
-    assert isinstance(ax, Axes)
     sites = facts.sites
     starts = [i for i in range(len(sites)) if i == 0 or sites[i].layer != sites[i - 1].layer]
     for i in range(1, len(sites)):
@@ -175,5 +176,5 @@ def _groups(ax: object, facts: Facts) -> None:
         if alone and sites[start].short == sites[start].layer:
             continue
         ax.annotate(short(sites[start].layer, 16), (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"),
-                    xytext=(-(longest * 5.2 + 18), 0), textcoords="offset points", rotation=0 if alone else 90,
+                    xytext=(-(longest * 4.9 + 16), 0), textcoords="offset points", rotation=0 if alone else 90,
                     ha="right" if alone else "center", va="center", fontweight="bold", color=BLUE, fontsize=9.5)

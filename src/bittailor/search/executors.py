@@ -242,12 +242,13 @@ class Processes(_Closing):
 
     def _send(self, genome: Genome) -> Future[Outcome] | None:
         """Send a genome; None where the pool turns out to be broken."""
+        if self._pool is None:
+            # spawn: worker processes inherit neither threads nor locks of this one. Not under `_no_sigint`, since
+            # the first pool starts multiprocessing's resource tracker, and that unblocks SIGINT
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._workers, spawn, _start_process)
         # processes start in submit; with SIGINT blocked they never see a Ctrl-C, not even while they start
         with _no_sigint():
-            if self._pool is None:
-                # spawn: worker processes inherit neither threads nor locks of this one
-                spawn = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(self._workers, spawn, _start_process)
             try:
                 greeting = None if self._greeted else self._pool.submit(_hello)
                 future = self._pool.submit(_run, self._recipe.key, self._recipe.blob, genome)

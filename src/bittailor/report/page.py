@@ -1,0 +1,257 @@
+"""The page of a report: one HTML file that loads nothing from anywhere.
+
+Its parts are in `static/`: the frame, the style, and the script that draws the interactive front. All text of a user
+is escaped here, or set as text by the script.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+
+from bittailor._version import __version__
+from bittailor.qformat import QFormat
+from bittailor.report.facts import Detail, Facts, bits_of, headline, number, small_print
+from bittailor.report.figures import Drawn
+from bittailor.report.genomes import all_widths, palette
+from bittailor.runs import Solution
+
+GLOSSARY: Mapping[str, str] = {
+    "site": "a named place that holds a quantised tensor: a weight matrix, a bias, an operator's output, a state",
+    "width": "the bits of an integer at a site; every site has its own",
+    "homogeneous": "one width for every weight and activation, biases at 16 bits: the baseline",
+    "mixed precision": "a width of its own for every gene, found by the search",
+    "front": "the solutions of which none is better than another in every objective",
+    "validation": "data that the search saw; test data were kept away from it and used once",
+    "size": "weights and biases times their widths",
+    "stored bytes": "every constant of the program as shipped: packed weights, offsets (biases and zero-point "
+                    "corrections), multipliers, lookup tables",
+    "scale, zero-point": "a stored integer q stands for the real number scale × (q − zero-point)",
+    "accumulator": "a bias has no scale of its own: it follows the sum that it is added to",
+    "hypervolume": "the share of objective space that a front dominates; larger is better",
+    "boxen plot": "letter-value plot: the median, then the middle half, then half of the rest on each side, and so on",
+    "t-SNE": "a map of many dimensions on two that keeps neighbours together; distances far apart mean little",
+}
+
+
+def page(facts: Facts, drawn: Sequence[Drawn]) -> str:
+    """The whole page."""
+    from plotly.offline import get_plotlyjs
+
+    said = headline(facts)
+    parts = {
+        "title": escape(facts.title),
+        "style": _static("page.css"),
+        "facts": _definitions(_about(facts)),
+        "headline": escape(said[0]),
+        "more": "".join(f"<p>{escape(sentence)}</p>" for sentence in said[1:]),
+        "banner": _banner(facts),
+        "summary": _summary(facts),
+        "notes": "".join(f"<li>{escape(sentence)}</li>" for sentence in small_print(facts)),
+        "table": _solutions(facts, facts.front, "s") or f"<p>{escape(said[0])}</p>",
+        "homogeneous": _solutions(facts, facts.homogeneous, "b"),
+        "figures": "".join(_figure(one) for one in drawn),
+        "command": escape(command(facts)),
+        "versions": escape(_versions(facts)),
+        "config": escape(json.dumps(dict(facts.config), indent=1, ensure_ascii=False)),
+        "glossary": _definitions(GLOSSARY),
+        "data": script_json(_data(facts)),
+        "plotly": get_plotlyjs(),
+        "script": _static("page.js"),
+    }
+    return Template(_static("page.html")).substitute(parts)
+
+
+def command(facts: Facts) -> str:
+    """The command line that repeats the run, as far as its configuration tells."""
+    config, task = facts.config, facts.config.get("task", {})
+    if isinstance(task.get("command"), str):
+        return str(task["command"])
+    search, calibration = config["search"], config["calibration"]
+    words = ["bittailor search", _quoted(str(task.get("task", "TASK"))), "--out runs/again",
+             "--space", config["space"]["name"], "--objectives", ",".join(config["objectives"])]
+    words += [f"--constrain {_quoted(text)}" for text in config["constraints"]]
+    words += [f"--population {search['population']}", f"--generations {search['generations']}",
+              f"--calibration {calibration['method']}", f"--rounding {calibration['rounding']}"]
+    words += ["--per-row"] if calibration["per_row"] else []
+    words += [f"--hidden {task['hidden']}"] if "hidden" in task else []
+    return " ".join([*words, f"--seed {search['seed']}"])
+
+
+def script_json(value: Any) -> str:
+    """JSON that can stand inside a script element, whatever text it holds."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _static(name: str) -> str:
+    return (resources.files("bittailor.report") / "static" / name).read_text("utf-8")
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)
+
+
+def _about(facts: Facts) -> dict[str, str]:
+    task, result = facts.config.get("task", {}), facts.result
+    graph = facts.run.network.graph
+    weights = sum(site.count for site in graph.free if site.kind in ("weight", "bias"))
+    layers = ", ".join(dict.fromkeys(site.layer for site in facts.sites if site.layer not in graph.inputs))
+    space = facts.run.space
+    about = {"task": str(task.get("task", facts.run.path.name))}
+    if "hidden" in task:
+        about["hidden units"] = str(task["hidden"])
+    about |= {
+        "network": f"{layers}; {weights:,} parameters, {len(facts.sites)} sites",
+        "metric": facts.metric_title + (f" [{facts.error.unit}]" if facts.error.unit else ""),
+        "objectives": ", ".join(facts.objectives),
+        "constraints": ", ".join(facts.config["constraints"]) or "none",
+        "space": f"{space.name}, {len(space.genes)} genes",
+        "evaluations": f"{result['evaluations']:,}" + (f" ({result['failed']} failed)" if result["failed"] else ""),
+        "time": f"{number(result['seconds'])} s, engine {result['engine']}",
+        "seed": str(facts.config["search"]["seed"]),
+        "finished": facts.finished.strftime("%Y-%m-%d %H:%M ") + (facts.finished.tzname() or ""),
+        "bittailor": str(facts.config["bittailor_version"]),
+    }
+    for part, name in (("valid", "validation items"), ("test", "test items")):
+        if part in facts.items:
+            about[name] = f"{facts.items[part]:,}"
+    return about
+
+
+def _banner(facts: Facts) -> str:
+    if facts.result["interrupted"]:
+        return (f'<p class="banner">The search was stopped before its end: {escape(facts.result["message"])}. '
+                "Test data have not been used.</p>")
+    if facts.result["message"] and facts.front:
+        return f'<p class="banner">{escape(facts.result["message"])}</p>'
+    return ""
+
+
+def _summary(facts: Facts) -> str:
+    """Float, homogeneous 8 bit and what was found."""
+    real = facts.result["float"]
+    rows = [["float network", "", "", "", number(real["valid"]), number(real["test"])]]
+    chosen = [("homogeneous 8 bit", facts.base)]
+    if facts.picked is not None and facts.picked != facts.base and facts.front:
+        chosen.append((f"{facts.name_of(facts.picked)}: smallest no worse than 8 bit", facts.picked))
+    rows += [[name, *_figures(facts, solution)] for name, solution in chosen]
+    return _table(["", *_columns(facts)], rows, "summary")
+
+
+def _columns(facts: Facts) -> list[str]:
+    size, stored, unit = facts.axes["size"], facts.axes["stored"], facts.error.unit
+    suffix = f" [{unit}]" if unit else ""
+    return [f"size [{size.unit}]", "of 8 bit [%]", f"stored [{stored.unit}]", f"validation{suffix}", f"test{suffix}"]
+
+
+def _figures(facts: Facts, solution: Solution) -> list[str]:
+    return [number(facts.axes["size"].of(solution)),
+            f"{100 * solution.values['size'] / facts.base.values['size']:.0f}",
+            number(facts.axes["stored"].of(solution)), number(solution.values["error"]), number(solution.test)]
+
+
+def _solutions(facts: Facts, solutions: Sequence[Solution], letter: str) -> str:
+    if not solutions:
+        return ""
+    extra = [facts.axes[n] for n in facts.objectives if n not in ("error", "size", "stored")]
+    rows = []
+    for i, solution in enumerate(solutions):
+        name = facts.name_of(solution) if letter == "b" else str(i)
+        star = " ★" if solution == facts.picked and facts.front else ""
+        link = f'<a href="#{letter}{i}">{escape(name)}</a>{star}'
+        rows.append([link, *_figures(facts, solution), *(number(a.of(solution)) for a in extra)])
+    first = "solution" if letter == "s" else "width"
+    return _table([first, *_columns(facts), *(a.label for a in extra)], rows, raw_first=True)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "", raw_first: bool = False) -> str:
+    """An HTML table; `raw_first`: the first column is HTML already."""
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in header)
+    body = "".join(
+        f'<tr><th scope="row">{row[0] if raw_first else escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
+        for row in rows
+    )
+    return (f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table class="{kind}">'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+def _figure(one: Drawn) -> str:
+    kind = "card wide" if one.wide else "card"
+    if one.png is None:
+        body = f'<p class="nothing">{escape(one.reason)}</p>'
+    else:
+        image = base64.b64encode(one.png).decode()
+        body = (f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(one.title)}">'
+                f'<img class="{one.name}" alt="{escape(one.title)}. {escape(one.caption)}" '
+                f'src="data:image/png;base64,{image}"></div>')
+    return (f'<figure class="{kind}" id="figure-{one.name}"><h3>{escape(one.title)}</h3>{body}'
+            f"<figcaption>{escape(one.caption)}</figcaption></figure>")
+
+
+def _definitions(items: Mapping[str, str]) -> str:
+    return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in items.items())
+
+
+def _versions(facts: Facts) -> str:
+    import numpy
+
+    prints = facts.config["fingerprints"]
+    return (f"Network {prints['network']}, data {prints['data']}. Searched by bittailor "
+            f"{facts.config['bittailor_version']}, reported by bittailor {__version__} "
+            f"(Python {platform.python_version()}, NumPy {numpy.__version__}).")
+
+
+def _data(facts: Facts) -> dict[str, Any]:
+    """What the script needs."""
+    size = {a.name: {"title": a.title, "label": a.label, "unit": a.unit, "divisor": a.divisor}
+            for a in facts.axes.values()}
+    costs = dict.fromkeys([*(a.name for a in facts.costs), "size", "stored"])
+    solutions = [_solution(facts, s, d) for s, d in zip((*facts.front, *facts.homogeneous), facts.details, strict=True)]
+    picked = None
+    if facts.picked is not None:
+        everything = (*facts.front, *facts.homogeneous)
+        picked = solutions[everything.index(facts.picked)]["id"]
+    return {
+        "axes": size, "costs": list(costs), "tested": facts.tested, "picked": picked,
+        "float": facts.result["float"], "objectives": list(facts.objectives),
+        "metric": facts.error.label.removeprefix("validation "),
+        "colours": palette(all_widths(facts))[1],
+        "sites": [{"name": s.name, "layer": s.layer, "short": s.short, "role": s.role,
+                   "shape": "×".join(map(str, s.shape))} for s in facts.sites],
+        "solutions": solutions,
+    }
+
+
+def _solution(facts: Facts, solution: Solution, detail: Detail) -> dict[str, Any]:
+    formats = [detail.plan.formats[site.name] for site in facts.sites]
+    baseline = solution in facts.homogeneous
+    place = facts.homogeneous.index(solution) if baseline else facts.front.index(solution)
+    return {
+        "id": f"{'b' if baseline else 's'}{place}",
+        "name": f"homogeneous {bits_of(solution)} bit" if baseline else f"solution {place}",
+        "short": str(bits_of(solution)) if baseline else str(place),
+        "values": dict(solution.values), "test": solution.test,
+        "widths": [fmt.bits for fmt in formats], "scales": [_scale(fmt) for fmt in formats],
+        "zeros": ["" if fmt.kind == "bias" else str(fmt.zero_point) for fmt in formats],
+        "account": {"weights": detail.account.weights, "biases and zero-point corrections": detail.account.offsets,
+                    "multipliers": detail.account.multipliers, "tables": detail.account.tables},
+        "total": detail.account.total, "wide": list(detail.wide),
+    }
+
+
+def _scale(fmt: QFormat) -> str:
+    if not fmt.scale:
+        return "accumulator"
+    if len(fmt.scale) == 1:
+        return f"{fmt.scale[0]:.4g}"
+    return f"{min(fmt.scale):.3g} … {max(fmt.scale):.3g} ({len(fmt.scale)} rows)"

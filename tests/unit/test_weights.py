@@ -1,0 +1,103 @@
+"""Fitting weights: the fit is never worse than what it starts from, in its own measure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bittailor.weights import SMALLEST_ROW, _descend, _nearest, fit_to_inputs, weight_format
+
+
+def draw(seed: int, rows: int = 5, columns: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    """Weights, and the second moment of correlated inputs."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(50, columns)) @ rng.normal(size=(columns, columns))
+    return rng.normal(size=(rows, columns)) * rng.choice([0.1, 1.0, 3.0], (rows, 1)), x.T @ x / 50
+
+
+def metric_error(weights: np.ndarray, scale: np.ndarray, q: np.ndarray, metric: np.ndarray) -> np.ndarray:
+    d = weights - scale[:, None] * q
+    return ((d @ metric) * d).sum(axis=1)
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+@pytest.mark.parametrize("seed", range(3))
+def test_coordinate_descent_never_increases_the_error(bits: int, seed: int) -> None:
+    weights, moment = draw(seed)
+    metric = moment + 0.01 * np.eye(len(moment))
+    scale = np.full(len(weights), np.abs(weights).max() / max(1, 2 ** (bits - 1) - 1))
+    q = _nearest(weights, scale[:, None], bits)
+    before = metric_error(weights, scale, q, metric)
+    after = metric_error(weights, scale, _descend(weights, scale, q, metric, bits), metric)
+    assert (after <= before * (1 + 1e-9) + 1e-15).all()
+    if bits in (2, 3, 4):
+        assert after.sum() < before.sum()
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_the_fit_is_no_worse_than_rounding_to_nearest(bits: int, per_row: bool) -> None:
+    weights, moment = draw(bits)
+    fmt, q = fit_to_inputs(weights, bits, moment, per_row)
+    assert np.abs(q).max() <= fmt.qmax
+    assert bits > 1 or (np.abs(q) == 1).all()
+    assert len(fmt.scale) == (len(weights) if per_row else 1)
+    start = weight_format(weights, bits, "mse", per_row)
+    ridge = 0.01 * np.trace(moment) / len(moment) + 1e-12
+    metric = moment + ridge * np.eye(len(moment))
+
+    def total(f: object, integers: np.ndarray) -> float:
+        scale = np.broadcast_to(np.asarray(f.scale), (len(weights),))
+        return float(metric_error(weights, scale, integers, metric).sum())
+
+    assert total(fmt, q) <= total(start, start.quantise(weights)) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+@pytest.mark.parametrize("bits", range(2, 17))
+def test_mse_is_no_worse_than_minmax(bits: int, per_row: bool) -> None:
+    weights, _ = draw(bits)
+    error = {}
+    for method in ("mse", "minmax"):
+        fmt = weight_format(weights, bits, method, per_row)
+        error[method] = ((fmt.dequantise(fmt.quantise(weights)) - weights) ** 2).sum()
+    assert error["mse"] <= error["minmax"] * (1 + 1e-9)
+
+
+def test_minmax_covers_the_largest_weight() -> None:
+    weights, _ = draw(0)
+    fmt = weight_format(weights, 8, "minmax", False)
+    assert fmt.high == pytest.approx(np.abs(weights).max())
+    rows = weight_format(weights, 8, "minmax", True)
+    assert np.asarray(rows.scale) * 127 == pytest.approx(np.abs(weights).max(axis=1))
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 8, 16])
+def test_zero_and_nearly_zero_weights(bits: int, per_row: bool) -> None:
+    moment = np.eye(3)
+    fmt, q = fit_to_inputs(np.zeros((2, 3)), bits, moment, per_row)
+    assert np.abs(fmt.dequantise(q)).max() <= (1e-6 if bits == 1 else 0.0)
+    rows = np.array([[1.0, -2.0, 0.5], [1e-12, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    for made in (weight_format(rows, bits, "mse", True), fit_to_inputs(rows, bits, moment, True)[0]):
+        # a scale that vanishes beside the others would take the row's bias with it
+        assert min(made.scale) >= 0.5 * SMALLEST_ROW * max(made.scale)
+
+
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_inputs_that_are_always_zero(bits: int) -> None:
+    weights, _ = draw(1)
+    fmt, q = fit_to_inputs(weights, bits, np.zeros((7, 7)), False)
+    assert np.isfinite(fmt.scale[0])
+    assert np.abs(q).max() <= fmt.qmax
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32), bits=st.integers(1, 16), per_row=st.booleans())
+def test_same_input_same_fit(seed: int, bits: int, per_row: bool) -> None:
+    weights, moment = draw(seed)
+    a, b = (fit_to_inputs(weights.copy(), bits, moment.copy(), per_row) for _ in range(2))
+    assert a[0] == b[0]
+    assert np.array_equal(a[1], b[1])
