@@ -40,16 +40,22 @@ def _number(text: str, digits: int = 1) -> str:
     return f"{float(text):.{digits}f}" if text else "–"
 
 
+def _kib(row: dict[str, str], name: str) -> str:
+    return f"{int(row[f'{name}_size_bits']) / 8192:.2f}"
+
+
+def _pair(row: dict[str, str], name: str) -> str:
+    return f"{_number(row[f'{name}_valid'], 2)} / {_number(row[f'{name}_test'], 2)}"
+
+
 def ptq_rows() -> str:
     """Every row of results/ptq.csv."""
     return _table(
-        ["task", "H", "seed", "float valid / test", "8 bit: valid / test", "KiB", "found: valid / test", "KiB",
-         "smaller", "hypervolume mixed / homogeneous"],
-        [[r["task"], r["hidden"], r["seed"],
-          f"{_number(r['float_valid'], 2)} / {_number(r['float_test'], 2)}",
-          f"{_number(r['int8_valid'], 2)} / {_number(r['int8_test'], 2)}", f"{int(r['int8_size_bits']) / 8192:.2f}",
-          f"{_number(r['found_valid'], 2)} / {_number(r['found_test'], 2)}",
-          f"{int(r['found_size_bits']) / 8192:.2f}", f"{_number(r['smaller_percent'])} %",
+        ["task", "H", "seed", "float: valid / test", "8 bit: valid / test", "KiB", "smallest: valid / test", "KiB",
+         "smaller", "careful: valid / test", "KiB", "smaller", "hypervolume mixed / homogeneous"],
+        [[r["task"], r["hidden"], r["seed"], _pair(r, "float"), _pair(r, "int8"), _kib(r, "int8"),
+          _pair(r, "smallest"), _kib(r, "smallest"), f"{_number(r['smallest_smaller_percent'])} %",
+          _pair(r, "careful"), _kib(r, "careful"), f"{_number(r['careful_smaller_percent'])} %",
           f"{_number(r['hypervolume_front'], 3)} / {_number(r['hypervolume_homogeneous'], 3)}"]
          for r in _read("ptq.csv")],
     )
@@ -61,15 +67,17 @@ def ptq_means() -> str:
     for row in _read("ptq.csv"):
         by_task.setdefault(row["task"], []).append(row)
 
-    def spread(rows: list[dict[str, str]], key: str) -> str:
+    def spread(rows: list[dict[str, str]], key: str, digits: int = 2) -> str:
         values = [float(r[key]) for r in rows]
         deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-        return f"{statistics.mean(values):.2f} ± {deviation:.2f}"
+        return f"{statistics.mean(values):.{digits}f} ± {deviation:.{digits}f}"
 
     return _table(
-        ["task", "seeds", "smaller than 8 bit [%]", "validation: 8 bit", "found", "test: float", "8 bit", "found"],
-        [[task, str(len(rows)), f"**{spread(rows, 'smaller_percent')}**",
-          *(spread(rows, k) for k in ("int8_valid", "found_valid", "float_test", "int8_test", "found_test"))]
+        ["task", "seeds", "smallest: smaller by [%]", "careful: smaller by [%]",
+         "validation: 8 bit", "smallest", "careful", "test: float", "8 bit", "smallest", "careful"],
+        [[task, str(len(rows)), *(f"**{spread(rows, f'{k}_smaller_percent', 1)}**" for k in ("smallest", "careful")),
+          *(spread(rows, k) for k in ("int8_valid", "smallest_valid", "careful_valid",
+                                      "float_test", "int8_test", "smallest_test", "careful_test"))]
          for task, rows in by_task.items()],
     )
 

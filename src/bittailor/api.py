@@ -112,6 +112,7 @@ def search_task(
     biases: Sequence[int] | None = None,
     objectives: Sequence[str] = ("error", "size"),
     constraints: Sequence[str] = (),
+    guide: str = "loss",
     population: int = 40,
     generations: int = 40,
     method: str = "mse",
@@ -152,7 +153,7 @@ def search_task(
         prepared.network, prepared.data, out,
         metric=prepared.metric,
         space=make(prepared.network.graph, **{k: v for k, v in chosen.items() if v is not None}),
-        objectives=objectives, constraints=constraints, settings=settings, calibration=calibration,
+        objectives=objectives, constraints=constraints, guide=guide, settings=settings, calibration=calibration,
         engine=engine, workers=workers or len(os.sched_getaffinity(0)), resume=resume,
         task=prepared.about, progress=progress,
     )

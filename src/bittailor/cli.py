@@ -91,6 +91,7 @@ def search(
     biases: Annotated[str | None, typer.Option(help="Allowed widths of biases.")] = None,
     objectives: Annotated[str, typer.Option(help="What to minimise, comma separated.")] = "error,size",
     constrain: Annotated[list[str] | None, typer.Option(help="Such as 'size<=8KiB' or 'error<=5'; repeatable.")] = None,
+    guide: Annotated[str, typer.Option(help="What selection looks at for the error: loss or error.")] = "loss",
     population: Annotated[int, typer.Option(min=2, help="Solutions per generation.")] = 40,
     generations: Annotated[int, typer.Option(min=1, help="How many generations.")] = 40,
     calibration: Annotated[str, typer.Option(help="mse, percentile or minmax.")] = "mse",
@@ -110,7 +111,7 @@ def search(
 
     run = search_task(
         task, out, space=space, widths=_widths(widths), activations=_widths(activations), biases=_widths(biases),
-        objectives=[name.strip() for name in objectives.split(",")], constraints=constrain or [],
+        objectives=[name.strip() for name in objectives.split(",")], constraints=constrain or [], guide=guide,
         population=population, generations=generations, method=calibration, rounding=rounding, per_row=per_row,
         engine=engine, workers=workers, resume=resume, hidden=hidden, seed=seed, data=data, cache=cache,
         quiet=quiet, epochs=None if quiet else _epochs,
@@ -130,7 +131,7 @@ def search(
 )
 def show(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    pick: Annotated[str | None, typer.Option(help="Index of the front, smallest, knee, best, or 'error<=X'.")] = None,
+    pick: Annotated[str | None, typer.Option(help="Index of the front, smallest, careful, knee, best, or 'error<=X'.")] = None,
 ) -> None:
     """Print the front of a run, or one solution with the format of every site and its account of bytes."""
     from bittailor.runs import Run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bittailor.errors import UnknownName
 
@@ -37,6 +37,10 @@ class Table(Mapping[str, T]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The thing of this name, or `default`."""
+        return self._entries.get(name, default)
 
     def unknown(self, name: object) -> str:
         """The message for a name that is not in the table."""

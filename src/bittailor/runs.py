@@ -24,7 +24,7 @@ from typing import Any
 from bittailor._version import __version__
 from bittailor.calibration import Calibration, calibrate
 from bittailor.calibration import Settings as CalibrationSettings
-from bittailor.constraints import parse
+from bittailor.constraints import Constraint, parse
 from bittailor.data import Data, Splits
 from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError, FileError
@@ -130,16 +130,20 @@ class Run:
                 return solution
         raise BittailorError(f"the run has no homogeneous baseline of {bits} bits")
 
-    def smallest(self, limit: float | None = None) -> Solution | None:
-        """The smallest solution with a validation error of at most `limit`; without one, no worse than homogeneous
-        8 bits. None if there is none."""
-        limit = self.baseline(8).values["error"] if limit is None else limit
-        good = [s for s in [*self.front, *self.homogeneous] if s.values["error"] <= limit]
+    @property
+    def picks(self) -> dict[str, Solution]:
+        """The smallest solutions no worse than homogeneous 8 bits on validation data: `smallest` by its error alone,
+        `careful` by error and loss (less luck in it; prefer it on small validation sets). Absent where none is."""
+        return {name: Solution.from_json(item) for name, item in self.result["picks"].items()}
+
+    def smallest(self, limit: float) -> Solution | None:
+        """The smallest solution of the front with a validation error of at most `limit`; None if there is none."""
+        good = [s for s in self.front if s.values["error"] <= limit]
         return min(good, key=lambda s: (s.values["size"], s.values["error"]), default=None)
 
     def pick(self, text: str) -> Solution:
-        """A solution by words: an index of the front, `smallest` (no worse than homogeneous 8 bits), `best` (lowest
-        error), `knee`, `8bit` and the like (a baseline), or `error<=X` (the smallest within)."""
+        """A solution by words: an index of the front, `smallest` or `careful` (see `picks`), `best` (lowest error),
+        `knee`, `8bit` and the like (a baseline), or `error<=X` (the smallest within)."""
         front = self.front
         if not front:
             raise BittailorError(f"the front of {self.path} is empty: {self.result['message'] or 'nothing was found'}")
@@ -154,14 +158,18 @@ class Run:
             return front[at or 0]
         if text.endswith("bit") and text[:-3].isdigit():
             return self.baseline(int(text[:-3]))
-        if text == "smallest" or text.startswith("error"):
-            limit = None if text == "smallest" else parse(text, {"error": ""}).limit
-            found = self.smallest(limit)
+        if text in ("smallest", "careful"):
+            if text not in self.picks:
+                raise BittailorError(f"no solution is '{text}': none is as good as homogeneous 8 bits "
+                                     "on validation data")
+            return self.picks[text]
+        if text.startswith("error"):
+            found = self.smallest(parse(text, {"error": ""}).limit)
             if found is None:
                 raise BittailorError(f"no solution has a validation error that low; the best has "
                                      f"{min(s.values['error'] for s in front):.4g}")
             return found
-        raise BittailorError(f"cannot pick '{text}'; say an index 0..{len(front) - 1}, smallest, best, knee, 8bit "
+        raise BittailorError(f"cannot pick '{text}'; say an index 0..{len(front) - 1}, smallest, careful, best, knee, 8bit "
                              "or 'error<=X'")
 
     def plan(self, solution: Solution | Mapping[str, int]) -> Plan:
@@ -186,6 +194,7 @@ def run_search(
     space: str | Space = "per_operator",
     objectives: Sequence[str] = ("error", "size"),
     constraints: Sequence[str] = (),
+    guide: str = "loss",
     settings: SearchSettings | None = None,
     calibration: CalibrationSettings | None = None,
     engine: str = "auto",
@@ -202,6 +211,8 @@ def run_search(
     space        a name in `SPACES`, or a space
     objectives   names in `OBJECTIVES`, two or more, all minimised
     constraints  such as "size<=32KiB"
+    guide        what selection looks at in place of the error: "loss" (smooth; a small validation set has few error
+                 values and many lucky solutions) or "error" itself. The front is of the error either way
     settings     population, generations, seed, operators of NSGA-II
     engine       "auto" takes the fastest that runs here; results do not depend on it
     workers      threads of an engine that has them, otherwise processes; 0 takes every core for threads and no
@@ -212,6 +223,8 @@ def run_search(
     settings = settings or SearchSettings()
     calibration_settings = calibration or CalibrationSettings()
     names = tuple(objectives)
+    if guide not in ("loss", "error"):
+        raise BittailorError(f"guide '{guide}' is unknown; choose loss or error")
     for name in names:
         OBJECTIVES[name]
     if len(set(names)) < 2:
@@ -222,7 +235,7 @@ def run_search(
     chosen = SPACES[space](network.graph) if isinstance(space, str) else space
     engine = best_engine() if engine == "auto" else engine
     workers = workers or (len(os.sched_getaffinity(0)) if ENGINES[engine].threaded else 1)
-    reported = tuple(dict.fromkeys((*names, *(c.name for c in limits), "size", "stored")))
+    reported = tuple(dict.fromkeys((*names, *(c.name for c in limits), "loss", "size", "stored")))
     folder = Path(out)
     config = {
         "bittailor_version": __version__,
@@ -230,6 +243,7 @@ def run_search(
         "metric": metric,
         "objectives": list(names),
         "constraints": list(constraints),
+        "guide": guide,
         "search": asdict(settings),
         "calibration": asdict(calibration_settings),
         "space": chosen.to_dict(),
@@ -250,15 +264,17 @@ def run_search(
         _evaluate(factory, evaluator, engine, workers) as evaluate,
     ):
         result = search(chosen, names, evaluate, settings, store, limits, seeds(chosen, network.graph), progress,
-                        box=box)
+                        box=box, guides={"error": guide})
+        picks = _picks(store, chosen, rows[8], limits)
     front = [Solution(chosen.key(g), chosen.widths(g), dict(v), None)
              for g, v in zip(result.front.genomes, result.front.values, strict=True)]
     homogeneous = [Solution(f"homogeneous {bits}", w, rows[bits], None) for bits, w in baselines.items()]
     real = {"valid": _float_error(network, data.valid, metric), "test": None}
     if not result.interrupted:
-        # the one use of the test data: for the finished front and its baselines
+        # the one use of the test data: for the finished front, its picks and its baselines
         test = Evaluator(statistics, data.test, metric, engine, ())
         front, homogeneous = _tested(test, front), _tested(test, homogeneous)
+        picks = dict(zip(picks, _tested(test, list(picks.values())), strict=True))
         real["test"] = _float_error(network, data.test, metric)
     body = {
         "metric": metric,
@@ -273,6 +289,7 @@ def run_search(
         "float": real,
         "homogeneous": [s.to_json() for s in homogeneous],
         "front": [s.to_json() for s in front],
+        "picks": {name: s.to_json() for name, s in picks.items()},
         "hypervolume": {
             "front": box.hypervolume([[s.values[n] for n in names] for s in front]) if front else 0.0,
             "homogeneous": box.hypervolume([[rows[b][n] for n in names] for b in WIDTHS]),
@@ -283,6 +300,25 @@ def run_search(
     }
     save_json(folder / "result.json", RESULT_KIND, RESULT_VERSION, body)
     return Run.open(folder)
+
+
+def _picks(
+    store: Store, space: Space, base: Mapping[str, float], limits: Sequence[Constraint]
+) -> dict[str, Solution]:
+    """Of everything evaluated that keeps the constraints, the smallest that is no worse than homogeneous 8 bits on
+    validation data: `smallest` by its error, `careful` by error and loss (ties: lower error, loss, key)."""
+    found: dict[str, tuple[tuple[float, float, float, str], Solution]] = {}
+    for row in store.rows():
+        values = row.outcome.values
+        if values is None or any(c.violation(values[c.name]) for c in limits):
+            continue
+        if values["error"] > base["error"]:
+            continue
+        rank = (values["size"], values["error"], values["loss"], row.key)
+        for name in ("smallest", "careful") if values["loss"] <= base["loss"] else ("smallest",):
+            if name not in found or rank < found[name][0]:
+                found[name] = rank, Solution(row.key, space.widths(row.genome), dict(values), None)
+    return {name: found[name][1] for name in ("smallest", "careful") if name in found}
 
 
 def seeds(space: Space, graph: Graph) -> list[Genome]:

@@ -25,12 +25,18 @@ def _value(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+def smaller(solution: Solution, base: Solution) -> float:
+    """How much smaller than a baseline, in %."""
+    return 100 * (1 - solution.values["size"] / base.values["size"])
+
+
 def summary_row(run: Run) -> dict[str, Any]:
-    """The row of a run in a comparison: float, homogeneous 8 bits, the smallest solution no worse on validation.
+    """The row of a run in a comparison: float, homogeneous 8 bits, and the run's two picks (`Run.picks`).
 
     Sizes in bits (weights and biases times their widths) and in stored bytes; metrics in the task's unit.
     """
-    result, base, found = run.result, run.baseline(8), run.smallest()
+    result, base = run.result, run.baseline(8)
+    solutions = {"int8": base, "smallest": run.picks.get("smallest"), "careful": run.picks.get("careful")}
     row: dict[str, Any] = {
         "task": run.config["task"].get("task", run.path.name),
         "hidden": run.config["task"].get("hidden", ""),
@@ -40,12 +46,13 @@ def summary_row(run: Run) -> dict[str, Any]:
         "float_valid": result["float"]["valid"],
         "float_test": result["float"]["test"],
     }
-    for name, solution in (("int8", base), ("found", found)):
+    for name, solution in solutions.items():
         row[f"{name}_size_bits"] = None if solution is None else int(solution.values["size"])
         row[f"{name}_stored_bytes"] = None if solution is None else int(solution.values["stored"])
         row[f"{name}_valid"] = None if solution is None else solution.values["error"]
         row[f"{name}_test"] = None if solution is None else solution.test
-    row["smaller_percent"] = None if found is None else 100 * (1 - found.values["size"] / base.values["size"])
+        if name != "int8":
+            row[f"{name}_smaller_percent"] = None if solution is None else smaller(solution, base)
     row["hypervolume_front"] = result["hypervolume"]["front"]
     row["hypervolume_homogeneous"] = result["hypervolume"]["homogeneous"]
     return row
@@ -71,12 +78,13 @@ def print_run(run: Run) -> None:
     for i, s in enumerate(run.front):
         add(str(i), s)
     console.print(table)
-    found = run.smallest()
-    if found is not None:
-        test = "" if found.test is None else f", test {_value(found.test)} against {_value(base.test)}"
-        console.print(f"smallest no worse than homogeneous 8 bit: {_kib(found.values['size'])} KiB, "
-                      f"{100 * (1 - found.values['size'] / base.values['size']):.0f} % smaller; validation "
-                      f"{_value(found.values['error'])} against {_value(base.values['error'])}{test}")
+    for name, by in (("smallest", "error"), ("careful", "error and loss")):
+        found = run.picks.get(name)
+        if found is not None:
+            test = "" if found.test is None else f", test {_value(found.test)} against {_value(base.test)}"
+            console.print(f"{name} (no worse than homogeneous 8 bit by validation {by}): "
+                          f"{_kib(found.values['size'])} KiB, {smaller(found, base):.0f} % smaller; validation "
+                          f"{_value(found.values['error'])} against {_value(base.values['error'])}{test}")
     if result["message"]:
         console.print(result["message"])
 
@@ -112,15 +120,16 @@ def comparison_csv(rows: Sequence[dict[str, Any]]) -> str:
 def print_comparison(runs: Sequence[Run], csv: Path | None = None) -> None:
     """Several runs side by side."""
     rows = [summary_row(run) for run in runs]
-    table = Table("run", "seed", "float", "8 bit: valid", "test", "found: valid", "test", "smaller", "hypervolume")
+    table = Table("run", "seed", "float", "8 bit: valid", "test", "smallest", "valid", "test", "careful", "valid",
+                  "test", "hypervolume")
     for run, row in zip(runs, rows, strict=True):
-        smaller = "–" if row["smaller_percent"] is None else f"{row['smaller_percent']:.1f} %"
-        table.add_row(
-            f"{run.path.name} ({row['task']})", str(row["seed"]), _value(row["float_valid"]),
-            _value(row["int8_valid"]), _value(row["int8_test"]), _value(row["found_valid"]),
-            _value(row["found_test"]), smaller,
-            f"{row['hypervolume_front']:.3f} against {row['hypervolume_homogeneous']:.3f}",
-        )
+        cells = [f"{run.path.name} ({row['task']})", str(row["seed"]), _value(row["float_valid"]),
+                 _value(row["int8_valid"]), _value(row["int8_test"])]
+        for name in ("smallest", "careful"):
+            percent = row[f"{name}_smaller_percent"]
+            cells += ["–" if percent is None else f"-{percent:.1f} %", _value(row[f"{name}_valid"]),
+                      _value(row[f"{name}_test"])]
+        table.add_row(*cells, f"{row['hypervolume_front']:.3f} against {row['hypervolume_homogeneous']:.3f}")
     Console().print(table)
     if csv is not None:
         write_whole(csv, comparison_csv(rows).encode())

@@ -40,8 +40,8 @@ def clamp(value: int, low: int, high: int) -> int:
     return low if value < low else high if value > high else value
 
 
-def half_up(value: float | Fraction) -> int:
-    return math.floor(value + Fraction(1, 2)) if isinstance(value, Fraction) else math.floor(value + 0.5)
+def half_up(value: float) -> int:
+    return math.floor(value + 0.5)
 
 
 def quantise(value: float, fmt: Json, row: int = 0) -> int:
@@ -60,12 +60,11 @@ def reach(fmt: Json) -> int:
 
 
 def offset(shift: int, out: Json, constant: float) -> int:
-    rounded = half_up(Fraction(constant) * 2**shift)
-    return out["zero_point"] * 2**shift + (2**shift) // 2 + rounded
+    return out["zero_point"] * 2**shift + (2**shift) // 2 + half_up(constant * 2.0**shift)
 
 
 def multiplier(ratio: float, shift: int) -> int:
-    return half_up(Fraction(ratio) * 2**shift)
+    return half_up(ratio * 2.0**shift)
 
 
 def choose(

@@ -114,7 +114,7 @@ def test_search_show_compare(digits: tuple[Path, Path], tmp_path: Path) -> None:
     assert "stored:" in done.stdout
     done = bittailor("compare", str(run), "--csv", str(tmp_path / "t.csv"))
     assert done.returncode == 0
-    assert "smaller_percent" in (tmp_path / "t.csv").read_text()
+    assert "careful_smaller_percent" in (tmp_path / "t.csv").read_text()
 
 
 def test_own_network(own: Path, tmp_path: Path) -> None:

@@ -100,6 +100,19 @@ def test_every_width_of_the_baseline_is_among_the_seeds(network: bt.Network) -> 
         assert space.genome(bt.homogeneous_widths(network.graph, bits)) in found
 
 
+def test_a_guide_changes_the_search_but_not_what_the_front_means(
+    network: bt.Network, data: bt.Splits, tmp_path: Path
+) -> None:
+    runs = [bt.run_search(network, data, tmp_path / g, settings=SETTINGS, guide=g) for g in ("loss", "error")]
+    assert runs[0].front != runs[1].front
+    for run in runs:
+        with run.store() as store:
+            points = {(r.outcome.values["error"], r.outcome.values["size"]) for r in store.rows() if r.outcome.values}
+        for s in run.front:
+            here = (s.values["error"], s.values["size"])
+            assert not any(p != here and p[0] <= here[0] and p[1] <= here[1] for p in points)
+
+
 def test_constraints_hold_on_the_front(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
     run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS, constraints=["size<=90B"],
                     objectives=("error", "stored"))
@@ -127,6 +140,10 @@ def test_picks(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
     assert run.pick("smallest").values["error"] <= run.baseline(8).values["error"]
     assert run.pick("error<=50").values["size"] <= run.pick("error<=5").values["size"]
     assert run.pick("knee") in run.front
+    careful, base = run.pick("careful"), run.baseline(8)
+    assert careful.values["error"] <= base.values["error"]
+    assert careful.values["loss"] <= base.values["loss"]
+    assert careful.values["size"] >= run.pick("smallest").values["size"]
     for text in ("99", "smallish", "9bit"):
         with pytest.raises(bt.BittailorError):
             run.pick(text)

@@ -58,11 +58,13 @@ class Layout:
     lanes    output features per tile
     items    sequences per tile
     widths8  bytes by int8 is exact where the two widths add up to at most this
+    split    knots of wide tables stand as low bytes, high bytes, last knot
     """
 
     lanes: int
     items: int
     widths8: int
+    split: int
 
 
 K = TypeVar("K", bound=Hashable)
@@ -208,7 +210,10 @@ class Operators:
             part = _padded(table.astype(np.int8) if small else table)
             return Facts((LOOKUP8 if small else LOOKUP16,), (row,), (part,), (constants,))
         row = (t.step + t.guard, t.step, 0, 0, t.lo, t.hi, t.qmin, 0, 0)
-        return Facts((KNOTS,), (row,), (_padded(t.entries.astype(np.int16)),), (constants,))
+        knots = t.entries.astype("<i2").view(np.uint8)
+        if self.layout.split:
+            knots = np.concatenate((knots[0:-2:2], knots[1:-2:2], knots[-2:]))
+        return Facts((KNOTS,), (row,), (_padded(knots),), (constants,))
 
     def _linear(self, constants: Constants, r: Rescale, x: QFormat) -> Facts:
         packed = constants["W"]
@@ -216,12 +221,13 @@ class Operators:
         W = packed.values
         bytes_ = (x.bits <= 8 and packed.bits <= 8 and x.bits + max(packed.bits, 2) <= self.layout.widths8)
         weights, sums, most = self._pack(W, 8 if bytes_ else 16)
+        step = 0
         bias = x.qmin if bytes_ else 0
         reach = x.qmax - x.qmin if bytes_ else max(-x.qmin, x.qmax)
         if most * reach >= BOUND32:
             if bytes_ or not r.wide:
                 raise NotLowered("sums beyond 32 bits of bytes")
-            kind = LINEAR64W
+            kind, step = LINEAR64W, _chunk(W)
         elif bytes_:
             kind = LINEAR8W if r.wide else LINEAR8
         else:
@@ -237,7 +243,7 @@ class Operators:
             cons[:len(W)] += offsets.values
         cons = cons * mult + r.offset  # modulo 2**64; the low half is what narrow operators need
         narrow = cons.astype(np.int32) if not r.wide else cons
-        row = (r.shift, 0, 0, 0, r.lo, r.hi, 0, 0, 0)
+        row = (r.shift, step, 0, 0, r.lo, r.hi, 0, 0, 0)
         return Facts((kind,), (row,), (weights, _padded(mult.astype(np.int32)), _padded(narrow)), (constants,))
 
     def _pack(self, W: Ints, form: int) -> tuple[Bytes, Ints, int]:
@@ -253,6 +259,18 @@ class Operators:
             most = int(np.abs(W).sum(axis=1).max())
             known = self._weights.put((id(W), form), (W, _padded(tiled), W.sum(axis=1), most))
         return known[1:]
+
+
+def _chunk(W: Ints) -> int:
+    """How many pairs of columns can be multiplied by any int16 and summed in 32 bits; a power of two, at least 1."""
+    pairs = np.abs(np.pad(W, ((0, 0), (0, W.shape[1] % 2)))).reshape(len(W), -1, 2).sum(axis=2)
+    count = 1
+    while count < pairs.shape[1] and count < 1 << 14:
+        sums = np.add.reduceat(pairs, np.arange(0, pairs.shape[1], 2 * count), axis=1)
+        if int(sums.max()) << 15 >= BOUND32:
+            break
+        count *= 2
+    return count
 
 
 def _unary(r: Rescale, x: QFormat) -> tuple[int, tuple[int, ...]]:

@@ -144,7 +144,7 @@ class Runtime:
         self.c.bt_scratch.restype = size
         self.c.bt_run.argtypes = [pointer, size, pointer, size, ctypes.c_uint, pointer, size, size, size, size,
                                   pointer, size, pointer, size]
-        values = (ctypes.c_uint32 * 3)()
+        values = (ctypes.c_uint32 * 4)()
         self.c.bt_layout.argtypes = [pointer]
         self.c.bt_layout.restype = None
         self.c.bt_layout(ctypes.addressof(values))

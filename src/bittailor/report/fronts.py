@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib.patheffects as effects
@@ -51,17 +52,17 @@ def _front(ax: Any, facts: Facts, cost: Axis, part: str) -> None:
         kept = sorted((x, y) for x, y in known if y is not None)
         return [x for x, _ in kept], [y for _, y in kept]
 
-    fill = "white" if hollow else None
+    inside = "white" if hollow else None
     real = facts.result["float"][part]
     if real is not None:
         ax.axhline(real, color=GREY, ls=(0, (4, 3)), lw=1.2, label="float network", zorder=1)
-    ax.plot(*at(facts.homogeneous), "s-", color=ORANGE, mfc=fill, ms=6, lw=1.3, label="homogeneous", zorder=3)
+    ax.plot(*at(facts.homogeneous), "s-", color=ORANGE, mfc=inside, ms=6, lw=1.3, label="homogeneous", zorder=3)
     if facts.front:
         # a front may have risen between its points on test data: no line promises what lies there
         x, y = at(facts.front)
         if not hollow and len(x) > 1 and len(facts.objectives) == 2:
             ax.step(x, y, where="post", color=BLUE, lw=1.3, alpha=0.6, zorder=3)
-        ax.plot(x, y, "o", color=BLUE, mfc=fill, ms=6.5, label="mixed precision", zorder=4)
+        ax.plot(x, y, "o", color=BLUE, mfc=inside, ms=6.5, label="mixed precision", zorder=4)
     if facts.picked is not None and facts.front:
         ax.scatter(*at([facts.picked]), label="smallest no worse than 8 bit",
                    **(_STAR | ({"facecolors": "white", "edgecolors": GREEN, "linewidths": 1.6} if hollow else {})))
@@ -128,7 +129,7 @@ def parallel(facts: Facts) -> Drawing:
         ax.axvline(i, color="#aab2bd", lw=1, zorder=1)
         for y, value in ((-0.05, low[i]), (1.05, high[i])):
             ax.text(i, y, one.text(value * one.divisor), ha="center", va="center", fontsize=9.5, color=INK)
-    ax.set_xticks(range(len(names)), [short(a.title, 24) for a in axes_of])
+    ax.set_xticks(range(len(names)), [fill(short(a.title, 40), 20) for a in axes_of])
     ax.tick_params(axis="x", length=0, pad=14)
     ax.set_yticks([])
     ax.set_ylim(-0.1, 1.1)

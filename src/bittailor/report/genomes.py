@@ -118,7 +118,7 @@ def heat_map(facts: Facts) -> Drawing:
         order = [order[i] for i in np.unique(np.linspace(0, len(order) - 1, _COLUMNS).round().astype(int))]
     sites = facts.sites
     table = np.array([[facts.front[i].widths[s.name] for i in order] for s in sites])
-    widths = np.unique(table)
+    widths = all_widths(facts)
     cmap, colours = palette(widths)
     cell = 0.42 if len(order) <= _ANNOTATED else 0.24
     row = 0.225
@@ -167,14 +167,14 @@ def _groups(ax: Any, facts: Facts) -> None:
     starts = [i for i in range(len(sites)) if i == 0 or sites[i].layer != sites[i - 1].layer]
     for i in range(1, len(sites)):
         if sites[i].layer != sites[i - 1].layer:
-            ax.axhline(i - 0.5, color=INK, lw=1.6)
+            ax.axhline(i - 0.5, color="white", lw=7)
         elif {sites[i].role, sites[i - 1].role} - {"activation", "state"} and sites[i].role != sites[i - 1].role:
-            ax.axhline(i - 0.5, color="white", lw=2.4)
+            ax.axhline(i - 0.5, color="white", lw=2.2)
     longest = max(len(short(s.short)) for s in sites)
     for start, end in zip(starts, [*starts[1:], len(sites)], strict=True):
         alone = end - start == 1
         if alone and sites[start].short == sites[start].layer:
             continue
-        ax.annotate(short(sites[start].layer, 16), (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"),
+        ax.annotate(short(sites[start].layer, max(14, int(2.4 * (end - start)))), (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"),
                     xytext=(-(longest * 4.9 + 16), 0), textcoords="offset points", rotation=0 if alone else 90,
                     ha="right" if alone else "center", va="center", fontweight="bold", color=BLUE, fontsize=9.5)

@@ -33,10 +33,11 @@ typedef struct bt_block {
     size_t longest, shortest, steps;
 } bt_block;
 
-void bt_layout(uint32_t layout[3]) {
+void bt_layout(uint32_t layout[4]) {
     layout[0] = BT_LANES;
     layout[1] = BT_ITEMS;
     layout[2] = BT_WIDTHS8;
+    layout[3] = BT_SPLIT;
 }
 
 /* --- checks ------------------------------------------------------------------------------------------------------ */
@@ -78,8 +79,8 @@ static int bt_instr_ok(const bt_view *v, const bt_instr *p, uint64_t blocks) {
     case BT_LINEAR8:
     case BT_LINEAR16: return p->shift < 32 && bt_linear_ok(v, p, blocks);
     case BT_LINEAR8W:
-    case BT_LINEAR16W:
-    case BT_LINEAR64W: return p->shift < 64 && bt_linear_ok(v, p, blocks);
+    case BT_LINEAR16W: return p->shift < 64 && bt_linear_ok(v, p, blocks);
+    case BT_LINEAR64W: return p->step > 0 && p->shift < 64 && bt_linear_ok(v, p, blocks);
     default: break;
     }
     if (!bt_tile_ok(v, p->out) || !bt_tile_ok(v, p->a) || p->out == p->a)
@@ -160,7 +161,7 @@ static int bt_input_ok(const bt_view *v, uint32_t b, uint16_t size) {
 
 static int bt_view_ok(const bt_view *v) {
     const bt_header *h = v->head;
-    if (h->in_features == 0 || h->in_features >= BT_MOST || !bt_input_ok(v, h->in8, 1) || !bt_input_ok(v, h->in16, 2)
+    if (h->in_features == 0 || h->in_features >= BT_MOST || h->in_qmin < INT16_MIN || h->in_qmax > INT16_MAX || !bt_input_ok(v, h->in8, 1) || !bt_input_ok(v, h->in16, 2)
         || h->out >= h->buffers || !bt_row(v, h->out, v->buffers[h->out].size, h->out_features))
         return 0;
     for (uint32_t b = 0; b < h->buffers; b++) {
@@ -305,7 +306,7 @@ static void bt_run_phase(const bt_view *v, const bt_block *block, const bt_phase
             case BT_SCALEW: bt_scale_wide(y, a, p); break;
             case BT_MUL: bt_times(y, a, b, p); break;
             case BT_MULW: bt_times_wide(y, a, b, p); break;
-            case BT_LOOKUP8: bt_lookup8(y, a, v->bytes + p->data); break;
+            case BT_LOOKUP8: bt_lookup8(y, a, v->bytes + p->data, p); break;
             case BT_LOOKUP16: bt_lookup16(y, a, v->bytes + p->data); break;
             default: bt_knots(y, a, v->bytes + p->data, p); break;
             }
@@ -436,38 +437,66 @@ static void bt_mean(const bt_view *v, bt_block *block, const bt_instr *p) {
 
 /* --- a batch ----------------------------------------------------------------------------------------------------- */
 
-/* One row of input integers into the input's buffers. Returns 0 if a value is out of range. */
-static int bt_input_row(const bt_view *v, bt_block *block, const uint8_t *row, unsigned size, size_t t, size_t n) {
-    const bt_header *h = v->head;
-    int32_t low = h->in_qmin, high = h->in_qmax, bad = 0;
-    for (uint32_t form = 0; form < 2; form++) {
-        uint32_t b = form ? h->in16 : h->in8;
-        if (b == BT_NONE)
-            continue;
-        size_t at = (t * BT_ITEMS + n) * v->buffers[b].stride;
-        uint8_t *bytes = block->base[b] + at;
-        int16_t *words = (int16_t *)(void *)block->base[b] + at;
-        if (size == 1) {
-            const int8_t *q = (const int8_t *)row;
-            for (size_t f = 0; f < h->in_features; f++) {
-                bad |= (q[f] < low) | (q[f] > high);
-                if (form)
-                    words[f] = q[f];
-                else
-                    bytes[f] = (uint8_t)((uint32_t)q[f] - (uint32_t)low);
-            }
-        } else {
-            const int16_t *q = (const int16_t *)(const void *)row;
-            for (size_t f = 0; f < h->in_features; f++) {
-                bad |= (q[f] < low) | (q[f] > high);
-                if (form)
-                    words[f] = q[f];
-                else
-                    bytes[f] = (uint8_t)((uint32_t)q[f] - (uint32_t)low);
-            }
+/* Whether all integers are in the program's input range. */
+static int bt_in_range(const bt_header *h, const uint8_t *input, unsigned size, size_t count) {
+    int32_t low = h->in_qmin, high = h->in_qmax;
+    if (size == 1) {
+        const int8_t *q = (const int8_t *)input;
+        int8_t least = 0, most = 0;
+        for (size_t i = 0; i < count; i++) {
+            least = q[i] < least ? q[i] : least;
+            most = q[i] > most ? q[i] : most;
         }
+        return least >= low && most <= high;
     }
-    return !bad;
+    const int16_t *q = (const int16_t *)(const void *)input;
+    int16_t least = 0, most = 0;
+    for (size_t i = 0; i < count; i++) {
+        least = q[i] < least ? q[i] : least;
+        most = q[i] > most ? q[i] : most;
+    }
+    return least >= low && most <= high;
+}
+
+/* y[i] = x[i] + add for types of any size; pieces of 16, the last one overlapping the one before */
+#define BT_COPY(name, from, to)                                                                                       \
+    static void name(to *restrict y, const from *restrict x, size_t count, int32_t add) {                             \
+        enum { PIECE = 16 };                                                                                          \
+        if (count < PIECE) {                                                                                          \
+            for (size_t i = 0; i < count; i++)                                                                        \
+                y[i] = (to)((uint32_t)x[i] + (uint32_t)add);                                                          \
+            return;                                                                                                   \
+        }                                                                                                             \
+        for (size_t i = 0; i < count; i += PIECE) {                                                                   \
+            i = i + PIECE > count ? count - PIECE : i;                                                                \
+            for (size_t j = i; j < i + PIECE; j++)                                                                    \
+                y[j] = (to)((uint32_t)x[j] + (uint32_t)add);                                                          \
+        }                                                                                                             \
+    }
+BT_COPY(bt_copy_8_8, int8_t, uint8_t)
+BT_COPY(bt_copy_8_16, int8_t, int16_t)
+BT_COPY(bt_copy_16_8, int16_t, uint8_t)
+BT_COPY(bt_copy_16_16, int16_t, int16_t)
+
+/* One row of input integers into the input's buffers. */
+static void bt_input_row(const bt_view *v, bt_block *block, const uint8_t *row, unsigned size, size_t t, size_t n) {
+    const bt_header *h = v->head;
+    const int8_t *q8 = (const int8_t *)row;
+    const int16_t *q16 = (const int16_t *)(const void *)row;
+    if (h->in8 != BT_NONE) {
+        uint8_t *y = block->base[h->in8] + (t * BT_ITEMS + n) * v->buffers[h->in8].stride;
+        if (size == 1)
+            bt_copy_8_8(y, q8, h->in_features, -h->in_qmin);
+        else
+            bt_copy_16_8(y, q16, h->in_features, -h->in_qmin);
+    }
+    if (h->in16 != BT_NONE) {
+        int16_t *y = (int16_t *)(void *)block->base[h->in16] + (t * BT_ITEMS + n) * v->buffers[h->in16].stride;
+        if (size == 1)
+            bt_copy_8_16(y, q8, h->in_features, 0);
+        else
+            bt_copy_16_16(y, q16, h->in_features, 0);
+    }
 }
 
 static void bt_output_row(const bt_view *v, const uint8_t *rows, size_t first, int64_t *y) {
@@ -552,9 +581,11 @@ int bt_run(const void *program, size_t bytes, const void *input, size_t input_by
             block.lengths[n] = length;
             block.longest = length > block.longest ? length : block.longest;
             block.shortest = length < block.shortest ? length : block.shortest;
+            const uint8_t *x = (const uint8_t *)input + from * steps * row;
+            if (!bt_in_range(v.head, x, input_size, length * v.head->in_features))
+                return BT_RANGE;
             for (size_t t = 0; t < length; t++)
-                if (!bt_input_row(&v, &block, (const uint8_t *)input + (from * steps + t) * row, input_size, t, n))
-                    return BT_RANGE;
+                bt_input_row(&v, &block, x + t * row, input_size, t, n);
         }
         bt_run_segments(&v, &block);
         bt_output(&v, &block, item, count, output);

@@ -77,14 +77,14 @@ enum bt_op {
     BT_LINEAR8W = 5,
     BT_LINEAR16 = 6, /* buffer a (int16) with int16 weights, int32 sums proved */
     BT_LINEAR16W = 7,
-    BT_LINEAR64W = 8, /* the same with 64-bit sums */
+    BT_LINEAR64W = 8, /* the same with 64-bit sums; those of `step` groups fit 32 bits */
     BT_ADD = 9,      /* (a * m0 + b * m1 + c) >> shift */
     BT_ADDW = 10,
     BT_SCALE = 11,   /* (a * m0 + c) >> shift */
     BT_SCALEW = 12,
     BT_MUL = 13,     /* ((a - za) * (b - zb) * m0 + c) >> shift */
     BT_MULW = 14,
-    BT_LOOKUP8 = 15, /* table[a as an unsigned byte], 256 int8 entries */
+    BT_LOOKUP8 = 15, /* table[a as an unsigned byte], 256 int8 entries; with step < 8 they repeat after 2**step */
     BT_LOOKUP16 = 16, /* the same with int16 entries */
     BT_KNOTS = 17    /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
 };
@@ -132,8 +132,9 @@ typedef struct bt_instr {
     int64_t c;
 } bt_instr; /* 64 bytes */
 
-/* Constants of this build: lanes, items and the largest sum of the two widths for which BT_LINEAR8 is exact. */
-void bt_layout(uint32_t layout[3]);
+/* Constants of this build: lanes, items, the largest sum of the two widths for which BT_LINEAR8 is exact, and whether
+ * the knots of BT_KNOTS stand split into low and high bytes. */
+void bt_layout(uint32_t layout[4]);
 
 /* BT_OK if the program can be run by this build without leaving its memory, whatever its constants are. */
 int bt_check(const void *program, size_t bytes);

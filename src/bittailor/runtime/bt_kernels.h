@@ -14,15 +14,6 @@ enum { BT_TILE = BT_ITEMS * BT_LANES };
 
 /* --- rescaling --------------------------------------------------------------------------------------------------- */
 
-/* y = clamp(sum >> shift, lo, hi) of one 64-bit sum */
-BT_INLINE int32_t bt_finish(uint64_t sum, int shift, int32_t lo, int32_t hi) {
-    int64_t y = (int64_t)sum >> shift;
-    y = y < lo ? lo : y;
-    return (int32_t)(y > hi ? hi : y);
-}
-
-BT_INLINE uint64_t bt_product(int32_t a, int32_t b) { return (uint64_t)((int64_t)a * b); }
-
 static void bt_scale(int32_t *restrict y, const int32_t *restrict a, const bt_instr *p) {
     bt_i32 m = bt_all(p->m0), c = bt_all((int32_t)p->c);
     BT_EACH_VECTOR
@@ -30,8 +21,10 @@ static void bt_scale(int32_t *restrict y, const int32_t *restrict a, const bt_in
 }
 
 static void bt_scale_wide(int32_t *restrict y, const int32_t *restrict a, const bt_instr *p) {
-    for (int i = 0; i < BT_TILE; i++)
-        y[i] = bt_finish(bt_product(a[i], p->m0) + (uint64_t)p->c, p->shift, p->lo, p->hi);
+    bt_i32 m = bt_all(p->m0);
+    bt_wide c = bt_wide_all(p->c);
+    BT_EACH_VECTOR
+    bt_store(y + i, bt_wide_finish(bt_wide_add(bt_wide_mul(bt_load(a + i), m), c), p->shift, p->lo, p->hi));
 }
 
 static void bt_sum(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict b, const bt_instr *p) {
@@ -44,8 +37,12 @@ static void bt_sum(int32_t *restrict y, const int32_t *restrict a, const int32_t
 
 static void bt_sum_wide(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict b,
                         const bt_instr *p) {
-    for (int i = 0; i < BT_TILE; i++)
-        y[i] = bt_finish(bt_product(a[i], p->m0) + bt_product(b[i], p->m1) + (uint64_t)p->c, p->shift, p->lo, p->hi);
+    bt_i32 m0 = bt_all(p->m0), m1 = bt_all(p->m1);
+    bt_wide c = bt_wide_all(p->c);
+    BT_EACH_VECTOR {
+        bt_wide sum = bt_wide_add(bt_wide_mul(bt_load(a + i), m0), bt_wide_mul(bt_load(b + i), m1));
+        bt_store(y + i, bt_wide_finish(bt_wide_add(sum, c), p->shift, p->lo, p->hi));
+    }
 }
 
 static void bt_times(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict b, const bt_instr *p) {
@@ -58,19 +55,32 @@ static void bt_times(int32_t *restrict y, const int32_t *restrict a, const int32
 
 static void bt_times_wide(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict b,
                           const bt_instr *p) {
-    for (int i = 0; i < BT_TILE; i++) {
-        uint32_t product = ((uint32_t)a[i] - (uint32_t)p->za) * ((uint32_t)b[i] - (uint32_t)p->zb);
-        y[i] = bt_finish(bt_product((int32_t)product, p->m0) + (uint64_t)p->c, p->shift, p->lo, p->hi);
+    bt_i32 m = bt_all(p->m0), za = bt_all(p->za), zb = bt_all(p->zb);
+    bt_wide c = bt_wide_all(p->c);
+    BT_EACH_VECTOR {
+        bt_i32 product = bt_mul(bt_sub(bt_load(a + i), za), bt_sub(bt_load(b + i), zb));
+        bt_store(y + i, bt_wide_finish(bt_wide_add(bt_wide_mul(product, m), c), p->shift, p->lo, p->hi));
     }
 }
 
 /* --- functions of one variable ----------------------------------------------------------------------------------- */
 
-/* table: 256 int8 entries, indexed by q as an unsigned byte */
-static void bt_lookup8(int32_t *restrict y, const int32_t *restrict a, const void *table) {
+/* table: 256 int8 entries, indexed by q as an unsigned byte; with p->step < 8 they repeat after 2**step */
+static void bt_lookup8(int32_t *restrict y, const int32_t *restrict a, const void *table, const bt_instr *p) {
+#if BT_SPLIT
+    bt_table t = bt_table_of(table);
+    if (p->step < 8)
+        BT_EACH_VECTOR
+        bt_store(y + i, bt_low_byte(bt_table_at(&t, bt_load(a + i), 1)));
+    else
+        BT_EACH_VECTOR
+        bt_store(y + i, bt_low_byte(bt_table_at(&t, bt_load(a + i), 0)));
+#else
     const int8_t *entries = table;
+    (void)p;
     for (int i = 0; i < BT_TILE; i++)
         y[i] = entries[(uint8_t)a[i]];
+#endif
 }
 
 /* table: 256 int16 entries, likewise */
@@ -81,19 +91,35 @@ static void bt_lookup16(int32_t *restrict y, const int32_t *restrict a, const vo
 }
 
 /* table: 257 int16 knots; i = (q - qmin) >> step, k = (q - qmin) mod 2**step:
- * y = clamp((knots[i] * (2**step - k) + knots[i+1] * k + half) >> shift), half = 2**(shift-1) */
+ * y = clamp((knots[i] * (2**step - k) + knots[i+1] * k + half) >> shift), half = 2**(shift-1).
+ * With BT_SPLIT the low bytes of knots 0..255 stand first, then the high ones, then knot 256. */
 static void bt_knots(int32_t *restrict y, const int32_t *restrict a, const void *table, const bt_instr *p) {
-    const int16_t *entries = table;
-    const uint32_t unit = UINT32_C(1) << p->step;
+    const int32_t unit = (int32_t)(UINT32_C(1) << p->step), half = (int32_t)((UINT32_C(1) << p->shift) >> 1);
+#if BT_SPLIT
+    const uint8_t *bytes = table;
+    bt_table lows = bt_table_of(bytes), highs = bt_table_of(bytes + 256);
+    uint16_t end;
+    memcpy(&end, bytes + 512, sizeof end);
+    for (int i = 0; i < BT_TILE; i += BT_LANES) {
+        bt_i32 at = bt_sub(bt_load(a + i), bt_all(p->za)), k = at & bt_all(unit - 1);
+        bt_i32 index = (at >> p->step) & bt_all(255);
+        /* bytes i, i, i+1, i+1 give both knots as a pair of int16; i + 1 = 256 is put right afterwards */
+        bt_i32 four = bt_add(bt_mul(index, bt_all(0x01010101)), bt_all(0x01010000));
+        bt_i32 pair = bt_odd_bytes(bt_table_at(&lows, four, 0), bt_table_at(&highs, four, 0));
+        pair = bt_select(index == bt_all(255), (pair & bt_all(0xFFFF)) | bt_all((int32_t)((uint32_t)end << 16)), pair);
+        bt_i32 parts = bt_sub(bt_all(unit), k) | (bt_i32)((bt_u32)k << 16);
+        bt_store(y + i, bt_clamp(bt_dot2(bt_all(half), pair, parts) >> p->shift, p->lo, p->hi));
+    }
+#else
+    const int16_t *knots = table;
     for (int i = 0; i < BT_TILE; i++) {
-        uint32_t index = (uint32_t)a[i] - (uint32_t)p->za;
-        const int16_t *knot = entries + ((index >> p->step) & 255);
-        int32_t k = (int32_t)(index & (unit - 1));
-        int32_t total = knot[0] * ((int32_t)unit - k) + knot[1] * k + (int32_t)((UINT32_C(1) << p->shift) >> 1);
-        int32_t v = total >> p->shift;
+        uint32_t at = (uint32_t)a[i] - (uint32_t)p->za;
+        const int16_t *knot = knots + ((at >> p->step) & 255);
+        int32_t k = (int32_t)(at & (uint32_t)(unit - 1)), v = (knot[0] * (unit - k) + knot[1] * k + half) >> p->shift;
         v = v < p->lo ? p->lo : v;
         y[i] = v > p->hi ? p->hi : v;
     }
+#endif
 }
 
 /* --- memory ------------------------------------------------------------------------------------------------------ */
@@ -156,41 +182,41 @@ BT_INLINE void bt_linear(const bt_gate *gate, const int gates, const uint8_t *x,
     BT_UNROLL for (int g = 0; g < gates; g++) {
         const bt_instr *p = gate[g].p;
         int32_t *y = gate[g].y;
+        bt_i32 m = bt_load(gate[g].mult);
         if (wide) {
-            int32_t sums[BT_TILE];
-            int64_t cons[BT_LANES];
-            memcpy(cons, gate[g].cons, sizeof cons);
+            bt_wide c = bt_wide_load(gate[g].cons);
             BT_UNROLL for (int n = 0; n < BT_ITEMS; n++)
-                bt_store(sums + n * BT_LANES, acc[g][n]);
-            for (int n = 0; n < BT_ITEMS; n++)
-                for (int l = 0; l < BT_LANES; l++)
-                    y[n * BT_LANES + l] = bt_finish(bt_product(sums[n * BT_LANES + l], gate[g].mult[l])
-                                                    + (uint64_t)cons[l], p->shift, p->lo, p->hi);
+                bt_store(y + n * BT_LANES,
+                         bt_wide_finish(bt_wide_add(bt_wide_mul(acc[g][n], m), c), p->shift, p->lo, p->hi));
         } else {
-            bt_i32 m = bt_load(gate[g].mult), c = bt_load((const int32_t *)gate[g].cons);
+            bt_i32 c = bt_load(gate[g].cons);
             BT_UNROLL for (int n = 0; n < BT_ITEMS; n++)
                 bt_store(y + n * BT_LANES, bt_clamp(bt_add(bt_mul(acc[g][n], m), c) >> p->shift, p->lo, p->hi));
         }
     }
 }
 
-/* 16-bit by 16-bit with 64-bit sums */
+/* 16-bit by 16-bit with 64-bit sums; those of p->step groups fit 32 bits */
 static void bt_linear64(const bt_gate *gate, const uint8_t *x, size_t row, size_t groups) {
     const bt_instr *p = gate->p;
-    int64_t cons[BT_LANES];
-    memcpy(cons, gate->cons, sizeof cons);
+    const bt_i32 one = bt_all(1), m = bt_load(gate->mult);
+    const bt_wide c = bt_wide_load(gate->cons);
     for (size_t n = 0; n < BT_ITEMS; n++) {
-        int64_t acc[BT_LANES] = {0};
-        for (size_t k = 0; k < groups; k++) {
-            int16_t v[2], w[2 * BT_LANES];
-            memcpy(v, x + n * row + 4 * k, sizeof v);
-            memcpy(w, gate->weights + k * 4 * BT_LANES, sizeof w);
-            for (int l = 0; l < BT_LANES; l++)
-                acc[l] += (int64_t)(v[0] * w[2 * l]) + v[1] * w[2 * l + 1];
+        bt_wide sum = bt_wide_all(0);
+        for (size_t first = 0; first < groups; first += p->step) {
+            size_t last = groups - first < p->step ? groups : first + p->step;
+            bt_i32 acc = bt_all(0);
+            for (size_t k = first; k < last; k++) {
+                int32_t group;
+                bt_i32 w;
+                memcpy(&group, x + n * row + 4 * k, sizeof group);
+                memcpy(&w, gate->weights + k * 4 * BT_LANES, sizeof w);
+                acc = bt_dot2(acc, bt_all(group), w);
+            }
+            sum = bt_wide_add(sum, bt_wide_mul(acc, one));
         }
-        for (int l = 0; l < BT_LANES; l++)
-            gate->y[n * BT_LANES + (size_t)l] =
-                bt_finish((uint64_t)acc[l] * (uint64_t)gate->mult[l] + (uint64_t)cons[l], p->shift, p->lo, p->hi);
+        bt_store(gate->y + n * BT_LANES,
+                 bt_wide_finish(bt_wide_add(bt_wide_times(sum, m), c), p->shift, p->lo, p->hi));
     }
 }
 

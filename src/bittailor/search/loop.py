@@ -136,7 +136,7 @@ class Result:
 def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings: Settings,
            store: Store | None = None, constraints: Sequence[Constraint] = (), seeds: Sequence[Genome] = (),
            progress: Progress | None = None, stop: Callable[[], bool] | None = None,
-           box: Box | None = None) -> Result:
+           box: Box | None = None, guides: Mapping[str, str] | None = None) -> Result:
     """Search the front of `objectives`, all minimised.
 
     evaluate     not called for genomes that the store holds. What it raises ends the search, with everything
@@ -146,6 +146,8 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     seeds        genomes for the first population, such as the homogeneous solutions
     stop         asked after every evaluation; the search ends, as at Ctrl-C, when it says so
     box          where to measure hypervolume; made from the seeds where None
+    guides       objective → the value that selection looks at in its place: a smooth stand-in for a coarse
+                 objective (the loss for the error). Front, hypervolume and history are of the objectives
     Raises       BittailorError if the whole first generation fails (its failures are then not kept in the store),
                  UnknownName for an objective or constraint that the evaluation does not report.
     """
@@ -154,7 +156,7 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     # `is None`: an empty store counts as false
     with Store(":memory:") if store is None else nullcontext(store) as kept:
         run = _Run(space, tuple(objectives), evaluate, settings, kept, tuple(constraints), tuple(seeds),
-                   progress, stop, box)
+                   progress, stop, box, guides or {})
         return run.go()
 
 
@@ -167,11 +169,14 @@ class _Run:
 
     def __init__(self, space: Space, objectives: tuple[str, ...], evaluate: Evaluate, settings: Settings,
                  store: Store, constraints: tuple[Constraint, ...], seeds: tuple[Genome, ...],
-                 progress: Progress | None, stop: Callable[[], bool] | None, box: Box | None) -> None:
+                 progress: Progress | None, stop: Callable[[], bool] | None, box: Box | None,
+                 guides: Mapping[str, str]) -> None:
         self.space, self.objectives, self.evaluate, self.settings = space, objectives, evaluate, settings
         self.store, self.constraints, self.seeds = store, constraints, seeds
         self.progress, self.stop, self.box = progress, stop, box
         self.history: list[Generation] = []
+        self.guides = tuple(guides.get(name, name) for name in objectives)
+        self.points: dict[Genome, NDArray[np.float64]] = {}
         self.front = make_front(objectives, (), np.empty((0, len(objectives))), ())
         self.closest: Closest | None = None
         self.reason = ""
@@ -213,10 +218,10 @@ class _Run:
                     outcomes.append(outcome)
         finally:
             # whatever cut the generation short: what is finished belongs to the result
-            points, violations = self.judge(genomes, outcomes)
+            points, guided, violations = self.judge(genomes, outcomes)
         if self.generation == 1:
             self.begin(genomes, outcomes, points)
-        algorithm.tell(points, violations)
+        algorithm.tell(guided, violations)
         self.note(algorithm, before)
         return True
 
@@ -259,7 +264,7 @@ class _Run:
         if outcome.values is None:
             return Outcome(None, outcome.reason or "no reason was given", float(outcome.seconds))
         values = {name: float(value) for name, value in outcome.values.items()}
-        for name in self.objectives:
+        for name in (*self.objectives, *self.guides):
             _ = Table("objective", values)[name]
         for constraint in self.constraints:
             _ = Table("value to constrain", values)[constraint.name]
@@ -269,9 +274,11 @@ class _Run:
         return Outcome(values, None, float(outcome.seconds))
 
     def judge(self, genomes: Sequence[Genome], outcomes: Sequence[Outcome]
-              ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Points [n, objectives] and violations [n] of the genomes that have an outcome; extends the front."""
+              ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Points and what guides selection [n, objectives], violations [n], of the genomes that have an outcome;
+        extends the front."""
         points = np.full((len(outcomes), len(self.objectives)), np.nan)
+        guided = points.copy()
         violations = np.full(len(outcomes), np.inf)
         kept: list[int] = []
         for i, outcome in enumerate(outcomes):
@@ -281,6 +288,7 @@ class _Run:
             # stored by a search with other objectives, it may lack one of ours
             values = Table("objective", outcome.values)
             points[i] = [values[name] for name in self.objectives]
+            guided[i] = [values[name] for name in self.guides]
             violations[i] = sum(c.violation(Table("value to constrain", values)[c.name]) for c in self.constraints)
             if violations[i] == 0:
                 kept.append(i)
@@ -291,7 +299,8 @@ class _Run:
             self.front = make_front(self.objectives, [*old.genomes, *(genomes[i] for i in kept)],
                                     np.concatenate([old.points, points[kept]]),
                                     [*old.values, *(values_of[i] for i in kept)])
-        return points, violations
+        self.points.update(zip(genomes, points, strict=False))
+        return points, guided, violations
 
     def begin(self, genomes: Sequence[Genome], outcomes: Sequence[Outcome], points: NDArray[np.float64]) -> None:
         """After the first generation: refuse to go on where nothing works, and fix the box."""
@@ -306,7 +315,8 @@ class _Run:
 
     def note(self, algorithm: Nsga2, before: tuple[int, int, int, int]) -> None:
         """Write the generation into the history and show it."""
-        _, points, feasible = algorithm.population
+        genomes, _, feasible = algorithm.population
+        points = np.array([self.points[genome] for genome in genomes]).reshape(-1, len(self.objectives))
         best = dict(zip(self.objectives, self.front.points.min(axis=0).tolist(), strict=True)
                     ) if len(self.front) else {}
         _, new, cached, failed = before

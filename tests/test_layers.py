@@ -1,0 +1,164 @@
+"""Who imports whom. Arrows point down; heavy libraries stay in their rooms; `import bittailor` is light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bittailor
+
+SOURCE = Path(bittailor.__file__).parent
+
+LAYERS = [
+    {"_version", "errors"},
+    {"registry", "files", "cache", "data"},
+    {"metrics", "constraints"},
+    {"qformat"},
+    {"arith"},
+    {"ops"},
+    {"graph"},
+    {"walk"},
+    {"network", "cells"},
+    {"plan", "weights"},
+    {"program"},
+    {"calibration"},
+    {"search", "tasks", "engines", "cost", "train", "read", "export", "spaces"},
+    {"evaluate"},
+    {"runs"},
+    {"api", "report", "show"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+"""From the ground up; a room may import rooms below it. Those of one line are siblings."""
+
+SIBLINGS = {("spaces", "search"), ("tasks", "train"), ("train", "tasks"), ("export", "engines"), ("api", "report"),
+            ("api", "show")}
+"""Where one sibling may use another, and why it can: `spaces` makes what `search` is about; a task brings the torch
+network that `train` trains."""
+
+HEAVY = {
+    "torch": {"train", "tasks", "read", "export"},
+    "onnx": {"export", "read"},
+    "onnxruntime": {"export"},
+    "pymoo": {"search"},
+    "sklearn": {"tasks", "report"},
+    "scipy": {"tasks"},
+    "mnist1d": {"tasks"},
+    "pooch": {"cache", "tasks"},
+    "matplotlib": {"report"},
+    "seaborn": {"report"},
+    "plotly": {"report"},
+    "pandas": {"report"},
+    "dask": {"search", "runs"},
+    "distributed": {"search", "runs"},
+    "rich": {"cli", "show", "search"},
+    "typer": {"cli"},
+    "safetensors": {"files"},
+}
+LEVEL = {room: i for i, layer in enumerate(LAYERS) for room in layer}
+FILES = sorted(p for p in SOURCE.rglob("*.py") if "runtime" not in p.parts)
+
+
+def room(path: Path) -> str:
+    """The top-level module or package a file belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """(line, dotted name, whether it happens when the file is imported), without type-checking blocks."""
+    tree = ast.parse(path.read_text())
+    skipped: set[ast.AST] = set()
+    late: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            skipped |= set(ast.walk(node))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            late |= set(ast.walk(node))
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name, node not in late
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write the import in full"
+            if node.module == "bittailor":
+                for alias in node.names:
+                    yield node.lineno, f"bittailor.{alias.name}", node not in late
+            else:
+                yield node.lineno, node.module or "", node not in late
+
+
+def test_every_room_has_a_place() -> None:
+    missing = {room(p) for p in FILES} - LEVEL.keys()
+    assert not missing, f"say in LAYERS where {missing} stand"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_point_down(path: Path) -> None:
+    own = room(path)
+    for line, name, _ in imports(path):
+        parts = name.split(".")
+        if parts[0] != "bittailor" or len(parts) < 2:
+            continue
+        other = parts[1]
+        if other == own or other not in LEVEL or own not in LEVEL:
+            continue
+        allowed = LEVEL[other] < LEVEL[own] or (own, other) in SIBLINGS
+        assert allowed, f"{path.name}:{line}: {own} imports {other}, which stands beside or above it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
+    for line, name, _ in imports(path):
+        rooms = HEAVY.get(name.split(".")[0])
+        assert rooms is None or room(path) in rooms, f"{path.name}:{line}: {name} belongs in {sorted(rooms or ())}"
+
+
+def test_the_search_knows_neither_engines_nor_tasks() -> None:
+    known = {name.split(".")[1] for path in (SOURCE / "search").glob("*.py")
+             for _, name, _ in imports(path) if name.startswith("bittailor.")}
+    assert known <= {"search", "errors", "registry", "files", "constraints", "_version"}, known
+
+
+def test_the_integer_path_stands_alone() -> None:
+    """What a device needs to agree with knows nothing of data, search or training."""
+    for name in ("qformat", "arith", "graph", "walk", "program"):
+        below = {n.split(".")[1] for _, n, _ in imports(SOURCE / f"{name}.py") if n.startswith("bittailor.")}
+        assert not below & {"calibration", "search", "tasks", "train", "engines", "evaluate", "data"}, name
+
+
+def fresh(code: str) -> str:
+    """What a new interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+LOADED = "import sys; print(' '.join(sorted({name.split('.')[0] for name in sys.modules})))"
+
+
+def test_import_is_light() -> None:
+    start = time.perf_counter()
+    loaded = set(fresh(f"import bittailor; {LOADED}").split())
+    seconds = time.perf_counter() - start
+    assert not loaded & (HEAVY.keys() | {"numpy"}), loaded & (HEAVY.keys() | {"numpy"})
+    assert seconds < 2, f"{seconds:.2f} s"  # a loaded machine included; 0.05 s alone
+
+
+@pytest.mark.parametrize("module", ["program", "calibration", "spaces", "engines", "cost", "evaluate", "runs"])
+def test_the_core_needs_no_heavy_library(module: str) -> None:
+    loaded = set(fresh(f"import bittailor.{module}; {LOADED}").split())
+    heavy = loaded & (HEAVY.keys() - {"rich"})
+    assert not heavy, heavy
+
+
+def test_every_public_name_is_there() -> None:
+    for name in bittailor.__all__:
+        assert getattr(bittailor, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'; it has: "):
+        bittailor.nothing  # noqa: B018
