@@ -9,13 +9,13 @@ import random
 from typing import Any
 
 import numpy as np
-from golden import make_golden
 
 from bittailor.cells import CELLS, add_layer
 from bittailor.graph import Builder
 from bittailor.network import Network
 from bittailor.plan import Plan
 from bittailor.qformat import QFormat
+from golden import make_golden
 
 Json = dict[str, Any]
 

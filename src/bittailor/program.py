@@ -34,13 +34,26 @@ Rounding = Callable[[str, QFormat], Ints]
 class Stored:
     """One array of constants as the device stores it.
 
-    item   weights, offsets, multipliers or tables
-    owner  the operator's output site
+    item    weights, offsets, multipliers or tables
+    owner   the operator's output site
+    values  the integers
+    bits    the width they are packed at
     """
 
     item: str
     owner: str
-    data: NDArray[np.uint8]
+    values: Ints
+    bits: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of `data`, without packing."""
+        return (self.values.size * self.bits + 7) // 8
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """The packed bytes."""
+        return pack(self.values, self.bits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,15 +103,14 @@ class Program:
         for owner, constants in self.constants.items():
             for role, constant in constants.items():
                 if isinstance(constant, Packed):
-                    item = "weights" if role == "W" else role
-                    yield Stored(item, owner, pack(constant.values, constant.bits))
+                    yield Stored("weights" if role == "W" else role, owner, constant.values, constant.bits)
                 elif isinstance(constant, Lookup):
-                    kind = np.int16 if constant.step or self.formats[owner].bits > 8 else np.int8
-                    yield Stored("tables", owner, constant.entries.astype(kind).view(np.uint8))
+                    bits = 16 if constant.step or self.formats[owner].bits > 8 else 8
+                    yield Stored("tables", owner, constant.entries, bits)
                 else:
-                    rows = [m for m in constant.multipliers if m.size > 1]
-                    for m in rows:
-                        yield Stored("multipliers", owner, m.astype(np.int32).view(np.uint8))
+                    for m in constant.multipliers:
+                        if m.size > 1:
+                            yield Stored("multipliers", owner, m, 32)
 
     def save(self, path: Path | str) -> None:
         """Write to a safetensors file: the stored arrays, and the scalars as JSON."""

@@ -107,8 +107,9 @@ def grouped(
 
 
 def _for_activations(widths: Sequence[int], activations: Sequence[int] | None) -> tuple[int, ...]:
-    """The widths of activations: those given, else those of the weights that an activation can have."""
-    return tuple(activations or [bits for bits in widths if bits in allowed_widths("activation")])
+    """The widths of activations: those given, else those of the weights but for what only a weight can have."""
+    only_weights = set(allowed_widths("weight")) - set(allowed_widths("activation"))
+    return tuple(activations or [bits for bits in widths if bits not in only_weights])
 
 
 def _layers(graph: Graph) -> list[tuple[str, tuple[Node, ...]]]:

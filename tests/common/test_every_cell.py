@@ -7,14 +7,12 @@ import json
 import random
 from typing import Any
 
-import networks
 import numpy as np
 import pytest
-from golden import make_golden
-from helpers import network_of, plan_of, random_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import networks
 from bittailor.cells import CELLS, add_layer
 from bittailor.engines import Reference
 from bittailor.errors import RangeError
@@ -23,6 +21,8 @@ from bittailor.network import Network
 from bittailor.plan import Plan
 from bittailor.program import Binder, bind
 from bittailor.spaces import per_operator
+from golden import make_golden
+from helpers import network_of, plan_of, random_case
 
 REFERENCE = Reference()
 

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden import make_golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from values import edges_and_random
 
 from bittailor.arith import Lookup, Rescale
 from bittailor.errors import RangeError
@@ -19,6 +17,8 @@ from bittailor.ops import OPS, Bound
 from bittailor.ops.functions import FUNCTIONS
 from bittailor.ops.linear import quantise_bias
 from bittailor.qformat import QFormat
+from golden import make_golden
+from values import edges_and_random
 
 OPERANDS = {"add": 2, "sub": 2, "mul": 2, "concat": 3}
 POINTWISE = [name for name, op in OPS.items() if not op.over_time and not op.roles]

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden import make_golden
-from helpers import network_of, plan_of
 
 from bittailor.arith import Lookup, Rescale
 from bittailor.engines import ENGINES, Reference
 from bittailor.program import Program, bind
+from golden import make_golden
+from helpers import network_of, plan_of
 
 HERE = Path(__file__).parent
 

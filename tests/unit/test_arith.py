@@ -9,10 +9,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from golden import make_golden
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from values import edges, edges_and_random
 
 from bittailor.arith import (
     Rescale,
@@ -27,6 +25,8 @@ from bittailor.arith import (
 from bittailor.errors import RangeError
 from bittailor.ops.functions import FUNCTIONS
 from bittailor.qformat import QFormat, activation_format, symmetric_unit_format, unit_format
+from golden import make_golden
+from values import edges, edges_and_random
 
 
 @given(st.integers(-(2**40), 2**40))
@@ -98,7 +98,7 @@ def test_rescale_is_what_plain_integers_choose(
     what: tuple[list[list[float]], list[list[int]], QFormat, float], accumulator: int, sum_bits: int | None
 ) -> None:
     ratios, reaches, out, constant = what
-    arguments = dict(constant=constant, accumulator=accumulator, sum_bits=sum_bits)
+    arguments = {"constant": constant, "accumulator": accumulator, "sum_bits": sum_bits}
     try:
         wanted = make_golden.choose(ratios, reaches, plain(out), constant, accumulator, sum_bits or 0)
     except ValueError:
@@ -134,7 +134,7 @@ def test_no_sum_overflows_and_the_result_is_exact(
     limit = 2**63 if rescale.wide else 2**31
     found = sums(rescale, reaches)
     assert all(abs(total) < limit for total in found)
-    assert all(0 <= m.min() and m.max() < 2**31 for m in rescale.multipliers)
+    assert all(m.min() >= 0 and m.max() < 2**31 for m in rescale.multipliers)
     assert 0 <= rescale.shift <= (62 if rescale.wide else 31)
     # the engine's int64 gives the same as integers that cannot wrap
     rows = max(len(a) for a in reaches)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from bittailor.calibration import Calibration, Settings, _stride, calibrate, with_settings
 from bittailor.engines import Reference
 from bittailor.errors import BittailorError, DataError, FileError, FormatError, UnknownName
@@ -218,7 +218,7 @@ def test_settings(change: dict[str, object], message: str) -> None:
 def test_widths_are_checked_with_the_sites_name(bits: int) -> None:
     with pytest.raises(FormatError, match=rf"gru0.h: {bits} bits is no width"):
         SEEN.format("gru0.h", bits)
-    with pytest.raises(UnknownName, match="there is no site 'gru0.H'"):
+    with pytest.raises(UnknownName, match=r"there is no site 'gru0.H'"):
         SEEN.format("gru0.H", 8)
 
 
@@ -239,13 +239,15 @@ def test_damaged_files(tmp_path: Path) -> None:
     seen.save(path)
     whole = path.read_bytes()
     rnd = random.Random(0)
+    noticed = 0
     for _ in range(200):
         data = bytearray(whole)
         data[rnd.randrange(len(data))] ^= 1 << rnd.randrange(8)
         path.write_bytes(data if rnd.random() < 0.8 else data[: rnd.randrange(len(data))])
         try:
             again = Calibration.load(path, network)
-        except BittailorError as error:
-            assert isinstance(error, FileError)
+        except FileError:
+            noticed += 1
         else:
             assert again.format("input", 4) == seen.format("input", 4)
+    assert noticed > 100

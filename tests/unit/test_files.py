@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bittailor.errors import BittailorError, FileError
+from bittailor.errors import FileError
 from bittailor.files import load_json, load_tensors, read_bytes, save_json, save_tensors, write_whole
 
 BODY = {"b": [1, 2.5, None], "a": {"x": 0.1, "10": "ü", "9": []}, 3: "keys become text"}
-TENSORS = {"w": np.arange(6, dtype=np.int32).reshape(2, 3), "v": np.array([0.1, -2.0]), "none": np.zeros((0, 2), np.uint8)}
+TENSORS = {
+    "w": np.arange(6, dtype=np.int32).reshape(2, 3), "v": np.array([0.1, -2.0]), "none": np.zeros((0, 2), np.uint8),
+}
 
 
 def test_json_round_trip(tmp_path: Path) -> None:
@@ -43,9 +45,9 @@ def test_wrong_kind_version_or_nothing(tmp_path: Path) -> None:
         kind = "plan" if load is load_json else "network"
         with pytest.raises(FileError, match=rf"is a {kind} of version 1; this bittailor reads version 2"):
             load(path, kind, 2)
-        with pytest.raises(FileError, match="cannot read .*No such file"):
+        with pytest.raises(FileError, match=r"cannot read .*No such file"):
             load(tmp_path / "nothing", kind, 1)
-        with pytest.raises(FileError, match="cannot read .*Is a directory"):
+        with pytest.raises(FileError, match=r"cannot read .*Is a directory"):
             load(tmp_path, kind, 1)
     for text in (b"", b"{", b"[]", b"17", b"null", b'"plan"', b"\xff\xfe", b"[" * 100_000):
         (tmp_path / "b").write_bytes(text)
@@ -87,9 +89,8 @@ def test_damage_is_noticed_or_harmless(tmp_path: Path, kind: str) -> None:
         path.write_bytes(data)
         try:
             got = load(path, "plan", 1)
-        except BittailorError as error:
+        except FileError:
             noticed += 1
-            assert isinstance(error, FileError)
             continue
         if kind == "json":
             assert {k: got[k] for k in wanted if k in got} == wanted

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from bittailor.errors import BittailorError, FileError, UnknownName
 from bittailor.graph import Builder, Graph
 
@@ -89,7 +89,7 @@ def test_consumers_follow_ties() -> None:
 
 
 def test_unknown_site() -> None:
-    with pytest.raises(UnknownName, match="there is no site 'gru0.q'; near it: gru0"):
+    with pytest.raises(UnknownName, match=r"there is no site 'gru0.q'; near it: gru0"):
         small().site("gru0.q")
 
 

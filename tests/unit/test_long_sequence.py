@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import networks
 import numpy as np
 import pytest
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
 import torch
 
+import networks
 from bittailor.cells import CELLS, add_layer
-from bittailor.errors import BittailorError, DataError, FileError, UnsupportedNetwork
+from bittailor.errors import DataError, FileError, UnsupportedNetwork
 from bittailor.graph import Builder
 from bittailor.network import Network
 
@@ -113,13 +113,15 @@ def test_damaged_files(tmp_path: Path) -> None:
     network.save(path)
     whole = path.read_bytes()
     rnd = random.Random(1)
+    noticed = 0
     for _ in range(200):
         data = bytearray(whole)
         data[rnd.randrange(len(data))] ^= 1 << rnd.randrange(8)
         path.write_bytes(data if rnd.random() < 0.8 else data[: rnd.randrange(len(data))])
         try:
             again = Network.load(path)
-        except BittailorError as error:
-            assert isinstance(error, FileError)
+        except FileError:
+            noticed += 1
         else:
             assert again.fingerprint == network.fingerprint
+    assert noticed > 100

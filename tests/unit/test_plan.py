@@ -6,10 +6,10 @@ import json
 import random
 from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from bittailor.errors import FileError, FormatError
 from bittailor.plan import Plan
 from bittailor.qformat import QFormat

@@ -5,20 +5,20 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
-from helpers import same_constants
 
+import networks
 from bittailor.arith import Lookup, Rescale
 from bittailor.engines import Reference
 from bittailor.engines.reference import Saturation
-from bittailor.errors import BittailorError, DataError, FileError, FormatError, RangeError
+from bittailor.errors import DataError, FileError, FormatError, RangeError
 from bittailor.files import load_tensors, save_tensors
 from bittailor.ops import Packed
 from bittailor.plan import Plan
 from bittailor.program import PROGRAM_KIND, PROGRAM_VERSION, Binder, Program, bind
 from bittailor.qformat import QFormat
+from helpers import same_constants
 
 REFERENCE = Reference()
 SMALL = networks.gru_network(2, 3, 2)
@@ -165,13 +165,15 @@ def test_damaged_files(tmp_path: Path) -> None:
     program.save(path)
     whole = path.read_bytes()
     rnd = random.Random(3)
+    noticed = 0
     for _ in range(300):
         data = bytearray(whole)
         data[rnd.randrange(len(data))] ^= 1 << rnd.randrange(8)
         path.write_bytes(data if rnd.random() < 0.8 else data[: rnd.randrange(len(data))])
         try:
             again = Program.load(path)
-        except BittailorError as error:
-            assert isinstance(error, FileError)
+        except FileError:
+            noticed += 1
         else:
             same_constants(program, again)
+    assert noticed > 100

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from bittailor.arith import Lookup
 from bittailor.cost import account, parameter_bits
 from bittailor.ops import Packed

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import networks
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import networks
 from bittailor.errors import FormatError, UnknownName
 from bittailor.qformat import allowed_widths
 from bittailor.search.space import Space
@@ -110,7 +110,7 @@ def test_widths_out_of_range(name: str, bits: int) -> None:
 
 
 def test_one_bit_is_for_weights_only() -> None:
-    with pytest.raises(FormatError, match="input: 1 bits is no width for an activation; choose 2..16"):
+    with pytest.raises(FormatError, match=r"input: 1 bits is no width for an activation; choose 2..16"):
         homogeneous(GRAPH, widths=(1, 2))
     assert per_operator(GRAPH, widths=(1, 2), activations=(2, 3))
 

@@ -45,5 +45,5 @@ def account(program: Program) -> Account:
     """Count the stored arrays of a program."""
     items = dict.fromkeys(("weights", "offsets", "multipliers", "tables"), 0)
     for stored in program.stored():
-        items[stored.item] += stored.data.nbytes
+        items[stored.item] += stored.nbytes
     return Account(**items)

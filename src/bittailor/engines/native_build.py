@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -120,6 +121,7 @@ def _compile(compiler: str, variant: Variant, target: Path) -> None:
     except OSError as error:
         raise BittailorError(f"the native engine cannot write to {target.parent}: {error.strerror}") from None
     os.close(handle)
+    print(f"bittailor: compiling the native engine ({variant.name}), once; a second or two", file=sys.stderr)
     try:
         command = [compiler, *FLAGS, *variant.flags, str(RUNTIME / "bittailor.c"), "-o", name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -175,6 +175,8 @@ def _groups(ax: Any, facts: Facts) -> None:
         alone = end - start == 1
         if alone and sites[start].short == sites[start].layer:
             continue
-        ax.annotate(short(sites[start].layer, max(14, int(2.4 * (end - start)))), (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"),
+        # written upright, a name has the height of its rows
+        name = short(sites[start].layer, max(14, int(2.4 * (end - start))))
+        ax.annotate(name, (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"),
                     xytext=(-(longest * 4.9 + 16), 0), textcoords="offset points", rotation=0 if alone else 90,
                     ha="right" if alone else "center", va="center", fontweight="bold", color=BLUE, fontsize=9.5)

@@ -49,6 +49,7 @@ def page(facts: Facts, drawn: Sequence[Drawn]) -> str:
         "title": escape(facts.title),
         "style": _static("page.css"),
         "facts": _definitions(_about(facts)),
+        "kind": "answer" if facts.front else "answer nothing-found",
         "headline": escape(said[0]),
         "more": "".join(f"<p>{escape(sentence)}</p>" for sentence in said[1:]),
         "banner": _banner(facts),
@@ -121,16 +122,14 @@ def _about(facts: Facts) -> dict[str, str]:
         "finished": facts.finished.strftime("%Y-%m-%d %H:%M ") + (facts.finished.tzname() or ""),
         "bittailor": str(facts.config["bittailor_version"]),
     }
-    for part, name in (("valid", "validation items"), ("test", "test items")):
-        if part in facts.items:
-            about[name] = f"{facts.items[part]:,}"
-    return about
+    names = {"train": "training", "valid": "validation", "test": "test"}
+    counted = [f"{facts.items[part]:,} {name}" for part, name in names.items() if part in facts.items]
+    return about | ({"items": ", ".join(counted)} if counted else {})
 
 
 def _banner(facts: Facts) -> str:
     if facts.result["interrupted"]:
-        return (f'<p class="banner">The search was stopped before its end: {escape(facts.result["message"])}. '
-                "Test data have not been used.</p>")
+        return f'<p class="banner">The search was {escape(facts.result["message"])}. Test data have not been used.</p>'
     if facts.result["message"] and facts.front:
         return f'<p class="banner">{escape(facts.result["message"])}</p>'
     return ""
@@ -217,12 +216,12 @@ def _data(facts: Facts) -> dict[str, Any]:
             for a in facts.axes.values()}
     costs = dict.fromkeys([*(a.name for a in facts.costs), "size", "stored"])
     solutions = [_solution(facts, s, d) for s, d in zip((*facts.front, *facts.homogeneous), facts.details, strict=True)]
-    picked = None
-    if facts.picked is not None:
-        everything = (*facts.front, *facts.homogeneous)
-        picked = solutions[everything.index(facts.picked)]["id"]
+    everything = (*facts.front, *facts.homogeneous)
+    picked = facts.picked if facts.front else None
+    start = solutions[everything.index(picked or facts.base)]["id"]
     return {
-        "axes": size, "costs": list(costs), "tested": facts.tested, "picked": picked,
+        "axes": size, "costs": list(costs), "tested": facts.tested,
+        "picked": start if picked else None, "start": start,
         "float": facts.result["float"], "objectives": list(facts.objectives),
         "metric": facts.error.label.removeprefix("validation "),
         "colours": palette(all_widths(facts))[1],

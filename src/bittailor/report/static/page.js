@@ -61,7 +61,7 @@
     if (!s) return;
     current = id;
     el("pick").value = id;
-    el("solution-title").textContent = s.name + (id === data.picked && data.solutions.some((x) => x.id[0] === "s")
+    el("solution-title").textContent = s.name + (id === data.picked
       ? " ★ smallest no worse than homogeneous 8 bit" : "");
     el("solution-values").textContent = figures(s);
     const strip = el("strip");
@@ -238,7 +238,7 @@
   }
 
   const asked = location.hash.slice(1);
-  choose(byId.has(asked) ? asked : data.picked ?? data.solutions[0].id);
+  choose(byId.has(asked) ? asked : data.start);
   if (window.Plotly) {
     draw();
     chart.on("plotly_click", (event) => {

@@ -1,0 +1,349 @@
+"""The report: files, numbers, units, escaping, odd runs, and the page in a real browser where there is one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bittailor as bt
+from bittailor.cells import CELLS, add_layer
+from bittailor.errors import BittailorError, FileError
+from bittailor.graph import Builder, Graph
+
+for library in ("matplotlib", "seaborn", "plotly", "sklearn", "pandas"):
+    pytest.importorskip(library, reason=f"{library} is not installed: no reports here")
+
+from bittailor import report  # noqa: E402
+from bittailor.report import facts as made  # noqa: E402
+
+EVIL = '<img src=x onerror="window.hacked=1">'
+TITLE = '<b onmouseover=alert(1)>"x" & $y$ </script><script>window.hacked=2</script>'
+LONG = "a_very_long_site_name.that_goes.on_and_on.for.ever.and.a.day.W"
+FIGURES = ("fronts", "generations", "hypervolume", "tsne", "widths")
+
+
+def small_network(outputs: int = 3) -> bt.Network:
+    """A GRU whose layer and weight have names that a page must escape and a figure must shorten."""
+    rng = np.random.default_rng(0)
+    b = Builder()
+    h = add_layer(b, CELLS["gru"], EVIL, b.input("input", 2), 4)
+    graph = b.graph(b.linear("head.out", b.op("last", "last", h), LONG, outputs, "head.b"))
+    return bt.Network(graph, {s.name: rng.normal(size=s.shape) for s in graph.sites.values()
+                              if s.kind in ("weight", "bias")})
+
+
+def small_run(out: Path, network: bt.Network, regression: bool = False, **options: Any) -> bt.Run:
+    rng = np.random.default_rng(1)
+
+    def part() -> bt.Data:
+        x = rng.normal(size=(30, 4, 2)).astype(np.float32)
+        y = network(x)
+        return bt.Data(x, y.astype(np.float32) if regression else np.where(rng.random(30) < 0.1, 0, y.argmax(-1)))
+
+    return bt.run_search(network, bt.Splits(part(), part(), part()), out, metric="mse" if regression else "error",
+                         settings=bt.SearchSettings(population=16, generations=3, seed=2), engine="reference",
+                         task={"task": "toy", "title": TITLE}, **options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> bt.Run:
+    return small_run(tmp_path_factory.mktemp("report") / "run", small_network())
+
+
+@pytest.fixture(scope="module")
+def page(run: bt.Run) -> Path:
+    return report.write_report(run)
+
+
+def changed(run: bt.Run, folder: Path, change: Callable[[dict[str, Any]], None]) -> bt.Run:
+    """A copy of a run whose result.json was edited by hand."""
+    shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns("report"))
+    file = folder / "result.json"
+    result = json.loads(file.read_text())
+    result.pop("sha256", None)
+    change(result)
+    file.write_text(json.dumps(result))
+    return bt.Run.open(folder)
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with its attributes, and the text of its scripts by id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: dict[str | None, str] = {}
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        tag, attributes = self.tags[-1] if self.tags else ("", {})
+        if tag == "script":
+            self.scripts[attributes.get("id")] = data
+        else:
+            self.text += data
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def test_all_files_are_there_and_figures_can_be_read(run: bt.Run, page: Path) -> None:
+    from matplotlib.image import imread
+
+    assert page == run.path / "report" / "index.html"
+    for name in FIGURES:
+        image = imread(page.parent / f"{name}.png")
+        assert min(image.shape[:2]) > 300
+        assert image[..., :3].std() > 0.02
+    assert {f.name for f in page.parent.iterdir()} == {
+        "index.html", *(f"{name}.png" for name in FIGURES),
+        "front.csv", "homogeneous.csv", "evaluations.csv", "history.csv"}
+
+
+def test_tables_hold_every_number_of_the_result(run: bt.Run, page: Path) -> None:
+    for name, solutions in (("front", run.front), ("homogeneous", run.homogeneous)):
+        table = rows(page.parent / f"{name}.csv")
+        assert len(table) == len(solutions) > 0
+        for i, (row, solution) in enumerate(zip(table, solutions, strict=True)):
+            if name == "front":
+                assert int(row["index"]) == i
+            else:
+                assert solution.key == f"homogeneous {row['bits']}"
+            assert row["key"] == solution.key
+            assert float(row["error"]) == solution.values["error"]
+            assert float(row["size_bits"]) == solution.values["size"]
+            assert float(row["stored_bytes"]) == solution.values["stored"]
+            assert float(row["test"]) == solution.test
+            widths = {site: int(row[f"bits {site}"]) for site in solution.widths}
+            assert widths == dict(solution.widths)
+    history = rows(page.parent / "history.csv")
+    assert [float(row["hypervolume"]) for row in history] == [g["hypervolume"] for g in run.result["history"]]
+    assert [float(row["best_size_bits"]) for row in history] == [g["best"]["size"] for g in run.result["history"]]
+    with run.store() as store:
+        stored = list(store.rows())
+    evaluations = rows(page.parent / "evaluations.csv")
+    assert [row["key"] for row in evaluations] == [row.key for row in stored]
+    assert [float(row["error"]) for row in evaluations] == [(row.outcome.values or {})["error"] for row in stored]
+
+
+def test_the_page_loads_nothing_and_escapes_everything(run: bt.Run, page: Path) -> None:
+    found = Tags(page.read_text())
+    names = [tag for tag, _ in found.tags]
+    assert "link" not in names
+    assert "iframe" not in names
+    assert names.count("script") == 3, "data, plotly and the page's own; nothing that a title brought in"
+    for tag, attributes in found.tags:
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+        assert (attributes.get("src") or "data:").startswith("data:")
+        assert (attributes.get("href") or "#").startswith("#")
+    assert names.count("img") == len(FIGURES)
+    assert "url(" not in "".join(re.findall(r"<style>.*?</style>", page.read_text(), re.S))
+    policy = next(a["content"] or "" for tag, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+    data = json.loads(found.scripts["data"])
+    assert {site["name"] for site in data["sites"]} == {site.name for site in run.network.graph.free}
+    assert TITLE in found.text
+    for solution, item in zip([*run.front, *run.homogeneous], data["solutions"], strict=True):
+        assert item["values"] == solution.values
+        assert item["test"] == solution.test
+        assert dict(zip((s["name"] for s in data["sites"]), item["widths"], strict=True)) == dict(solution.widths)
+        assert sum(item["account"].values()) == item["total"] == solution.values["stored"]
+
+
+def test_the_headline_says_what_the_run_says(run: bt.Run, page: Path) -> None:
+    found, base = run.smallest(), run.baseline(8)
+    assert found is not None
+    facts = made.gather(run)
+    text = " ".join(made.headline(facts))
+    assert f"{100 * (1 - found.values['size'] / base.values['size']):.0f} % smaller" in text
+    assert f"{made.number(found.values['error'])} % against {made.number(base.values['error'])} %" in text
+    assert made.headline(facts)[0] in Tags(page.read_text()).text
+
+
+def test_a_small_test_set_is_owned_up_to(run: bt.Run, tmp_path: Path) -> None:
+    def worse(result: dict[str, Any]) -> None:
+        result["items"] = {"valid": 30, "test": 30}
+        for item in [*result["front"], *result["homogeneous"]]:
+            item["test"] = 20.0 if item in result["front"] else 10.0
+
+    facts = made.gather(changed(run, tmp_path / "worse", worse))
+    said = " ".join(made.headline(facts))
+    assert "10 points (3 of 30 items) worse than 8 bit, within two standard errors" in said
+    assert "one of the 30 validation items is worth 3.3 %" in " ".join(made.small_print(facts))
+
+
+def test_a_stopped_run_says_so(run: bt.Run, tmp_path: Path) -> None:
+    def stop(result: dict[str, Any]) -> None:
+        result |= {"interrupted": True, "message": "stopped after 9 of 48 evaluations", "history": []}
+        result["float"]["test"] = None
+        for item in [*result["front"], *result["homogeneous"]]:
+            item["test"] = None
+
+    out = tmp_path / "elsewhere"
+    page = report.write_report(changed(run, tmp_path / "stopped", stop), out)
+    text = Tags(page.read_text()).text
+    assert "The search was stopped after 9 of 48 evaluations. Test data have not been used." in text
+    assert "No generation was finished." in text
+    assert not (out / "hypervolume.png").exists()
+    assert {row["test"] for row in rows(out / "front.csv")} == {""}
+
+
+def test_an_empty_front_says_why(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run", small_network(), constraints=["size<=1B"])
+    page = report.write_report(run)
+    text = Tags(page.read_text()).text
+    assert "The front is empty: none of" in text
+    assert "size<=1B" in text
+    assert (page.parent / "front.csv").read_text().count("\n") == 1
+
+
+def test_three_objectives_regression_and_a_front_of_one(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run", small_network(1), regression=True, objectives=("error", "size", "stored"))
+    page = report.write_report(run)
+    assert {"pairs.png", "parallel.png"} <= {f.name for f in page.parent.iterdir()}
+    assert "mean squared error" in Tags(page.read_text()).text
+
+    def one(result: dict[str, Any]) -> None:
+        result["front"], result["history"] = result["front"][:1], result["history"][:1]
+
+    page = report.write_report(changed(run, tmp_path / "one", one))
+    assert len(rows(page.parent / "front.csv")) == 1
+
+
+def test_an_earlier_report_is_overwritten_and_a_file_in_the_way_is_not(run: bt.Run, page: Path, tmp_path: Path) -> None:
+    before = (page.parent / "front.csv").read_bytes()
+    (page.parent / "front.csv").write_text("old")
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(FileError, match="cannot write"):
+        report.write_report(run, file)
+    assert file.read_text() == "mine"
+    assert report.write_report(run) == page
+    assert (page.parent / "front.csv").read_bytes() == before
+
+
+def test_a_missing_library_is_named(run: bt.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "NEEDED", ("matplotlib", "no_such_library"))
+    with pytest.raises(BittailorError, match=r"needs no_such_library.*bittailor\[report\]"):
+        report.write_report(run)
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (None, "–"), (0.0, "0"), (1.74216, "1.74"), (0.8333, "0.833"), (4.0, "4.00"), (99.96, "100"), (12345.6, "12346"),
+    (0.0012345, "0.00123"), (1e-7, "1e-07"), (-2.5, "-2.50"),
+])
+def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
+    assert made.number(value) == text
+
+
+def test_units_come_from_the_tables() -> None:
+    assert made.axis("size", "error").text(10844.0) == "1.32 KiB"
+    assert made.axis("stored", "error").text(2048.0) == "2.00 KiB"
+    assert made.axis("error", "error").label == "validation classification error [%]"
+    assert made.axis("error", "mse").label == "validation mean squared error"
+    assert [made.axis(n, "error").column for n in ("error", "size", "stored")] == ["error", "size_bits", "stored_bytes"]
+
+
+def test_axes_are_logarithmic_where_values_span_decades() -> None:
+    from matplotlib.figure import Figure
+
+    from bittailor.report.figures import nice_ticks, scale
+
+    for values, kind in (([1.0, 2.0], "linear"), ([1.0, 90.0], "log"), ([0.0, 1.0, 90.0], "symlog"), ([], "linear"),
+                         ([0.0, 0.0], "linear")):
+        ax = Figure().subplots()
+        scale(ax, "y", values)
+        assert ax.get_yscale() == kind
+        if values:
+            assert ax.get_ylim()[0] < min(values) <= max(values) < ax.get_ylim()[1]
+    assert nice_ticks(1, 1000) == [1, 10, 100, 1000]
+    assert nice_ticks(1, 8) == [1, 1.5, 2, 3, 4, 6, 8]
+
+
+def test_sites_are_grouped_by_layer_then_role() -> None:
+    def bidirectional() -> Graph:
+        b = Builder()
+        x = b.input("input", 3)
+        for layer in range(2):
+            x = b.op("concat", f"cat{layer}", *(
+                add_layer(b, CELLS["gru"], f"rnn{layer}.{way}", x, 4, reverse=way == "reverse")
+                for way in ("forward", "reverse")))
+        return b.graph(b.linear("head.out", b.op("last", "last", x), "head.W", 2, "head.b"))
+
+    graph = bidirectional()
+    sites = made.site_rows(graph)
+    assert sorted(s.name for s in sites) == sorted(s.name for s in graph.free)
+    layers = [s.layer for s in sites]
+    assert list(dict.fromkeys(layers)) == [layers[i] for i in range(len(layers)) if i == 0 or layers[i - 1] != layers[i]]
+    roles = [s.role for s in sites if s.layer == "rnn1.reverse"]
+    assert roles == sorted(roles, key=["weight", "bias", "activation", "state"].index)
+    assert {s.short for s in sites if s.layer == "head"} == {"W", "b", "out"}
+
+
+PROBE = """<script>
+window.problems = [];
+window.addEventListener("error", (e) => window.problems.push(String(e.message)));
+window.addEventListener("securitypolicyviolation", (e) => window.problems.push("blocked " + e.blockedURI));
+const complain = console.error;
+console.error = (...words) => { window.problems.push(words.join(" ")); complain(...words); };
+</script>"""
+ASK = """<script>
+addEventListener("load", () => setTimeout(() => {
+  const read = () => ({ title: document.getElementById("solution-title").textContent,
+    bits: [...document.querySelectorAll("#sites tbody .bits")].map((n) => Number(n.textContent)) });
+  const found = { problems: window.problems, hacked: window.hacked ?? null, inner: innerWidth,
+    wide: document.documentElement.scrollWidth, points: document.querySelectorAll("#chart .points path").length };
+  found.opened = read();
+  const list = document.getElementById("pick");
+  list.value = "b6"; list.dispatchEvent(new Event("change")); found.chosen = read();
+  document.getElementById("chart").emit("plotly_click", { points: [{ customdata: "s0" }] }); found.clicked = read();
+  parent.postMessage(JSON.stringify(found), "*");
+}, 500));
+</script>"""
+FRAME = """<!DOCTYPE html><iframe src="probed.html{hash}" width="{width}" height="900" style="border:0"></iframe><pre></pre>
+<script>addEventListener("message", (e) => document.querySelector("pre").textContent = e.data);</script>"""
+
+
+def browser() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser() is None, reason="no chromium here: the page is not looked at in a browser")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_works_in_a_browser(run: bt.Run, page: Path, tmp_path: Path, width: int) -> None:
+    text = page.read_text()
+    (tmp_path / "probed.html").write_text(text.replace("<style>", PROBE + "<style>", 1).replace("</body>", ASK + "</body>"))
+    last = len(run.front) - 1
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width, hash=f"#s{last}"))
+    done = subprocess.run(
+        [str(browser()), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000", "--virtual-time-budget=20000",
+         "--dump-dom", (tmp_path / "frame.html").as_uri()],
+        capture_output=True, text=True, timeout=120, check=True)
+    found = json.loads(Tags(done.stdout).text.strip())
+    assert found["problems"] == []
+    assert found["hacked"] is None
+    assert found["inner"] == width
+    assert found["wide"] <= width, "the page scrolls sideways"
+    assert found["points"] >= 2 * (len(run.front) + len(run.homogeneous))
+    order = [site.name for site in made.site_rows(run.network.graph)]
+    for step, solution in (("opened", run.front[last]), ("chosen", run.baseline(8)), ("clicked", run.front[0])):
+        assert found[step]["bits"] == [solution.widths[name] for name in order], step
