@@ -226,13 +226,19 @@ class Lookup:
         return np.asarray(np.clip((total + (1 << (shift - 1))) >> shift, self.lo, self.hi))
 
 
+def knots(source: QFormat) -> Floats:
+    """The real inputs that a table has entries for: every integer of up to 8 bits, otherwise 257 of them."""
+    step = max(0, source.bits - TABLE_BITS)
+    count = (1 << source.bits) if step == 0 else (1 << TABLE_BITS) + 1
+    q = source.qmin + (np.arange(count) << step)
+    return np.asarray(source.scale[0] * (q - source.zero_point), np.float64)
+
+
 def make_lookup(function: Callable[[Floats], Floats], source: QFormat, out: QFormat) -> Lookup:
     """Tabulate a real function between two formats, in float64."""
     step = max(0, source.bits - TABLE_BITS)
     guard = KNOT_BITS - out.bits if step else 0
-    count = (1 << source.bits) if step == 0 else (1 << TABLE_BITS) + 1
-    q = source.qmin + (np.arange(count) << step)
-    real = function(np.asarray(source.scale[0] * (q - source.zero_point), np.float64))
+    real = function(knots(source))
     fine = round_half_up(real / out.scale[0] * 2.0**guard) + (out.zero_point << guard)
     entries = np.clip(fine, out.qmin << guard, out.qmax << guard).astype(np.int64)
     return Lookup(entries, source.qmin, step, guard, out.qmin, out.qmax)

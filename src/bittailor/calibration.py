@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bittailor.arith import Floats, Ints
+from bittailor.arith import TABLE_BITS, Floats, Ints, knots
 from bittailor.errors import BittailorError, DataError, FileError
 from bittailor.files import load_tensors, save_tensors
 from bittailor.network import Network
@@ -164,8 +164,8 @@ class Calibration:
         if self.settings.method == "percentile":
             tail = 1 - self.settings.percentile / 100
             return activation_format(seen.quantile(tail), seen.quantile(1 - tail), bits)
-        # above 8 bits the steps are fine enough that covering everything is best
-        if self.settings.method == "minmax" or bits > 8:
+        # above 8 bits the steps are fine enough that covering everything is best, unless knots lie between them
+        if self.settings.method == "minmax" or (bits > TABLE_BITS and self._function(name) is None):
             return activation_format(seen.low, seen.high, bits)
         error = self._error(name)
         low, high = min(seen.low, 0.0), max(seen.high, 0.0)
@@ -182,19 +182,29 @@ class Calibration:
 
     def _error(self, name: str) -> Callable[[QFormat], float]:
         """Mean-square error of a format on the site's histogram; where the site only feeds one function of one
-        variable, the error behind that function (a sigmoid forgives what it flattens)."""
+        variable, the error behind that function (a sigmoid forgives what it flattens; a table of knots does not)."""
         seen = self.observed[name]
         centres, counts = seen.centres, seen.counts
-        readers = self.network.graph.consumers.get(name, [])
-        through = OPS[readers[0].op] if len(readers) == 1 else None
-        f = through.f if isinstance(through, Function) else (lambda x: x)
+        through = self._function(name)
+        f = through.f if through is not None else (lambda x: x)
         wanted, total = f(centres), counts.sum()
 
         def error(fmt: QFormat) -> float:
-            got = f(fmt.dequantise(fmt.quantise(centres)))
+            got = fmt.dequantise(fmt.quantise(centres))
+            if through is not None and fmt.bits > TABLE_BITS:
+                at = knots(fmt)
+                got = np.interp(got, at, f(at))
+            else:
+                got = f(got)
             return float((counts * (got - wanted) ** 2).sum() / total)
 
         return error
+
+    def _function(self, name: str) -> Function | None:
+        """The function of one variable that alone reads this site, or None."""
+        readers = self.network.graph.consumers.get(name, [])
+        through = OPS[readers[0].op] if len(readers) == 1 else None
+        return through if isinstance(through, Function) else None
 
     def save(self, path: Path | str) -> None:
         """Write the statistics (not the network) to a safetensors file."""

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bittailor.arith import Floats
 from bittailor.calibration import Calibration
@@ -22,6 +24,7 @@ from bittailor.metrics import METRICS, Metric
 from bittailor.network import Network
 from bittailor.plan import Plan
 from bittailor.program import Binder, Program
+from bittailor.qformat import QFormat
 from bittailor.registry import Table
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Outcome
@@ -105,7 +108,7 @@ class Evaluator:
         if missing:
             raise BittailorError(f"the engine '{engine}' cannot run here: {missing}")
         self._binder: Binder = calibration.binder()
-        self._inputs: dict[object, np.ndarray] = {}
+        self._inputs: dict[QFormat, NDArray[np.signedinteger[Any]]] = {}
         check_task(calibration.network, data, metric)
 
     def program(self, widths: dict[str, int]) -> tuple[Plan, Program]:
@@ -114,20 +117,17 @@ class Evaluator:
         return plan, self._binder.bind(plan)
 
     def outputs(self, programs: Sequence[Program]) -> list[Floats]:
-        """Real outputs of several programs on the data, [items, outputs] each; programs with equal input formats
-        are handed to the engine together."""
-        found: list[Floats | None] = [None] * len(programs)
-        groups: dict[object, list[int]] = {}
-        for i, program in enumerate(programs):
-            groups.setdefault(program.input_format, []).append(i)
-        for fmt, members in groups.items():
-            if fmt not in self._inputs:
-                q = programs[members[0]].quantise_input(self.data.x)
-                self._inputs[fmt] = q.astype(np.int8 if programs[members[0]].input_format.bits <= 8 else np.int16)
-            results = self.engine.run_many([programs[i] for i in members], self._inputs[fmt], self.data.lengths)
-            for i, q in zip(members, results, strict=True):
-                found[i] = programs[i].read_output(q)
-        return [y for y in found if y is not None]
+        """Real outputs of several programs on the data, [items, outputs] each."""
+        jobs = [(program, self._quantised(program)) for program in programs]
+        results = self.engine.run_jobs(jobs, self.data.lengths)
+        return [program.read_output(q) for program, q in zip(programs, results, strict=True)]
+
+    def _quantised(self, program: Program) -> NDArray[np.signedinteger[Any]]:
+        fmt = program.input_format
+        if fmt not in self._inputs:
+            kind = np.int8 if fmt.storage == "int8" else np.int16
+            self._inputs[fmt] = program.quantise_input(self.data.x).astype(kind)
+        return self._inputs[fmt]
 
     def evaluate(self, widths: Sequence[dict[str, int]]) -> list[dict[str, float]]:
         """Objective values of several candidates; `error` is always among them."""

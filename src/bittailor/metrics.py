@@ -20,12 +20,14 @@ class Metric:
     unit      as printed behind a value
     title     as printed above a column or beside an axis
     of        (outputs float [items, outputs] , labels) -> float
+    as_good   a baseline's value -> the highest value that counts as no worse on data the solution was not chosen by
     """
 
     name: str
     unit: str
     title: str
     of: Callable[[NDArray[Any], NDArray[Any]], float]
+    as_good: Callable[[float], float]
 
 
 def _error(outputs: NDArray[Any], labels: NDArray[Any]) -> float:
@@ -38,6 +40,6 @@ def _mse(outputs: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 METRICS: Table[Metric] = Table("metric", {
-    "error": Metric("error", "%", "classification error", _error),
-    "mse": Metric("mse", "", "mean squared error", _mse),
+    "error": Metric("error", "%", "classification error", _error, lambda base: base + 0.1),
+    "mse": Metric("mse", "", "mean squared error", _mse, lambda base: 1.1 * base),
 })

@@ -207,7 +207,10 @@ class Binder:
         params = tuple(plan.formats[name] for name in node.params)
         key = (node.output, inputs, params, formats[node.output])
         if key not in self._constants:
-            self._constants[key] = self._make(node, inputs, params, formats[node.output])
+            try:
+                self._constants[key] = self._make(node, inputs, params, formats[node.output])
+            except RangeError as error:
+                raise RangeError(f"{node.output}: {error}") from None
         return self._constants[key]
 
     def _make(

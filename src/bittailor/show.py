@@ -78,11 +78,11 @@ def print_run(run: Run) -> None:
     for i, s in enumerate(run.front):
         add(str(i), s)
     console.print(table)
-    for name, by in (("smallest", "error"), ("careful", "error and loss")):
+    for name, by in (("smallest", "validation error"), ("careful", "validation error and loss, and training error")):
         found = run.picks.get(name)
         if found is not None:
             test = "" if found.test is None else f", test {_value(found.test)} against {_value(base.test)}"
-            console.print(f"{name} (no worse than homogeneous 8 bit by validation {by}): "
+            console.print(f"{name} (no worse than homogeneous 8 bit by {by}): "
                           f"{_kib(found.values['size'])} KiB, {smaller(found, base):.0f} % smaller; validation "
                           f"{_value(found.values['error'])} against {_value(base.values['error'])}{test}")
     if result["message"]:
@@ -120,16 +120,16 @@ def comparison_csv(rows: Sequence[dict[str, Any]]) -> str:
 def print_comparison(runs: Sequence[Run], csv: Path | None = None) -> None:
     """Several runs side by side."""
     rows = [summary_row(run) for run in runs]
-    table = Table("run", "seed", "float", "8 bit: valid", "test", "smallest", "valid", "test", "careful", "valid",
-                  "test", "hypervolume")
+    table = Table("run", "solution", "smaller", "validation", "test", "hypervolume")
     for run, row in zip(runs, rows, strict=True):
-        cells = [f"{run.path.name} ({row['task']})", str(row["seed"]), _value(row["float_valid"]),
-                 _value(row["int8_valid"]), _value(row["int8_test"])]
+        table.add_row(run.path.name, "float", "", _value(row["float_valid"]), _value(row["float_test"]), "")
+        table.add_row("", "homogeneous 8", "", _value(row["int8_valid"]), _value(row["int8_test"]),
+                      f"{row['hypervolume_homogeneous']:.3f}")
         for name in ("smallest", "careful"):
             percent = row[f"{name}_smaller_percent"]
-            cells += ["–" if percent is None else f"-{percent:.1f} %", _value(row[f"{name}_valid"]),
-                      _value(row[f"{name}_test"])]
-        table.add_row(*cells, f"{row['hypervolume_front']:.3f} against {row['hypervolume_homogeneous']:.3f}")
+            table.add_row("", name, "–" if percent is None else f"{percent:.1f} %", _value(row[f"{name}_valid"]),
+                          _value(row[f"{name}_test"]), f"{row['hypervolume_front']:.3f}")
+        table.add_section()
     Console().print(table)
     if csv is not None:
         write_whole(csv, comparison_csv(rows).encode())

@@ -20,6 +20,7 @@ from bittailor.graph import Builder, Graph
 from bittailor.network import Network
 from bittailor.plan import Plan
 from bittailor.program import Binder, bind
+from bittailor.qformat import QFormat
 from bittailor.spaces import per_operator
 from golden import make_golden
 from helpers import network_of, plan_of, random_case
@@ -105,6 +106,17 @@ def test_many_bits_come_close_to_floats(cell: str, reverse: bool) -> None:
     program = bind(network, networks.uniform_plan(network, x, 16))
     got = program.read_output(REFERENCE.run(program, program.quantise_input(x), lengths))
     assert np.abs(got - network(x, lengths)).max() < 2e-3  # states in (-1, 1); a step is 3e-5
+
+
+@pytest.mark.parametrize("zero", [-20, -1, 7, 31])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_state_starts_at_its_zero_point(cell: str, zero: int) -> None:
+    network = layer(cell, 2, 3, False, True)
+    x = np.random.default_rng(0).normal(size=(3, 4, 2))
+    plan = networks.uniform_plan(network, x, 6)
+    states = {s.name: QFormat("activation", 6, (0.05,), zero) for s in network.graph.free if s.role == "state"}
+    plan = Plan({**plan.formats, **states})
+    check_against_plain(network, plan, plan.formats["input"].quantise(x), np.array([4, 1, 2]))
 
 
 @pytest.mark.parametrize("cell", CELLS)

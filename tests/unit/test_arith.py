@@ -55,7 +55,7 @@ def test_exact_matmul(x_bits: int, w_bits: int, columns: int, rows: int, rnd: ra
 
 def test_exact_matmul_beyond_float64() -> None:
     """2**53 + 1 is no float64: the integer path must be taken."""
-    assert exact_matmul(np.array([[2**53, 1]]), np.array([[1, 1]])).tolist() == [[2**53 + 1]]
+    assert exact_matmul(np.array([[2**53 + 1]]), np.array([[1]])).tolist() == [[2**53 + 1]]
     with pytest.raises(RangeError, match="outside int64"):
         exact_matmul(np.array([[2**40]]), np.array([[2**22]]))
 
@@ -186,6 +186,16 @@ def test_narrow_only_with_enough_bits(what: tuple[list[list[float]], list[list[i
         for o in range(len(ratio)):
             if int(m[o]).bit_length() < out.bits + 3:
                 assert max(a[o], 1) * abs(Fraction(ratio[o]) - Fraction(int(m[o]), 2**rescale.shift)) <= 1
+
+
+@pytest.mark.parametrize("k", range(1, 27))
+def test_the_bound_is_used_to_the_last_unit(k: int) -> None:
+    """With R = 1 the sum is a 2**S + 2**(S-1): one more in a = 2**k - 1 costs a whole bit of S."""
+    two = QFormat("activation", 2, (1.0,))
+    assert make_rescale([1.0], [2**k - 1], two).shift == 31 - k
+    assert make_rescale([1.0], [2**k], two).shift == 30 - k
+    wide = [make_rescale([1.0], [a], two, sum_bits=46).shift for a in (2**k - 1, 2**k)]
+    assert wide == [min(46 - k, 30), min(45 - k, 30)]  # M = 2**S stays below 2**31
 
 
 def test_narrow_and_wide_by_example() -> None:

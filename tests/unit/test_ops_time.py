@@ -38,9 +38,10 @@ def test_mean_reads_only_the_items_steps_and_ties_go_up() -> None:
 
 @pytest.mark.parametrize("value", ["qmin", "qmax"])
 @pytest.mark.parametrize("bits", [2, 8, 16])
-def test_the_longest_mean_of_the_largest_values_does_not_wrap(bits: int, value: str) -> None:
+@pytest.mark.parametrize("ratio", [1.0, 2.0**-6, 2.0**-20])
+def test_the_longest_mean_of_the_largest_values_does_not_wrap(ratio: float, bits: int, value: str) -> None:
     fmt = QFormat("activation", bits, (0.3,), -1 if bits <= 8 else 0)
-    out = QFormat("activation", 16, (0.3,))
+    out = QFormat("activation", 16, (0.3 / ratio,))
     mean = OPS["mean"]
     constants = mean.bind(Bound((fmt,), out))
     rescale = constants["rescale"]
@@ -48,7 +49,8 @@ def test_the_longest_mean_of_the_largest_values_does_not_wrap(bits: int, value: 
     assert steps << rescale.shift < 2**63
     assert steps * (fmt.reach * int(rescale.multipliers[0][0]) + abs(rescale.offset)) < 2**62
     q = np.full((1, steps, 1), getattr(fmt, value))
-    assert mean.integers(constants, [fmt], q, lengths=np.array([steps])).item() == getattr(fmt, value) - fmt.zero_point
+    wanted = math.floor(Fraction(getattr(fmt, value) - fmt.zero_point) * Fraction(ratio) + Fraction(1, 2))
+    assert mean.integers(constants, [fmt], q, lengths=np.array([steps])).item() == wanted
 
 
 def test_more_steps_than_proved_are_refused() -> None:

@@ -78,6 +78,14 @@ def test_custom_rounding_must_fit_the_format() -> None:
         bind(SMALL, binary, lambda site, fmt: np.zeros(SMALL.parameters[site].shape, np.int64))
 
 
+def test_scales_that_cannot_be_bridged_name_their_site() -> None:
+    plan = networks.uniform_plan(SMALL, X, 8)
+    for name, scale in (("gru0.n.pre", 1e-12), ("gru0.r.x", 1e-300)):
+        broken = Plan({**plan.formats, name: QFormat("activation", 8, (scale,))})
+        with pytest.raises(RangeError, match=f"^{name}: scales differ too much"):
+            bind(SMALL, broken)
+
+
 def test_a_plan_that_does_not_fit_is_refused() -> None:
     with pytest.raises(FormatError, match="it lacks"):
         bind(SMALL, Plan({}))
@@ -121,6 +129,9 @@ def test_saturation_counts_valid_steps_only() -> None:
     assert 0 < counts["gru0.r.pre"].clamped <= counts["gru0.r.pre"].total
     assert counts["gru0.r.pre"].furthest > 100
     assert counts["gru0.h"] == Saturation(0, int(lengths.sum()) * 3, 0)
+    steps = networks.gru_network(2, 3, 2, end="sequence")
+    program = bind(steps, networks.uniform_plan(steps, X, 8))
+    assert REFERENCE.saturation(program, program.quantise_input(X), lengths)["head.out"].total == lengths.sum() * 2
 
 
 def test_wrong_kind_and_version(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ for library in ("matplotlib", "seaborn", "plotly", "sklearn", "pandas"):
 from bittailor import report  # noqa: E402
 from bittailor.report import facts as made  # noqa: E402
 
-EVIL = '<img src=x onerror="window.hacked=1">'
+EVIL = '</script><img src=x onerror="window.hacked=1">'
 TITLE = '<b onmouseover=alert(1)>"x" & $y$ </script><script>window.hacked=2</script>'
 LONG = "a_very_long_site_name.that_goes.on_and_on.for.ever.and.a.day.W"
 FIGURES = ("fronts", "generations", "hypervolume", "tsne", "widths")
@@ -91,11 +92,10 @@ class Tags(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        tag, attributes = self.tags[-1] if self.tags else ("", {})
-        if tag == "script":
-            self.scripts[attributes.get("id")] = data
-        else:
-            self.text += data
+        if self.cdata_elem == "script":
+            self.scripts[self.tags[-1][1].get("id")] = data
+        elif self.cdata_elem is None:
+            self.text += data.replace("\xa0", " ")
 
 
 def rows(file: Path) -> list[dict[str, str]]:
@@ -113,16 +113,19 @@ def test_all_files_are_there_and_figures_can_be_read(run: bt.Run, page: Path) ->
         assert image[..., :3].std() > 0.02
     assert {f.name for f in page.parent.iterdir()} == {
         "index.html", *(f"{name}.png" for name in FIGURES),
-        "front.csv", "homogeneous.csv", "evaluations.csv", "history.csv"}
+        "front.csv", "picks.csv", "homogeneous.csv", "evaluations.csv", "history.csv"}
 
 
 def test_tables_hold_every_number_of_the_result(run: bt.Run, page: Path) -> None:
-    for name, solutions in (("front", run.front), ("homogeneous", run.homogeneous)):
+    picks = list(run.picks.values())
+    for name, solutions in (("front", run.front), ("picks", picks), ("homogeneous", run.homogeneous)):
         table = rows(page.parent / f"{name}.csv")
         assert len(table) == len(solutions) > 0
         for i, (row, solution) in enumerate(zip(table, solutions, strict=True)):
             if name == "front":
                 assert int(row["index"]) == i
+            elif name == "picks":
+                assert row["pick"] == list(run.picks)[i]
             else:
                 assert solution.key == f"homogeneous {row['bits']}"
             assert row["key"] == solution.key
@@ -159,7 +162,7 @@ def test_the_page_loads_nothing_and_escapes_everything(run: bt.Run, page: Path) 
     data = json.loads(found.scripts["data"])
     assert {site["name"] for site in data["sites"]} == {site.name for site in run.network.graph.free}
     assert TITLE in found.text
-    for solution, item in zip([*run.front, *run.homogeneous], data["solutions"], strict=True):
+    for solution, item in zip(made.gather(run).solutions, data["solutions"], strict=True):
         assert item["values"] == solution.values
         assert item["test"] == solution.test
         assert dict(zip((s["name"] for s in data["sites"]), item["widths"], strict=True)) == dict(solution.widths)
@@ -167,8 +170,7 @@ def test_the_page_loads_nothing_and_escapes_everything(run: bt.Run, page: Path) 
 
 
 def test_the_headline_says_what_the_run_says(run: bt.Run, page: Path) -> None:
-    found, base = run.smallest(), run.baseline(8)
-    assert found is not None
+    found, base = run.picks["smallest"], run.baseline(8)
     facts = made.gather(run)
     text = " ".join(made.headline(facts))
     assert f"{100 * (1 - found.values['size'] / base.values['size']):.0f} % smaller" in text
@@ -179,8 +181,8 @@ def test_the_headline_says_what_the_run_says(run: bt.Run, page: Path) -> None:
 def test_a_small_test_set_is_owned_up_to(run: bt.Run, tmp_path: Path) -> None:
     def worse(result: dict[str, Any]) -> None:
         result["items"] = {"valid": 30, "test": 30}
-        for item in [*result["front"], *result["homogeneous"]]:
-            item["test"] = 20.0 if item in result["front"] else 10.0
+        for item in [*result["front"], *result["picks"].values(), *result["homogeneous"]]:
+            item["test"] = 10.0 if item in result["homogeneous"] else 20.0
 
     facts = made.gather(changed(run, tmp_path / "worse", worse))
     said = " ".join(made.headline(facts))
@@ -192,7 +194,7 @@ def test_a_stopped_run_says_so(run: bt.Run, tmp_path: Path) -> None:
     def stop(result: dict[str, Any]) -> None:
         result |= {"interrupted": True, "message": "stopped after 9 of 48 evaluations", "history": []}
         result["float"]["test"] = None
-        for item in [*result["front"], *result["homogeneous"]]:
+        for item in [*result["front"], *result["picks"].values(), *result["homogeneous"]]:
             item["test"] = None
 
     out = tmp_path / "elsewhere"
@@ -289,8 +291,8 @@ def test_sites_are_grouped_by_layer_then_role() -> None:
     graph = bidirectional()
     sites = made.site_rows(graph)
     assert sorted(s.name for s in sites) == sorted(s.name for s in graph.free)
-    layers = [s.layer for s in sites]
-    assert list(dict.fromkeys(layers)) == [layers[i] for i in range(len(layers)) if i == 0 or layers[i - 1] != layers[i]]
+    layers = [name for name, _ in groupby(sites, key=lambda s: s.layer)]
+    assert len(layers) == len(set(layers))
     roles = [s.role for s in sites if s.layer == "rnn1.reverse"]
     assert roles == sorted(roles, key=["weight", "bias", "activation", "state"].index)
     assert {s.short for s in sites if s.layer == "head"} == {"W", "b", "out"}
@@ -316,7 +318,8 @@ addEventListener("load", () => setTimeout(() => {
   parent.postMessage(JSON.stringify(found), "*");
 }, 500));
 </script>"""
-FRAME = """<!DOCTYPE html><iframe src="probed.html{hash}" width="{width}" height="900" style="border:0"></iframe><pre></pre>
+FRAME = """<!DOCTYPE html><iframe src="probed.html{hash}" width="{width}" height="900" style="border:0"></iframe>
+<pre></pre>
 <script>addEventListener("message", (e) => document.querySelector("pre").textContent = e.data);</script>"""
 
 
@@ -328,8 +331,8 @@ def browser() -> str | None:
 @pytest.mark.skipif(browser() is None, reason="no chromium here: the page is not looked at in a browser")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_works_in_a_browser(run: bt.Run, page: Path, tmp_path: Path, width: int) -> None:
-    text = page.read_text()
-    (tmp_path / "probed.html").write_text(text.replace("<style>", PROBE + "<style>", 1).replace("</body>", ASK + "</body>"))
+    text = page.read_text().replace("<style>", PROBE + "<style>", 1).replace("</body>", ASK + "</body>")
+    (tmp_path / "probed.html").write_text(text)
     last = len(run.front) - 1
     (tmp_path / "frame.html").write_text(FRAME.format(width=width, hash=f"#s{last}"))
     done = subprocess.run(

@@ -144,6 +144,14 @@ def test_picks(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
     assert careful.values["error"] <= base.values["error"]
     assert careful.values["loss"] <= base.values["loss"]
     assert careful.values["size"] >= run.pick("smallest").values["size"]
+    train = Evaluator(run.calibration, data.train, "error", "reference", ())
+    seen, wanted = train.evaluate([dict(careful.widths), dict(base.widths)])
+    assert seen["error"] <= wanted["error"] + 0.1
+    with run.store() as store:
+        rows = [r for r in store.rows() if r.outcome.values]
+    for r in rows:
+        if r.outcome.values["error"] <= base.values["error"]:
+            assert r.outcome.values["size"] >= run.pick("smallest").values["size"]
     for text in ("99", "smallish", "9bit"):
         with pytest.raises(bt.BittailorError):
             run.pick(text)

@@ -81,9 +81,12 @@ def test_zero_and_nearly_zero_weights(bits: int, per_row: bool) -> None:
     fmt, q = fit_to_inputs(np.zeros((2, 3)), bits, moment, per_row)
     assert np.abs(fmt.dequantise(q)).max() <= (1e-6 if bits == 1 else 0.0)
     rows = np.array([[1.0, -2.0, 0.5], [1e-12, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    for made in (weight_format(rows, bits, "mse", True), fit_to_inputs(rows, bits, moment, True)[0]):
+    made = [weight_format(rows, bits, "mse", True), weight_format(rows, bits, "minmax", True),
+            fit_to_inputs(rows, bits, moment, True)[0]]
+    for fmt in made:
         # a scale that vanishes beside the others would take the row's bias with it
-        assert min(made.scale) >= 0.5 * SMALLEST_ROW * max(made.scale)
+        assert min(fmt.scale) >= 0.5 * SMALLEST_ROW * fmt.scale[0]
+        assert max(fmt.scale) == fmt.scale[0]
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])

@@ -34,4 +34,9 @@ class Engine(ABC):
 
     def run_many(self, programs: Sequence[Program], q: ArrayLike, lengths: ArrayLike | None = None) -> list[Ints]:
         """`run` for several programs over the same input; an engine may do them at once."""
-        return [self.run(program, q, lengths) for program in programs]
+        return self.run_jobs([(program, q) for program in programs], lengths)
+
+    def run_jobs(self, jobs: Sequence[tuple[Program, ArrayLike]], lengths: ArrayLike | None = None) -> list[Ints]:
+        """`run` for pairs of a program and its own input integers (their widths may differ); an engine may do them at
+        once. Pass the same array object for the same input: it need be checked only once."""
+        return [self.run(program, q, lengths) for program, q in jobs]

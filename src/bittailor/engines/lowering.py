@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Generic, TypeVar
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,13 +114,27 @@ class Facts:
     kinds   per instruction: opcode; a concat has one per input. All that decides the structure of a program
     numbers per instruction: shift, step, m0, m1, lo, hi, za, zb, c
     parts   constants for the pool, each a multiple of 64 bytes
-    owner   the constants they were made from, kept alive so that their identity stays theirs
+    anchor  what they were made from
     """
 
     kinds: tuple[int, ...]
     numbers: tuple[tuple[int, ...], ...]
     parts: tuple[Bytes, ...]
-    owner: tuple[Any, ...]
+    anchor: Callable[[], object]
+
+
+_NOTHING = Facts((), (), (), lambda: None)
+_Made = tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[Bytes, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """Weights as the runtime reads them, the sum of every row, the largest sum of magnitudes, and whose they are."""
+
+    packed: Bytes
+    sums: Ints
+    most: int
+    anchor: Callable[[], object]
 
 
 def _wrap(c: int, wide: bool) -> int:
@@ -149,31 +164,32 @@ class Operators:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._facts: Remembered[tuple[int, ...], Facts] = Remembered(
-            48 << 20, lambda f: 1024 + sum(p.nbytes for p in f.parts[1:]))
-        self._weights: Remembered[tuple[int, int], tuple[Ints, Bytes, Ints, int]] = Remembered(
-            64 << 20, lambda w: w[1].nbytes)
+        # keyed by identity, so each entry says (weakly) whose identity it means; shared weights weigh nothing here
+        self._facts: Remembered[int, Facts] = Remembered(32 << 20, lambda f: 2048 + sum(p.nbytes for p in f.parts[1:]))
+        self._weights: Remembered[tuple[int, int], _Weights] = Remembered(32 << 20, lambda w: 1024 + w.packed.nbytes)
 
     def facts(self, node: Node, constants: Constants, formats: Mapping[str, QFormat]) -> Facts:
         """The facts of a node. Constants are bound to the formats of the sites around them, so they are the key."""
-        if constants:
-            key: tuple[int, ...] = (id(constants),)
-        else:
-            return Facts((), (), (), ())
-        known = self._facts.get(key)
-        if known is None:
+        if not constants:
+            return _NOTHING
+        anchor = next((c for c in constants.values() if not isinstance(c, Packed)), None)
+        if anchor is None:
+            raise NotLowered(f"operator {node.op} of {node.output}")
+        known = self._facts.get(id(anchor))
+        if known is None or known.anchor() is not anchor:
             inputs = [formats[name] for name in node.inputs]
-            known = self._facts.put(key, self._make(node, constants, inputs, formats[node.output]))
+            kinds, numbers, parts = self._make(node, constants, inputs)
+            known = self._facts.put(id(anchor), Facts(kinds, numbers, parts, ref(anchor)))
         return known
 
-    def _make(self, node: Node, constants: Constants, inputs: list[QFormat], out: QFormat) -> Facts:
+    def _make(self, node: Node, constants: Constants, inputs: list[QFormat]) -> _Made:
         lookup = constants.get("lookup")
         if isinstance(lookup, Lookup):
-            return self._lookup(lookup, constants)
+            return self._lookup(lookup)
         if node.op == "concat":
             rescales = [constants[f"rescale{i}"] for i in range(len(inputs))]
             rows = [_unary(r, f) for r, f in zip(rescales, inputs, strict=True)]  # type: ignore[arg-type]
-            return Facts(tuple(kind for kind, _ in rows), tuple(row for _, row in rows), (), (constants,))
+            return tuple(kind for kind, _ in rows), tuple(row for _, row in rows), ()
         r = constants.get("rescale")
         if not isinstance(r, Rescale):
             raise NotLowered(f"operator {node.op} of {node.output}")
@@ -186,21 +202,21 @@ class Operators:
         if node.op in ("add", "sub"):
             m1 = m[1] if node.op == "add" else -m[1]
             row = _numbers(r, m[0], m1, r.offset - z[0] * m[0] - z[1] * m1)
-            return Facts((ADDW if r.wide else ADD,), (row,), (), (constants,))
+            return (ADDW if r.wide else ADD,), (row,), ()
         if node.op == "mul":
             row = _numbers(r, m[0], 0, r.offset, z[0], z[1])
-            return Facts((MULW if r.wide else MUL,), (row,), (), (constants,))
+            return (MULW if r.wide else MUL,), (row,), ()
         if node.op == "one_minus":
             row = _numbers(r, -m[0], 0, r.offset + z[0] * m[0])
-            return Facts((SCALEW if r.wide else SCALE,), (row,), (), (constants,))
+            return (SCALEW if r.wide else SCALE,), (row,), ()
         if node.op in ("relu", "requantise"):
             kind, row = _unary(r, inputs[0])
-            return Facts((kind,), (row,), (), (constants,))
+            return (kind,), (row,), ()
         if node.op == "mean":
-            return Facts((-1,), (_numbers(r, m[0], 0, r.offset),), (), (constants,))
+            return (-1,), (_numbers(r, m[0], 0, r.offset),), ()
         raise NotLowered(f"operator {node.op} of {node.output}")
 
-    def _lookup(self, t: Lookup, constants: Constants) -> Facts:
+    def _lookup(self, t: Lookup) -> _Made:
         if t.step == 0:
             # the runtime indexes by q as an unsigned byte; a shorter table repeats
             bits = len(t.entries).bit_length() - 1
@@ -208,23 +224,23 @@ class Operators:
             small = t.lo >= -128 and t.hi <= 127
             row = (0, bits, 0, 0, t.lo, t.hi, 0, 0, 0)
             part = _padded(table.astype(np.int8) if small else table)
-            return Facts((LOOKUP8 if small else LOOKUP16,), (row,), (part,), (constants,))
+            return (LOOKUP8 if small else LOOKUP16,), (row,), (part,)
         row = (t.step + t.guard, t.step, 0, 0, t.lo, t.hi, t.qmin, 0, 0)
         knots = t.entries.astype("<i2").view(np.uint8)
         if self.layout.split:
             knots = np.concatenate((knots[0:-2:2], knots[1:-2:2], knots[-2:]))
-        return Facts((KNOTS,), (row,), (_padded(knots),), (constants,))
+        return (KNOTS,), (row,), (_padded(knots),)
 
-    def _linear(self, constants: Constants, r: Rescale, x: QFormat) -> Facts:
+    def _linear(self, constants: Constants, r: Rescale, x: QFormat) -> _Made:
         packed = constants["W"]
         assert isinstance(packed, Packed)
         W = packed.values
         bytes_ = (x.bits <= 8 and packed.bits <= 8 and x.bits + max(packed.bits, 2) <= self.layout.widths8)
-        weights, sums, most = self._pack(W, 8 if bytes_ else 16)
+        weights = self._pack(W, 8 if bytes_ else 16)
         step = 0
         bias = x.qmin if bytes_ else 0
         reach = x.qmax - x.qmin if bytes_ else max(-x.qmin, x.qmax)
-        if most * reach >= BOUND32:
+        if weights.most * reach >= BOUND32:
             if bytes_ or not r.wide:
                 raise NotLowered("sums beyond 32 bits of bytes")
             kind, step = LINEAR64W, _chunk(W)
@@ -238,18 +254,18 @@ class Operators:
         cons = np.zeros(rows, np.int64)
         offsets = constants.get("offsets")
         if bias:
-            cons[:len(W)] = bias * sums
+            cons[:len(W)] = bias * weights.sums
         if isinstance(offsets, Packed):
             cons[:len(W)] += offsets.values
         cons = cons * mult + r.offset  # modulo 2**64; the low half is what narrow operators need
         narrow = cons.astype(np.int32) if not r.wide else cons
         row = (r.shift, step, 0, 0, r.lo, r.hi, 0, 0, 0)
-        return Facts((kind,), (row,), (weights, _padded(mult.astype(np.int32)), _padded(narrow)), (constants,))
+        return (kind,), (row,), (weights.packed, _padded(mult.astype(np.int32)), _padded(narrow))
 
-    def _pack(self, W: Ints, form: int) -> tuple[Bytes, Ints, int]:
-        """Weights as [block][group][lane][4 bytes], the sum of every row, and the largest sum of magnitudes."""
+    def _pack(self, W: Ints, form: int) -> _Weights:
+        """Weights as [block][group][lane][4 bytes]."""
         known = self._weights.get((id(W), form))
-        if known is None:
+        if known is None or known.anchor() is not W:
             lanes, group = self.layout.lanes, GROUP[form]
             rows, columns = W.shape
             blocks, groups = -(-rows // lanes), -(-columns // group)
@@ -257,8 +273,8 @@ class Operators:
             room[:rows, :columns] = W
             tiled = room.reshape(blocks, lanes, groups, group).transpose(0, 2, 1, 3)
             most = int(np.abs(W).sum(axis=1).max())
-            known = self._weights.put((id(W), form), (W, _padded(tiled), W.sum(axis=1), most))
-        return known[1:]
+            known = self._weights.put((id(W), form), _Weights(_padded(tiled), W.sum(axis=1), most, ref(W)))
+        return known
 
 
 def _chunk(W: Ints) -> int:

@@ -22,6 +22,9 @@ SHOWN: Mapping[str, tuple[str, float]] = {"bit": ("KiB", 8 * 1024.0), "B": ("KiB
 WORDS: Mapping[str, str] = {"bit": "bits", "B": "bytes", "%": "percent"}
 """Unit -> its ending in a column's name."""
 
+PICKS: Mapping[str, str] = {"smallest": "error", "careful": "error and loss"}
+"""A pick of a run -> by what, on validation data, it is no worse than homogeneous 8 bit."""
+
 _ROLES = ("input", "weight", "bias", "activation", "state")
 
 
@@ -81,10 +84,11 @@ class Facts:
     """A run, ready to be shown.
 
     axes         of every value that the solutions carry, objectives first
+    extras       picks of the run that are not on the front
+    picks        name -> the smallest solution no worse than homogeneous 8 bits, see `Run.picks`
     sites        grouped by layer, then by role
-    details      of the front, then of the homogeneous solutions
-    evaluations  every stored row; of `genomes` those with values
-    picked       the smallest solution no worse than homogeneous 8 bits, None if there is none
+    details      one for each of `solutions`
+    evaluations  every stored row
     items        part of the data -> how many items it has, where the run says so
     """
 
@@ -94,9 +98,10 @@ class Facts:
     axes: Mapping[str, Axis]
     objectives: tuple[str, ...]
     front: tuple[Solution, ...]
+    extras: tuple[Solution, ...]
     homogeneous: tuple[Solution, ...]
+    picks: Mapping[str, Solution]
     details: tuple[Detail, ...]
-    picked: Solution | None
     base: Solution
     sites: tuple[SiteRow, ...]
     evaluations: tuple[Row, ...]
@@ -129,11 +134,34 @@ class Facts:
         task = self.config.get("task", {})
         return str(task.get("title") or task.get("task") or self.run.path.name)
 
+    @property
+    def solutions(self) -> tuple[Solution, ...]:
+        """The front, picks beside it, and the baselines."""
+        return (*self.front, *self.extras, *self.homogeneous)
+
+    @property
+    def mixed(self) -> tuple[Solution, ...]:
+        """The front and picks beside it."""
+        return (*self.front, *self.extras)
+
+    @property
+    def marks(self) -> list[tuple[str, Solution]]:
+        """The picks, those that are one solution together: ("smallest and careful", solution)."""
+        names: dict[str, list[str]] = {}
+        for name, solution in self.picks.items():
+            names.setdefault(solution.key, []).append(name)
+        return [(" and ".join(several), self.picks[several[0]]) for several in names.values()]
+
+    def marks_of(self, solution: Solution) -> str:
+        """`smallest`, `careful`, both or nothing."""
+        return next((names for names, marked in self.marks if marked.key == solution.key), "")
+
     def name_of(self, solution: Solution) -> str:
-        """What to call a solution: its index in the front, or `8 bit`."""
+        """What to call a solution: its index in the front, `8 bit`, or the name of a pick beside the front."""
         if solution in self.homogeneous:
             return f"{bits_of(solution)} bit"
-        return f"solution {self.front.index(solution)}"
+        keys = [s.key for s in self.front]
+        return f"solution {keys.index(solution.key)}" if solution.key in keys else f"the {self.marks_of(solution)} one"
 
     def resolution(self, part: str) -> float | None:
         """What one item is worth, in per cent, where the metric counts items and their number is known."""
@@ -145,20 +173,21 @@ def gather(run: Run) -> Facts:
     """Read everything a report needs; FileError where the run has no result."""
     result = run.result
     front, homogeneous = tuple(run.front), tuple(run.homogeneous)
-    measured = [name for s in (*homogeneous, *front) for name in s.values]
+    measured = [name for s in homogeneous for name in s.values]
     names = dict.fromkeys((*result["objectives"], "error", "size", "stored", *measured))
     with run.store() as store:
         rows = tuple(store.rows())
-    found = run.smallest()
-    base = run.baseline(8)
+    picks = {name: s for name, s in run.picks.items() if front}
+    on_front = {s.key for s in front}
+    extras = tuple({s.key: s for s in picks.values() if s.key not in on_front}.values())
     stamp = result.get("finished")
     when = (datetime.fromisoformat(stamp) if stamp
             else datetime.fromtimestamp((run.path / "result.json").stat().st_mtime, UTC))
     return Facts(
         run=run, result=result, config=run.config,
         axes={name: axis(name, result["metric"]) for name in names},
-        objectives=tuple(result["objectives"]), front=front, homogeneous=homogeneous,
-        details=tuple(_details(run, (*front, *homogeneous))), picked=found, base=base,
+        objectives=tuple(result["objectives"]), front=front, extras=extras, homogeneous=homogeneous,
+        picks=picks, details=tuple(_details(run, (*front, *extras, *homogeneous))), base=run.baseline(8),
         sites=site_rows(run.network.graph), evaluations=rows,
         items=dict(result.get("items") or {}), finished=when,
     )
@@ -195,10 +224,10 @@ def bits_of(solution: Solution) -> int:
     return int(solution.key.rsplit(" ", 1)[1])
 
 
-def by_size(facts: Facts) -> list[int]:
-    """Indices of the front, the smallest solution first."""
+def by_size(facts: Facts) -> list[Solution]:
+    """The front and picks beside it, the smallest solution first."""
     first = facts.costs[0].name
-    return sorted(range(len(facts.front)), key=lambda i: (facts.front[i].values[first], i))
+    return sorted(facts.mixed, key=lambda s: (s.values[first], -s.values["error"]))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -216,35 +245,56 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def headline(facts: Facts) -> list[str]:
     """What came out, in sentences; the first one is the answer."""
-    size, error, found, base = facts.axes["size"], facts.error, facts.picked, facts.base
+    size, error, base = facts.axes["size"], facts.error, facts.base
     if not facts.front:
         why = facts.result["message"]
         return [f"The front is empty: {why or 'nothing was found'}."]
-    if found is None:
+    if "smallest" not in facts.picks:
         lowest = min(facts.front, key=error.of)
         return [f"No solution is as good as homogeneous 8 bit on validation "
                 f"({error.text(base.values['error'])}); the lowest error found is "
                 f"{error.text(lowest.values['error'])}."]
-    if found == base:
+    found = facts.picks["smallest"]
+    if found.values["size"] >= base.values["size"]:
         return ["Nothing found is both smaller than homogeneous 8 bit and no worse on validation "
                 f"({size.text(base.values['size'])}, {error.text(base.values['error'])})."]
-    kind = (f"homogeneous {bits_of(found)} bit itself" if found in facts.homogeneous
-            else f"solution {facts.front.index(found)}")
-    saved = 100 * (1 - found.values["size"] / base.values["size"])
-    said = [f"The smallest solution no worse than homogeneous 8 bit on validation is {kind}: "
-            f"{size.text(found.values['size'])} against {size.text(base.values['size'])}, {saved:.0f} % smaller, "
-            f"{error.title} {error.text(found.values['error'])} against {error.text(base.values['error'])}"]
-    if found.test is None or base.test is None:
-        said[0] += "; not tested."
+    said = [f"The smallest solution no worse than homogeneous 8 bit on validation is {_smaller(facts, found)}: "
+            f"{error.title} {error.text(found.values['error'])} against {error.text(base.values['error'])}"
+            f"{_tested(facts, found)}."]
+    said += _on_test(facts, found)
+    careful = facts.picks.get("careful")
+    if careful is None:
+        said.append("None is no worse in both error and loss.")
+    elif careful.values["size"] >= base.values["size"]:
+        said.append("None that is smaller is no worse in both error and loss.")
+    elif careful.key == found.key:
+        said.append("Its validation loss is no worse either, so it is the careful choice too.")
     else:
-        said[0] += f", test {error.text(found.test)} against {error.text(base.test)}."
-        said += _on_test(facts, found.test, base.test)
+        choice = (f"The careful choice, no worse in both error and loss, is {_smaller(facts, careful)}: validation "
+                  f"{error.text(careful.values['error'])}{_tested(facts, careful)}.")
+        said.append(" ".join([choice, *_on_test(facts, careful)]))
     return said
 
 
-def _on_test(facts: Facts, found: float, base: float) -> list[str]:
+def _smaller(facts: Facts, found: Solution) -> str:
+    size, base = facts.axes["size"], facts.base.values["size"]
+    name = "one beside the front" if found in facts.extras else facts.name_of(found)
+    return (f"{name}, {100 * (1 - found.values['size'] / base):.0f} % smaller "
+            f"({size.text(found.values['size'])} against {size.text(base)})")
+
+
+def _tested(facts: Facts, found: Solution) -> str:
+    if found.test is None or facts.base.test is None:
+        return "; not tested"
+    return f", test {facts.error.text(found.test)} against {facts.error.text(facts.base.test)}"
+
+
+def _on_test(facts: Facts, solution: Solution) -> list[str]:
     """How far the test figures may be trusted."""
-    step, said = facts.resolution("test"), []
+    found, base, step = solution.test, facts.base.test, facts.resolution("test")
+    said: list[str] = []
+    if found is None or base is None:
+        return said
     if step is None:
         if found > base:
             said.append("On test data it is worse than the 8-bit network; the validation figure, the lowest of "

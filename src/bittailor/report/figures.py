@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,6 +23,12 @@ from bittailor.report.facts import Facts
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 INK, GREY, PALE = "#22272e", "#6b7480", "#e3e7ec"
 DPI = 150
+
+MARKS: Mapping[str, dict[str, Any]] = {
+    "smallest": {"marker": "*", "s": 260, "colour": GREEN},
+    "careful": {"marker": "D", "s": 95, "colour": PURPLE},
+}
+"""A pick of the run -> how it is marked; where both are one solution, as the first."""
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.size": 10.5, "axes.titlesize": 11, "axes.labelsize": 10.5,
@@ -72,7 +78,8 @@ def draw(facts: Facts) -> list[Drawn]:
     table = (
         Entry("fronts", "Mixed against homogeneous precision",
               "Each point is an integer network. Filled: validation data, which the search saw; hollow: test data. "
-              "The star is the smallest solution no worse than homogeneous 8 bit on validation.", fronts.fronts),
+              "Star: the smallest solution no worse than homogeneous 8 bit in validation error; diamond: the smallest "
+              "one no worse in both error and loss.", fronts.fronts),
         Entry("generations", "The population, generation by generation",
               "Letter-value (boxen) plots of the survivors of each generation: the widest box holds the middle half, "
               "each next one half of what is left; the line is the median.", evolution.generations),
@@ -84,8 +91,8 @@ def draw(facts: Facts) -> list[Drawn]:
               "Every evaluated solution, placed by t-SNE so that solutions with similar widths stand together.",
               genomes.embedding, wide=False),
         Entry("widths", "Widths along the front",
-              "Each column is a solution of the front, the smallest first; each row is a site. The "
-              "frame marks the smallest solution no worse than homogeneous 8 bit.", genomes.heat_map),
+              "Each column is a solution of the front, the smallest first; each row is a site. Frames mark the "
+              "smallest solution no worse than homogeneous 8 bit and the careful one.", genomes.heat_map),
         Entry("pairs", "Objectives in pairs", "All evaluated solutions (grey), the front and the baselines.",
               fronts.pairs, optional=True),
         Entry("parallel", "Objectives in parallel",

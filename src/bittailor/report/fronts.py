@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from textwrap import fill
 from typing import Any
 
@@ -11,12 +11,22 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bittailor.report.facts import Axis, Facts, bits_of
-from bittailor.report.figures import BLUE, GREEN, GREY, INK, ORANGE, Drawing, scale, short
+from bittailor.report.figures import BLUE, GREY, INK, MARKS, ORANGE, Drawing, scale, short
 from bittailor.runs import Solution
 
 _HALO = [effects.withStroke(linewidth=2.5, foreground="white")]
-_STAR: dict[str, Any] = {"marker": "*", "s": 260, "facecolors": GREEN, "edgecolors": "white", "linewidths": 0.9,
-                         "zorder": 6}
+
+
+def _marks(
+    ax: Any, facts: Facts, place: Callable[[Solution], tuple[float, float | None]], hollow: bool = False
+) -> None:
+    for names, solution in facts.marks:
+        x, y = place(solution)
+        if y is not None:
+            how = MARKS[names.split(" ")[0]]
+            inside, edge, line = ("white", how["colour"], 1.6) if hollow else (how["colour"], "white", 0.9)
+            ax.scatter([x], [y], marker=how["marker"], s=how["s"], facecolors=inside, edgecolors=edge, linewidths=line,
+                       zorder=6, label=names)
 
 
 def fronts(facts: Facts) -> Drawing:
@@ -25,7 +35,7 @@ def fronts(facts: Facts) -> Drawing:
     parts = ("valid", "test") if facts.tested else ("valid",)
     figure = Figure(figsize=(4.7 * len(parts) + 0.4 if facts.tested else 7.0, 4.3 * len(costs)), layout="constrained")
     axes = figure.subplots(len(costs), len(parts), squeeze=False, sharey=True)
-    solutions = (*facts.front, *facts.homogeneous)
+    solutions = facts.solutions
     known = [v for s in solutions for v in (s.values["error"], s.test) if v is not None]
     known += [v for v in facts.result["float"].values() if v is not None]
     label = facts.error.label.removeprefix("validation ")
@@ -40,7 +50,7 @@ def fronts(facts: Facts) -> Drawing:
     for ax, part in zip(axes[0], parts, strict=True):
         ax.set_title(titles[part])
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
     return figure
 
 
@@ -63,9 +73,7 @@ def _front(ax: Any, facts: Facts, cost: Axis, part: str) -> None:
         if not hollow and len(x) > 1 and len(facts.objectives) == 2:
             ax.step(x, y, where="post", color=BLUE, lw=1.3, alpha=0.6, zorder=3)
         ax.plot(x, y, "o", color=BLUE, mfc=inside, ms=6.5, label="mixed precision", zorder=4)
-    if facts.picked is not None and facts.front:
-        ax.scatter(*at([facts.picked]), label="smallest no worse than 8 bit",
-                   **(_STAR | ({"facecolors": "white", "edgecolors": GREEN, "linewidths": 1.6} if hollow else {})))
+    _marks(ax, facts, lambda s: (cost.of(s), s.test if hollow else s.values["error"]), hollow)
     for solution in facts.homogeneous:
         (x, y) = at([solution])
         if x:
@@ -97,8 +105,8 @@ def pairs(facts: Facts) -> Drawing:
                    color=ORANGE, label="homogeneous", zorder=3)
         ax.scatter([x.of(s) for s in facts.front], [y.of(s) for s in facts.front], s=34, color=BLUE,
                    edgecolors="white", linewidths=0.6, label="front", zorder=4)
-        if facts.picked in facts.front and facts.picked is not None:
-            ax.scatter([x.of(facts.picked)], [y.of(facts.picked)], label="smallest no worse than 8 bit", **_STAR)
+        # bound now: the loop goes on to other axes
+        _marks(ax, facts, lambda s, x=x, y=y: (x.of(s), y.of(s)))  # type: ignore[misc]
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
@@ -110,7 +118,7 @@ def parallel(facts: Facts) -> Drawing:
     if len(names) < 3:
         return "two objectives are best seen as a front"
     axes_of = [facts.axes[n] for n in names]
-    lines = [(s, BLUE, "front") for s in facts.front] + [(s, ORANGE, "homogeneous") for s in facts.homogeneous]
+    lines = [(s, BLUE, "front") for s in facts.mixed] + [(s, ORANGE, "homogeneous") for s in facts.homogeneous]
     table = np.array([[a.of(s) for a in axes_of] for s, _, _ in lines])
     low, high = table.min(axis=0), table.max(axis=0)
     place = (table - low) / np.where(high > low, high - low, 1.0)
@@ -119,10 +127,10 @@ def parallel(facts: Facts) -> Drawing:
     ax.grid(False)
     seen: set[str] = set()
     for (solution, colour, kind), y in zip(lines, place, strict=True):
-        star = solution == facts.picked
-        name = "smallest no worse than 8 bit" if star else kind
-        ax.plot(range(len(names)), y, color=GREEN if star else colour, lw=2.8 if star else 1.3,
-                alpha=1.0 if star or kind != "front" else 0.7, zorder=5 if star else 3,
+        mark = facts.marks_of(solution)
+        name = mark or kind
+        ax.plot(range(len(names)), y, color=MARKS[mark.split(" ")[0]]["colour"] if mark else colour,
+                lw=2.8 if mark else 1.3, alpha=1.0 if mark or kind != "front" else 0.7, zorder=5 if mark else 3,
                 ls="--" if kind != "front" else "-", label=None if name in seen else name)
         seen.add(name)
     for i, one in enumerate(axes_of):
@@ -136,5 +144,5 @@ def parallel(facts: Facts) -> Drawing:
     ax.set_xlim(-0.35, len(names) - 0.65)
     for side in ax.spines.values():
         side.set_visible(False)
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=4)
     return figure

@@ -11,10 +11,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from bittailor.report.facts import Facts, by_size, number
-from bittailor.report.figures import BLUE, INK, Drawing, nice_ticks, short, spans_decades
+from bittailor.report.figures import BLUE, INK, ORANGE, PURPLE, Drawing, nice_ticks, short, spans_decades
 
 POINTS = 2000
 """Solutions in the embedding at most."""
+
+FRAMES = {"smallest": ORANGE, "careful": PURPLE}
+"""Colours of the frames, told apart from those of the widths."""
 
 _ANNOTATED = 26
 _COLUMNS = 60
@@ -70,7 +73,7 @@ def embedding(facts: Facts) -> Drawing:
     else:
         norm, shown = Normalize(float(errors.min()), max(float(errors.max()), float(errors.min()) + 1e-12)), errors
     dots = ax.scatter(*placed[order].T, c=shown[order], norm=norm, cmap="viridis_r", s=15, linewidths=0)
-    ax.scatter(*placed[in_front].T, s=58, facecolors="none", edgecolors="#D55E00", linewidths=1.6, label="front")
+    ax.scatter(*placed[in_front].T, s=58, facecolors="none", edgecolors=ORANGE, linewidths=1.6, label="front")
     bar = figure.colorbar(dots, ax=ax, aspect=30, pad=0.02, extend="max" if isinstance(norm, LogNorm) else "neither")
     bar.outline.set_visible(False)
     if isinstance(norm, LogNorm):
@@ -106,7 +109,7 @@ def palette(widths: NDArray[np.int64]) -> tuple[ListedColormap, dict[int, tuple[
 
 def all_widths(facts: Facts) -> NDArray[np.int64]:
     """Every width in the front or the baselines, ascending."""
-    return np.unique([bits for s in (*facts.front, *facts.homogeneous) for bits in s.widths.values()])
+    return np.unique([bits for s in facts.solutions for bits in s.widths.values()])
 
 
 def heat_map(facts: Facts) -> Drawing:
@@ -117,7 +120,7 @@ def heat_map(facts: Facts) -> Drawing:
     if len(order) > _COLUMNS:
         order = [order[i] for i in np.unique(np.linspace(0, len(order) - 1, _COLUMNS).round().astype(int))]
     sites = facts.sites
-    table = np.array([[facts.front[i].widths[s.name] for i in order] for s in sites])
+    table = np.array([[solution.widths[s.name] for solution in order] for s in sites])
     widths = all_widths(facts)
     cmap, colours = palette(widths)
     cell = 0.42 if len(order) <= _ANNOTATED else 0.24
@@ -137,21 +140,26 @@ def heat_map(facts: Facts) -> Drawing:
     for side in ax.spines.values():
         side.set_visible(False)
     cost, error = facts.costs[0], facts.error
-    names = [f"{number(cost.of(facts.front[i]))} · {number(error.of(facts.front[i]))}"
-             for i in order]
-    ax.set_xticks(range(len(order)), names, rotation=90, fontsize=8.5)
+    labels = [f"{number(cost.of(solution))} · {number(error.of(solution))}" for solution in order]
+    ax.set_xticks(range(len(order)), labels, rotation=90, fontsize=8.5)
     ax.set_xlabel(f"{short(cost.title, 44)} [{cost.unit}] · {error.label}")
     top = ax.secondary_xaxis("top")
     step = max(1, -(-len(order) // 30))
-    top.set_xticks(range(0, len(order), step), [str(order[i]) for i in range(0, len(order), step)], fontsize=9)
+    top.set_xticks(range(0, len(order), step),
+                   [facts.name_of(s).removeprefix("solution ").removeprefix("the ").removesuffix(" one")
+                    for s in order[::step]], fontsize=9, rotation=90 if facts.extras else 0)
     top.tick_params(length=0)
     top.set_xlabel("solution")
     top.spines["top"].set_visible(False)
     _groups(ax, facts)
-    if facts.picked in facts.front and facts.picked is not None and facts.front.index(facts.picked) in order:
-        x = order.index(facts.front.index(facts.picked))
-        ax.plot([x - 0.5, x + 0.5, x + 0.5, x - 0.5, x - 0.5],
-                [-0.5, -0.5, len(sites) - 0.5, len(sites) - 0.5, -0.5], color="#D55E00", lw=2, clip_on=False)
+    for names, solution in facts.marks:
+        if solution in order:
+            x, colour = order.index(solution), FRAMES[names.split(" ")[0]]
+            ax.plot([x - 0.5, x + 0.5, x + 0.5, x - 0.5, x - 0.5],
+                    [-0.5, -0.5, len(sites) - 0.5, len(sites) - 0.5, -0.5], color=colour, lw=2, clip_on=False,
+                    label=names)
+    if facts.marks:
+        figure.legend(loc="outside lower center", ncols=2)
     bar = figure.colorbar(image, ax=ax, ticks=range(len(widths)), fraction=0.03, pad=0.02,
                           shrink=min(1.0, 12 / len(sites)), anchor=(0, 1.0))
     bar.ax.set_yticklabels([str(w) for w in widths], fontsize=9)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -17,7 +18,7 @@ from typing import Any
 
 from bittailor._version import __version__
 from bittailor.qformat import QFormat
-from bittailor.report.facts import Detail, Facts, bits_of, headline, number, small_print
+from bittailor.report.facts import PICKS, Detail, Facts, bits_of, headline, number, small_print
 from bittailor.report.figures import Drawn
 from bittailor.report.genomes import all_widths, palette
 from bittailor.runs import Solution
@@ -28,6 +29,9 @@ GLOSSARY: Mapping[str, str] = {
     "homogeneous": "one width for every weight and activation, biases at 16 bits: the baseline",
     "mixed precision": "a width of its own for every gene, found by the search",
     "front": "the solutions of which none is better than another in every objective",
+    "smallest, careful": "the smallest solutions no worse than homogeneous 8 bit on validation data: by error "
+                         "alone, and by error and loss, which leaves less to luck",
+    "loss": "cross-entropy or squared error: smoother than the error, it tells how sure a network is",
     "validation": "data that the search saw; test data were kept away from it and used once",
     "size": "weights and biases times their widths",
     "stored bytes": "every constant of the program as shipped: packed weights, offsets (biases and zero-point "
@@ -50,12 +54,12 @@ def page(facts: Facts, drawn: Sequence[Drawn]) -> str:
         "style": _static("page.css"),
         "facts": _definitions(_about(facts)),
         "kind": "answer" if facts.front else "answer nothing-found",
-        "headline": escape(said[0]),
-        "more": "".join(f"<p>{escape(sentence)}</p>" for sentence in said[1:]),
+        "headline": _prose(said[0]),
+        "more": "".join(f"<p>{_prose(sentence)}</p>" for sentence in said[1:]),
         "banner": _banner(facts),
         "summary": _summary(facts),
-        "notes": "".join(f"<li>{escape(sentence)}</li>" for sentence in small_print(facts)),
-        "table": _solutions(facts, facts.front, "s") or f"<p>{escape(said[0])}</p>",
+        "notes": "".join(f"<li>{_prose(sentence)}</li>" for sentence in small_print(facts)),
+        "table": _solutions(facts, facts.front, "s") + _beside(facts) or f"<p>{escape(said[0])}</p>",
         "homogeneous": _solutions(facts, facts.homogeneous, "b"),
         "figures": "".join(_figure(one) for one in drawn),
         "command": escape(command(facts)),
@@ -77,6 +81,7 @@ def command(facts: Facts) -> str:
     search, calibration = config["search"], config["calibration"]
     words = ["bittailor search", _quoted(str(task.get("task", "TASK"))), "--out runs/again",
              "--space", config["space"]["name"], "--objectives", ",".join(config["objectives"])]
+    words += [f"--guide {config['guide']}"] if "guide" in config else []
     words += [f"--constrain {_quoted(text)}" for text in config["constraints"]]
     words += [f"--population {search['population']}", f"--generations {search['generations']}",
               f"--calibration {calibration['method']}", f"--rounding {calibration['rounding']}"]
@@ -93,6 +98,11 @@ def script_json(value: Any) -> str:
 
 def _static(name: str) -> str:
     return (resources.files("bittailor.report") / "static" / name).read_text("utf-8")
+
+
+def _prose(text: str) -> str:
+    """Text for the page; a number stays on the line of its unit."""
+    return re.sub(r"(?<=\d) (?=%|KiB|bit)", "&nbsp;", escape(text))
 
 
 def _quoted(text: str) -> str:
@@ -140,8 +150,9 @@ def _summary(facts: Facts) -> str:
     real = facts.result["float"]
     rows = [["float network", "", "", "", number(real["valid"]), number(real["test"])]]
     chosen = [("homogeneous 8 bit", facts.base)]
-    if facts.picked is not None and facts.picked != facts.base and facts.front:
-        chosen.append((f"{facts.name_of(facts.picked)}: smallest no worse than 8 bit", facts.picked))
+    for name, solution in facts.picks.items():
+        where = "beside the front" if solution in facts.extras else facts.name_of(solution)
+        chosen.append((f"{name} ({where}): no worse by {PICKS[name]}", solution))
     rows += [[name, *_figures(facts, solution)] for name, solution in chosen]
     return _table(["", *_columns(facts)], rows, "summary")
 
@@ -161,15 +172,19 @@ def _figures(facts: Facts, solution: Solution) -> list[str]:
 def _solutions(facts: Facts, solutions: Sequence[Solution], letter: str) -> str:
     if not solutions:
         return ""
-    extra = [facts.axes[n] for n in facts.objectives if n not in ("error", "size", "stored")]
+    extra = [axis for name, axis in facts.axes.items() if name not in ("error", "size", "stored")]
     rows = []
     for i, solution in enumerate(solutions):
-        name = facts.name_of(solution) if letter == "b" else str(i)
-        star = " ★" if solution == facts.picked and facts.front else ""
-        link = f'<a href="#{letter}{i}">{escape(name)}</a>{star}'
+        name = str(i) if letter == "s" else facts.name_of(solution)
+        link = f'<a href="#{letter}{i}">{escape(name)}</a> {escape(facts.marks_of(solution))}'
         rows.append([link, *_figures(facts, solution), *(number(a.of(solution)) for a in extra)])
     first = "solution" if letter == "s" else "width"
-    return _table([first, *_columns(facts), *(a.label for a in extra)], rows, raw_first=True)
+    more = [f"{a.name} [{a.unit}]" if a.unit else a.name for a in extra]
+    return _table([first, *_columns(facts), *more], rows, raw_first=True)
+
+
+def _beside(facts: Facts) -> str:
+    return f"<h3>Beside the front</h3>{_solutions(facts, facts.extras, 'p')}" if facts.extras else ""
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "", raw_first: bool = False) -> str:
@@ -212,16 +227,14 @@ def _versions(facts: Facts) -> str:
 
 def _data(facts: Facts) -> dict[str, Any]:
     """What the script needs."""
-    size = {a.name: {"title": a.title, "label": a.label, "unit": a.unit, "divisor": a.divisor}
+    axes = {a.name: {"title": a.title, "label": a.label, "unit": a.unit, "divisor": a.divisor}
             for a in facts.axes.values()}
     costs = dict.fromkeys([*(a.name for a in facts.costs), "size", "stored"])
-    solutions = [_solution(facts, s, d) for s, d in zip((*facts.front, *facts.homogeneous), facts.details, strict=True)]
-    everything = (*facts.front, *facts.homogeneous)
-    picked = facts.picked if facts.front else None
-    start = solutions[everything.index(picked or facts.base)]["id"]
+    solutions = [_solution(facts, s, d) for s, d in zip(facts.solutions, facts.details, strict=True)]
+    marks = {names: solutions[facts.solutions.index(s)]["id"] for names, s in facts.marks}
+    start = next(iter(marks.values()), solutions[facts.solutions.index(facts.base)]["id"])
     return {
-        "axes": size, "costs": list(costs), "tested": facts.tested,
-        "picked": start if picked else None, "start": start,
+        "axes": axes, "costs": list(costs), "tested": facts.tested, "start": start, "marks": marks,
         "float": facts.result["float"], "objectives": list(facts.objectives),
         "metric": facts.error.label.removeprefix("validation "),
         "colours": palette(all_widths(facts))[1],
@@ -233,12 +246,12 @@ def _data(facts: Facts) -> dict[str, Any]:
 
 def _solution(facts: Facts, solution: Solution, detail: Detail) -> dict[str, Any]:
     formats = [detail.plan.formats[site.name] for site in facts.sites]
-    baseline = solution in facts.homogeneous
-    place = facts.homogeneous.index(solution) if baseline else facts.front.index(solution)
+    letter, group = next((letter, group) for letter, group in
+                         (("b", facts.homogeneous), ("s", facts.front), ("p", facts.extras)) if solution in group)
     return {
-        "id": f"{'b' if baseline else 's'}{place}",
-        "name": f"homogeneous {bits_of(solution)} bit" if baseline else f"solution {place}",
-        "short": str(bits_of(solution)) if baseline else str(place),
+        "id": f"{letter}{group.index(solution)}", "mark": facts.marks_of(solution),
+        "name": ("homogeneous " if letter == "b" else "") + facts.name_of(solution),
+        "short": str(bits_of(solution)) if letter == "b" else "",
         "values": dict(solution.values), "test": solution.test,
         "widths": [fmt.bits for fmt in formats], "scales": [_scale(fmt) for fmt in formats],
         "zeros": ["" if fmt.kind == "bias" else str(fmt.zero_point) for fmt in formats],

@@ -24,6 +24,11 @@ def homogeneous_rows(facts: Facts) -> Rows:
     return _solutions(facts, "bits", [(bits_of(s), s) for s in facts.homogeneous])
 
 
+def pick_rows(facts: Facts) -> Rows:
+    """One row per pick of the run."""
+    return _solutions(facts, "pick", list(facts.picks.items()))
+
+
 def evaluation_rows(facts: Facts) -> Rows:
     """Every evaluation, failed ones with the reason, and the width of every gene."""
     genes = facts.run.space.genes
@@ -57,7 +62,7 @@ def csv_text(rows: Rows) -> str:
     return text.getvalue()
 
 
-def _solutions(facts: Facts, first: str, solutions: Sequence[tuple[int, Solution]]) -> Rows:
+def _solutions(facts: Facts, first: str, solutions: Sequence[tuple[int | str, Solution]]) -> Rows:
     names = list(facts.axes)
     sites = [site.name for site in facts.sites]
     header = [first, "key", *(facts.axes[n].column for n in names), "test", *(f"bits {site}" for site in sites)]
@@ -67,6 +72,7 @@ def _solutions(facts: Facts, first: str, solutions: Sequence[tuple[int, Solution
 
 TABLES: Mapping[str, Callable[[Facts], Rows]] = {
     "front": front_rows,
+    "picks": pick_rows,
     "homogeneous": homogeneous_rows,
     "evaluations": evaluation_rows,
     "history": history_rows,

@@ -48,7 +48,7 @@ static size_t bt_round(size_t n) { return (n + BT_ALIGN - 1) / BT_ALIGN * BT_ALI
 
 /* Whether `size` constants from byte `at` on lie inside the program. */
 static int bt_inside(const bt_view *v, uint32_t at, uint64_t size) {
-    return at % 4 == 0 && (uint64_t)at + size <= v->head->bytes;
+    return at % 8 == 0 && (uint64_t)at + size <= v->head->bytes;
 }
 
 /* Whether rows of buffer b hold `values` values of `size` bytes. */

@@ -95,18 +95,24 @@ static void bt_lookup16(int32_t *restrict y, const int32_t *restrict a, const vo
  * With BT_SPLIT the low bytes of knots 0..255 stand first, then the high ones, then knot 256. */
 static void bt_knots(int32_t *restrict y, const int32_t *restrict a, const void *table, const bt_instr *p) {
     const int32_t unit = (int32_t)(UINT32_C(1) << p->step), half = (int32_t)((UINT32_C(1) << p->shift) >> 1);
+#if BT_SPLIT || BT_GATHER
 #if BT_SPLIT
     const uint8_t *bytes = table;
     bt_table lows = bt_table_of(bytes), highs = bt_table_of(bytes + 256);
     uint16_t end;
     memcpy(&end, bytes + 512, sizeof end);
+#endif
     for (int i = 0; i < BT_TILE; i += BT_LANES) {
         bt_i32 at = bt_sub(bt_load(a + i), bt_all(p->za)), k = at & bt_all(unit - 1);
         bt_i32 index = (at >> p->step) & bt_all(255);
+#if BT_SPLIT
         /* bytes i, i, i+1, i+1 give both knots as a pair of int16; i + 1 = 256 is put right afterwards */
         bt_i32 four = bt_add(bt_mul(index, bt_all(0x01010101)), bt_all(0x01010000));
         bt_i32 pair = bt_odd_bytes(bt_table_at(&lows, four, 0), bt_table_at(&highs, four, 0));
         pair = bt_select(index == bt_all(255), (pair & bt_all(0xFFFF)) | bt_all((int32_t)((uint32_t)end << 16)), pair);
+#else
+        bt_i32 pair = bt_gather_pairs(table, index);
+#endif
         bt_i32 parts = bt_sub(bt_all(unit), k) | (bt_i32)((bt_u32)k << 16);
         bt_store(y + i, bt_clamp(bt_dot2(bt_all(half), pair, parts) >> p->shift, p->lo, p->hi));
     }

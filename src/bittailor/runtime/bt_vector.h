@@ -103,6 +103,12 @@ BT_INLINE bt_i32 bt_dot4(bt_i32 acc, bt_i32 x, bt_i32 w) {
     return bt_dot2(acc, (bt_i32)_mm256_maddubs_epi16((__m256i)x, (__m256i)w), (bt_i32)_mm256_set1_epi16(1));
 }
 
+#define BT_GATHER 1
+/* The int16 at table + index and the one after it, as a pair. */
+BT_INLINE bt_i32 bt_gather_pairs(const int16_t *table, bt_i32 index) {
+    return (bt_i32)_mm256_i32gather_epi32((const int *)(const void *)table, (__m256i)index, 2);
+}
+
 #elif BT_LANES == 4 && defined(__SSE4_1__)
 
 #define BT_WIDTHS8 15 /* pmaddubsw saturates beyond */
@@ -164,6 +170,9 @@ BT_INLINE bt_i32 bt_max(bt_i32 a, bt_i32 b) {
 
 #ifndef BT_SPLIT
 #define BT_SPLIT 0
+#endif
+#ifndef BT_GATHER
+#define BT_GATHER 0
 #endif
 
 /* --- 64-bit sums: bt_wide holds one per lane, in an order of its own; arithmetic modulo 2**64 --------------------- */

@@ -61,8 +61,7 @@
     if (!s) return;
     current = id;
     el("pick").value = id;
-    el("solution-title").textContent = s.name + (id === data.picked
-      ? " ★ smallest no worse than homogeneous 8 bit" : "");
+    el("solution-title").textContent = s.name + (s.mark ? ` – ${s.mark}, no worse than homogeneous 8 bit` : "");
     el("solution-values").textContent = figures(s);
     const strip = el("strip");
     strip.replaceChildren();
@@ -106,12 +105,12 @@
   };
 
   const list = el("pick");
-  for (const [letter, name] of [["s", "front"], ["b", "homogeneous"]]) {
+  for (const [letter, name] of [["s", "front"], ["p", "beside the front"], ["b", "homogeneous"]]) {
     const group = make("optgroup");
     group.label = name;
     for (const s of data.solutions.filter((x) => x.id[0] === letter)) {
-      const star = s.id === data.picked ? " ★" : "";
-      const option = make("option", `${s.name}${star}: ${measured(s.values.error)}, ${shown(data.costs[0], s.values[data.costs[0]])}`);
+      const mark = s.mark ? ` (${s.mark})` : "";
+        const option = make("option", `${s.name}${mark}: ${measured(s.values.error)}, ${shown(data.costs[0], s.values[data.costs[0]])}`);
       option.value = s.id;
       group.append(option);
     }
@@ -165,7 +164,7 @@
     const colour = (name) => style.getPropertyValue(name).trim();
     const narrow = window.innerWidth < 700;
     const axis = data.axes[choice.value];
-    const front = data.solutions.filter((s) => s.id[0] === "s");
+    const mixed = data.solutions.filter((s) => s.id[0] !== "b");
     const base = data.solutions.filter((s) => s.id[0] === "b");
     const errors = data.solutions.flatMap((s) => [s.values.error, s.test]).concat([data.float.valid, data.float.test])
       .filter((v) => v !== null);
@@ -186,18 +185,18 @@
     };
     const traces = [
       trace("homogeneous, validation", base, (s) => s.values.error, false, colour("--warm"), "square", true),
-      trace("mixed, validation", front, (s) => s.values.error, false, colour("--accent"), "circle", false),
+      trace("mixed, validation", mixed, (s) => s.values.error, false, colour("--accent"), "circle", false),
     ];
     if (data.tested) {
       traces.push(trace("homogeneous, test", base, (s) => s.test, true, colour("--warm"), "square", true));
-      traces.push(trace("mixed, test", front, (s) => s.test, true, colour("--accent"), "circle", false));
+      traces.push(trace("mixed, test", mixed, (s) => s.test, true, colour("--accent"), "circle", false));
     }
-    const picked = byId.get(data.picked);
-    if (picked && front.length) {
+    for (const [names, id] of Object.entries(data.marks)) {
+      const s = byId.get(id), first = names.startsWith("smallest");
       traces.push({
-        name: "smallest no worse than 8 bit", type: "scatter", mode: "markers", x: [x(picked)], y: [places.y(picked)],
-        hoverinfo: "skip", cliponaxis: false,
-        marker: { symbol: "star", size: 19, color: colour("--good"), line: { color: colour("--paper"), width: 1.2 } },
+        name: names, type: "scatter", mode: "markers", x: [x(s)], y: [places.y(s)], hoverinfo: "skip", cliponaxis: false,
+        marker: { symbol: first ? "star" : "diamond", size: first ? 19 : 15, color: colour(first ? "--good" : "--careful"),
+          line: { color: colour("--paper"), width: 1.2 } },
       });
     }
     traces.push({
