@@ -7,10 +7,10 @@
 For each case and width style it first checks that the native engine gives the reference engine's integers, then times,
 interleaved: `--genomes` fresh random genomes (binding, preparation and run together), float torch.nn.GRU, float
 onnxruntime (if installed), and the fake-quantised peers: an eager torch loop and gru-qat (if installed). Peers run the
-recurrent layers only. Ratios are to torch.nn.GRU float on the same number of threads, from medians; `best` compares the
-fastest runs of each, which a busy machine distorts less; with `--threads 1` the processor time of the process is taken
-instead of wall time, which a busy machine hardly changes at all. `floor` is the time that the multiply-accumulates alone would
-take at the rate measured for this instruction set.
+recurrent layers only. Ratios are to torch.nn.GRU float on the same number of threads, from medians; `best` compares
+the fastest runs of each, which a busy machine distorts less. With `--threads 1` the processor time of the process is
+taken instead of wall time, which a busy machine hardly changes at all. `floor` is the time that the
+multiply-accumulates alone would take at the rate measured for this instruction set.
 
 Peers: pip install torch onnx onnxruntime gru-qat
 """

@@ -9,14 +9,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bittailor.cells import CELLS, add_layer
-from bittailor.graph import Builder, Graph
+from bittailor.graph import Builder, Graph, Recurrence
 from bittailor.network import Network
 from bittailor.ops.functions import FUNCTIONS
 from bittailor.plan import Plan
@@ -194,6 +194,17 @@ def _pointwise(b: Builder, rng: Rng, x: str, p: str, features: int) -> str:
     if kind == "sub":
         return b.op("sub", f"{p}.sub", x, b.op("tanh", f"{p}.t", x))
     return b.op(str(kind), f"{p}.{kind}", x)
+
+
+def exposing(program: Program, site: str) -> Program:
+    """The same program with another site as its output, also one from inside a step: a way to look into an engine."""
+    graph = program.graph
+    steps = tuple(
+        replace(step, outputs=tuple(dict.fromkeys((*step.outputs, site))))
+        if isinstance(step, Recurrence) and any(node.output == site for node in step.nodes) else step
+        for step in graph.steps
+    )
+    return replace(program, graph=replace(graph, steps=steps, outputs=(site,)))
 
 
 def random_lengths(rng: Rng, items: int, steps: int) -> NDArray[np.int64] | None:

@@ -127,6 +127,7 @@ def search_task(
     cache: Path | None = None,
     quiet: bool = True,
     epochs: Epochs | None = None,
+    command: str = "",
 ) -> Run:
     """Prepare a task (or FILE.py:FUNCTION) and search it; see `runs.run_search`."""
     make = SPACES[space]
@@ -155,5 +156,5 @@ def search_task(
         space=make(prepared.network.graph, **{k: v for k, v in chosen.items() if v is not None}),
         objectives=objectives, constraints=constraints, guide=guide, settings=settings, calibration=calibration,
         engine=engine, workers=workers or len(os.sched_getaffinity(0)), resume=resume,
-        task=prepared.about, progress=progress,
+        task=prepared.about, command=command, progress=progress,
     )

@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that `bittailor --help` ans
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -114,7 +115,7 @@ def search(
         objectives=[name.strip() for name in objectives.split(",")], constraints=constrain or [], guide=guide,
         population=population, generations=generations, method=calibration, rounding=rounding, per_row=per_row,
         engine=engine, workers=workers, resume=resume, hidden=hidden, seed=seed, data=data, cache=cache,
-        quiet=quiet, epochs=None if quiet else _epochs,
+        quiet=quiet, epochs=None if quiet else _epochs, command=_command(),
     )
     from bittailor.show import print_run
 
@@ -192,6 +193,11 @@ def _epochs(done: int, total: int, loss: float) -> None:
     elif done == total:
         sys.stderr.write(f"trained the float network: {total} epochs, loss {loss:.4f}\n")
     sys.stderr.flush()
+
+
+def _command() -> str:
+    """What was typed, as it would be typed to begin anew."""
+    return shlex.join(["bittailor", *(word for word in sys.argv[1:] if word != "--resume")])
 
 
 def _say(text: str) -> None:

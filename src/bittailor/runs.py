@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,7 @@ def run_search(
     workers: int = 0,
     resume: bool = False,
     task: Mapping[str, Any] | None = None,
+    command: str = "",
     progress: Progress | None = None,
 ) -> Run:
     """Search the widths of a network and write a run directory.
@@ -226,6 +228,7 @@ def run_search(
     workers      threads of an engine that has them, otherwise processes; 0 takes every core for threads and no
                  extra process. Results do not depend on it
     task         what the data came from, kept in run.json for reports
+    command      the command line that asked for it, likewise
     Raises DataError, FileError, FormatError or another BittailorError, before anything long has begun.
     """
     settings = settings or SearchSettings()
@@ -248,6 +251,7 @@ def run_search(
     config = {
         "bittailor_version": __version__,
         "task": dict(task or {}),
+        "command": command,
         "metric": metric,
         "objectives": list(names),
         "constraints": list(constraints),
@@ -289,6 +293,7 @@ def run_search(
         "metric": metric,
         "objectives": list(names),
         "engine": engine,
+        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
         "items": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
         "seconds": time.monotonic() - began,
         "evaluations": result.evaluations,
@@ -362,7 +367,7 @@ def _prepare(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
         return
     old = Run.open(folder).config
     for name, value in config.items():
-        if name != "bittailor_version" and old.get(name) != _plain(value):
+        if name not in ("bittailor_version", "command") and old.get(name) != _plain(value):
             was, now = (_short(v) for v in (old.get(name), _plain(value)))
             raise FileError(f"{folder} belongs to another search: its {name} is {was}, now it is {now}; "
                             "choose another --out")

@@ -13,7 +13,16 @@ from bittailor.engines.native_build import VARIANTS, find_compiler, runnable
 from bittailor.errors import DataError, RangeError
 from bittailor.network import Network
 from bittailor.program import Program, bind
-from networks import gru_network, plan_of, random_case, random_lengths, random_plan, random_widths, uniform_plan
+from networks import (
+    exposing,
+    gru_network,
+    plan_of,
+    random_case,
+    random_lengths,
+    random_plan,
+    random_widths,
+    uniform_plan,
+)
 
 REFERENCE = Reference()
 NATIVE = {f"native-{name}": Native(name, threads=1) for name in VARIANTS}
@@ -67,6 +76,16 @@ def test_random_cases(seed: int) -> None:
         variant = found._variant if isinstance(found, Native) else None
         if find_compiler() and (variant is None or variant in runnable()):
             check(found, case.program, case.q, case.lengths)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_site(engine: Engine, seed: int) -> None:
+    """Not only the output: the value of every operator at every step."""
+    case = random_case(1000 + seed)
+    trace = REFERENCE.trace(case.program, case.q, case.lengths)
+    for node in case.program.graph.nodes():
+        got = engine.run(exposing(case.program, node.output), case.q, case.lengths)
+        assert np.array_equal(got, trace[node.output]), f"{node.output} ({node.op}) differs in {case}"
 
 
 def _program(network: Network, style: str, rng: np.random.Generator) -> Program:

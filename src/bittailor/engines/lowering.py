@@ -704,9 +704,17 @@ class Lowering:
         self._operators = Operators(layout)
         self._orders: Remembered[int, tuple[Graph, list[Segment], list[Node]]] = Remembered(64)
         self._structures: Remembered[tuple[Any, ...], tuple[Graph, Structure]] = Remembered(512)
+        self._programs: Remembered[int, tuple[Callable[[], object], Bytes]] = Remembered(
+            16 << 20, lambda entry: 1024 + entry[1].nbytes)
 
     def __call__(self, program: Program) -> Bytes:
         """The bytes of a program; raises NotLowered where the runtime has no instruction for something."""
+        done = self._programs.get(id(program))
+        if done is None or done[0]() is not program:
+            done = self._programs.put(id(program), (ref(program), self._lower(program)))
+        return done[1]
+
+    def _lower(self, program: Program) -> Bytes:
         graph, formats = program.graph, program.formats
         order = self._orders.get(id(graph))
         if order is None:

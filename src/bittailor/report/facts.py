@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from math import sqrt
 from typing import Any
 
@@ -180,16 +180,13 @@ def gather(run: Run) -> Facts:
     picks = {name: s for name, s in run.picks.items() if front}
     on_front = {s.key for s in front}
     extras = tuple({s.key: s for s in picks.values() if s.key not in on_front}.values())
-    stamp = result.get("finished")
-    when = (datetime.fromisoformat(stamp) if stamp
-            else datetime.fromtimestamp((run.path / "result.json").stat().st_mtime, UTC))
     return Facts(
         run=run, result=result, config=run.config,
         axes={name: axis(name, result["metric"]) for name in names},
         objectives=tuple(result["objectives"]), front=front, extras=extras, homogeneous=homogeneous,
         picks=picks, details=tuple(_details(run, (*front, *extras, *homogeneous))), base=run.baseline(8),
         sites=site_rows(run.network.graph), evaluations=rows,
-        items=dict(result.get("items") or {}), finished=when,
+        items=dict(result["items"]), finished=datetime.fromisoformat(result["finished"]),
     )
 
 

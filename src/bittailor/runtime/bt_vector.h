@@ -23,7 +23,7 @@
 #define BT_INLINE static inline __attribute__((always_inline))
 
 #if defined(__clang__)
-#define BT_UNROLL _Pragma("unroll")
+#define BT_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define BT_UNROLL _Pragma("GCC unroll 16")
 #endif
