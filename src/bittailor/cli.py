@@ -132,7 +132,9 @@ def search(
 )
 def show(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    pick: Annotated[str | None, typer.Option(help="Index of the front, smallest, careful, knee, best, or 'error<=X'.")] = None,
+    pick: Annotated[
+        str | None, typer.Option(help="Index of the front, smallest, careful, knee, best, or 'error<=X'.")
+    ] = None,
 ) -> None:
     """Print the front of a run, or one solution with the format of every site and its account of bytes."""
     from bittailor.runs import Run

@@ -178,8 +178,8 @@ class Run:
                 raise BittailorError(f"no solution has a validation error that low; the best has "
                                      f"{min(s.values['error'] for s in front):.4g}")
             return found
-        raise BittailorError(f"cannot pick '{text}'; say an index 0..{len(front) - 1}, smallest, careful, best, knee, 8bit "
-                             "or 'error<=X'")
+        raise BittailorError(f"cannot pick '{text}'; say an index 0..{len(front) - 1}, smallest, careful, best, knee, "
+                             "8bit or 'error<=X'")
 
     def plan(self, solution: Solution | Mapping[str, int]) -> Plan:
         """The plan of a solution or of widths."""

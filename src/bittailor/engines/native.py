@@ -101,7 +101,8 @@ class Native(Engine):
             if key not in packed:
                 packed[key] = _Input(program, q, lengths)
                 alive.append(q)
-            self._queue(program, packed[key], i, results, work, 1 if len(jobs) >= threads else threads)
+            # few programs are split over the items, so that no thread is left waiting for the last one
+            self._queue(program, packed[key], i, results, work, 1 if len(jobs) >= 4 * threads else threads)
         _in_threads(work, threads)
         return results  # type: ignore[return-value]
 

@@ -6,7 +6,9 @@ text of a user is escaped here, or set as text by the script.
 
 from __future__ import annotations
 
+import base64
 import json
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,8 +16,12 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from bittailor.report.facts import Facts, headline, small_print
+from bittailor._version import __version__
+from bittailor.qformat import QFormat
+from bittailor.report.facts import PICKS, Detail, Facts, bits_of, headline, number, small_print
 from bittailor.report.figures import Drawn
+from bittailor.report.genomes import all_widths, palette
+from bittailor.runs import Solution
 
 GLOSSARY: Mapping[str, str] = {
     "site": "a named place that holds a quantised tensor: a weight matrix, a bias, an operator's output, a state",
@@ -85,3 +91,161 @@ def _static(name: str) -> str:
 def _prose(text: str) -> str:
     """Text for the page; a number stays on the line of its unit."""
     return re.sub(r"(?<=\d) (?=%|KiB|bit)", "&nbsp;", escape(text))
+
+
+def _about(facts: Facts) -> dict[str, str]:
+    task, result = facts.config.get("task", {}), facts.result
+    graph = facts.run.network.graph
+    weights = sum(site.count for site in graph.free if site.kind in ("weight", "bias"))
+    layers = ", ".join(dict.fromkeys(site.layer for site in facts.sites if site.layer not in graph.inputs))
+    space = facts.run.space
+    about = {"task": str(task.get("task", facts.run.path.name))}
+    if "hidden" in task:
+        about["hidden units"] = str(task["hidden"])
+    about |= {
+        "network": f"{layers}; {weights:,} parameters, {len(facts.sites)} sites",
+        "metric": facts.metric_title + (f" [{facts.error.unit}]" if facts.error.unit else ""),
+        "objectives": ", ".join(facts.objectives),
+        "constraints": ", ".join(facts.config["constraints"]) or "none",
+        "space": f"{space.name}, {len(space.genes)} genes",
+        "evaluations": f"{result['evaluations']:,}" + (f" ({result['failed']} failed)" if result["failed"] else ""),
+        "time": f"{number(result['seconds'])} s, engine {result['engine']}",
+        "seed": str(facts.config["search"]["seed"]),
+        "finished": facts.finished.strftime("%Y-%m-%d %H:%M ") + (facts.finished.tzname() or ""),
+        "bittailor": str(facts.config["bittailor_version"]),
+    }
+    names = {"train": "training", "valid": "validation", "test": "test"}
+    counted = [f"{facts.items[part]:,} {name}" for part, name in names.items() if part in facts.items]
+    return about | ({"items": ", ".join(counted)} if counted else {})
+
+
+def _banner(facts: Facts) -> str:
+    if facts.result["interrupted"]:
+        return f'<p class="banner">The search was {escape(facts.result["message"])}. Test data have not been used.</p>'
+    if facts.result["message"] and facts.front:
+        return f'<p class="banner">{escape(facts.result["message"])}</p>'
+    return ""
+
+
+def _summary(facts: Facts) -> str:
+    """Float, homogeneous 8 bit and what was found."""
+    real = facts.result["float"]
+    rows = [["float network", "", "", "", number(real["valid"]), number(real["test"])]]
+    chosen = [("homogeneous 8 bit", facts.base)]
+    for name, solution in facts.picks.items():
+        where = "beside the front" if solution in facts.extras else facts.name_of(solution)
+        chosen.append((f"{name} ({where}): no worse by {PICKS[name]}", solution))
+    rows += [[name, *_figures(facts, solution)] for name, solution in chosen]
+    return _table(["", *_columns(facts)], rows, "summary")
+
+
+def _columns(facts: Facts) -> list[str]:
+    size, stored, unit = facts.axes["size"], facts.axes["stored"], facts.error.unit
+    suffix = f" [{unit}]" if unit else ""
+    return [f"size [{size.unit}]", "of 8 bit [%]", f"stored [{stored.unit}]", f"validation{suffix}", f"test{suffix}"]
+
+
+def _figures(facts: Facts, solution: Solution) -> list[str]:
+    return [number(facts.axes["size"].of(solution)),
+            f"{100 * solution.values['size'] / facts.base.values['size']:.0f}",
+            number(facts.axes["stored"].of(solution)), number(solution.values["error"]), number(solution.test)]
+
+
+def _solutions(facts: Facts, solutions: Sequence[Solution], letter: str) -> str:
+    if not solutions:
+        return ""
+    extra = [axis for name, axis in facts.axes.items() if name not in ("error", "size", "stored")]
+    rows = []
+    for i, solution in enumerate(solutions):
+        name = str(i) if letter == "s" else facts.name_of(solution)
+        link = f'<a href="#{letter}{i}">{escape(name)}</a> {escape(facts.marks_of(solution))}'
+        rows.append([link, *_figures(facts, solution), *(number(a.of(solution)) for a in extra)])
+    first = "solution" if letter == "s" else "width"
+    more = [f"{a.name} [{a.unit}]" if a.unit else a.name for a in extra]
+    return _table([first, *_columns(facts), *more], rows, raw_first=True)
+
+
+def _beside(facts: Facts) -> str:
+    return f"<h3>Beside the front</h3>{_solutions(facts, facts.extras, 'p')}" if facts.extras else ""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "", raw_first: bool = False) -> str:
+    """An HTML table; `raw_first`: the first column is HTML already."""
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in header)
+    body = "".join(
+        f'<tr><th scope="row">{row[0] if raw_first else escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
+        for row in rows
+    )
+    return (f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table class="{kind}">'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+def _figure(one: Drawn) -> str:
+    kind = "card wide" if one.wide else "card"
+    if one.png is None:
+        body = f'<p class="nothing">{escape(one.reason)}</p>'
+    else:
+        image = base64.b64encode(one.png).decode()
+        body = (f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(one.title)}">'
+                f'<img class="{one.name}" alt="{escape(one.title)}. {escape(one.caption)}" '
+                f'src="data:image/png;base64,{image}"></div>')
+    return (f'<figure class="{kind}" id="figure-{one.name}"><h3>{escape(one.title)}</h3>{body}'
+            f"<figcaption>{escape(one.caption)}</figcaption></figure>")
+
+
+def _definitions(items: Mapping[str, str]) -> str:
+    return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in items.items())
+
+
+def _versions(facts: Facts) -> str:
+    import numpy
+
+    prints = facts.config["fingerprints"]
+    return (f"Network {prints['network']}, data {prints['data']}. Searched by bittailor "
+            f"{facts.config['bittailor_version']}, reported by bittailor {__version__} "
+            f"(Python {platform.python_version()}, NumPy {numpy.__version__}).")
+
+
+def _data(facts: Facts) -> dict[str, Any]:
+    """What the script needs."""
+    axes = {a.name: {"title": a.title, "label": a.label, "unit": a.unit, "divisor": a.divisor}
+            for a in facts.axes.values()}
+    costs = dict.fromkeys([*(a.name for a in facts.costs), "size", "stored"])
+    solutions = [_solution(facts, s, d) for s, d in zip(facts.solutions, facts.details, strict=True)]
+    marks = {names: solutions[facts.solutions.index(s)]["id"] for names, s in facts.marks}
+    start = next(iter(marks.values()), solutions[facts.solutions.index(facts.base)]["id"])
+    return {
+        "axes": axes, "costs": list(costs), "tested": facts.tested, "start": start, "marks": marks,
+        "float": facts.result["float"], "objectives": list(facts.objectives),
+        "metric": facts.error.label.removeprefix("validation "),
+        "colours": palette(all_widths(facts))[1],
+        "sites": [{"name": s.name, "layer": s.layer, "short": s.short, "role": s.role,
+                   "shape": "×".join(map(str, s.shape))} for s in facts.sites],
+        "solutions": solutions,
+    }
+
+
+def _solution(facts: Facts, solution: Solution, detail: Detail) -> dict[str, Any]:
+    formats = [detail.plan.formats[site.name] for site in facts.sites]
+    letter, group = next((letter, group) for letter, group in
+                         (("b", facts.homogeneous), ("s", facts.front), ("p", facts.extras)) if solution in group)
+    return {
+        "id": f"{letter}{group.index(solution)}", "mark": facts.marks_of(solution),
+        "name": ("homogeneous " if letter == "b" else "") + facts.name_of(solution),
+        "short": str(bits_of(solution)) if letter == "b" else "",
+        "values": dict(solution.values), "test": solution.test,
+        "widths": [fmt.bits for fmt in formats], "scales": [_scale(fmt) for fmt in formats],
+        "zeros": ["" if fmt.kind == "bias" else str(fmt.zero_point) for fmt in formats],
+        "account": {"weights": detail.account.weights, "biases and zero-point corrections": detail.account.offsets,
+                    "multipliers": detail.account.multipliers, "tables": detail.account.tables},
+        "total": detail.account.total, "wide": list(detail.wide),
+    }
+
+
+def _scale(fmt: QFormat) -> str:
+    if not fmt.scale:
+        return "accumulator"
+    if len(fmt.scale) == 1:
+        return f"{fmt.scale[0]:.4g}"
+    return f"{min(fmt.scale):.3g} … {max(fmt.scale):.3g} ({len(fmt.scale)} rows)"
