@@ -207,13 +207,16 @@ class Calibration:
         return through if isinstance(through, Function) else None
 
     def save(self, path: Path | str) -> None:
-        """Write the statistics (not the network) to a safetensors file."""
-        tensors = {f"counts/{name}": seen.counts for name, seen in self.observed.items()}
+        """Write the statistics (not the network) to a safetensors file, with every format and weight fitted so far:
+        they are then the same on any machine, whatever its linear algebra does to the last bit."""
+        tensors: dict[str, NDArray[Any]] = {f"counts/{name}": seen.counts for name, seen in self.observed.items()}
         tensors |= {f"moment/{name}": moment for name, moment in self.moments.items()}
+        tensors |= {f"fitted/{name}/{fmt.bits}": q.astype(np.int16) for (name, fmt), q in self._integers.items()}
         body = {
             "settings": asdict(self.settings),
             "network": self.network.fingerprint,
             "extremes": {name: [seen.low, seen.high] for name, seen in self.observed.items()},
+            "formats": [[name, fmt.to_json()] for (name, _), fmt in self._formats.items()],
         }
         save_tensors(path, CALIBRATION_KIND, CALIBRATION_VERSION, body, tensors)
 
@@ -229,7 +232,13 @@ class Calibration:
                 for name, (low, high) in body["extremes"].items()
             }
             moments = {k.removeprefix("moment/"): v for k, v in tensors.items() if k.startswith("moment/")}
-            return cls(network, Settings(**body["settings"]), observed, moments)
+            formats = {(name, fmt["bits"]): QFormat.from_json(fmt) for name, fmt in body["formats"]}
+            fitted = {
+                (name, formats[name, int(bits)]): q.astype(np.int64)
+                for k, q in tensors.items() if k.startswith("fitted/")
+                for name, bits in [k.removeprefix("fitted/").rsplit("/", 1)]
+            }
+            return cls(network, Settings(**body["settings"]), observed, moments, formats, fitted)
         except (KeyError, TypeError, ValueError, AttributeError, BittailorError) as error:
             raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None
 

@@ -277,6 +277,8 @@ def run_search(
     ):
         result = search(chosen, names, evaluate, settings, store, limits, seeds(chosen, network.graph), progress,
                         box=box, guides={"error": guide})
+        # with what was fitted on the way, so that every program of this run is the same on any machine
+        statistics.save(folder / "calibration.safetensors")
         picks = _picks(store, chosen, baselines[8], evaluator,
                        Evaluator(statistics, data.train, metric, engine, ()), limits)
     front = [Solution(chosen.key(g), chosen.widths(g), dict(v), None)

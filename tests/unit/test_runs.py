@@ -174,3 +174,19 @@ def test_evaluator_is_the_same_one_by_one_and_together(network: bt.Network, data
     widths = [space.widths(g) for g in space.random(np.random.default_rng(1), 6)]
     evaluator = Evaluator(calibration, data.valid, "error", "reference", ("error", "size", "stored"))
     assert evaluator.evaluate(widths) == [evaluator.evaluate([w])[0] for w in widths]
+
+
+def test_the_weights_that_were_searched_are_kept(network: bt.Network, data: bt.Splits, tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
+    expected = {s.key: run.program(s) for s in run.front}
+
+    def never(*_: object) -> None:
+        raise AssertionError("fitted again: another machine might get other integers")
+
+    monkeypatch.setattr("bittailor.calibration.fit_to_inputs", never)
+    again = bt.Run.open(tmp_path / "run")
+    for s in again.front:
+        program = again.program(s)
+        for mine, theirs in zip(program.stored(), expected[s.key].stored(), strict=True):
+            assert (mine.data == theirs.data).all()
