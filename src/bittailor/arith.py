@@ -121,75 +121,86 @@ def make_rescale(
     multiplier bits (`precise`), the operator is wide: the same with 2**63, M < 2**31 and S <= 62.
     Raises RangeError if even that cannot hold (scales that differ by more than about 2**31).
     """
-    r = [np.atleast_1d(np.asarray(ratio, np.float64)) for ratio in ratios]
-    if not all(np.isfinite(x).all() for x in r) or not math.isfinite(constant):
+    rows = _rows(ratios, reaches)
+    if not all(math.isfinite(r) for row in rows for r, _ in row) or not math.isfinite(constant):
         raise RangeError("scales differ too much for integer rescaling: their ratio is outside float64")
-    # a reach of 0 (an all-zero row) is taken as 1, which also bounds M itself
-    a = [np.maximum(np.atleast_1d(np.asarray(reach, np.int64)), 1) for reach in reaches]
     for wide in (False, True):
         if not wide and (sum_bits or accumulator >= 1 << NARROW_BITS):
             continue
         limit = sum_bits or (WIDE_BITS if wide else NARROW_BITS)
-        shift = largest_shift(r, a, out.zero_point, constant, wide, limit)
-        if shift is None:
+        shift = largest_shift(rows, out.zero_point, constant, wide, limit)
+        if shift is None or not (wide or precise(rows, shift, out.bits + GUARD_BITS)):
             continue
-        multipliers = tuple(round_half_up(ratio * 2.0**shift).astype(np.int64) for ratio in r)
-        if wide or precise(r, a, multipliers, shift, out.bits + GUARD_BITS):
-            lo = out.zero_point if unsigned else out.qmin
-            return Rescale(multipliers, shift, _offset(shift, out.zero_point, constant), wide, lo, out.qmax)
+        multipliers = tuple(
+            round_half_up(np.atleast_1d(np.asarray(ratio, np.float64)) * 2.0**shift).astype(np.int64)
+            for ratio in ratios
+        )
+        lo = out.zero_point if unsigned else out.qmin
+        return Rescale(multipliers, shift, _offset(shift, out.zero_point, constant), wide, lo, out.qmax)
     raise RangeError(
         "scales differ too much for integer rescaling: an operator's inputs are "
-        f"{max(float(x.max()) for x in r):.3g} output steps each; recalibrate with data that excites this site"
+        f"{max(r for row in rows for r, _ in row):.3g} output steps each; recalibrate with data that excites this site"
     )
 
 
-def precise(
-    ratios: Sequence[Floats], reaches: Sequence[Ints], multipliers: Sequence[Ints], shift: int, bits: int
-) -> bool:
+_Row = list[tuple[float, int]]
+"""(ratio, reach) of every operand, for one output row. Python's own numbers: exact, and quick for so few."""
+
+
+def _rows(ratios: Sequence[ArrayLike], reaches: Sequence[ArrayLike]) -> list[_Row]:
+    """The rows that differ. A reach of 0 (an all-zero row) is taken as 1, which also bounds M itself."""
+    if all(np.size(ratio) == 1 for ratio in ratios):
+        # rows that share their ratios are bounded by the one that reaches furthest
+        return [[(float(np.max(r)), max(int(np.max(a)), 1)) for r, a in zip(ratios, reaches, strict=True)]]
+    columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x)) for x in (*ratios, *reaches)))
+    count = len(ratios)
+    return [
+        [(float(r), max(int(a), 1)) for r, a in zip(row[:count], row[count:], strict=True)]
+        for row in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def _multiplier(ratio: float, shift: int) -> int:
+    return math.floor(ratio * 2.0**shift + 0.5)
+
+
+def precise(rows: Sequence[_Row], shift: int, bits: int) -> bool:
     """Whether the largest multiplier has at least `bits` bits, and so has every other one whose rounding could
     move the output by more than a step (a row of tiny weights with a bias; operands of very different scales)."""
-    if int(max(m.max() for m in multipliers)) < 1 << (bits - 1):
+    least, step = 1 << (bits - 1), 2.0**shift
+    if max(_multiplier(r, shift) for row in rows for r, _ in row) < least:
         return False
     return not any(
-        bool(((m < 1 << (bits - 1)) & (a * np.abs(r * 2.0**shift - m) > 2.0**shift)).any())
-        for r, a, m in zip(ratios, reaches, multipliers, strict=True)
+        _multiplier(r, shift) < least and a * abs(r * step - _multiplier(r, shift)) > step
+        for row in rows for r, a in row
     )
 
 
-def largest_shift(
-    ratios: Sequence[Floats], reaches: Sequence[Ints], zero_point: int, constant: float, wide: bool, limit: int
-) -> int | None:
-    """The largest S that `sum_bound` allows, None if not even S = 0 is allowed.
+def largest_shift(rows: Sequence[_Row], zero_point: int, constant: float, wide: bool, limit: int) -> int | None:
+    """The largest S that `fits` allows, None if not even S = 0 is allowed.
 
     Closed form first (the bound is close to total * 2**S), then at most a step or two of exact correction.
     """
     top = WIDEST_SHIFT[wide]
-    total = sum(float((r * a).max()) for r, a in zip(ratios, reaches, strict=True)) + abs(constant + zero_point + 0.5)
-    largest = max(float(r.max()) for r in ratios)
+    total = max(sum(r * a for r, a in row) for row in rows) + abs(constant + zero_point + 0.5)
+    largest = max(r for row in rows for r, _ in row)
     guess = limit - math.log2(max(total, 1e-300))
     if wide:
         guess = min(guess, MULTIPLIER_BITS - math.log2(max(largest, 1e-300)))
     shift = max(0, min(top, math.floor(guess)))
-    while shift < top and fits(ratios, reaches, zero_point, constant, limit, shift + 1):
+    while shift < top and fits(rows, zero_point, constant, limit, shift + 1):
         shift += 1
-    while shift >= 0 and not fits(ratios, reaches, zero_point, constant, limit, shift):
+    while shift >= 0 and not fits(rows, zero_point, constant, limit, shift):
         shift -= 1
     return shift if shift >= 0 else None
 
 
-def fits(
-    ratios: Sequence[Floats], reaches: Sequence[Ints], zero_point: int, constant: float, limit: int, shift: int
-) -> bool:
+def fits(rows: Sequence[_Row], zero_point: int, constant: float, limit: int, shift: int) -> bool:
     """Whether interval arithmetic proves |sum| < 2**limit at this shift (exact integers, no rounding)."""
-    if max(float(r.max()) for r in ratios) * 2.0**shift + 0.5 >= 2.0**MULTIPLIER_BITS:
+    if max(r for row in rows for r, _ in row) * 2.0**shift + 0.5 >= 2.0**MULTIPLIER_BITS:
         return False
     base = abs(_offset(shift, zero_point, constant))
-    rows = [round_half_up(r * 2.0**shift).astype(np.int64) for r in ratios]
-    if all(float(m.max()) * float(a.max()) < 2.0**61 for m, a in zip(rows, reaches, strict=True)):
-        sums = sum((m * a for m, a in zip(rows, reaches, strict=True)), start=np.zeros(1, np.int64))
-        return base + int(sums.max()) < 1 << limit
-    exact = sum((m.astype(object) * a for m, a in zip(rows, reaches, strict=True)), start=np.zeros(1, object))
-    return base + int(exact.max()) < 1 << limit
+    return base + max(sum(_multiplier(r, shift) * a for r, a in row) for row in rows) < 1 << limit
 
 
 def _offset(shift: int, zero_point: int, constant: float) -> int:

@@ -6,6 +6,7 @@ parameters, so a search that changes a few widths re-binds a few operators (`Bin
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ PROGRAM_KIND, PROGRAM_VERSION = "program", 1
 
 Rounding = Callable[[str, QFormat], Ints]
 """(weight site, its format) -> its integers."""
+
+KEPT_OPERATORS = 8192
+"""Bound operators that a binder remembers, the latest used: the memory of a long search stays flat."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +184,7 @@ class Binder:
         self.network = network
         self._rounding = rounding or (lambda site, fmt: fmt.quantise(network.parameters[site]))
         self._weights: dict[tuple[str, QFormat], Ints] = {}
-        self._constants: dict[tuple[Any, ...], Constants] = {}
+        self._constants: OrderedDict[tuple[Any, ...], Constants] = OrderedDict()
         self._roots = {name: network.graph.root(name).name for name in network.graph.sites}
         self._nodes = list(network.graph.nodes())
         self._activations = [s.name for s in network.graph.sites.values() if s.kind == "activation"]
@@ -206,12 +210,17 @@ class Binder:
         inputs = tuple(formats[name] for name in node.inputs)
         params = tuple(plan.formats[name] for name in node.params)
         key = (node.output, inputs, params, formats[node.output])
-        if key not in self._constants:
+        constants = self._constants.get(key)
+        if constants is None:
             try:
-                self._constants[key] = self._make(node, inputs, params, formats[node.output])
+                constants = self._constants[key] = self._make(node, inputs, params, formats[node.output])
             except RangeError as error:
                 raise RangeError(f"{node.output}: {error}") from None
-        return self._constants[key]
+            if len(self._constants) > KEPT_OPERATORS:
+                self._constants.popitem(last=False)
+        else:
+            self._constants.move_to_end(key)
+        return constants
 
     def _make(
         self, node: Node, inputs: tuple[QFormat, ...], params: tuple[QFormat, ...], output: QFormat

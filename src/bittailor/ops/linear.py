@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,7 +78,8 @@ def quantise_bias(bias: Floats, bits: int, weight: QFormat, x: QFormat) -> Ints:
     if bits == EXACT_BIAS_BITS:
         return round_half_up(exact).astype(np.int64)
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    e = 0
+    # below this e the largest magnitude cannot fit; from here on it takes a step or two
+    e = max(0, math.frexp(float(np.abs(exact).max(initial=0.0)))[1] - bits - 1)
     while True:
         q = round_half_up(exact / 2.0**e).astype(np.int64)
         if q.min() >= low and q.max() <= high:
