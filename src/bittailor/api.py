@@ -118,6 +118,7 @@ def search_task(
     method: str = "mse",
     rounding: str = "inputs",
     per_row: bool = False,
+    early_stop: bool = False,
     engine: str = "auto",
     workers: int = 0,
     resume: bool = False,
@@ -155,6 +156,6 @@ def search_task(
         metric=prepared.metric,
         space=make(prepared.network.graph, **{k: v for k, v in chosen.items() if v is not None}),
         objectives=objectives, constraints=constraints, guide=guide, settings=settings, calibration=calibration,
-        engine=engine, workers=workers or len(os.sched_getaffinity(0)), resume=resume,
+        early_stop=early_stop, engine=engine, workers=workers or len(os.sched_getaffinity(0)), resume=resume,
         task=prepared.about, command=command, progress=progress,
     )

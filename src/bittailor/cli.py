@@ -98,6 +98,7 @@ def search(
     calibration: Annotated[str, typer.Option(help="mse, percentile or minmax.")] = "mse",
     rounding: Annotated[str, typer.Option(help="Of weights: inputs or nearest.")] = "inputs",
     per_row: Annotated[bool, typer.Option("--per-row", help="One weight scale per output row.")] = False,
+    early_stop: Annotated[bool, typer.Option("--early-stop", help="Drop certainly hopeless candidates early.")] = False,
     engine: Annotated[str, typer.Option(help="auto, or a name: reference, native.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Threads or processes; 0 takes every core.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -114,8 +115,8 @@ def search(
         task, out, space=space, widths=_widths(widths), activations=_widths(activations), biases=_widths(biases),
         objectives=[name.strip() for name in objectives.split(",")], constraints=constrain or [], guide=guide,
         population=population, generations=generations, method=calibration, rounding=rounding, per_row=per_row,
-        engine=engine, workers=workers, resume=resume, hidden=hidden, seed=seed, data=data, cache=cache,
-        quiet=quiet, epochs=None if quiet else _epochs, command=_command(),
+        early_stop=early_stop, engine=engine, workers=workers, resume=resume, hidden=hidden, seed=seed,
+        data=data, cache=cache, quiet=quiet, epochs=None if quiet else _epochs, command=_command(),
     )
     from bittailor.show import print_run
 

@@ -108,7 +108,7 @@ class Evaluator:
         if missing:
             raise BittailorError(f"the engine '{engine}' cannot run here: {missing}")
         self._binder: Binder = calibration.binder()
-        self._inputs: dict[QFormat, NDArray[np.signedinteger[Any]]] = {}
+        self._inputs: dict[tuple[QFormat, Any, Any], NDArray[np.signedinteger[Any]]] = {}
         check_task(calibration.network, data, metric)
 
     def program(self, widths: dict[str, int]) -> tuple[Plan, Program]:
@@ -116,28 +116,34 @@ class Evaluator:
         plan = self.calibration.plan(widths)
         return plan, self._binder.bind(plan)
 
-    def outputs(self, programs: Sequence[Program]) -> list[Floats]:
-        """Real outputs of several programs on the data, [items, outputs] each."""
-        jobs = [(program, self._quantised(program)) for program in programs]
-        results = self.engine.run_jobs(jobs, self.data.lengths)
+    def outputs(self, programs: Sequence[Program], items: slice = slice(None)) -> list[Floats]:
+        """Real outputs of several programs on the data (or some of its items), [items, outputs] each."""
+        jobs = [(program, self._quantised(program, items)) for program in programs]
+        results = self.engine.run_jobs(jobs, self.data.lengths[items])
         return [program.read_output(q) for program, q in zip(programs, results, strict=True)]
 
-    def _quantised(self, program: Program) -> NDArray[np.signedinteger[Any]]:
+    def _quantised(self, program: Program, items: slice) -> NDArray[np.signedinteger[Any]]:
         fmt = program.input_format
-        if fmt not in self._inputs:
+        key = fmt, items.start, items.stop
+        if key not in self._inputs:
             kind = np.int8 if fmt.storage == "int8" else np.int16
-            self._inputs[fmt] = program.quantise_input(self.data.x).astype(kind)
-        return self._inputs[fmt]
+            self._inputs[key] = program.quantise_input(self.data.x[items]).astype(kind)
+        return self._inputs[key]
+
+    def candidate(self, plan: Plan, program: Program, outputs: Floats) -> Candidate:
+        """A candidate with its outputs on the data, or on the first of its items."""
+        part = self.data if len(outputs) == len(self.data) else self.data[: len(outputs)]
+        return Candidate(self.calibration.network, plan, program, outputs, part, self.metric)
+
+    def values(self, candidate: Candidate) -> dict[str, float]:
+        """Objective values; `error` is always among them."""
+        return {"error": candidate.error} | {o.name: float(o.of(candidate)) for o in self.objectives}
 
     def evaluate(self, widths: Sequence[dict[str, int]]) -> list[dict[str, float]]:
-        """Objective values of several candidates; `error` is always among them."""
+        """Objective values of several candidates."""
         bound = [self.program(w) for w in widths]
         outputs = self.outputs([program for _, program in bound])
-        rows = []
-        for (plan, program), y in zip(bound, outputs, strict=True):
-            candidate = Candidate(self.calibration.network, plan, program, y, self.data, self.metric)
-            rows.append({"error": candidate.error} | {o.name: float(o.of(candidate)) for o in self.objectives})
-        return rows
+        return [self.values(self.candidate(*both, y)) for both, y in zip(bound, outputs, strict=True)]
 
 
 def check_task(network: Network, data: Data, metric: str) -> None:

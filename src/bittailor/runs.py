@@ -36,6 +36,7 @@ from bittailor.metrics import METRICS
 from bittailor.network import Network
 from bittailor.plan import Plan
 from bittailor.program import Program
+from bittailor.screen import DROPPED, Screen
 from bittailor.search.executors import make_evaluate
 from bittailor.search.front import Box, knee
 from bittailor.search.loop import Evaluate, Progress, search
@@ -206,6 +207,7 @@ def run_search(
     guide: str = "loss",
     settings: SearchSettings | None = None,
     calibration: CalibrationSettings | None = None,
+    early_stop: bool = False,
     engine: str = "auto",
     workers: int = 0,
     resume: bool = False,
@@ -224,6 +226,8 @@ def run_search(
     guide        what selection looks at in place of the error: "loss" (smooth; a small validation set has few error
                  values and many lucky solutions) or "error" itself. The front is of the error either way
     settings     population, generations, seed, operators of NSGA-II
+    early_stop   give up on candidates that are certainly hopeless after a part of the data; front and `smallest` are
+                 the same as without (see `screen`)
     engine       "auto" takes the fastest that runs here; results do not depend on it
     workers      threads of an engine that has them, otherwise processes; 0 takes every core for threads and no
                  extra process. Results do not depend on it
@@ -273,10 +277,14 @@ def run_search(
                 "calibration": repr(calibration_settings), "space": chosen.name}
     with (
         Store(folder / "evaluations.sqlite", identity) as store,
-        _evaluate(factory, evaluator, engine, workers) as evaluate,
+        _evaluate(factory, evaluator, engine, workers) as plain,
     ):
-        result = search(chosen, names, evaluate, settings, store, limits, seeds(chosen, network.graph), progress,
-                        box=box, guides={"error": guide})
+        guides = {"error": guide}
+        screen = Screen(evaluator, chosen, names, guides, limits) if early_stop else None
+        result = search(chosen, names, screen or plain, settings, store, limits, seeds(chosen, network.graph), progress,
+                        box=box, guides=guides, announce=screen.announce if screen else None)
+        dropped = [int((row.outcome.reason or "")[len(DROPPED) :].split()[0]) for row in store.rows()
+                   if (row.outcome.reason or "").startswith(DROPPED)]
         # with what was fitted on the way, so that every program of this run is the same on any machine
         statistics.save(folder / "calibration.safetensors")
         picks = _picks(store, chosen, baselines[8], evaluator,
@@ -299,7 +307,9 @@ def run_search(
         "items": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
         "seconds": time.monotonic() - began,
         "evaluations": result.evaluations,
-        "failed": result.failed,
+        "failed": result.failed - len(dropped),
+        "dropped": len(dropped),
+        "saved_percent": 100 * sum(1 - n / len(data.valid) for n in dropped) / max(1, result.evaluations),
         "interrupted": result.interrupted,
         "message": result.message,
         "float": real,

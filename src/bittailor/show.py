@@ -85,6 +85,9 @@ def print_run(run: Run) -> None:
             console.print(f"{name} (no worse than homogeneous 8 bit by {by}): "
                           f"{_kib(found.values['size'])} KiB, {smaller(found, base):.0f} % smaller; validation "
                           f"{_value(found.values['error'])} against {_value(base.values['error'])}{test}")
+    if result["dropped"]:
+        console.print(f"early stopping: {result['dropped']} of {result['evaluations']} candidates dropped, "
+                      f"{result['saved_percent']:.1f} % of the sequences not run")
     if result["message"]:
         console.print(result["message"])
 

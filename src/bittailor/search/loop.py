@@ -7,7 +7,7 @@ the same order, so the result is that of a run that was never disturbed. No stat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -97,6 +97,21 @@ class Generation:
                 "best": dict(self.best), "points": points, "feasible": self.feasible.tolist()}
 
 
+@dataclass(frozen=True, eq=False)
+class Rivals:
+    """What the new solutions of a generation have to compete with, told to an evaluation before it gets them.
+
+    survivors  float64 [n, objectives]: what guides selection, of the population's feasible solutions and of those of
+               the new generation whose values are known already
+    needed     how many will survive
+    front      float64 [n, objectives]: the front of everything evaluated
+    """
+
+    survivors: NDArray[np.float64]
+    needed: int
+    front: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Closest:
     """The solution that breaks the constraints least, and by how much in all (sum of violations)."""
@@ -136,7 +151,8 @@ class Result:
 def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings: Settings,
            store: Store | None = None, constraints: Sequence[Constraint] = (), seeds: Sequence[Genome] = (),
            progress: Progress | None = None, stop: Callable[[], bool] | None = None,
-           box: Box | None = None, guides: Mapping[str, str] | None = None) -> Result:
+           box: Box | None = None, guides: Mapping[str, str] | None = None,
+           announce: Callable[[Rivals], None] | None = None) -> Result:
     """Search the front of `objectives`, all minimised.
 
     evaluate     not called for genomes that the store holds. What it raises ends the search, with everything
@@ -148,6 +164,7 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     box          where to measure hypervolume; made from the seeds where None
     guides       objective → the value that selection looks at in its place: a smooth stand-in for a coarse
                  objective (the loss for the error). Front, hypervolume and history are of the objectives
+    announce     told the rivals of each generation's new solutions, so that hopeless ones may be given up early
     Raises       BittailorError if the whole first generation fails (its failures are then not kept in the store),
                  UnknownName for an objective or constraint that the evaluation does not report.
     """
@@ -156,7 +173,7 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     # `is None`: an empty store counts as false
     with Store(":memory:") if store is None else nullcontext(store) as kept:
         run = _Run(space, tuple(objectives), evaluate, settings, kept, tuple(constraints), tuple(seeds),
-                   progress, stop, box, guides or {})
+                   progress, stop, box, guides or {}, announce)
         return run.go()
 
 
@@ -170,11 +187,12 @@ class _Run:
     def __init__(self, space: Space, objectives: tuple[str, ...], evaluate: Evaluate, settings: Settings,
                  store: Store, constraints: tuple[Constraint, ...], seeds: tuple[Genome, ...],
                  progress: Progress | None, stop: Callable[[], bool] | None, box: Box | None,
-                 guides: Mapping[str, str]) -> None:
+                 guides: Mapping[str, str], announce: Callable[[Rivals], None] | None) -> None:
         self.space, self.objectives, self.evaluate, self.settings = space, objectives, evaluate, settings
         self.store, self.constraints, self.seeds = store, constraints, seeds
         self.progress, self.stop, self.box = progress, stop, box
         self.history: list[Generation] = []
+        self.announce = announce
         self.guides = tuple(guides.get(name, name) for name in objectives)
         self.points: dict[Genome, NDArray[np.float64]] = {}
         self.front = make_front(objectives, (), np.empty((0, len(objectives))), ())
@@ -190,7 +208,7 @@ class _Run:
         if self.progress:
             self.progress.start(self.status())
         try:
-            algorithm = Nsga2(self.space, self.settings, self.seeds, len(self.objectives))
+            algorithm = self.algorithm = Nsga2(self.space, self.settings, self.seeds, len(self.objectives))
             for generation in range(1, self.settings.generations + 1):
                 if not self.step(algorithm, generation):
                     break
@@ -230,6 +248,8 @@ class _Run:
         keys = [self.space.key(genome) for genome in genomes]
         known = self.store.get(keys)
         missing = [genome for genome, key in zip(genomes, keys, strict=True) if key not in known]
+        if self.announce is not None and missing:
+            self.announce(self.rivals(known.values()))
         fresh = self.evaluate(missing) if missing else iter(())
         try:
             for genome, key in zip(genomes, keys, strict=True):
@@ -252,6 +272,20 @@ class _Run:
             close = getattr(fresh, "close", None)
             if close is not None:
                 close()
+
+    def rivals(self, known: Iterable[Outcome]) -> Rivals:
+        """The feasible survivors of the last generation and what is known of this one."""
+        good = [o.values for o in known if o.values is not None and not self.violation(o.values)]
+        points = np.array([[values[name] for name in self.guides] for values in good])
+        points = points.reshape(-1, len(self.guides))
+        if self.generation > 1:
+            _, survivors, feasible = self.algorithm.population
+            points = np.concatenate([survivors[feasible], points])
+        return Rivals(points, self.settings.population, self.front.points)
+
+    def violation(self, values: Mapping[str, float]) -> float:
+        """By how much values break the constraints, in all."""
+        return sum(c.violation(Table("value to constrain", values)[c.name]) for c in self.constraints)
 
     def tick(self) -> None:
         if self.progress:
@@ -289,7 +323,7 @@ class _Run:
             values = Table("objective", outcome.values)
             points[i] = [values[name] for name in self.objectives]
             guided[i] = [values[name] for name in self.guides]
-            violations[i] = sum(c.violation(Table("value to constrain", values)[c.name]) for c in self.constraints)
+            violations[i] = self.violation(outcome.values)
             if violations[i] == 0:
                 kept.append(i)
             elif self.closest is None or violations[i] < self.closest.violation:
