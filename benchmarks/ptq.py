@@ -1,11 +1,12 @@
 """The post-training table: four tasks, several seeds, float against homogeneous 8 bits against the found solution.
 
-    python benchmarks/ptq.py --data DIR                    # writes results/ptq.csv, about an hour on 2 cores
+    python benchmarks/ptq.py --data DIR                    # writes results/ptq.csv, a quarter of an hour on 2 cores
     python benchmarks/ptq.py --tasks digits --seeds 0      # one row, under a minute
 
-One row per task and seed; sizes are weights and biases times their widths, in bits. The found solution is the smallest
-whose validation error is no higher than that of homogeneous 8 bits; its test error is measured once, afterwards.
-Runs are kept in --runs and resumed, so an interrupted table goes on where it stopped.
+One row per task and seed; sizes are weights and biases times their widths, in bits. `smallest` and `careful` are the
+picks of `Run.picks`, both no worse than homogeneous 8 bits; test errors are measured once, afterwards. A second file
+beside the table, *_widths.csv, holds the width of every site of both. Runs are kept in --runs and resumed, so an
+interrupted table goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def main() -> int:
     options = parser.parse_args()
     runs: list[Run] = []
     rows: list[dict[str, Any]] = []
+    widths: list[dict[str, Any]] = []
     for task in options.tasks:
         for seed in options.seeds:
             out = options.runs / f"{task}-{seed}"
@@ -54,6 +56,11 @@ def main() -> int:
             runs.append(run)
             rows.append(summary_row(run))
             write_whole(options.csv, comparison_csv(rows).encode())
+            widths += [
+                {"task": task, "seed": seed, "pick": pick, "site": site, "bits": bits}
+                for pick, solution in run.picks.items() for site, bits in solution.widths.items()
+            ]
+            write_whole(options.csv.with_name(f"{options.csv.stem}_widths.csv"), comparison_csv(widths).encode())
             print_comparison([run])
     print_comparison(runs)
     print(f"written: {options.csv}")

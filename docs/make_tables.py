@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bittailor.cells import CELLS
 from bittailor.engines import ENGINES
@@ -82,6 +84,27 @@ def ptq_means() -> str:
     )
 
 
+def ptq_widths() -> str:
+    """Mean width per site over seeds, of the smallest solutions; one column per task."""
+    rows = [r for r in _read("ptq_widths.csv") if r["pick"] == "smallest"]
+    tasks = list(dict.fromkeys(r["task"] for r in rows))
+    sites = list(dict.fromkeys(r["site"] for r in rows))
+
+    def mean(task: str, site: str) -> str:
+        bits = [int(r["bits"]) for r in rows if r["task"] == task and r["site"] == site]
+        return f"{statistics.mean(bits):.1f}" if bits else "–"
+
+    return _table(["site", *tasks], [[f"`{site}`", *(mean(task, site) for task in tasks)] for site in sites])
+
+
+def calibration() -> str:
+    """results/calibration.csv."""
+    rows = _read("calibration.csv")
+    widths = [key for key in (rows[0] if rows else {}) if key != "setting"]
+    return _table(["calibration", *(f"{key[1:]} bit" for key in widths)],
+                  [[r["setting"], *(_number(r[key], 2) for key in widths)] for r in rows])
+
+
 def coverage() -> str:
     """Operators against engines."""
     return _table(
@@ -100,8 +123,91 @@ def names() -> str:
     return _table(["kind", "names"], rows)
 
 
+def _json(name: str) -> Any:
+    path = ROOT / "results" / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def engine() -> str:
+    """results/engine.json: one row per case and width style."""
+    found = _json("engine.json")
+    if found is None:
+        return ""
+    lines = []
+    for r in found["rows"]:
+        floor = f"{r['times_floor']:.1f}" if "times_floor" in r else ""
+        onnx = f"{r['ratio_onnxruntime']:.3f}" if "ratio_onnxruntime" in r else ""
+        ours = f"**{r['ratio']:.3f}**" if r["variant"] else f"{r['ratio']:.3f}"
+        name = f"{r['what']} ({r['variant']})" if r["variant"] else r["what"]
+        low, high = r["quartiles"]
+        lines.append([r["case"], name, f"{r['ms']:.2f} ({low:.2f} to {high:.2f})", ours, onnx, floor])
+    return _table(["case", "what", "ms per genome: median (quartiles)", "of torch.nn.GRU", "of onnxruntime",
+                   "times the floor"], lines)
+
+
+def search() -> str:
+    """results/search.json: where the time of a search goes."""
+    s = _json("search.json")
+    if s is None:
+        return ""
+    wall, threads, parts = s["seconds"], s["threads"], s["parts"]
+    rows = [["evaluations", f"{s['evaluations']:,}"], ["engine, cores", f"{s['engine']}, {threads}"],
+            ["wall time", f"{wall:.0f} s, {1e3 * wall / s['evaluations']:.1f} ms per evaluation"]]
+    for part in ("kernel", "lowering"):
+        rows.append([part, f"{100 * parts.get(part, 0) / threads / wall:.1f} % of the threads' time"])
+    for part in ("plan and binding", "genetic operators", "store"):
+        rows.append([part, f"{100 * parts.get(part, 0) / wall:.1f} % of the wall time"])
+    (first, early), (last, late) = s["memory_mib"][0], s["memory_mib"][-1]
+    rows.append(["memory", f"{early:.0f} MiB after {first:,} evaluations, {late:.0f} MiB after {last:,}"])
+    return _table(["", ""], rows)
+
+
+def growth() -> str:
+    """results/growth.json as a table; `draw_growth` makes the figure."""
+    rows = _json("growth.json")
+    if rows is None:
+        return ""
+    lines = []
+    for axis in ("items", "steps", "hidden"):
+        here = [r for r in rows if r["axis"] == axis]
+        lines.append([axis, " · ".join(f"{r['value']}: {r['ms_per_genome']:.2f}" for r in here)])
+    stored = [r for r in rows if r["axis"] == "stored"]
+    lines.append(["rows stored: put", " · ".join(f"{r['value']}: {r['put_ms']:.3f}" for r in stored)])
+    lines.append(["rows stored: look up 40", " · ".join(f"{r['value']}: {r['get40_ms']:.2f}" for r in stored)])
+    return _table(["against", "value: ms"], lines)
+
+
+def draw_growth() -> None:
+    """docs/growth.png."""
+    rows = _json("growth.json")
+    if rows is None:
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), constrained_layout=True)
+    for ax, axis in zip(axes, ("items", "steps", "hidden"), strict=False):
+        here = [r for r in rows if r["axis"] == axis]
+        ax.loglog([r["value"] for r in here], [r["ms_per_genome"] for r in here], "o-", color="#0072b2")
+        ax.set(xlabel={"items": "sequences", "steps": "steps", "hidden": "hidden units"}[axis],
+               ylabel="ms per genome")
+    stored = [r for r in rows if r["axis"] == "stored"]
+    axes[3].loglog([r["value"] for r in stored], [r["put_ms"] for r in stored], "o-", color="#0072b2", label="put one")
+    axes[3].loglog([r["value"] for r in stored], [r["get40_ms"] for r in stored], "s-", color="#d55e00",
+                   label="look up 40")
+    axes[3].set(xlabel="evaluations stored", ylabel="ms")
+    axes[3].legend(frameon=False)
+    for ax in axes:
+        ax.grid(alpha=0.3)
+    figure.savefig(ROOT / "docs" / "growth.png", dpi=110)
+    plt.close(figure)
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    "ptq-rows": ptq_rows, "ptq-means": ptq_means, "coverage": coverage, "names": names,
+    "ptq-rows": ptq_rows, "ptq-means": ptq_means, "ptq-widths": ptq_widths, "calibration": calibration, "coverage": coverage, "names": names,
+    "engine": engine, "search": search, "growth": growth,
 }
 
 
@@ -118,6 +224,8 @@ def main() -> int:
             stale.append(path.name)
             if not check:
                 path.write_text(new)
+    if not check:
+        draw_growth()
     print(("out of date: " if check else "rewritten: ") + (", ".join(stale) or "nothing"))
     return 1 if check and stale else 0
 

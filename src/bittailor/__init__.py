@@ -35,6 +35,7 @@ _WHERE = {
     "Splits": "data",
     "TASKS": "tasks",
     "account": "cost",
+    "best_engine": "engines",
     "bind": "program",
     "calibrate": "calibration",
     "from_torch": "read",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from bittailor.data import Data as Data
     from bittailor.data import Splits as Splits
     from bittailor.engines import ENGINES as ENGINES
+    from bittailor.engines import best_engine as best_engine
     from bittailor.errors import BittailorError as BittailorError
     from bittailor.evaluate import OBJECTIVES as OBJECTIVES
     from bittailor.network import Network as Network
