@@ -182,13 +182,13 @@ def growth(path: Path, engine: str) -> None:
     engine = best_engine() if engine == "auto" else engine
     rows: list[dict[str, Any]] = []
 
-    def evaluate(items: int, steps: int, hidden: int) -> float:
+    def evaluate(items: int, steps: int, hidden: int, genomes: int = 24) -> float:
         network = random_network(28, hidden, 10)
         splits = random_splits(network, items, steps)
         calibration = bt.calibrate(network, splits.train.x[:64])
         space = bt.per_operator(network.graph)
         evaluator = Evaluator(calibration, splits.valid, "error", engine, ("size",))
-        widths = [space.widths(g) for g in space.random(np.random.default_rng(0), 24)]
+        widths = [space.widths(g) for g in space.random(np.random.default_rng(0), genomes)]
         evaluator.evaluate(widths)  # formats, tables and the library itself are warm now, as in a search
         times = []
         for _ in range(5):
@@ -199,7 +199,8 @@ def growth(path: Path, engine: str) -> None:
 
     base = {"items": 500, "steps": 28, "hidden": 64}
     for axis, values in (("items", (125, 250, 500, 1000, 2000, 4000)), ("steps", (7, 14, 28, 56, 112, 224)),
-                         ("hidden", (8, 16, 32, 64, 128, 256))):
+                         ("hidden", (8, 16, 32, 64, 128, 256)),
+                         ("genomes", (1, 2, 4, 8, 16, 32, 64))):
         for value in values:
             ms = evaluate(**{**base, axis: value})
             rows.append({"axis": axis, "value": value, "ms_per_genome": ms})

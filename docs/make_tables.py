@@ -168,7 +168,7 @@ def growth() -> str:
     if rows is None:
         return ""
     lines = []
-    for axis in ("items", "steps", "hidden"):
+    for axis in ("items", "steps", "hidden", "genomes"):
         here = [r for r in rows if r["axis"] == axis]
         lines.append([axis, " · ".join(f"{r['value']}: {r['ms_per_genome']:.2f}" for r in here)])
     stored = [r for r in rows if r["axis"] == "stored"]
@@ -187,26 +187,36 @@ def draw_growth() -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), constrained_layout=True)
-    for ax, axis in zip(axes, ("items", "steps", "hidden"), strict=False):
+    titles = {"items": "sequences", "steps": "steps", "hidden": "hidden units", "genomes": "genomes in one call"}
+    figure, axes = plt.subplots(1, 5, figsize=(15, 3.2), constrained_layout=True)
+    for ax, axis in zip(axes, titles, strict=False):
         here = [r for r in rows if r["axis"] == axis]
         ax.loglog([r["value"] for r in here], [r["ms_per_genome"] for r in here], "o-", color="#0072b2")
-        ax.set(xlabel={"items": "sequences", "steps": "steps", "hidden": "hidden units"}[axis],
-               ylabel="ms per genome")
+        if axis == "genomes":
+            ax.set_yscale("linear")
+            ax.set_ylim(0, None)
+        ax.set(xlabel=titles[axis], ylabel="ms per genome")
+        ax.set_xticks([r["value"] for r in here], [str(r["value"]) for r in here])
     stored = [r for r in rows if r["axis"] == "stored"]
-    axes[3].loglog([r["value"] for r in stored], [r["put_ms"] for r in stored], "o-", color="#0072b2", label="put one")
-    axes[3].loglog([r["value"] for r in stored], [r["get40_ms"] for r in stored], "s-", color="#d55e00",
-                   label="look up 40")
-    axes[3].set(xlabel="evaluations stored", ylabel="ms")
-    axes[3].legend(frameon=False)
+    for key, mark, colour, label in (("put_ms", "o-", "#0072b2", "put one"),
+                                     ("get40_ms", "s-", "#d55e00", "look up 40")):
+        axes[4].semilogx([r["value"] for r in stored], [r[key] for r in stored], mark, color=colour, label=label)
+    axes[4].set(xlabel="evaluations stored", ylabel="ms", ylim=(0, None))
+    axes[4].legend(frameon=False)
     for ax in axes:
+        ax.minorticks_off()
         ax.grid(alpha=0.3)
+        if ax.get_yscale() == "log":
+            low, high = ax.get_ylim()
+            marks = [m for m in (0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= m <= high]
+            ax.set_yticks(marks, [f"{m:g}" for m in marks])
     figure.savefig(ROOT / "docs" / "growth.png", dpi=110)
     plt.close(figure)
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "ptq-rows": ptq_rows, "ptq-means": ptq_means, "ptq-widths": ptq_widths, "calibration": calibration, "coverage": coverage, "names": names,
+    "ptq-rows": ptq_rows, "ptq-means": ptq_means, "ptq-widths": ptq_widths, "calibration": calibration,
+    "coverage": coverage, "names": names,
     "engine": engine, "search": search, "growth": growth,
 }
 

@@ -30,6 +30,7 @@ LAYERS = [
     {"calibration"},
     {"search", "tasks", "engines", "cost", "train", "read", "export", "spaces"},
     {"evaluate"},
+    {"screen"},
     {"runs"},
     {"api", "report", "show"},
     {"cli"},

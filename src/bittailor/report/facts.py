@@ -22,8 +22,11 @@ SHOWN: Mapping[str, tuple[str, float]] = {"bit": ("KiB", 8 * 1024.0), "B": ("KiB
 WORDS: Mapping[str, str] = {"bit": "bits", "B": "bytes", "%": "percent"}
 """Unit -> its ending in a column's name."""
 
-PICKS: Mapping[str, str] = {"smallest": "error", "careful": "error and loss"}
-"""A pick of a run -> by what, on validation data, it is no worse than homogeneous 8 bit."""
+PICKS: Mapping[str, str] = {
+    "smallest": "validation error",
+    "careful": "validation error and loss, confirmed on training data",
+}
+"""A pick of a run -> by what it is no worse than homogeneous 8 bit."""
 
 _ROLES = ("input", "weight", "bias", "activation", "state")
 
@@ -261,14 +264,15 @@ def headline(facts: Facts) -> list[str]:
     said += _on_test(facts, found)
     careful = facts.picks.get("careful")
     if careful is None:
-        said.append("None is no worse in both error and loss.")
+        said.append("None is as good by validation loss and on the training data as well.")
     elif careful.values["size"] >= base.values["size"]:
-        said.append("None that is smaller is no worse in both error and loss.")
+        said.append("None that is smaller is as good by validation loss and on the training data as well.")
     elif careful.key == found.key:
-        said.append("Its validation loss is no worse either, so it is the careful choice too.")
+        said.append("Its validation loss and its training error hold as well, so it is the careful choice too.")
     else:
-        choice = (f"The careful choice, no worse in both error and loss, is {_smaller(facts, careful)}: validation "
-                  f"{error.text(careful.values['error'])}{_tested(facts, careful)}.")
+        choice = ("The careful choice, confirmed by validation loss and on training data, is "
+                  f"{_smaller(facts, careful)}: validation {error.text(careful.values['error'])}"
+                  f"{_tested(facts, careful)}.")
         said.append(" ".join([choice, *_on_test(facts, careful)]))
     return said
 

@@ -79,7 +79,7 @@ def draw(facts: Facts) -> list[Drawn]:
         Entry("fronts", "Mixed against homogeneous precision",
               "Each point is an integer network. Filled: validation data, which the search saw; hollow: test data. "
               "Star: the smallest solution no worse than homogeneous 8 bit in validation error; diamond: the smallest "
-              "one no worse in both error and loss.", fronts.fronts),
+              "one confirmed by validation loss and on training data.", fronts.fronts),
         Entry("generations", "The population, generation by generation",
               "Letter-value (boxen) plots of the survivors of each generation: the widest box holds the middle half, "
               "each next one half of what is left; the line is the median.", evolution.generations),

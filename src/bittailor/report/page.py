@@ -29,8 +29,8 @@ GLOSSARY: Mapping[str, str] = {
     "homogeneous": "one width for every weight and activation, biases at 16 bits: the baseline",
     "mixed precision": "a width of its own for every gene, found by the search",
     "front": "the solutions of which none is better than another in every objective",
-    "smallest, careful": "the smallest solutions no worse than homogeneous 8 bit on validation data: by error "
-                         "alone, and by error and loss, which leaves less to luck",
+    "smallest, careful": "the smallest solutions no worse than homogeneous 8 bit: by validation error alone, and by "
+                         "validation error and loss, confirmed on training data, which leaves less to luck",
     "loss": "cross-entropy or squared error: smoother than the error, it tells how sure a network is",
     "validation": "data that the search saw; test data were kept away from it and used once",
     "size": "weights and biases times their widths",

@@ -1,0 +1,5 @@
+"""`python -m bittailor` is the command line."""
+
+from bittailor.cli import main
+
+main()
