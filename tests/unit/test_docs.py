@@ -71,6 +71,14 @@ def test_the_cell_of_the_adding_page_works_everywhere() -> None:
             assert (engine.run(program, q) == expected).all()
 
 
+def test_the_example_runs(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "examples" / "own_network.py"), str(tmp_path / "run")],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found, integers = re.search(r"found: .*error (.*) %\nintegers say: *(.*) %", done.stdout).groups()  # type: ignore
+    assert found == integers
+
+
 def test_tables_are_up_to_date() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "docs" / "make_tables.py"), "--check"], capture_output=True,
                           text=True, check=False)
