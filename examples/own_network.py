@@ -41,7 +41,8 @@ def load() -> tuple[nn.Module, bt.Splits]:
     optimiser = torch.optim.Adam(model.parameters(), 0.01)
     for _ in range(40):
         for batch in torch.randperm(len(train)).split(100):
-            loss = nn.functional.cross_entropy(model(torch.from_numpy(train.x[batch])), torch.from_numpy(train.y[batch]))
+            x_batch, y_batch = torch.from_numpy(train.x[batch]), torch.from_numpy(train.y[batch])
+            loss = nn.functional.cross_entropy(model(x_batch), y_batch)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
