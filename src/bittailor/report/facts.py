@@ -22,12 +22,6 @@ SHOWN: Mapping[str, tuple[str, float]] = {"bit": ("KiB", 8 * 1024.0), "B": ("KiB
 WORDS: Mapping[str, str] = {"bit": "bits", "B": "bytes", "%": "percent"}
 """Unit -> its ending in a column's name."""
 
-PICKS: Mapping[str, str] = {
-    "smallest": "validation error",
-    "careful": "validation error and loss, confirmed on training data",
-}
-"""A pick of a run -> by what it is no worse than homogeneous 8 bit."""
-
 _ROLES = ("input", "weight", "bias", "activation", "state")
 
 

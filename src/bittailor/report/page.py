@@ -18,7 +18,7 @@ from typing import Any
 
 from bittailor._version import __version__
 from bittailor.qformat import QFormat
-from bittailor.report.facts import PICKS, Detail, Facts, bits_of, headline, number, small_print
+from bittailor.report.facts import Detail, Facts, bits_of, headline, number, small_print
 from bittailor.report.figures import Drawn
 from bittailor.report.genomes import all_widths, palette
 from bittailor.runs import Solution
@@ -134,7 +134,7 @@ def _summary(facts: Facts) -> str:
     chosen = [("homogeneous 8 bit", facts.base)]
     for name, solution in facts.picks.items():
         where = "beside the front" if solution in facts.extras else facts.name_of(solution)
-        chosen.append((f"{name} ({where}): no worse by {PICKS[name]}", solution))
+        chosen.append((f"{name} ({where})", solution))
     rows += [[name, *_figures(facts, solution)] for name, solution in chosen]
     return _table(["", *_columns(facts)], rows, "summary")
 
