@@ -80,7 +80,8 @@ def train(
     epilog="Examples:  bittailor search digits --out runs/digits\n\n"
     "bittailor search mnist --data ~/data --out runs/mnist --constrain 'size<=8KiB' --workers 2\n\n"
     "bittailor search my_net.py:load --out runs/mine   (load() returns a torch module and bittailor.Splits)\n\n"
-    "bittailor search digits --out runs/digits --resume   (goes on after Ctrl-C or a crash)"
+    "bittailor search digits --out runs/digits --resume   (goes on after Ctrl-C or a crash; with more --generations "
+    "it makes a finished search longer)"
 )
 def search(
     task: Annotated[str, typer.Argument(help="A task, or FILE.py:FUNCTION returning (torch module, Splits).")],

@@ -219,7 +219,8 @@ def run_search(
 
     network      from `from_torch`
     data         training data calibrate, validation data are searched on, test data are used once at the end
-    out          the run directory; new, or with `resume` an earlier one of the same search
+    out          the run directory; new, or with `resume` an earlier one of the same search (the number of
+                 generations may differ: a finished search can be made longer)
     space        a name in `SPACES`, or a space
     objectives   names in `OBJECTIVES`, two or more, all minimised
     constraints  such as "size<=32KiB"
@@ -378,9 +379,12 @@ def _prepare(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
         save_json(file, RUN_KIND, RUN_VERSION, config)
         return
     old = Run.open(folder).config
-    for name, value in config.items():
-        if name not in ("bittailor_version", "command") and old.get(name) != _plain(value):
-            was, now = (_short(v) for v in (old.get(name), _plain(value)))
+    asked, begun = _plain(config), dict(old)
+    # more generations only make the same search longer
+    begun["search"] = {**old.get("search", {}), "generations": asked["search"]["generations"]}
+    for name, value in asked.items():
+        if name not in ("bittailor_version", "command") and begun.get(name) != value:
+            was, now = _short(old.get(name)), _short(value)
             raise FileError(f"{folder} belongs to another search: its {name} is {was}, now it is {now}; "
                             "choose another --out")
     if not resume:
@@ -388,6 +392,8 @@ def _prepare(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     if old.get("bittailor_version") != config["bittailor_version"]:
         raise FileError(f"{folder} was begun by bittailor {old.get('bittailor_version')}; "
                         f"this is {config['bittailor_version']}: its evaluations may differ. Choose another --out")
+    if begun["search"] != old["search"]:
+        save_json(file, RUN_KIND, RUN_VERSION, {**begun, "command": config["command"]})
 
 
 def _plain(value: Any) -> Any:

@@ -190,3 +190,15 @@ def test_the_weights_that_were_searched_are_kept(network: bt.Network, data: bt.S
         program = again.program(s)
         for mine, theirs in zip(program.stored(), expected[s.key].stored(), strict=True):
             assert (mine.data == theirs.data).all()
+
+
+def test_a_finished_search_can_be_made_longer(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
+    longer = bt.SearchSettings(population=20, generations=7, seed=3)
+    whole = bt.run_search(network, data, tmp_path / "whole", settings=longer)
+    bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
+    run = bt.run_search(network, data, tmp_path / "run", settings=longer, resume=True)
+    assert run.front == whole.front
+    assert run.config["search"] == whole.config["search"]
+    with pytest.raises(bt.BittailorError, match="another search"):
+        other = bt.SearchSettings(population=21, generations=7, seed=3)
+        bt.run_search(network, data, tmp_path / "run", settings=other, resume=True)
