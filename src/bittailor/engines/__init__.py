@@ -1,5 +1,8 @@
 """The engines, slowest first. Adding one is one file and one line here; being in the table is enough to be tested."""
 
+import logging
+from functools import cache
+
 from bittailor.engines.base import Engine
 from bittailor.engines.native import Native
 from bittailor.engines.reference import Reference
@@ -12,8 +15,18 @@ ENGINES: Table[Engine] = Table("engine", {engine.name: engine for engine in (
 
 
 def best_engine() -> str:
-    """The name of the fastest engine that runs here."""
-    return next(name for name in reversed(list(ENGINES)) if ENGINES[name].available() is None)
+    """The name of the fastest engine that runs here; a warning says what a faster one is waiting for."""
+    for name in reversed(list(ENGINES)):
+        missing = ENGINES[name].available()
+        if missing is None:
+            return name
+        _warn(missing)
+    raise AssertionError("the reference engine runs everywhere")
+
+
+@cache
+def _warn(missing: str) -> None:
+    logging.getLogger(__name__).warning("%s", missing)
 
 
 __all__ = ["ENGINES", "Engine", "Native", "Reference", "best_engine"]
