@@ -29,6 +29,9 @@ from bittailor.registry import Table
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Outcome
 
+CALL_SECONDS = 1.0
+"""How long one call of an engine may take in a search, about."""
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -190,17 +193,23 @@ class WorkerFactory:
 
 
 def evaluate_together(
-    evaluator: Evaluator, space: Space, batch: int
+    evaluator: Evaluator, space: Space, first: int
 ) -> Callable[[Sequence[Genome]], Iterator[Outcome]]:
-    """An `evaluate` for the search that hands up to `batch` genomes to the engine in one call (native engine: a genome
-    per thread). Results do not depend on `batch`."""
+    """An `evaluate` for the search that hands many genomes to the engine in one call (native engine: a genome per
+    thread): a whole generation, unless that would take longer than about CALL_SECONDS, which is what a killed process
+    loses at most. Begins with `first` of them. Results do not depend on how many go together."""
+    together = first
 
     def evaluate(genomes: Sequence[Genome]) -> Iterator[Outcome]:
-        for start in range(0, len(genomes), batch):
-            part = genomes[start : start + batch]
+        nonlocal together
+        start = 0
+        while start < len(genomes):
+            part = genomes[start : start + together]
             begin = time.perf_counter()
             rows = evaluator.evaluate([space.widths(genome) for genome in part])
             seconds = (time.perf_counter() - begin) / len(part)
+            start += len(part)
+            together = max(first, int(CALL_SECONDS / max(seconds, 1e-6)))
             for values in rows:
                 yield Outcome(values, None, seconds)
 

@@ -50,8 +50,6 @@ RESULT_KIND, RESULT_VERSION = "result", 1
 TEMPLATE_BIASES = (6, 8)
 """Bias widths of the seeds that pair narrow weights with wide activations."""
 PICK_BATCH = 16
-TOGETHER = 16
-"""Candidates per thread that are handed to an engine in one call."""
 
 
 @dataclass(frozen=True)
@@ -420,7 +418,7 @@ def _calibrated(folder: Path, network: Network, train: Data, settings: Calibrati
 def _evaluate(factory: WorkerFactory, evaluator: Evaluator, engine: str, workers: int) -> Iterator[Evaluate]:
     """Threads inside an engine that has them, processes for one that has not."""
     if ENGINES[engine].threaded or workers == 1:
-        yield evaluate_together(evaluator, factory.space, TOGETHER * workers)
+        yield evaluate_together(evaluator, factory.space, 4 * workers)
     else:
         with make_evaluate(factory, workers) as evaluate:
             yield evaluate

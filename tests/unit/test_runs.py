@@ -199,8 +199,8 @@ def test_a_finished_search_can_be_made_longer(network: bt.Network, data: bt.Spli
     run = bt.run_search(network, data, tmp_path / "run", settings=longer, resume=True)
     assert run.front == whole.front
     assert run.config["search"] == whole.config["search"]
+    other = bt.SearchSettings(population=21, generations=7, seed=3)
     with pytest.raises(bt.BittailorError, match="another search"):
-        other = bt.SearchSettings(population=21, generations=7, seed=3)
         bt.run_search(network, data, tmp_path / "run", settings=other, resume=True)
 
 
