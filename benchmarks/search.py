@@ -155,7 +155,8 @@ def whole(options: argparse.Namespace) -> None:
     clock, memory = Clock(), Memory()
     with tempfile.TemporaryDirectory() as folder, timed(clock):
         start = time.perf_counter()
-        run = bt.run_search(network, splits, Path(folder) / "run", settings=settings, engine=engine, progress=memory)
+        run = bt.run_search(network, splits, Path(folder) / "run", settings=settings, engine=engine,
+                            progress=lambda look: memory)
         wall = time.perf_counter() - start
         s = dict(clock.seconds)
         check(run, splits.valid, engine)

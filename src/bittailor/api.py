@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bittailor.calibration import Settings as CalibrationSettings
 from bittailor.data import Splits
@@ -17,10 +17,8 @@ from bittailor.network import Network
 from bittailor.qformat import Kind, check_width
 from bittailor.runs import Run, run_search
 from bittailor.search.nsga2 import Settings as SearchSettings
+from bittailor.search.progress import make_display
 from bittailor.spaces import SPACES
-
-if TYPE_CHECKING:
-    from bittailor.search.loop import Progress
 
 Epochs = Callable[[int, int, float], None]
 
@@ -145,11 +143,7 @@ def search_task(
     else:
         prepared = train_task(name, hidden=hidden, seed=seed, data=data, cache=cache, progress=epochs)
     chosen: dict[str, Any] = {"widths": widths, "activations": activations, "biases": biases}
-    progress: Progress | None = None
     if not quiet:
-        from bittailor.search.progress import make_progress
-
-        progress = make_progress()
         print(prepared.summary)
     return run_search(
         prepared.network, prepared.data, out,
@@ -157,5 +151,5 @@ def search_task(
         space=make(prepared.network.graph, **{k: v for k, v in chosen.items() if v is not None}),
         objectives=objectives, constraints=constraints, guide=guide, settings=settings, calibration=calibration,
         early_stop=early_stop, engine=engine, workers=workers or len(os.sched_getaffinity(0)), resume=resume,
-        task=prepared.about, command=command, progress=progress,
+        task=prepared.about, command=command, progress=None if quiet else make_display,
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -41,6 +41,7 @@ from bittailor.search.executors import make_evaluate
 from bittailor.search.front import Box, knee
 from bittailor.search.loop import Evaluate, Progress, search
 from bittailor.search.nsga2 import Settings as SearchSettings
+from bittailor.search.progress import Look
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Store
 from bittailor.spaces import BASELINES, SPACES, WIDTHS, homogeneous_widths
@@ -50,6 +51,7 @@ RESULT_KIND, RESULT_VERSION = "result", 1
 TEMPLATE_BIASES = (6, 8)
 """Bias widths of the seeds that pair narrow weights with wide activations."""
 PICK_BATCH = 16
+UNIT_BITS = {"bit": 1, "B": 8}
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def run_search(
     resume: bool = False,
     task: Mapping[str, Any] | None = None,
     command: str = "",
-    progress: Progress | None = None,
+    progress: Callable[[Look], Progress] | None = None,
 ) -> Run:
     """Search the widths of a network and write a run directory.
 
@@ -232,6 +234,7 @@ def run_search(
                  extra process. Results do not depend on it
     task         what the data came from, kept in run.json for reports
     command      the command line that asked for it, likewise
+    progress     makes a display, given how to show values; such as `bittailor.search.progress.make_display`
     Raises DataError, FileError, FormatError or another BittailorError, before anything long has begun.
     """
     settings = settings or SearchSettings()
@@ -280,8 +283,11 @@ def run_search(
     ):
         guides = {"error": guide}
         screen = Screen(evaluator, chosen, names, guides, limits) if early_stop else None
-        result = search(chosen, names, screen or plain, settings, store, limits, seeds(chosen, network.graph), progress,
-                        box=box, guides=guides, announce=screen.announce if screen else None)
+        result = search(
+            chosen, names, screen or plain, settings, store, limits, seeds(chosen, network.graph),
+            progress(_look(names, metric, rows)) if progress else None,
+            box=box, guides=guides, announce=screen.announce if screen else None,
+        )
         dropped = [int((row.outcome.reason or "")[len(DROPPED) :].split()[0]) for row in store.rows()
                    if (row.outcome.reason or "").startswith(DROPPED)]
         # with what was fitted on the way, so that every program of this run is the same on any machine
@@ -325,6 +331,17 @@ def run_search(
     }
     save_json(folder / "result.json", RESULT_KIND, RESULT_VERSION, body)
     return Run.open(folder)
+
+
+def _look(names: Sequence[str], metric: str, rows: Mapping[int, Mapping[str, float]]) -> Look:
+    """How a display shows objectives: with units, and some baselines to compare with."""
+    def text(name: str) -> Callable[[float], str]:
+        if OBJECTIVES[name].unit in UNIT_BITS:
+            return lambda value: f"{value * UNIT_BITS[OBJECTIVES[name].unit] / 8192:.2f} KiB"
+        unit = METRICS[metric].unit if name == "error" else OBJECTIVES[name].unit
+        return lambda value: f"{value:.4g} {unit}".rstrip()
+
+    return Look({}, {name: text(name) for name in names}, {f"homogeneous {bits}": rows[bits] for bits in (4, 8)})
 
 
 def _picks(
