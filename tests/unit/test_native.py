@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bittailor.engines import Reference, native_build
-from bittailor.engines.lowering import Layout, Lowering, NotLowered, Remembered, arrange
+from bittailor.engines import Reference, bytecode, native_build
+from bittailor.engines.lowering import Lowering
+from bittailor.engines.lowering_numbers import Layout, NotLowered, Remembered
+from bittailor.engines.lowering_order import arrange
 from bittailor.engines.native import STATUS, Native
 from bittailor.engines.native_build import FLAGS, RUNTIME, VARIANTS, Runtime, find_compiler, library, runnable
 from bittailor.errors import BittailorError, RangeError
@@ -262,3 +264,21 @@ def test_preparation_is_fast(rng: np.random.Generator) -> None:
     for plan in plans:
         lowering(binder.bind(plan))
     assert (time.thread_time() - start) / len(plans) < 1e-3
+
+
+@needs_compiler
+def test_the_format_in_python_is_the_format_in_c(tmp_path: Path) -> None:
+    structs = ("header", "buffer", "segment", "phase", "instr")
+    names = (
+        "SEQUENCE", "STEP", "STATE", "LOOP", "ONCE", "LAST", "FIRST", "MEAN", "LOAD8", "LOAD16", "STORE8",
+        "STORE16", "LINEAR8", "LINEAR8W", "LINEAR16", "LINEAR16W", "LINEAR64W", "ADD", "ADDW", "SCALE",
+        "SCALEW", "MUL", "MULW", "LOOKUP8", "LOOKUP16", "KNOTS", "MAGIC", "VERSION", "NONE",
+    )
+    prints = [f'printf("%lu\\n", (unsigned long)sizeof(bt_{s}));' for s in structs]
+    prints += [f'printf("%lu\\n", (unsigned long)BT_{n});' for n in names]
+    (tmp_path / "f.c").write_text('#include <stdio.h>\n#include "bittailor.h"\nint main(void) {'
+                                  + "\n".join(prints) + "return 0; }")
+    subprocess.run([str(find_compiler()), f"-I{RUNTIME}", "-o", str(tmp_path / "f"), str(tmp_path / "f.c")], check=True)
+    out = subprocess.run([str(tmp_path / "f")], capture_output=True, text=True, check=True).stdout.split()
+    expected = [getattr(bytecode, s.upper()).size for s in structs] + [getattr(bytecode, n) for n in names]
+    assert [int(word) for word in out] == expected

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from bittailor.arith import Ints
 from bittailor.engines import native_build
 from bittailor.engines.base import Engine
-from bittailor.engines.lowering import Bytes, Lowering, NotLowered
+from bittailor.engines.lowering import Lowering
+from bittailor.engines.lowering_numbers import Bytes, NotLowered
 from bittailor.engines.reference import Reference, check_integers
 from bittailor.errors import BittailorError, RangeError
 from bittailor.ops.time import MEAN_MOST_STEPS

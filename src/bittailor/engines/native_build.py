@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from bittailor.cache import user_cache
-from bittailor.engines.lowering import Layout
+from bittailor.engines.lowering_numbers import Layout
 from bittailor.errors import BittailorError
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
