@@ -19,7 +19,7 @@ from bittailor.calibration import Calibration
 from bittailor.cost import account, parameter_bits
 from bittailor.data import Data
 from bittailor.engines import ENGINES
-from bittailor.errors import BittailorError, DataError
+from bittailor.errors import BittailorError, DataError, RangeError
 from bittailor.metrics import METRICS, Metric
 from bittailor.network import Network
 from bittailor.plan import Plan
@@ -143,10 +143,28 @@ class Evaluator:
         return {"error": candidate.error} | {o.name: float(o.of(candidate)) for o in self.objectives}
 
     def evaluate(self, widths: Sequence[dict[str, int]]) -> list[dict[str, float]]:
-        """Objective values of several candidates."""
-        bound = [self.program(w) for w in widths]
-        outputs = self.outputs([program for _, program in bound])
-        return [self.values(self.candidate(*both, y)) for both, y in zip(bound, outputs, strict=True)]
+        """Objective values of several candidates; RangeError for one that cannot be bound."""
+        rows = []
+        for found in self.attempt(widths):
+            if isinstance(found, RangeError):
+                raise found
+            rows.append(found)
+        return rows
+
+    def attempt(self, widths: Sequence[dict[str, int]]) -> list[dict[str, float] | RangeError]:
+        """`evaluate`, with the error in the place of a candidate that cannot be bound: it costs only itself."""
+        found: list[dict[str, float] | RangeError] = []
+        bound: list[tuple[int, Plan, Program]] = []
+        for i, w in enumerate(widths):
+            try:
+                bound.append((i, *self.program(w)))
+                found.append({})
+            except RangeError as error:
+                found.append(error)
+        outputs = self.outputs([program for _, _, program in bound])
+        for (i, plan, program), y in zip(bound, outputs, strict=True):
+            found[i] = self.values(self.candidate(plan, program, y))
+        return found
 
 
 def check_task(network: Network, data: Data, metric: str) -> None:
@@ -186,10 +204,14 @@ class WorkerFactory:
 
         def evaluate(genome: Genome) -> Outcome:
             start = time.perf_counter()
-            (values,) = evaluator.evaluate([self.space.widths(genome)])
-            return Outcome(values, None, time.perf_counter() - start)
+            (found,) = evaluator.attempt([self.space.widths(genome)])
+            return _outcome(found, time.perf_counter() - start)
 
         return evaluate
+
+
+def _outcome(found: dict[str, float] | RangeError, seconds: float) -> Outcome:
+    return Outcome(None, str(found), seconds) if isinstance(found, RangeError) else Outcome(found, None, seconds)
 
 
 def evaluate_together(
@@ -206,11 +228,11 @@ def evaluate_together(
         while start < len(genomes):
             part = genomes[start : start + together]
             begin = time.perf_counter()
-            rows = evaluator.evaluate([space.widths(genome) for genome in part])
+            rows = evaluator.attempt([space.widths(genome) for genome in part])
             seconds = (time.perf_counter() - begin) / len(part)
             start += len(part)
             together = max(first, int(CALL_SECONDS / max(seconds, 1e-6)))
-            for values in rows:
-                yield Outcome(values, None, seconds)
+            for found in rows:
+                yield _outcome(found, seconds)
 
     return evaluate

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from bittailor.arith import Floats
 from bittailor.constraints import Constraint
+from bittailor.errors import RangeError
 from bittailor.evaluate import Evaluator
 from bittailor.plan import Plan
 from bittailor.program import Program
@@ -77,7 +78,8 @@ class Screen:
     def __call__(self, genomes: Sequence[Genome]) -> Iterator[Outcome]:
         """Outcomes of a generation, in order; a dropped candidate's has no values and says so in its reason."""
         begin = time.perf_counter()
-        candidates = [_Running(*self._evaluator.program(self._space.widths(g))) for g in genomes]
+        tried = [self._begin(g) for g in genomes]
+        candidates = [c for c in tried if isinstance(c, _Running)]
         field_ = _Field(self._rivals, self._objectives, self._guides)
         active = candidates
         for stop in self._stops:
@@ -89,11 +91,19 @@ class Screen:
             self._advance(wrong, self._items)
             self._enter(field_, wrong)
         seconds = (time.perf_counter() - begin) / max(1, len(genomes))
-        for c in candidates:
-            if c.done == self._items:
+        for c in tried:
+            if isinstance(c, RangeError):
+                yield Outcome(None, str(c), seconds)
+            elif c.done == self._items:
                 yield Outcome(c.values, None, seconds)
             else:
                 yield Outcome(None, f"{DROPPED}{c.done} of {self._items} items: certainly dominated", seconds)
+
+    def _begin(self, genome: Genome) -> _Running | RangeError:
+        try:
+            return _Running(*self._evaluator.program(self._space.widths(genome)))
+        except RangeError as error:
+            return error
 
     def _advance(self, candidates: Sequence[_Running], stop: int) -> None:
         """Run candidates, which have all come equally far or less, up to this item."""

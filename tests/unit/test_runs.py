@@ -9,6 +9,7 @@ import pytest
 
 import bittailor as bt
 from bittailor.cells import CELLS, add_layer
+from bittailor.errors import RangeError
 from bittailor.evaluate import Evaluator
 from bittailor.graph import Builder
 from bittailor.runs import seeds
@@ -211,3 +212,23 @@ def test_without_a_compiler_the_reference_serves_and_says_so(
     assert bt.best_engine() == "reference"
     assert bt.best_engine() == "reference"
     assert [record.message.count("gcc") > 0 for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("early_stop", [False, True])
+def test_a_candidate_that_cannot_be_bound_costs_only_itself(
+    network: bt.Network, data: bt.Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early_stop: bool
+) -> None:
+    plain = Evaluator.program
+
+    def refuses_some(self: Evaluator, widths: dict[str, int]) -> object:
+        if widths["gru0.W_hn"] == 5 and widths["head.W"] != 5:
+            raise RangeError("head.out: scales differ too much")
+        return plain(self, widths)
+
+    monkeypatch.setattr(Evaluator, "program", refuses_some)
+    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS, early_stop=early_stop)
+    assert run.result["failed"] > 0
+    with run.store() as store:
+        reasons = {row.outcome.reason for row in store.rows() if row.outcome.values is None}
+    assert "head.out: scales differ too much" in reasons
+    assert all(s.widths["gru0.W_hn"] != 5 or s.widths["head.W"] == 5 for s in run.front)
