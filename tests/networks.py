@@ -25,6 +25,8 @@ from bittailor.qformat import EXACT_BIAS_BITS, QFormat, activation_format
 
 Rng = np.random.Generator
 
+CELL_VARIANTS = tuple((cell.name, name) for cell in CELLS.values() for name in ("", *cell.variants))
+"""(cell, variant) of every cell; "" is the default."""
 FUNCTION_NAMES = tuple(function.name for function in FUNCTIONS)
 
 
@@ -53,6 +55,11 @@ def random_parameters(graph: Graph, rng: Rng) -> dict[str, NDArray[np.float64]]:
     return parameters
 
 
+def options_of(cell: str, variant: str) -> Mapping[str, Any]:
+    """The options of a variant of a cell."""
+    return CELLS[cell].variants[variant] if variant else {}
+
+
 def gru_network(
     features: int = 5, hidden: int = 16, out: int = 3, layers: int = 1, bidirectional: bool = False,
     bias: bool = True, seed: int = 0, cell: str = "gru", end: str = "last",
@@ -76,9 +83,10 @@ def gru_network(
     return Network(graph, random_parameters(graph, np.random.default_rng(seed)))
 
 
-def calibrate(network: Network, x: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
+def calibrate(network: Network, x: NDArray[np.float64], lengths: NDArray[np.int64] | None = None,
+              ) -> dict[str, tuple[float, float]]:
     """Site -> the range it took on x."""
-    trace = network.trace(x)
+    trace = network.trace(x, lengths)
     return {name: (float(v.min()), float(v.max())) for name, v in trace.items()}
 
 
@@ -101,11 +109,12 @@ def plan_of(network: Network, ranges: Mapping[str, tuple[float, float]], widths:
     return Plan(formats)
 
 
-def uniform_plan(network: Network, x: NDArray[np.float64], bits: int, **widths: int) -> Plan:
+def uniform_plan(network: Network, x: NDArray[np.float64], bits: int, lengths: NDArray[np.int64] | None = None,
+                 **widths: int) -> Plan:
     """Every site at `bits`, biases at 16; `widths` by last part of a site's name (h=16)."""
     chosen = {site.name: widths.get(site.name.rsplit(".", 1)[-1], 16 if site.kind == "bias" else bits)
               for site in network.graph.free}
-    return plan_of(network, calibrate(network, x), chosen)
+    return plan_of(network, calibrate(network, x, lengths), chosen)
 
 
 def random_widths(network: Network, rng: Rng, style: str = "any") -> dict[str, int]:
@@ -146,14 +155,19 @@ def random_network(rng: Rng, features: int | None = None) -> Network:
 
 
 def _layer(b: Builder, rng: Rng, x: str, p: str, features: int) -> str:
-    kind = rng.choice(["gru", "bi", "odd", "pointwise"], p=[0.3, 0.25, 0.25, 0.2])
+    kind = rng.choice(["one", "bi", "odd", "pointwise"], p=[0.3, 0.25, 0.25, 0.2])
     bias = bool(rng.random() < 0.7)
-    if kind == "gru":
-        return add_layer(b, CELLS["gru"], p, x, features, bias, bool(rng.random() < 0.3))
+    cell, variant = CELL_VARIANTS[rng.integers(len(CELL_VARIANTS))]
+    options = options_of(cell, variant)
+    if rng.random() < 0.2:
+        features = b.features(x)  # a cell may treat that in a way of its own
+    if kind == "one":
+        return add_layer(b, CELLS[cell], p, x, features, bias, bool(rng.random() < 0.3),
+                         states=bool(rng.random() < 0.2), **options)
     if kind == "bi":
         small = min(features, 33)
-        outs = [add_layer(b, CELLS["gru"], f"{p}.f", x, small, bias),
-                add_layer(b, CELLS["gru"], f"{p}.r", x, small, bias, reverse=True)]
+        outs = [add_layer(b, CELLS[cell], f"{p}.f", x, small, bias, **options),
+                add_layer(b, CELLS[cell], f"{p}.r", x, small, bias, reverse=True, **options)]
         return b.op("concat", f"{p}.out", *outs)
     if kind == "odd":
         return odd_recurrence(b, rng, p, x, features, bool(rng.random() < 0.4))
@@ -175,16 +189,18 @@ def odd_recurrence(b: Builder, rng: Rng, p: str, x: str, features: int, reverse:
     h_new = b.op("sub" if rng.random() < 0.3 else "add", f"{p}.h", keep, fresh)
     small = b.linear(f"{p}.w", h_new, f"{p}.P", 3)
     b.op("tanh", f"{p}.c", b.op("add", f"{p}.d", b.op("requantise", f"{p}.e", small), c))
-    y = b.op("relu", f"{p}.y", h_new)
+    y = b.diagonal(f"{p}.y", b.op("relu", f"{p}.x", h_new), f"{p}.D", f"{p}.d_b" if rng.random() < 0.5 else None)
     b.end(p, "odd", (y, f"{p}.c"), reverse)
     wide = b.linear(f"{p}.cw", f"{p}.c", f"{p}.C", features)
     return b.op("add", f"{p}.out", y, wide)
 
 
 def _pointwise(b: Builder, rng: Rng, x: str, p: str, features: int) -> str:
-    kind = rng.choice(["linear", "function", "relu", "requantise", "square", "one_minus", "concat", "sub"])
+    kind = rng.choice(["linear", "function", "relu", "requantise", "square", "one_minus", "concat", "sub", "diagonal"])
     if kind == "linear":
         return b.linear(f"{p}.lin", x, f"{p}.W", features, f"{p}.b" if rng.random() < 0.5 else None)
+    if kind == "diagonal":
+        return b.diagonal(f"{p}.diag", x, f"{p}.D", f"{p}.b" if rng.random() < 0.5 else None)
     if kind == "function":
         return b.op(str(rng.choice(FUNCTION_NAMES)), f"{p}.fn", x)
     if kind == "square":

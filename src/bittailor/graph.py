@@ -267,6 +267,16 @@ class Builder:
             params = (weight, bias)
         return self._node(Node("linear", (x,), output, params, {"features": rows}))
 
+    def diagonal(self, output: str, x: str, weight: str, bias: str | None = None) -> str:
+        """output = weight * x + bias, feature by feature; makes the parameter sites (the weight's shape: [n, 1])."""
+        features = self.features(x)
+        self._add(Site(weight, "weight", (features, 1)))
+        params: tuple[str, ...] = (weight,)
+        if bias is not None:
+            self._add(Site(bias, "bias", (features,)))
+            params = (weight, bias)
+        return self._node(Node("diagonal", (x,), output, params, {"features": features}))
+
     def begin(self) -> None:
         """What follows is one step of a recurrence, until `end`."""
         self._open, self._states, self._read = [], [], []
@@ -278,6 +288,10 @@ class Builder:
         self._states.append(State(previous, name))
         self._proven_state = {**getattr(self, "_proven_state", {}), name: proven}
         return previous
+
+    def open_states(self) -> tuple[str, ...]:
+        """The states of the recurrence being written, by the sites that update them."""
+        return tuple(state.update for state in self._states)
 
     def end(self, name: str, cell: str, outputs: tuple[str, ...], reverse: bool = False) -> None:
         """Close the recurrence that `begin` opened."""

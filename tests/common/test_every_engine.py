@@ -7,18 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bittailor.cells import CELLS, add_layer
 from bittailor.engines import ENGINES, Engine, Reference
 from bittailor.engines.native import Native
 from bittailor.engines.native_build import VARIANTS, find_compiler, runnable
 from bittailor.errors import DataError, RangeError
+from bittailor.graph import Builder
 from bittailor.network import Network
 from bittailor.program import Program, bind
 from networks import (
+    CELL_VARIANTS,
     exposing,
     gru_network,
+    options_of,
     plan_of,
     random_case,
     random_lengths,
+    random_parameters,
     random_plan,
     random_widths,
     uniform_plan,
@@ -97,6 +102,42 @@ def _input(program: Program, items: int, steps: int, rng: np.random.Generator) -
     fmt = program.input_format
     features = program.graph.sites[program.graph.inputs[0]].features
     return rng.integers(fmt.qmin, fmt.qmax + 1, (items, steps, features))
+
+
+@pytest.mark.parametrize("style", ["narrow", "any"])
+@pytest.mark.parametrize(("cell", "variant"), CELL_VARIANTS)
+def test_every_site_of_a_cell(engine: Engine, cell: str, variant: str, style: str, rng: np.random.Generator) -> None:
+    """Two layers, the first reversed and as wide as its input, the second with lanes left over."""
+    b = Builder()
+    options = options_of(cell, variant)
+    x = add_layer(b, CELLS[cell], "first", b.input("input", 16), 16, True, True, states=True, **options)
+    graph = b.graph(add_layer(b, CELLS[cell], "second", x, 19, False, **options))
+    network = Network(graph, random_parameters(graph, rng))
+    program = _program(network, style, rng)
+    q, lengths = _input(program, 9, 4, rng), rng.integers(1, 5, 9)
+    trace = REFERENCE.trace(program, q, lengths)
+    for node in graph.nodes():
+        got = engine.run(exposing(program, node.output), q, lengths)
+        assert np.array_equal(got, trace[node.output]), f"{node.output} ({node.op}) differs"
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+@pytest.mark.parametrize("source", [3, 8, 16])
+def test_every_width_of_a_diagonal(engine: Engine, source: int, bits: int, rng: np.random.Generator) -> None:
+    """Weights and inputs at both ends of their ranges, with biases that outweigh them, per vector and per feature."""
+    b = Builder()
+    x = b.input("input", 37)
+    graph = b.graph(b.diagonal("y", x, "v", "b"), b.diagonal("z", x, "w"))
+    network = Network(graph, {"v": rng.normal(size=(37, 1)), "b": 100 * rng.normal(size=37),
+                              "w": rng.normal(size=(37, 1))})
+    ranges = {"input": (-3.0, 1.0), "y": (-90.0, 200.0), "z": (-2.0, 3.0)}
+    widths = {"input": source, "v": bits, "w": bits, "b": 32, "y": int(rng.integers(2, 17)),
+              "z": int(rng.integers(2, 17))}
+    program = bind(network, plan_of(network, ranges, widths, ["w"]))
+    fmt = program.input_format
+    q = np.stack([np.full((2, 37), fmt.qmin), np.full((2, 37), fmt.qmax), _input(program, 1, 2, rng)[0]])
+    for site in ("y", "z"):
+        check(engine, exposing(program, site), q)
 
 
 @pytest.mark.parametrize("hidden", [1, 3, 15, 16, 17, 31, 33, 64, 100])
@@ -192,7 +233,6 @@ def test_wrong_input_is_refused(engine: Engine, rng: np.random.Generator) -> Non
 
 def test_one_input_one_weight(engine: Engine) -> None:
     """One-hot inputs and power-of-two weights: a wrong tap can be read off the wrong number."""
-    from bittailor.graph import Builder
     from bittailor.plan import Plan
     from bittailor.qformat import QFormat
 

@@ -106,17 +106,20 @@ def test_over_time_with_ragged_lengths(name: str, seed: int) -> None:
     assert np.abs(got - exact).max() <= 0.5 + 1e-3
 
 
+@pytest.mark.parametrize("op", ["linear", "diagonal"])
 @settings(max_examples=150)
 @given(seed=st.integers(0, 2**32))
-def test_linear(seed: int) -> None:
+def test_weighted(op: str, seed: int) -> None:
     rng = random.Random(seed)
     x, out = draw_format(rng), draw_format(rng)
     rows, columns, bits = rng.randint(1, 4), rng.randint(1, 6), rng.randint(1, 16)
+    if op == "diagonal":
+        columns = 1
     weights = [[rng.gauss(0, 1) * rng.choice([1, 1, 0]) for _ in range(columns)] for _ in range(rows)]
     count = rng.choice([1, rows])
     scale = [rng.uniform(0.5, 2.0) / max(1, 2 ** (bits - 1) - 1) * 10 ** rng.choice([0, 0, -3]) for _ in range(count)]
     wf = QFormat("weight", bits, tuple(scale))
-    node = make_golden.node("linear", "y", "x0", params=("W", "b"), features=rows)
+    node = make_golden.node(op, "y", "x0", params=("W", "b"), features=rows)
     formats = {"x0": x.to_json(), "y": out.to_json(), "W": wf.to_json()}
     parameters: dict[str, Any] = {"W": weights}
     params = {"W": (wf.quantise(weights), wf)}
@@ -131,27 +134,28 @@ def test_linear(seed: int) -> None:
         plain = make_golden.bind(node, formats, parameters)
     except ValueError:
         with pytest.raises(RangeError):
-            OPS["linear"].bind(Bound((x,), out, params))
+            OPS[op].bind(Bound((x,), out, params))
         return
-    constants = OPS["linear"].bind(Bound((x,), out, params))
+    constants = OPS[op].bind(Bound((x,), out, params))
     pool = edges_and_random(x.qmin, x.qmax, rng, 20)
-    q = [[rng.choice(pool) for _ in range(columns)] for _ in range(20)]
+    size = rows if op == "diagonal" else columns
+    q = [[rng.choice(pool) for _ in range(size)] for _ in range(20)]
     # and the two vectors that take each row to its extremes
-    for row in params["W"][0].tolist():
+    for row in [[w for w, in params["W"][0].tolist()]] if op == "diagonal" else params["W"][0].tolist():
         q += [[x.qmax if w > 0 else x.qmin for w in row], [x.qmin if w > 0 else x.qmax for w in row]]
-    got = OPS["linear"].integers(constants, [x], np.array(q))
+    got = OPS[op].integers(constants, [x], np.array(q))
     assert got.tolist() == [make_golden.apply(node, plain, formats, [v]) for v in q]
     # what a device holds: raw products, offsets and corrected accumulators in its own word
     word = 2**63 if constants["rescale"].wide else 2**31
     for v in q:
-        for row, k in zip(plain["W"], plain["k"], strict=True):
-            raw = sum(a * b for a, b in zip(row, v, strict=True))
+        for o, (row, k) in enumerate(zip(plain["W"], plain["k"], strict=True)):
+            raw = sum(a * b for a, b in zip(row, [v[o]] if op == "diagonal" else v, strict=True))
             assert max(abs(raw), abs(k), abs(raw + k)) < word
 
 
 @pytest.mark.parametrize("name", OPS)
 def test_every_operator_is_known_to_the_plain_implementation(name: str) -> None:
-    known = {"linear", "concat", *make_golden.POINTWISE, *make_golden.OVER_TIME, *make_golden.FUNCTIONS}
+    known = {"linear", "diagonal", "concat", *make_golden.POINTWISE, *make_golden.OVER_TIME, *make_golden.FUNCTIONS}
     assert name in known, f"write '{name}' down in tests/golden/make_golden.py, from docs/arithmetic.md"
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import io
 import struct
 import subprocess
 import sys
 import tarfile
 import wave
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import timit_corpus
 from bittailor import cache
 from bittailor.data import Data, Splits
 from bittailor.errors import BittailorError, DataError
 from bittailor.metrics import METRICS
-from bittailor.tasks import TASKS, Task
+from bittailor.tasks import TASKS, Task, phones
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -75,18 +79,37 @@ MINIATURES = {"mnist": ("mnist", write_mnist), "spoken-digits": ("fsdd", write_f
               "vowels": ("vowels", write_vowels), "pendigits": ("pendigits", write_pendigits)}
 
 
+NO_SPEECH = pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None,
+                               reason="espeakng-loader is not installed: pip install 'bittailor[speech]'")
+LOADED = [pytest.param(name, marks=[NO_SPEECH] if name == "phones" else []) for name in TASKS]
+"""The tasks, to be loaded."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_voices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The synthetic speech of a few voices instead of all, and away from the user's cache."""
+    made = tmp_path_factory.mktemp("cache")
+    few = partial(phones.Corpus, phones.TRAIN_VOICES[:10], phones.TEST_VOICES[:2], (2, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phones, "Corpus", few)
+        patch.setattr(cache, "user_cache", lambda: made)
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("data")
     for name, write in MINIATURES.values():
         (made / name).mkdir()
         write(made / name)
+    timit_corpus.write_without_development(made / "timit")
     return made
 
 
 @pytest.fixture(scope="module")
-def splits(folder: Path) -> dict[str, Splits]:
-    return {name: task.load(folder) for name, task in TASKS.items()}
+def splits(folder: Path, few_voices: None) -> dict[str, Splits]:
+    here = {param.values[0] for param in LOADED if not any(mark.args[0] for mark in param.marks)}
+    return {name: task.load(folder) for name, task in TASKS.items() if name in here}
 
 
 def rows(data: Data) -> set[bytes]:
@@ -101,7 +124,7 @@ def test_is_listed_under_its_name_with_all_that_is_said_about_it(name: str) -> N
     assert all(text and "\n" not in text for text in (task.title, task.source, task.licence, task.citation))
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", LOADED)
 def test_splits_have_the_shapes_and_labels_it_announces(name: str, splits: dict[str, Splits]) -> None:
     task = TASKS[name]
     parts = splits[name]
@@ -112,13 +135,22 @@ def test_splits_have_the_shapes_and_labels_it_announces(name: str, splits: dict[
             assert data.y.dtype == np.int64
             assert data.y.min() >= 0
             assert data.y.max() < task.outputs
+        elif METRICS[task.metric].per_step:
+            assert data.y.shape == (len(data), data.x.shape[1], 2)
+            assert data.y[:, :, 0].max() < task.outputs
         else:
             assert data.y.shape[1] == task.outputs
     pool = len(parts.train) + len(parts.valid)
-    assert len(parts.valid) == round(task.valid_share * pool)
+    share = round(task.valid_share * pool)
+    groups = parts.valid.groups
+    if groups.size:  # whole ones: no more of them than needed
+        assert not set(groups) & set(parts.train.groups)
+        assert 0 <= len(parts.valid) - share < np.bincount(groups).max()
+    else:
+        assert len(parts.valid) == share
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", LOADED)
 def test_parts_share_no_item(name: str, splits: dict[str, Splits]) -> None:
     parts = splits[name]
     train, valid, test = map(rows, (parts.train, parts.valid, parts.test))
@@ -126,7 +158,7 @@ def test_parts_share_no_item(name: str, splits: dict[str, Splits]) -> None:
     assert not (train | valid) & test
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", LOADED)
 def test_seed_changes_validation_and_never_the_test(name: str, folder: Path, splits: dict[str, Splits]) -> None:
     again, other = TASKS[name].load(folder, seed=0), TASKS[name].load(folder, seed=1)
     assert again.fingerprint == splits[name].fingerprint
@@ -143,16 +175,18 @@ def test_validation_is_stratified(name: str, splits: dict[str, Splits]) -> None:
     assert (abs(held - pool * len(parts.valid) / pool.sum()) <= 1).all()
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", LOADED)
 def test_network_reads_a_batch_and_repeats_with_its_seed(name: str, splits: dict[str, Splits]) -> None:
     import torch
 
     task, data = TASKS[name], splits[name].test[:3]
+    assert len(data) == 3
     state = torch.random.get_rng_state()
     first, same, other = task.network(4, seed=5), task.network(4, seed=5), task.network(4, seed=6)
     assert torch.equal(state, torch.random.get_rng_state())
     x, lengths = torch.from_numpy(data.x), torch.from_numpy(data.lengths)
-    assert first(x, lengths).shape == (3, task.outputs)
+    assert first(x, lengths).shape[-1] == task.outputs
+    assert first(x, lengths).shape[:-1] == ((3, x.shape[1]) if METRICS[task.metric].per_step else (3,))
     assert torch.equal(first(x, lengths), same(x, lengths))
     assert not torch.equal(first(x, lengths), other(x, lengths))
     assert task.network().gru.hidden_size == task.hidden

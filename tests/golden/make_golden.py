@@ -188,7 +188,7 @@ def bind(node: Json, formats: Json, parameters: Json) -> Json:
     op, out = node["op"], formats[node["output"]]
     ins = [formats[name] for name in node["inputs"]]
     sy = out["scale"][0]
-    if op == "linear":
+    if op in ("linear", "diagonal"):  # a diagonal holds rows of one weight
         return bind_linear(node, formats, parameters, out)
     if op in FUNCTIONS:
         return {"table": bind_table(FUNCTIONS[op], ins[0], out)}
@@ -230,6 +230,9 @@ def apply(node: Json, constants: Json, formats: Json, inputs: list[list[int]]) -
                 accumulator += w * x
             y.append(rescaled([accumulator], constants["rescale"], out, o))
         return y
+    if op == "diagonal":
+        rows = zip(constants["W"], inputs[0], constants["k"], strict=True)
+        return [rescaled([w * x + k], constants["rescale"], out, o) for o, ((w,), x, k) in enumerate(rows)]
     if op in FUNCTIONS:
         return [lookup(q, constants["table"], ins[0], out) for q in inputs[0]]
     u = [[q - f["zero_point"] for q in values] for values, f in zip(inputs, ins, strict=True)]
@@ -321,14 +324,22 @@ def recur(graph: Json, layer: Json, formats: Json, constants: Json, values: Json
 
 
 def state_size(graph: Json, layer: Json, constants: Json, previous: str) -> int:
-    """Features of a state: as its site says, else as many as a matrix that reads it has columns."""
+    """Features of a state: as its site says, else as many as the operator that writes it gives."""
     for site in graph.get("sites", ()):
         if site["name"] == previous:
             return site["shape"][0]
-    for node in layer["nodes"]:
-        if node["op"] == "linear" and node["inputs"] == [previous]:
-            return len(constants[node["output"]]["W"][0])
-    raise AssertionError(f"no matrix reads {previous}")
+    makers = {node["output"]: node for node in layer["nodes"]}
+
+    def features(name: str) -> int:
+        item = makers.get(name)
+        if item is None:  # the state itself, or what comes from outside
+            return 0
+        if item["params"]:
+            return len(constants[name]["W"])
+        found = [features(source) for source in item["inputs"]]
+        return sum(found) if item["op"] == "concat" else max(found)
+
+    return features(dict(layer["states"])[previous])
 
 
 # --- the vectors ------------------------------------------------------------------------------------------------
@@ -338,56 +349,198 @@ def node(op: str, output: str, *inputs: str, params: tuple[str, ...] = (), **opt
     return {"op": op, "inputs": list(inputs), "output": output, "params": list(params), "options": options}
 
 
-def gru(p: str, x: str, hidden: int, bias: bool, reverse: bool) -> Json:
-    """One GRU layer as the architecture lists it: every result a site."""
+class Layer:
+    """One layer being written down: its nodes in order, and the shapes of its parameters."""
 
-    def linear(output: str, source: str, weight: str, b: str | None) -> Json:
-        params = (f"{p}.{weight}", f"{p}.{b}") if b and bias else (f"{p}.{weight}",)
-        return node("linear", f"{p}.{output}", source, params=params, features=hidden)
+    def __init__(self, p: str, hidden: int, bias: bool, widths: dict[str, int]) -> None:
+        self.p, self.hidden, self.bias = p, hidden, bias
+        self.widths = dict(widths)
+        self.nodes: list[Json] = []
+        self.shapes: dict[str, list[int]] = {}
 
-    nodes = []
-    for gate in "rz":
-        nodes += [
-            linear(f"{gate}.x", x, f"W_i{gate}", f"b_{gate}"),
-            linear(f"{gate}.h", f"{p}.h.prev", f"W_h{gate}", None),
-            node("add", f"{p}.{gate}.pre", f"{p}.{gate}.x", f"{p}.{gate}.h"),
-            node("sigmoid", f"{p}.{gate}.post", f"{p}.{gate}.pre"),
-        ]
-    nodes += [
-        linear("n.x", x, "W_in", "b_in"),
-        linear("n.h", f"{p}.h.prev", "W_hn", "b_hn"),
-        node("mul", f"{p}.n.reset", f"{p}.r.post", f"{p}.n.h"),
-        node("add", f"{p}.n.pre", f"{p}.n.x", f"{p}.n.reset"),
-        node("tanh", f"{p}.n.post", f"{p}.n.pre"),
-        node("one_minus", f"{p}.z.not", f"{p}.z.post"),
-        node("mul", f"{p}.h.new", f"{p}.z.not", f"{p}.n.post"),
-        node("mul", f"{p}.h.kept", f"{p}.z.post", f"{p}.h.prev"),
-        node("add", f"{p}.h", f"{p}.h.new", f"{p}.h.kept"),
-    ]
+    def name(self, short: str) -> str:
+        """A site of this layer; names of sites outside stand as they are."""
+        return short if short in self.widths else f"{self.p}.{short}"
+
+    def op(self, op: str, output: str, *inputs: str) -> None:
+        sources = [self.name(short) for short in inputs]
+        self.widths[f"{self.p}.{output}"] = self.widths[sources[0]]
+        self.nodes.append(node(op, f"{self.p}.{output}", *sources))
+
+    def linear(self, output: str, source: str, weight: str, bias: str | None = None, rows: int = 0) -> None:
+        rows, source = rows or self.hidden, self.name(source)
+        self.shapes[f"{self.p}.{weight}"] = [rows, self.widths[source]]
+        params = [f"{self.p}.{weight}"]
+        if bias and self.bias:
+            params.append(f"{self.p}.{bias}")
+            self.shapes[f"{self.p}.{bias}"] = [rows]
+        self.widths[f"{self.p}.{output}"] = rows
+        self.nodes.append(node("linear", f"{self.p}.{output}", source, params=tuple(params), features=rows))
+
+    def diagonal(self, output: str, source: str, weight: str) -> None:
+        source = self.name(source)
+        size = self.widths[source]
+        self.shapes[f"{self.p}.{weight}"] = [size, 1]
+        self.widths[f"{self.p}.{output}"] = size
+        self.nodes.append(node("diagonal", f"{self.p}.{output}", source, params=(f"{self.p}.{weight}",), features=size))
+
+    def gate(self, gate: str, x: str, function: str, w: str, b: str, h: str = "h.prev") -> None:
+        """function(W_i x + b + W_h h)"""
+        self.linear(f"{gate}.x", x, f"W_i{w}", b)
+        self.linear(f"{gate}.h", h, f"W_h{w}")
+        self.op("add", f"{gate}.pre", f"{gate}.x", f"{gate}.h")
+        self.op(function, f"{gate}.post", f"{gate}.pre")
+
+    def mix(self, gate: str, new: str, old: str, output: str) -> None:
+        """(1 - gate) * new + gate * old"""
+        self.op("one_minus", f"{gate}.not", f"{gate}.post")
+        self.op("mul", f"{output}.new", f"{gate}.not", new)
+        self.op("mul", f"{output}.kept", f"{gate}.post", old)
+        self.op("add", output, f"{output}.new", f"{output}.kept")
+
+
+def gru(step: Layer, x: str) -> list[str]:
+    """The GRU of PyTorch."""
+    step.gate("r", x, "sigmoid", "r", "b_r")
+    step.gate("z", x, "sigmoid", "z", "b_z")
+    step.linear("n.x", x, "W_in", "b_in")
+    step.linear("n.h", "h.prev", "W_hn", "b_hn")
+    step.op("mul", "n.reset", "r.post", "n.h")
+    step.op("add", "n.pre", "n.x", "n.reset")
+    step.op("tanh", "n.post", "n.pre")
+    step.mix("z", "n.post", "h.prev", "h")
+    return ["h"]
+
+
+def gru_cho(step: Layer, x: str) -> list[str]:
+    """The GRU with the reset gate before the matrix."""
+    step.gate("r", x, "sigmoid", "r", "b_r")
+    step.gate("z", x, "sigmoid", "z", "b_z")
+    step.linear("n.x", x, "W_in", "b_n")
+    step.op("mul", "h.reset", "r.post", "h.prev")
+    step.linear("n.h", "h.reset", "W_hn")
+    step.op("add", "n.pre", "n.x", "n.h")
+    step.op("tanh", "n.post", "n.pre")
+    step.mix("z", "n.post", "h.prev", "h")
+    return ["h"]
+
+
+def ligru(step: Layer, x: str) -> list[str]:
+    """The light GRU."""
+    step.gate("z", x, "sigmoid", "z", "b_z")
+    step.gate("n", x, "relu", "n", "b_n")
+    step.mix("z", "n.post", "h.prev", "h")
+    return ["h"]
+
+
+def lstm(step: Layer, x: str, project: int = 0) -> list[str]:
+    """The LSTM of PyTorch, with its projection."""
+    for gate in "ifgo":
+        step.gate(gate, x, "tanh" if gate == "g" else "sigmoid", gate, f"b_{gate}")
+    step.op("mul", "c.kept", "f.post", "c.prev")
+    step.op("mul", "c.new", "i.post", "g.post")
+    step.op("add", "c", "c.kept", "c.new")
+    step.op("tanh", "c.post", "c")
+    if project:
+        step.op("mul", "h.full", "o.post", "c.post")
+        step.linear("h", "h.full", "W_hr", rows=project)
+    else:
+        step.op("mul", "h", "o.post", "c.post")
+    return ["h", "c"]
+
+
+def mingru(step: Layer, x: str) -> list[str]:
+    """minGRU: 1 - z keeps."""
+    step.linear("z.pre", x, "W_z", "b_z")
+    step.op("sigmoid", "z.post", "z.pre")
+    step.linear("n", x, "W_n", "b_n")
+    step.op("mul", "h.new", "z.post", "n")
+    step.op("one_minus", "z.not", "z.post")
+    step.op("mul", "h.kept", "z.not", "h.prev")
+    step.op("add", "h", "h.new", "h.kept")
+    return ["h"]
+
+
+def sru(
+    step: Layer, x: str, skip: str | None = "auto", source: str = "", scaled: bool = False, activation: str = ""
+) -> list[str]:
+    """SRU with every choice."""
+    step.linear("x", x, "W_x")
+    for gate in "fr":
+        step.linear(f"{gate}.x", x, f"W_{gate}", f"b_{gate}")
+        step.diagonal(f"{gate}.c", "c.prev", f"v_{gate}")
+        step.op("add", f"{gate}.pre", f"{gate}.x", f"{gate}.c")
+        step.op("sigmoid", f"{gate}.post", f"{gate}.pre")
+    step.op("one_minus", "f.not", "f.post")
+    step.op("mul", "c.new", "f.not", "x")
+    step.op("mul", "c.kept", "f.post", "c.prev")
+    step.op("add", "c", "c.kept", "c.new")
+    shown, given = "c", source or x
+    if activation:
+        step.op(activation, "c.post", "c")
+        shown = "c.post"
+    if skip is None:
+        step.op("mul", "h", "r.post", shown)
+        return ["c"]
+    if skip == "matrix" or (skip == "auto" and step.widths[given] != step.hidden):
+        step.linear("s", x, "W_s")
+        given = "s"
+    elif scaled:
+        step.diagonal("s", given, "v_s")
+        given = "s"
+    step.op("mul", "h.shown", "r.post", shown)
+    step.op("one_minus", "r.not", "r.post")
+    step.op("mul", "h.skip", "r.not", given)
+    step.op("add", "h", "h.shown", "h.skip")
+    return ["c"]
+
+
+CELLS = {"gru": gru, "gru_cho": gru_cho, "lstm": lstm, "ligru": ligru, "mingru": mingru, "sru": sru}
+
+
+def recurrence(
+    cell: str, p: str, x: str, width: int, hidden: int, bias: bool, reverse: bool, source: str, options: Json
+) -> tuple[Json, dict[str, list[int]], int]:
+    """A layer in one direction, the shapes of its parameters, and the features of its output."""
+    features = {"h": options.get("project") or hidden, "c": hidden}
+    outside = {x: width} | ({source: hidden} if source else {})
+    step = Layer(p, hidden, bias, outside | {f"{p}.{state}.prev": size for state, size in features.items()})
+    states = CELLS[cell](step, x, **options, **({"source": source} if source else {}))
+    read = dict.fromkeys(name for item in step.nodes for name in item["inputs"] if name in outside)
     return {
-        "recurrence": p, "cell": "gru", "inputs": [x], "states": [[f"{p}.h.prev", f"{p}.h"]], "nodes": nodes,
+        "recurrence": p, "cell": cell, "inputs": list(read),
+        "states": [[f"{p}.{state}.prev", f"{p}.{state}"] for state in states], "nodes": step.nodes,
         "outputs": [f"{p}.h"], "reverse": reverse,
-    }
+    }, step.shapes, features["h"]
 
 
-def network(features: int, hidden: int, layers: int, directions: int, bias: bool, end: str, classes: int) -> Json:
-    """A stacked GRU, then relu (or not), a linear head and what follows it."""
+def in_drawing_order(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Matrices, then biases."""
+    return dict(sorted(shapes.items(), key=lambda item: len(item[1]) == 1))
+
+
+def network(
+    features: int, hidden: int, layers: int, directions: int, bias: bool, end: str, classes: int, cell: str = "gru",
+    options: Json | None = None,
+) -> Json:
+    """Stacked layers of a cell, then relu (or not), a linear head and what follows it."""
     steps: list[Json] = []
     shapes: dict[str, list[int]] = {}
     x, width = "input", features
     for i in range(layers):
-        outs = []
+        below = [step["outputs"][0] for step in steps[-directions - 1:-1]] if i and directions > 1 else []
+        outs, sizes = [], []
         for d in range(directions):
-            p = f"gru{i}" + (".rev" if d else "")
-            steps.append(gru(p, x, hidden, bias, reverse=bool(d)))
+            p = f"{cell}{i}" + (".rev" if d else "")
+            source = below[d] if cell == "sru" and below else ""
+            step, own, size = recurrence(cell, p, x, width, hidden, bias, bool(d), source, options or {})
+            steps.append(step)
+            shapes |= in_drawing_order(own)
             outs.append(f"{p}.h")
-            for gate in "rzn":
-                shapes[f"{p}.W_i{gate}"], shapes[f"{p}.W_h{gate}"] = [hidden, width], [hidden, hidden]
-            if bias:
-                shapes |= {f"{p}.{b}": [hidden] for b in ("b_r", "b_z", "b_in", "b_hn")}
-        x, width = outs[0], hidden
+            sizes.append(size)
+        x, width = outs[0], sizes[0]
         if directions > 1:
-            x, width = f"gru{i}.out", hidden * directions
+            x, width = f"{cell}{i}.out", sum(sizes)
             steps.append(node("concat", x, *outs))
     for op in end.split():
         if op == "linear":
@@ -412,6 +565,10 @@ def draw_parameters(rng: random.Random, shapes: dict[str, list[int]]) -> Json:
     return {name: values(shape) for name, shape in shapes.items()}
 
 
+BOUNDED = ("gru", "gru_cho")
+"""Cells whose states are drawn a format that covers (-1, 1)."""
+
+
 def draw_plan(
     rng: random.Random, graph: Json, parameters: Json, widths: Any, bias_bits: int | None, per_row: bool
 ) -> Json:
@@ -431,7 +588,7 @@ def draw_plan(
 
     plan["input"] = activation("input", None)
     for step in graph["steps"]:
-        states = [update for _, update in step.get("states", ())]
+        states = [update for _, update in step.get("states", ()) if step["cell"] in BOUNDED]
         for item in step.get("nodes", [step]):
             if item["op"] not in COPIES:
                 role = "state" if item["output"] in states else item["op"]
@@ -456,6 +613,15 @@ CASES: dict[str, Json] = {
     "mixed": {"seed": 4, "widths": (1, 16), "end": "linear mean sigmoid", "layers": 2, "directions": 2},
     "per_row": {"seed": 5, "widths": (1, 8), "end": "requantise last linear", "per_row": True, "directions": 2},
     "no_bias": {"seed": 6, "widths": (3, 9), "bias": False, "end": "first linear tanh"},
+    "gru_cho": {"seed": 8, "cell": "gru_cho", "widths": (2, 9), "end": "last linear"},
+    "lstm": {"seed": 9, "cell": "lstm", "widths": (2, 10), "end": "last linear", "directions": 2},
+    "lstm_projected": {"seed": 10, "cell": "lstm", "options": {"project": 2}, "widths": (3, 12), "end": "mean linear"},
+    "ligru": {"seed": 11, "cell": "ligru", "widths": (2, 9), "end": "last linear"},
+    "mingru": {"seed": 12, "cell": "mingru", "widths": (2, 12), "end": "last linear", "layers": 2},
+    "sru": {"seed": 13, "cell": "sru", "widths": (1, 16), "end": "linear", "layers": 2, "directions": 2,
+            "options": {"scaled": True}},
+    "sru_plain": {"seed": 14, "cell": "sru", "widths": (1, 9), "end": "last linear", "bias": False, "per_row": True,
+                  "options": {"skip": None, "activation": "tanh"}},
     "one_of_each": {"seed": 7, "widths": (4, 12), "end": "mean silu linear", "hidden": 1, "features": 1, "steps": 1},
 }
 
@@ -463,10 +629,11 @@ CASES: dict[str, Json] = {
 def make_case(
     seed: int, widths: tuple[int, int], end: str, features: int = 2, hidden: int = 3, layers: int = 1,
     directions: int = 1, bias: bool = True, bias_bits: int | None = None, per_row: bool = False, steps: int = 4,
+    cell: str = "gru", options: Json | None = None,
 ) -> Json:
     """One vector: everything that goes in, and the integers that must come out."""
     rng = random.Random(seed)
-    graph = network(features, hidden, layers, directions, bias, end, classes=2)
+    graph = network(features, hidden, layers, directions, bias, end, 2, cell, options)
     parameters = draw_parameters(rng, graph.pop("parameters"))
 
     def draw(kind: str) -> int:
@@ -480,8 +647,9 @@ def make_case(
     for length, item in zip(lengths, x, strict=True):
         q = [[quantise(v, plan["input"]) for v in values] for values in item[:length]]
         items.append(run(graph, plan, constants, q))
+    about = {"cell": cell, "hidden": hidden, "bias": bias, "features": features, "options": options or {}}
     return {
-        "graph": graph, "plan": plan, "parameters": parameters, "x": x, "lengths": lengths,
+        "about": about, "graph": graph, "plan": plan, "parameters": parameters, "x": x, "lengths": lengths,
         "constants": constants,
         "sites": [{name: first(values) for name, values in item.items()} for item in items],
         "output": [item[graph["outputs"][0]] for item in items],

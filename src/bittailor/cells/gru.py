@@ -27,7 +27,7 @@ class GRU(Cell):
     name = "gru"
     title = "GRU, reset gate after the recurrent matrix (torch.nn.GRU)"
 
-    def step(self, b: Builder, p: str, x: str, hidden: int, bias: bool) -> str:
+    def step(self, b: Builder, p: str, x: str, hidden: int, bias: bool, **options: Any) -> str:
         def b_(name: str) -> str | None:
             return f"{p}.{name}" if bias else None
 

@@ -168,6 +168,8 @@ class Operators:
             raise NotLowered(f"operator {node.op} of {node.output}")
         if node.op == "linear":
             return self._linear(constants, r, inputs[0])
+        if node.op == "diagonal":
+            return self._diagonal(constants, r)
         if any(m.size != 1 for m in r.multipliers):
             raise NotLowered(f"per-row multipliers in {node.op}")
         m = [int(x[0]) for x in r.multipliers]
@@ -234,6 +236,24 @@ class Operators:
         narrow = cons.astype(np.int32) if not r.wide else cons
         row = (r.shift, step, 0, 0, r.lo, r.hi, 0, 0, 0)
         return (kind,), (row,), (weights.packed, _padded(mult.astype(np.int32)), _padded(narrow))
+
+    def _diagonal(self, constants: Constants, r: Rescale) -> _Made:
+        """Per lane: weight, multiplier, constant. Narrow sums hold modulo 2**32, so weight and multiplier are one."""
+        packed, offsets = constants["W"], constants.get("offsets")
+        assert isinstance(packed, Packed)
+        v = packed.values[:, 0]
+        rows = _round(len(v), self.layout.lanes)
+        lanes = np.zeros((3, rows), np.int64)
+        lanes[0, :len(v)], lanes[1, :len(v)] = v, r.multipliers[0]
+        if isinstance(offsets, Packed):
+            lanes[2, :len(v)] = offsets.values
+        lanes[2] = lanes[2] * lanes[1] + r.offset
+        row = (r.shift, 0, 0, 0, r.lo, r.hi, 0, 0, 0)
+        if r.wide:
+            weights, mult = lanes[:2].astype(np.int32)
+            return (bc.DIAGONALW,), (row,), (_padded(weights), _padded(mult), _padded(lanes[2]))
+        factor = (lanes[0] * lanes[1]).astype(np.int32)
+        return (bc.DIAGONAL,), (row,), (_padded(factor), _padded(factor[:0]), _padded(lanes[2].astype(np.int32)))
 
     def _pack(self, W: Ints, form: int) -> _Weights:
         """Weights as [block][group][lane][4 bytes]."""

@@ -1,6 +1,7 @@
 """The operators. Each is one equation; the table is the list of what exists."""
 
 from bittailor.ops.base import Bound, Constants, Op, Packed
+from bittailor.ops.diagonal import Diagonal
 from bittailor.ops.elementwise import Add, Mul, OneMinus, Sub
 from bittailor.ops.functions import FUNCTIONS
 from bittailor.ops.linear import Linear
@@ -10,6 +11,7 @@ from bittailor.registry import Table
 
 OPS: Table[Op] = Table("operator", {op.name: op for op in (
     Linear(),
+    Diagonal(),
     Add(),
     Sub(),
     Mul(),

@@ -16,7 +16,7 @@ def from_torch(module: nn.Module, input_features: int | None = None) -> Network:
     """Read a PyTorch module into a Network that computes the same function.
 
     module           takes a sequence as its first argument: [items, steps, features], or
-                     [steps, items, features] where its GRUs have batch_first=False; it is not changed, and
+                     [steps, items, features] where its recurrent layers have batch_first=False; it is not changed, and
                      may be in training mode, on another device and of any float precision
     input_features   features of a step; needed only where no layer says it
     Returns          a Network that always takes [items, steps, features] and lengths [items]; its float64

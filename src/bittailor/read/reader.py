@@ -14,6 +14,7 @@ from bittailor.cells import CELLS, add_layer
 from bittailor.errors import UnsupportedNetwork
 from bittailor.graph import Builder
 from bittailor.read.operations import NAMES, OPERATIONS
+from bittailor.read.recurrent import Layers, is_recurrent, layers_of, own_forward
 from bittailor.read.tables import ACTIVATIONS, HINTS, IGNORED_MODULES, SOFTMAX, SUPPORTED
 from bittailor.read.values import (
     FEATURES,
@@ -29,11 +30,6 @@ from bittailor.read.values import (
     WrongLayout,
     Zeros,
 )
-
-
-def own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a module is of this kind and computes what the kind computes."""
-    return isinstance(module, kind) and type(module).forward is kind.forward
 
 
 class Reader:
@@ -124,11 +120,11 @@ class Reader:
     def _module(self, path: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         module = self.root.get_submodule(path)
         kind = type(module)
-        if own_forward(module, nn.GRU):
-            return self._gru(path, cast(nn.GRU, module), *args, **kwargs)
-        if own_forward(module, nn.Linear):
-            own = self._own[path]
-            return self.linear(args[0], own["weight"], own.get("bias"), path)
+        layers = self._own[path]
+        if isinstance(layers, Layers):
+            return self._recurrent(path, layers, *args, **kwargs)
+        if layers is not None:
+            return self.linear(args[0], layers["weight"], layers.get("bias"), path)
         if isinstance(module, IGNORED_MODULES):
             return args[0]
         if kind is nn.Flatten:
@@ -140,45 +136,58 @@ class Reader:
                 options = {name: getattr(module, name) for name, _ in activation.options}
                 name = self.layer_name(path, activation.op)
                 return self.activation(activation.op, args[0], options, name)
-        if isinstance(module, nn.GRU):
-            raise Refusal(f"it has a forward of its own; only nn.GRU's is known\n{SUPPORTED}")
+        if (known := is_recurrent(module)) is not None:
+            raise Refusal(f"it has a forward of its own; only {known}'s is known\n{SUPPORTED}")
         hint = next((HINTS[base.__name__] for base in kind.__mro__ if base.__name__ in HINTS), "")
         raise Refusal(f"{hint or 'this type is not known'}\n{SUPPORTED}")
 
-    def _gru(self, path: str, module: nn.GRU, source: Any, hx: Any = None) -> Any:
-        if hx is not None and not isinstance(hx, Zeros):
-            raise Refusal("it is given an initial state; a state starts at zero: leave the argument away")
+    def _recurrent(self, path: str, layers: Layers, source: Any, given: Any = None) -> Any:
+        lengths = isinstance(given, StepIndex) and given.offset == 0 and layers.takes_lengths
+        zeros = all(isinstance(state, Zeros) for state in (given if isinstance(given, tuple) else (given,)))
+        if given is not None and not zeros and not lengths:
+            raise Refusal("its lengths must be the lengths that forward is given, unchanged" if layers.takes_lengths
+                          else "it is given an initial state; a state starts at zero: leave the argument away")
         packed = isinstance(source, Packed)
-        order: Axes = (ITEMS, STEPS, FEATURES) if module.batch_first or packed else (STEPS, ITEMS, FEATURES)
+        order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first or packed else (STEPS, ITEMS, FEATURES)
         x = self.single(source.tensor if packed else source)
         if x.axes != order:
-            text = (f"cannot read '{path}' (GRU): batch_first={module.batch_first} takes "
+            text = (f"cannot read '{path}' ({layers.kind}): batch_first={layers.batch_first} takes "
                     f"{replace(x, axes=order).text()} but is given {x.text()}")
             raise WrongLayout(text) if set(x.axes) == set(order) else UnsupportedNetwork(text)
-        self.check_features(x, module.input_size, f"input_size={module.input_size}")
-        layers: list[tuple[Ref, ...]] = []
-        names = self._gru_names(path, module.num_layers)
+        self.check_features(x, layers.input_size, f"input_size={layers.input_size}")
+        cell = CELLS[layers.cell]
+        states: dict[str, list[tuple[Ref, ...]]] = {}
+        below: list[str] = []
         site = self.site(x)
-        for layer, name in enumerate(names):
+        for layer, name in zip(layers.each, self._layer_names(path, layers), strict=True):
+            full = site
+            if layer.projection is not None:
+                self.parameters[f"{name}.W_proj"] = array(layer.projection)
+                site = self.builder.linear(f"{name}.proj", full, f"{name}.W_proj", len(layer.projection))
             outs = []
-            for reverse in range(2 if module.bidirectional else 1):
+            for reverse, arrays in enumerate(layer.directions):
                 p = f"{name}.rev" if reverse else name
-                kinds = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if module.bias else ()))
-                suffix = f"l{layer}" + ("_reverse" if reverse else "")
-                arrays = {kind: array(self._own[path][f"{kind}_{suffix}"]) for kind in kinds}
-                cell, hidden = CELLS["gru"], module.hidden_size
-                outs.append(add_layer(self.builder, cell, p, site, hidden, module.bias, bool(reverse)))
-                self.parameters |= cell.parameters(p, arrays)
-            layers.append(tuple(Ref(out, "first" if reverse else "last") for reverse, out in enumerate(outs)))
+                options = dict(layer.options)
+                if options.get("skip") == "input":
+                    options["source"] = below[reverse] if below else full
+                outs.append(add_layer(self.builder, cell, p, site, layers.hidden_size, "bias_ih" in arrays,
+                                      bool(reverse), states=True, **options))
+                self.parameters |= cell.parameters(p, {kind: array(values) for kind, values in arrays.items()})
+            for kind in layers.states:
+                ends = (Ref(out if kind == "h" else f"{out.removesuffix('.h')}.{kind}", "first" if reverse else "last")
+                        for reverse, out in enumerate(outs))
+                states.setdefault(kind, []).append(tuple(ends))
+            below = outs
             site = outs[0] if len(outs) == 1 else self.concat(outs, self.name(f"{name}.out"))
         out = Tensor(order, self.builder.features(site), ((Ref(site),),))
-        states = Tensor((("layers", "directions"), ITEMS, FEATURES), module.hidden_size, tuple(layers))
-        return (Packed(out) if packed else out), states
+        axes: Axes = (("layers", "directions"), ITEMS, FEATURES)
+        finals = [Tensor(axes, self.builder.features(rows[0][0].site), tuple(rows)) for rows in states.values()]
+        return (Packed(out) if packed else out), finals[0] if len(finals) == 1 else tuple(finals)
 
-    def _gru_names(self, path: str, layers: int) -> list[str]:
-        base = self.name(self.layer_name(path, "gru"))
+    def _layer_names(self, path: str, layers: Layers) -> list[str]:
+        base = self.name(self.layer_name(path, layers.cell))
         between = ".l" if base[-1].isdigit() else ""
-        return [self.name(f"{base}{between}{layer}") for layer in range(layers)]
+        return [self.name(f"{base}{between}{layer}") for layer in range(len(layers.each))]
 
     # -- what operations are made of -------------------------------------------------------------------------
 
@@ -205,11 +214,12 @@ class Reader:
             if value.softmax:
                 raise Refusal(f"it follows a {value.softmax}, which is only read at the end of a network")
             if len(value.each()) > 1:
-                raise Refusal(f"it is given {len(value.each())} final states of a GRU at once; pick one, "
+                raise Refusal(f"it is given {len(value.each())} final states of a layer at once; pick one, "
                               "such as h_n[-1], or join them with torch.cat on the features")
             return value
         if isinstance(value, tuple) and value and isinstance(value[0], Tensor | Packed):
-            raise Refusal("it is given the pair (output, h_n) of a GRU; take one: output, h_n = gru(x)")
+            raise Refusal("it is given the pair (output, final states) of a recurrent layer; take one: "
+                          "output, h_n = gru(x)")
         if isinstance(value, Packed):
             raise Refusal("it is given a packed sequence; use pad_packed_sequence first")
         if isinstance(value, Constant):
@@ -310,7 +320,7 @@ class Reader:
                 return replace(ref, site=part)
             edge += self.builder.features(part)
         raise Refusal(f"features {start}..{stop - 1} of '{ref.site}' ({width} features) are no part of its "
-                      "own; only the two directions of a GRU, or what torch.cat joined, can be taken apart")
+                      "own; only the two directions of a layer, or what torch.cat joined, can be taken apart")
 
 
 def node_path(node: fx.Node) -> str:
@@ -322,15 +332,12 @@ def node_path(node: fx.Node) -> str:
     return paths[-1] if paths else ""
 
 
-def _parameters(module: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters of a layer, as its forward would see them; empty for other modules."""
-    if own_forward(module, nn.GRU):
-        names = [name for group in cast(nn.GRU, module)._all_weights for name in group]
-    elif own_forward(module, nn.Linear):
-        names = ["weight", "bias"]
-    else:
-        return {}
-    return {name: values for name in names if (values := getattr(module, name)) is not None}
+def _parameters(module: nn.Module) -> Layers | dict[str, torch.Tensor] | None:
+    """The parameters of a layer, as its forward would see them; None for other modules."""
+    if own_forward(module, nn.Linear):
+        names = ("weight", "bias")
+        return {name: values for name in names if (values := getattr(module, name)) is not None}
+    return layers_of(module)
 
 
 def array(values: torch.Tensor) -> Floats:

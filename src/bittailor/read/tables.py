@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from bittailor.read.recurrent import NAMES
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -43,15 +45,14 @@ SOFTMAX: dict[type[nn.Module], str] = {nn.Softmax: "softmax", nn.LogSoftmax: "lo
 """Left away at the end of a network; refused elsewhere."""
 
 SUPPORTED = (
-    "  what can be read: nn.GRU, nn.Linear, nn.Sequential, dropout, "
+    f"  what can be read: {NAMES}, nn.Linear, nn.Sequential, dropout, "
     + ", ".join(a.module.__name__ for a in ACTIVATIONS)
     + ", last or mean step, +, -, *, cat (docs/reading.md)"
 )
 
 HINTS: dict[str, str] = {
-    "LSTM": "of the recurrent layers only nn.GRU is known; train one in its place",
-    "RNN": "of the recurrent layers only nn.GRU is known; train one in its place",
-    "RNNCellBase": "a cell of one step; use nn.GRU, which has the loop over the steps inside",
+    "RNN": "of PyTorch's recurrent layers nn.GRU and nn.LSTM are known; train one in its place",
+    "RNNCellBase": "a cell of one step; use nn.GRU or nn.LSTM, which have the loop over the steps inside",
     "Embedding": "a network starts at numbers, not at indices; embed the data before it and read the rest",
     "_ConvNd": "there is no convolution; apply it to the data before the network and read the rest",
     "_BatchNorm": "there is no normalisation layer; a BatchNorm next to a Linear can be folded into its "
@@ -62,7 +63,7 @@ HINTS: dict[str, str] = {
     "ReLU6": "its upper bound is 6; Hardtanh (-1..1) and ReLU can be read",
     "GELU": "there is no operator for it; SiLU is the nearest that can be read",
     "argmax": "return the values before argmax; the metric takes the largest",
-    "flip": "sequences are not turned round; bidirectional=True runs a GRU from the end",
+    "flip": "sequences are not turned round; bidirectional=True runs a layer from the end",
     "stack": "it makes a new axis; torch.cat on the features can be read",
     "max": "there is no maximum over steps; the last step or the mean can be read",
     "amax": "there is no maximum over steps; the last step or the mean can be read",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +18,8 @@ from bittailor.errors import UnsupportedNetwork
 from bittailor.graph import Graph, Node, Recurrence, Site
 from bittailor.network import Network
 from bittailor.ops.base import steps_mask
-from bittailor.read.reader import Reader, own_forward
+from bittailor.read.reader import Reader
+from bittailor.read.recurrent import is_recurrent, layers_of, own_forward
 from bittailor.read.trace import arguments, trace
 from bittailor.read.values import FEATURES, ITEMS, STEPS, Axes, Tensor, WrongLayout
 
@@ -64,7 +66,7 @@ def _own_copy(module: nn.Module) -> nn.Module:
             f"cannot copy the module: {str(error).splitlines()[0].split('. ')[0]}\n"
             "  it probably keeps a tensor of an earlier run as an attribute; delete that first"
         ) from None
-    return _Whole(root) if own_forward(root, nn.GRU) or own_forward(root, nn.Linear) else root
+    return _Whole(root) if is_recurrent(root) or own_forward(root, nn.Linear) else root
 
 
 class _Whole(nn.Module):
@@ -72,7 +74,8 @@ class _Whole(nn.Module):
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.name = "gru" if isinstance(layer, nn.GRU) else "linear"
+        known = layers_of(layer)
+        self.name = known.cell if known else type(layer).__name__.lower()
         self.add_module(self.name, layer)
 
     def forward(self, x: torch.Tensor) -> Any:
@@ -111,18 +114,23 @@ def _output(root: nn.Module, reader: Reader, graph: fx.Graph) -> Tensor:
     end = next(node for node in graph.nodes if node.op == "output")
     result = reader.value(end)
     values: Sequence[Any] = result if isinstance(result, tuple | list) and result else (result,)
-    first, rest = values[0], [value for value in values[1:] if value is not None]
+    first, rest = values[0], [value for value in _flat(values[1:]) if value is not None]
     states = all(isinstance(value, Tensor) and all(ref.pick for ref in value.each()) for value in rest)
     if not isinstance(first, Tensor) or not states:
         kind = "dict" if isinstance(result, dict) else f"({', '.join(type(v).__name__ for v in values)})"
         raise _refusal(root, f"its forward returns {kind}; expected one tensor, or a tensor followed by "
                              "final states, which are left away")
     if len(first.each()) > 1:
-        raise _refusal(root, f"its forward returns {len(first.each())} final states of a GRU at once; pick "
+        raise _refusal(root, f"its forward returns {len(first.each())} final states of a layer at once; pick "
                              "one, such as h_n[-1]")
     if first.each() == reader.input.each():
         raise _refusal(root, "it returns its input and computes nothing")
     return first
+
+
+def _flat(values: Sequence[Any]) -> list[Any]:
+    """The values, those of pairs one by one (an LSTM's final states)."""
+    return [each for value in values for each in (value if isinstance(value, tuple | list) else (value,))]
 
 
 def _refusal(root: nn.Module, reason: str) -> UnsupportedNetwork:
@@ -136,6 +144,8 @@ def _pruned(graph: Graph, parameters: dict[str, Floats]) -> tuple[Graph, dict[st
         outputs = step.outputs if isinstance(step, Recurrence) else (step.output,)
         if used.isdisjoint(outputs):
             continue
+        if isinstance(step, Recurrence):
+            step = replace(step, outputs=tuple(name for name in outputs if name in used))
         steps.insert(0, step)
         for node in step.nodes if isinstance(step, Recurrence) else (step,):
             used |= {node.output, *node.inputs, *node.params}
@@ -211,6 +221,6 @@ def _compare(
                              "trace does not show (a hook, or a change in place)")
     raise _refusal(
         root, f"with sequences of different lengths what was read {what}: a network sees valid steps only\n"
-        "  padding must not reach a reversed GRU (pack the sequences), last step or mean (use the lengths);\n"
+        "  padding must not reach a reversed layer (pack the sequences), last step or mean (use the lengths);\n"
         "  for sequences of equal lengths, wrap the module in one whose forward takes no lengths"
     )

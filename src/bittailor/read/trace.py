@@ -17,7 +17,8 @@ from torch.nn.utils import rnn
 
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read.operations import PACKING, TENSORS_MADE
-from bittailor.read.reader import Reader, own_forward
+from bittailor.read.reader import Reader
+from bittailor.read.recurrent import is_recurrent, own_forward
 from bittailor.read.values import WrongLayout
 
 _FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
@@ -55,7 +56,7 @@ class Tracer(fx.Tracer):
         self.failed: tuple[str, str] | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        whole = isinstance(m, nn.RNNBase) or own_forward(m, nn.Linear)
+        whole = isinstance(m, nn.RNNBase) or is_recurrent(m) is not None or own_forward(m, nn.Linear)
         return whole or super().is_leaf_module(m, module_qualified_name)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:

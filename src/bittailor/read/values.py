@@ -88,7 +88,7 @@ class Axed:
 class Tensor(Axed):
     """Real values.
 
-    sites    [layers][directions]; a single one except for final states of a GRU
+    sites    [layers][directions]; a single one except for final states of a recurrent layer
     softmax  "softmax" or "log_softmax" where one was put on top, to be left away at the network's end
     """
 
@@ -126,7 +126,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Zeros:
-    """Zeros of a shape that does not matter: the initial state that a GRU has anyway."""
+    """Zeros of a shape that does not matter: the initial state that a layer has anyway."""
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,10 @@ static int bt_instr_ok(const bt_view *v, const bt_instr *p, uint64_t blocks) {
     case BT_SCALEW: return p->shift < 64;
     case BT_LOOKUP8: return bt_inside(v, p->data, 256);
     case BT_LOOKUP16: return bt_inside(v, p->data, 256 * 2);
+    case BT_DIAGONAL: return p->shift < 32 && bt_inside(v, p->data, lanes * 4) && bt_inside(v, p->cons, lanes * 4);
+    case BT_DIAGONALW:
+        return p->shift < 64 && bt_inside(v, p->data, lanes * 4) && bt_inside(v, p->mult, lanes * 4)
+            && bt_inside(v, p->cons, lanes * 8);
     case BT_KNOTS: return p->step <= 8 && p->shift >= 1 && p->shift < 25 && bt_inside(v, p->data, 257 * 2);
     default: return 0;
     }
@@ -230,6 +234,8 @@ static void bt_place(const bt_view *v, bt_block *block, uint8_t *scratch) {
 
 /* --- phases ------------------------------------------------------------------------------------------------------ */
 
+static const int32_t *bt_words(const bt_view *v, uint32_t at) { return (const int32_t *)(const void *)(v->bytes + at); }
+
 static bt_gate bt_gate_at(const bt_view *v, const bt_block *block, const bt_instr *p, size_t j) {
     size_t lane = j * BT_LANES, wide = p->op == BT_LINEAR8 || p->op == BT_LINEAR16 ? 4 : 8;
     bt_gate gate = {v->bytes + p->data + lane * p->size * 4, (const int32_t *)(const void *)(v->bytes + p->mult) + lane,
@@ -308,6 +314,13 @@ static void bt_run_phase(const bt_view *v, const bt_block *block, const bt_phase
             case BT_MULW: bt_times_wide(y, a, b, p); break;
             case BT_LOOKUP8: bt_lookup8(y, a, v->bytes + p->data, p); break;
             case BT_LOOKUP16: bt_lookup16(y, a, v->bytes + p->data); break;
+            case BT_DIAGONAL:
+                bt_diagonal(y, a, bt_words(v, p->data) + j * BT_LANES, bt_words(v, p->cons) + j * BT_LANES, p);
+                break;
+            case BT_DIAGONALW:
+                bt_diagonal_wide(y, a, bt_words(v, p->data) + j * BT_LANES, bt_words(v, p->mult) + j * BT_LANES,
+                                 (const int64_t *)(const void *)(v->bytes + p->cons) + j * BT_LANES, p);
+                break;
             default: bt_knots(y, a, v->bytes + p->data, p); break;
             }
         }

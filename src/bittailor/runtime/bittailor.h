@@ -86,7 +86,9 @@ enum bt_op {
     BT_MULW = 14,
     BT_LOOKUP8 = 15, /* table[a as an unsigned byte], 256 int8 entries; with step < 8 they repeat after 2**step */
     BT_LOOKUP16 = 16, /* the same with int16 entries */
-    BT_KNOTS = 17    /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
+    BT_KNOTS = 17,   /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
+    BT_DIAGONAL = 18, /* (a * data[lane] + cons[lane]) >> shift: an int32 factor and constant per feature */
+    BT_DIAGONALW = 19 /* (a * data[lane] * mult[lane] + cons[lane]) >> shift, int64 constants; a * data fits 32 bits */
 };
 
 typedef struct bt_header {
@@ -128,7 +130,7 @@ typedef struct bt_instr {
     int32_t m0, m1, lo, hi, za, zb;
     uint32_t size;       /* linear: groups of inputs; store: first column; mean: features */
     uint32_t data;       /* weights or table: bytes from the program's start */
-    uint32_t mult, cons; /* linear: multiplier and constant per output feature, likewise */
+    uint32_t mult, cons; /* linear, diagonal: multiplier and constant per output feature, likewise */
     int64_t c;
 } bt_instr; /* 64 bytes */
 

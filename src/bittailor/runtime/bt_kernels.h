@@ -63,6 +63,24 @@ static void bt_times_wide(int32_t *restrict y, const int32_t *restrict a, const 
     }
 }
 
+/* a factor and a constant per lane, the same for every sequence */
+static void bt_diagonal(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict factor,
+                        const int32_t *restrict cons, const bt_instr *p) {
+    bt_i32 m = bt_load(factor), c = bt_load(cons);
+    BT_EACH_VECTOR
+    bt_store(y + i, bt_clamp(bt_add(bt_mul(bt_load(a + i), m), c) >> p->shift, p->lo, p->hi));
+}
+
+static void bt_diagonal_wide(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict weight,
+                             const int32_t *restrict mult, const int64_t *restrict cons, const bt_instr *p) {
+    bt_i32 w = bt_load(weight), m = bt_load(mult);
+    bt_wide c = bt_wide_load(cons);
+    BT_EACH_VECTOR {
+        bt_i32 product = bt_mul(bt_load(a + i), w);
+        bt_store(y + i, bt_wide_finish(bt_wide_add(bt_wide_mul(product, m), c), p->shift, p->lo, p->hi));
+    }
+}
+
 /* --- functions of one variable ----------------------------------------------------------------------------------- */
 
 /* table: 256 int8 entries, indexed by q as an unsigned byte; with p->step < 8 they repeat after 2**step */
