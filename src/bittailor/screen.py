@@ -1,8 +1,9 @@
 """Early stopping of hopeless candidates: candidates run on growing parts of the data, and to the end only if they can
 still matter.
 
-Error and loss are means of terms that are never negative, so the sum over the first items, divided by all items, is a
-sound lower bound of either; sizes are known exactly. At the end of a generation let E be the solutions with known
+Error and loss are sums over items of terms that are never negative, divided by how many items (or phones, or steps)
+there are; so the sum over the first items, divided by all of them, is a sound lower bound of either; sizes are known
+exactly. At the end of a generation let E be the solutions with known
 values, ranked by non-dominated sorting, and L the rank at which those of rank 1..L are enough to fill the population.
 A candidate that is dominated, at its bound, by a solution of E of rank L or more has a rank above L whatever its exact
 values; it dominates nothing of rank 1..L (what dominates it would, too, and would rank before it); so it neither
@@ -26,7 +27,7 @@ from bittailor.errors import RangeError
 from bittailor.evaluate import Evaluator
 from bittailor.plan import Plan
 from bittailor.program import Program
-from bittailor.search.front import nondominated
+from bittailor.search.front import nondominated, signs
 from bittailor.search.loop import Rivals
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Outcome
@@ -35,8 +36,6 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 """The growing parts of the data."""
 DROPPED = "dropped after "
 """How the reason of a dropped candidate begins; the number of items it ran on follows."""
-ADDITIVE = ("error", "loss")
-"""Values that are means over items of terms of at least 0; the others do not depend on the data."""
 ROUNDING = 1 - 1e-9
 """A bound may come out a rounding error too high; it is lowered by more than that."""
 
@@ -66,9 +65,13 @@ class Screen:
         self._evaluator, self._space, self._limits = evaluator, space, limits
         self._objectives = tuple(objectives)
         self._guides = tuple(guides.get(name, name) for name in objectives)
+        self._signs = signs(self._objectives, evaluator.maximised)
         none = np.empty((0, len(self._objectives)))
         self._rivals = Rivals(none, 1, none)
         self._items = len(evaluator.data)
+        self._labels = evaluator.data.y
+        # what are sums over items of terms of at least 0, and over what; the others do not depend on the data
+        self._amounts = {"error": evaluator.metric.amount, "loss": evaluator.metric.loss_amount}
         self._stops = sorted({max(1, round(share * self._items)) for share in SHARES})
 
     def announce(self, rivals: Rivals) -> None:
@@ -80,7 +83,7 @@ class Screen:
         begin = time.perf_counter()
         tried = [self._begin(g) for g in genomes]
         candidates = [c for c in tried if isinstance(c, _Running)]
-        field_ = _Field(self._rivals, self._objectives, self._guides)
+        field_ = _Field(self._rivals, self._objectives, self._guides, self._signs)
         active = candidates
         for stop in self._stops:
             self._advance(active, stop)
@@ -121,29 +124,37 @@ class Screen:
 
     def _least(self, c: _Running) -> dict[str, float]:
         """Lower bounds of a candidate's values."""
-        share = ROUNDING * c.done / self._items if c.done < self._items else 1.0
-        return {name: value * share if name in ADDITIVE else value for name, value in c.values.items()}
+        if c.done == self._items:
+            return c.values
+        share = {name: ROUNDING * amount(self._labels[: c.done]) / amount(self._labels)
+                 for name, amount in self._amounts.items()}
+        return {name: value * share.get(name, 1.0) for name, value in c.values.items()}
 
 
 class _Field:
     """The solutions with known values, E, and who is hopeless among them."""
 
-    def __init__(self, rivals: Rivals, objectives: Sequence[str], guides: Sequence[str]) -> None:
-        self._objectives, self._guides = objectives, guides
+    def __init__(
+        self, rivals: Rivals, objectives: Sequence[str], guides: Sequence[str], signs_: NDArray[np.float64]
+    ) -> None:
+        self._objectives, self._guides, self._signs = objectives, guides, signs_
         self._guided, self._front, self._needed = rivals.survivors, rivals.front, rivals.needed
         self._behind = self._late()
 
     def add(self, rows: Sequence[Mapping[str, float]]) -> None:
         """More feasible solutions."""
-        self._guided = _extended(self._guided, rows, self._guides)
-        self._front = _extended(self._front, rows, self._objectives)
+        self._guided = np.concatenate([self._guided, self._costs(rows, self._guides)])
+        self._front = np.concatenate([self._front, self._costs(rows, self._objectives)])
         self._behind = self._late()
 
     def hopeless(self, least: Mapping[str, float]) -> bool:
         """Whether values no better than these can neither survive, nor change what does, nor enter the front."""
-        guided = np.array([least[name] for name in self._guides])
-        point = np.array([least[name] for name in self._objectives])
+        (guided,), (point,) = self._costs([least], self._guides), self._costs([least], self._objectives)
         return _dominated(self._behind, guided) and _dominated(self._front, point)
+
+    def _costs(self, rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> NDArray[np.float64]:
+        """Values with every objective minimised: [rows, names]."""
+        return np.array([[row[name] for name in names] for row in rows]).reshape(-1, len(names)) * self._signs
 
     def _late(self) -> NDArray[np.float64]:
         """The solutions of rank L or more; none if E cannot fill the population."""
@@ -159,13 +170,6 @@ class _Field:
                 return left
             left = left[~first]
         return left
-
-
-def _extended(
-    points: NDArray[np.float64], rows: Sequence[Mapping[str, float]], names: Sequence[str]
-) -> NDArray[np.float64]:
-    new = np.array([[row[name] for name in names] for row in rows]).reshape(-1, len(names))
-    return np.concatenate([points, new])
 
 
 def _dominated(points: NDArray[np.float64], point: NDArray[np.float64]) -> bool:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
+from bittailor.cost import PLATFORMS, Platform
 from bittailor.errors import FormatError
 from bittailor.graph import Graph, Node, Recurrence
 from bittailor.qformat import allowed_widths, check_width
@@ -18,6 +21,8 @@ WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 BIAS_WIDTHS = (4, 5, 6, 7, 8, 10, 12, 16)
 BASELINE_BIAS = 16
 BASELINES = (2, 3, 4, 5, 6, 7, 8, 16)
+REST = 16
+"""Width of what a space by matrix products leaves alone: element-wise work, states, vectors, biases."""
 
 
 def homogeneous_widths(graph: Graph, bits: int, bias: int = BASELINE_BIAS) -> dict[str, int]:
@@ -71,6 +76,121 @@ def per_layer(
         site.name: max(biases) if site.kind == "bias" else rest for site in graph.free if site.name not in taken
     }
     return _checked(graph, Space("per_layer", tuple(genes), fixed))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Matrices that multiply one vector: a product of the hardware.
+
+    name     of the layer that it belongs to; with the vector's name where the layer makes that itself
+    weights  the sites of its matrices
+    source   the site of the vector
+    place    recurrent: in a layer; between: of a projection; output: after the last layer
+    """
+
+    name: str
+    weights: tuple[str, ...]
+    source: str
+    place: str
+
+
+PLACES = ("recurrent", "between", "output")
+
+
+def blocks(graph: Graph) -> tuple[Block, ...]:
+    """The matrix products of a network, those of recurrent layers first, then those between, then the output's.
+
+    The gates of a layer, and the directions of a layer, multiply one vector, so they are one product; what a layer
+    multiplies with its own state or another result of its own is another.
+    """
+    found: dict[tuple[str, str], Block] = {}
+    layers = {step.name: i for i, step in enumerate(graph.steps) if isinstance(step, Recurrence)}
+    last = max(layers.values(), default=-1)
+    for i, step in enumerate(graph.steps):
+        nodes = step.nodes if isinstance(step, Recurrence) else (step,)
+        inner = {node.output for node in nodes}
+        for node in nodes:
+            if node.op != "linear":
+                continue
+            source = graph.root(node.inputs[0]).name
+            if not isinstance(step, Recurrence):
+                short = node.output.removesuffix(".out")
+                key, place = (node.output, source), "output" if i > last else "between"
+                name = node.output if short in layers else short
+            elif source in inner:
+                key = (step.name, source)
+                name, place = f"{step.name}.{source.removeprefix(step.name + '.')}", "recurrent"
+            else:
+                key, name, place = ("", source), step.name, "recurrent"
+            old = found.get(key, Block(name, (), source, place))
+            found[key] = Block(old.name, (*old.weights, node.params[0]), source, place)
+    return tuple(sorted(found.values(), key=lambda block: PLACES.index(block.place)))
+
+
+def of_platform(
+    graph: Graph, widths: Sequence[int] | None = None, activations: Sequence[int] | None = None,
+    biases: Sequence[int] = (BASELINE_BIAS,), *, platform: Platform,
+) -> Space:
+    """What a hardware platform lets one choose (P2): the widths of every matrix product, in the layout of the paper.
+
+    Where weights and inputs may differ: for recurrent layers, projections and output in turn, a gene for the weights of
+    every product, then one for every input. Where not: one gene for every product, products that share an input
+    together. Everything else has 16 bits. An input that is a state, as in a GRU, has its product's width in the whole
+    layer; where a layer's output is concatenated first, the state keeps 16.
+
+    widths, activations  fewer than the platform has
+    """
+    products = blocks(graph)
+    if platform.same_width:
+        allowed = _subset(widths, platform.weights, platform)
+        groups: dict[str, list[Block]] = {}
+        for block in products:
+            groups.setdefault(block.source, []).append(block)
+        genes = []
+        for source, members in groups.items():
+            output = any(block.place == "output" for block in members)
+            sites = (*(site for block in members for site in block.weights), source)
+            genes.append(Gene(members[0].name, sites, _for_output(allowed, platform) if output else allowed))
+    else:
+        of_weights = _subset(widths, platform.weights, platform)
+        of_inputs = _subset(activations or widths, platform.activations, platform)
+        reads_output = {block.source for block in products if block.place == "output"}
+        genes, seen = [], set()
+        for place in PLACES:
+            here = [block for block in products if block.place == place]
+            genes += [Gene(f"W:{block.name}", block.weights, of_weights) for block in here]
+            for block in here:
+                if block.source not in seen:
+                    seen.add(block.source)
+                    output = block.source in reads_output
+                    genes.append(Gene(f"A:{block.name}", (block.source,),
+                                      _for_output(of_inputs, platform) if output else of_inputs))
+    taken = {site for gene in genes for site in gene.sites}
+    fixed = {
+        site.name: max(biases) if site.kind == "bias" else REST for site in graph.free if site.name not in taken
+    }
+    return _checked(graph, Space(platform.name, tuple(genes), fixed))
+
+
+def _subset(given: Sequence[int] | None, own: tuple[int, ...], platform: Platform) -> tuple[int, ...]:
+    """The platform's widths, or those of them that were asked for; FormatError for one that it has not."""
+    if given is None:
+        return own
+    lacking = [bits for bits in given if bits not in own]
+    if lacking:
+        raise FormatError(f"{platform.name} has no {', '.join(map(str, lacking))} bits; choose of "
+                          f"{', '.join(map(str, own))}")
+    return tuple(sorted(set(given)))
+
+
+def _for_output(widths: tuple[int, ...], platform: Platform) -> tuple[int, ...]:
+    """The widths that the output layer's input may have."""
+    allowed = platform.output_activations or widths
+    kept = tuple(bits for bits in widths if bits in allowed)
+    if not kept:
+        raise FormatError(f"{platform.name} takes outputs' inputs of {', '.join(map(str, allowed))} bits only; allow "
+                          "one of them")
+    return kept
 
 
 def grouped(
@@ -133,4 +253,5 @@ SPACES: Table[Callable[..., Space]] = Table("space", {
     "per_operator": per_operator,
     "per_layer": per_layer,
     "homogeneous": homogeneous,
+    **{name: partial(of_platform, platform=platform) for name, platform in PLATFORMS.items()},
 })

@@ -1,11 +1,13 @@
-"""Front: the non-dominated solutions of a search, and how good a front is. Every objective is minimised.
+"""Front: the non-dominated solutions of a search, and how good a front is.
 
-A point dominates another if it is no worse in any objective and better in at least one.
+A point dominates another if it is no worse in any objective and better in at least one. An objective is minimised or
+maximised. A `Front` and a `Box` hold values as they were measured; the functions on plain arrays take *costs*, which
+are minimised throughout: values times the `signs` of their objectives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +20,43 @@ from bittailor.search.space import Genome
 Points = NDArray[np.float64]
 
 
+def signs(objectives: Sequence[str], maximised: Collection[str] = ()) -> Points:
+    """1 for each objective that is minimised, -1 for each that is maximised: values times signs are costs."""
+    return np.array([-1.0 if name in maximised else 1.0 for name in objectives])
+
+
 @dataclass(frozen=True, eq=False)
 class Front:
-    """Solutions of which none dominates another, sorted by the first objective.
+    """Solutions of which none dominates another, sorted by the first objective, the best one first.
 
     objectives  their names, the columns of `points`
     genomes     one per solution
-    points      float64 [solutions, objectives]
+    points      float64 [solutions, objectives], as measured
     values      everything the evaluation reported about each solution, by name
+    maximised   those of the objectives of which more is better
     """
 
     objectives: tuple[str, ...]
     genomes: tuple[Genome, ...]
     points: Points
     values: tuple[Mapping[str, float], ...]
+    maximised: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.genomes)
+
+    @property
+    def costs(self) -> Points:
+        """The points, every objective minimised: float64 [solutions, objectives]."""
+        return self.points * signs(self.objectives, self.maximised)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Objective -> its best value in the front; empty where the front is."""
+        if not len(self):
+            return {}
+        found = self.costs.min(axis=0) * signs(self.objectives, self.maximised)
+        return dict(zip(self.objectives, found.tolist(), strict=True))
 
     def column(self, objective: str) -> int:
         """The column of an objective; UnknownName lists those there are."""
@@ -42,11 +64,12 @@ class Front:
 
     def knee(self) -> int | None:
         """Index of the solution that gives most for least; see the function `knee`."""
-        return knee(self.points)
+        return knee(self.costs)
 
     def smallest_within(self, objective: str, limit: float, minimise: str = "size") -> int | None:
-        """Index of the solution with the smallest `minimise` among those with `objective` <= limit."""
-        return smallest_within(self.points, self.column(objective), limit, self.column(minimise))
+        """Index of the solution with the best `minimise` among those with `objective` <= limit (>= where maximised)."""
+        sign = -1.0 if objective in self.maximised else 1.0
+        return smallest_within(self.costs, self.column(objective), sign * limit, self.column(minimise))
 
     def to_dict(self) -> dict[str, Any]:
         """The front as JSON values."""
@@ -60,7 +83,8 @@ class Box:
     """The part of objective space in which hypervolume is measured, fixed for a whole run.
 
     ideal      the best value of each objective among the solutions that define the box
-    reference  the point that bounds the box; solutions beyond it in any objective count nothing
+    reference  the point that bounds the box; solutions beyond it in any objective count nothing. It lies above `ideal`
+               where an objective is minimised, below where it is maximised
 
     A hypervolume is given as a share of the box between the two, so objectives of any unit weigh alike. A
     front that reaches beyond `ideal` may exceed 1.
@@ -70,21 +94,23 @@ class Box:
     reference: tuple[float, ...]
 
     @classmethod
-    def around(cls, points: ArrayLike, margin: float = 0.1) -> Box:
-        """The box around points [n, objectives], of which at least one must be finite.
+    def around(cls, points: ArrayLike, signs: ArrayLike = 1.0, margin: float = 0.1) -> Box:
+        """The box around points [n, objectives] as measured, of which at least one must be finite; `signs` as the
+        function of that name gives them.
 
         The reference lies `margin` of the spread beyond the worst value, so that the ends of a front count;
         where all values are equal, the spread is taken to be the value itself (or 1 for 0).
         """
-        finite = _finite(points)
+        sign = np.asarray(signs, np.float64)
+        finite = _finite(points) * sign
         if not len(finite):
             raise ValueError("no finite point to put a box around")
         low, high = finite.min(axis=0), finite.max(axis=0)
         spread = np.where(high > low, high - low, np.where(low != 0, np.abs(low), 1.0))
-        return cls(tuple(low.tolist()), tuple((np.maximum(high, low) + margin * spread).tolist()))
+        return cls(tuple((low * sign).tolist()), tuple(((high + margin * spread) * sign).tolist()))
 
     def hypervolume(self, points: ArrayLike) -> float:
-        """The share of the box that points [n, objectives] dominate: 0 for none, 1 for a point at `ideal`."""
+        """The share of the box that points [n, objectives] as measured dominate: 0 for none, 1 for one at `ideal`."""
         ideal, reference = np.array(self.ideal), np.array(self.reference)
         scaled = (_finite(points, len(ideal)) - ideal) / (reference - ideal)
         return hypervolume(scaled, np.ones(len(ideal)))
@@ -93,7 +119,7 @@ class Box:
 def nondominated(points: ArrayLike) -> NDArray[np.int64]:
     """Indices, ascending, of the points that no other point dominates; of equal points only the first.
 
-    points  [n, objectives]; one with NaN or infinity is never part of the set
+    points  costs [n, objectives]; one with NaN or infinity is never part of the set
     O(n log n) for one or two objectives, O(n · size of the set) for more.
     """
     values = np.asarray(points, np.float64)
@@ -119,7 +145,7 @@ def nondominated(points: ArrayLike) -> NDArray[np.int64]:
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """The volume that points [n, objectives] dominate, bounded by the reference [objectives]; exact.
+    """The volume that costs [n, objectives] dominate, bounded by the reference [objectives]; exact.
 
     Points with NaN or infinity, and those not better than the reference in every objective, count nothing.
     One and two objectives are summed here; more go through pymoo.
@@ -148,6 +174,8 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 def knee(points: ArrayLike) -> int | None:
     """Index of the point that bulges furthest from the plane through the ends of a front; None for no points.
 
+    points  costs [n, objectives]
+
     Each objective is scaled to 0..1 over the front: the plane is "sum = 1", the knee has the smallest sum.
     Source  Das: On characterizing the "knee" of the Pareto curve (Structural Optimization 18, 1999).
     """
@@ -160,7 +188,7 @@ def knee(points: ArrayLike) -> int | None:
 
 
 def smallest_within(points: ArrayLike, objective: int, limit: float, minimise: int = -1) -> int | None:
-    """Index of the point with the smallest column `minimise` among those with column `objective` <= limit.
+    """Index of the point with the smallest column `minimise` among those with column `objective` <= limit, of costs.
 
     Of equal ones that with the smaller `objective`, then the first. None where no point is within the limit.
     """
@@ -174,13 +202,14 @@ def smallest_within(points: ArrayLike, objective: int, limit: float, minimise: i
 
 
 def make_front(objectives: Sequence[str], genomes: Sequence[Genome], points: ArrayLike,
-               values: Sequence[Mapping[str, float]]) -> Front:
-    """The front of any solutions: the non-dominated ones, sorted by the first objective."""
+               values: Sequence[Mapping[str, float]], maximised: Collection[str] = ()) -> Front:
+    """The front of any solutions, points as measured: the non-dominated ones, sorted by the first objective."""
     table = np.asarray(points, np.float64).reshape(len(genomes), len(objectives))
-    kept = nondominated(table)
-    kept = kept[np.argsort(table[kept, 0], kind="stable")]
+    costs = table * signs(objectives, maximised)
+    kept = nondominated(costs)
+    kept = kept[np.argsort(costs[kept, 0], kind="stable")]
     return Front(tuple(objectives), tuple(genomes[i] for i in kept), table[kept],
-                 tuple(values[i] for i in kept))
+                 tuple(values[i] for i in kept), frozenset(maximised))
 
 
 def _finite(points: ArrayLike, columns: int | None = None) -> Points:

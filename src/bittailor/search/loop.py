@@ -7,7 +7,7 @@ the same order, so the result is that of a run that was never disturbed. No stat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from bittailor.constraints import Constraint
 from bittailor.errors import BittailorError
 from bittailor.registry import Table
-from bittailor.search.front import Box, Front, make_front
+from bittailor.search.front import Box, Front, make_front, signs
 from bittailor.search.nsga2 import Nsga2, Settings
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Outcome, Store
+
+# the generation and its survivors so far -> those whose outcome is another now that the generation is evaluated
+Revise: TypeAlias = Callable[[int, Sequence[Genome]], Mapping[Genome, Outcome]]
 
 # yields one outcome per genome, in the order of the genomes, each as soon as it and those before it are ready
 Evaluate: TypeAlias = Callable[[Sequence[Genome]], Iterator[Outcome]]
@@ -73,8 +76,8 @@ class Generation:
     failed        of this generation
     front_size    solutions in the front of everything evaluated so far
     hypervolume   of that front, as a share of the box; 0 while it is empty
-    best          objective → smallest value in that front; empty while it is
-    points        float64 [population, objectives]: the survivors, NaN for failed ones
+    best          objective → best value in that front; empty while it is
+    points        float64 [population, objectives]: the survivors as measured, NaN for failed ones
     feasible      bool [population]: which of them keep all constraints
     """
 
@@ -99,17 +102,20 @@ class Generation:
 
 @dataclass(frozen=True, eq=False)
 class Rivals:
-    """What the new solutions of a generation have to compete with, told to an evaluation before it gets them.
+    """What the new solutions of a generation have to compete with, told to an evaluation before it gets them: costs,
+    minimised throughout.
 
-    survivors  float64 [n, objectives]: what guides selection, of the population's feasible solutions and of those of
-               the new generation whose values are known already
-    needed     how many will survive
-    front      float64 [n, objectives]: the front of everything evaluated
+    survivors   float64 [n, objectives]: what guides selection, of the population's feasible solutions and of those of
+                the new generation whose values are known already
+    needed      how many will survive
+    front       float64 [n, objectives]: the front of everything evaluated
+    generation  the one at work, from 1
     """
 
     survivors: NDArray[np.float64]
     needed: int
     front: NDArray[np.float64]
+    generation: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,8 +158,9 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
            store: Store | None = None, constraints: Sequence[Constraint] = (), seeds: Sequence[Genome] = (),
            progress: Progress | None = None, stop: Callable[[], bool] | None = None,
            box: Box | None = None, guides: Mapping[str, str] | None = None,
-           announce: Callable[[Rivals], None] | None = None) -> Result:
-    """Search the front of `objectives`, all minimised.
+           announce: Callable[[Rivals], None] | None = None, maximised: Collection[str] = (),
+           revise: Revise | None = None) -> Result:
+    """Search the front of `objectives`, minimised but for those that are `maximised`.
 
     evaluate     not called for genomes that the store holds. What it raises ends the search, with everything
                  finished before stored; an outcome without values, or with one that is not finite, is a failed
@@ -165,6 +172,9 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     guides       objective → the value that selection looks at in its place: a smooth stand-in for a coarse
                  objective (the loss for the error). Front, hypervolume and history are of the objectives
     announce     told the rivals of each generation's new solutions, so that hopeless ones may be given up early
+    maximised    the objectives of which more is better; only NSGA-II sees their negative
+    revise       asked after each generation for outcomes of survivors that are known better now; the store keeps
+                 what it has, so a resumed search asks again and must be told the same
     Raises       BittailorError if the whole first generation fails (its failures are then not kept in the store),
                  UnknownName for an objective or constraint that the evaluation does not report.
     """
@@ -173,7 +183,7 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     # `is None`: an empty store counts as false
     with Store(":memory:") if store is None else nullcontext(store) as kept:
         run = _Run(space, tuple(objectives), evaluate, settings, kept, tuple(constraints), tuple(seeds),
-                   progress, stop, box, guides or {}, announce)
+                   progress, stop, box, guides or {}, announce, frozenset(maximised), revise)
         return run.go()
 
 
@@ -187,15 +197,18 @@ class _Run:
     def __init__(self, space: Space, objectives: tuple[str, ...], evaluate: Evaluate, settings: Settings,
                  store: Store, constraints: tuple[Constraint, ...], seeds: tuple[Genome, ...],
                  progress: Progress | None, stop: Callable[[], bool] | None, box: Box | None,
-                 guides: Mapping[str, str], announce: Callable[[Rivals], None] | None) -> None:
+                 guides: Mapping[str, str], announce: Callable[[Rivals], None] | None,
+                 maximised: frozenset[str], revise: Revise | None) -> None:
         self.space, self.objectives, self.evaluate, self.settings = space, objectives, evaluate, settings
         self.store, self.constraints, self.seeds = store, constraints, seeds
         self.progress, self.stop, self.box = progress, stop, box
         self.history: list[Generation] = []
-        self.announce = announce
+        self.announce, self.revise = announce, revise
         self.guides = tuple(guides.get(name, name) for name in objectives)
         self.points: dict[Genome, NDArray[np.float64]] = {}
-        self.front = make_front(objectives, (), np.empty((0, len(objectives))), ())
+        self.maximised = maximised & set(objectives)
+        self.signs = signs(objectives, maximised)
+        self.front = make_front(objectives, (), np.empty((0, len(objectives))), (), self.maximised)
         self.closest: Closest | None = None
         self.reason = ""
         self.generation = self.done = self.new = self.cached = self.failed = 0
@@ -239,9 +252,21 @@ class _Run:
             points, guided, violations = self.judge(genomes, outcomes)
         if self.generation == 1:
             self.begin(genomes, outcomes, points)
+        elif self.revise is not None:
+            self.rethink(algorithm, self.revise(generation, algorithm.population[0]))
         algorithm.tell(guided, violations)
         self.note(algorithm, before)
         return True
+
+    def rethink(self, algorithm: Nsga2, revised: Mapping[Genome, Outcome]) -> None:
+        """Take other outcomes for survivors, in the front too."""
+        if revised:
+            old = self.front
+            kept = [i for i, genome in enumerate(old.genomes) if genome not in revised]
+            self.front = make_front(self.objectives, [old.genomes[i] for i in kept], old.points[kept],
+                                    [old.values[i] for i in kept], self.maximised)
+            _, guided, violations = self.judge(list(revised), [self.checked(o) for o in revised.values()])
+            algorithm.revise(list(revised), guided, violations)
 
     def outcomes(self, genomes: Sequence[Genome]) -> Generator[Outcome, None, None]:
         """The outcomes of a generation, in order, from the store or new and then stored."""
@@ -277,11 +302,11 @@ class _Run:
         """The feasible survivors of the last generation and what is known of this one."""
         good = [o.values for o in known if o.values is not None and not self.violation(o.values)]
         points = np.array([[values[name] for name in self.guides] for values in good])
-        points = points.reshape(-1, len(self.guides))
+        points = points.reshape(-1, len(self.guides)) * self.signs
         if self.generation > 1:
             _, survivors, feasible = self.algorithm.population
             points = np.concatenate([survivors[feasible], points])
-        return Rivals(points, self.settings.population, self.front.points)
+        return Rivals(points, self.settings.population, self.front.costs, self.generation)
 
     def violation(self, values: Mapping[str, float]) -> float:
         """By how much values break the constraints, in all."""
@@ -305,12 +330,12 @@ class _Run:
         for name, value in values.items():
             if not math.isfinite(value):
                 return Outcome(None, f"'{name}' is {value}", float(outcome.seconds))
-        return Outcome(values, None, float(outcome.seconds))
+        return Outcome(values, None, float(outcome.seconds), outcome.beacon)
 
     def judge(self, genomes: Sequence[Genome], outcomes: Sequence[Outcome]
               ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Points and what guides selection [n, objectives], violations [n], of the genomes that have an outcome;
-        extends the front."""
+        """Points as measured and the costs that guide selection [n, objectives], violations [n], of the genomes that
+        have an outcome; extends the front."""
         points = np.full((len(outcomes), len(self.objectives)), np.nan)
         guided = points.copy()
         violations = np.full(len(outcomes), np.inf)
@@ -322,7 +347,7 @@ class _Run:
             # stored by a search with other objectives, it may lack one of ours
             values = Table("objective", outcome.values)
             points[i] = [values[name] for name in self.objectives]
-            guided[i] = [values[name] for name in self.guides]
+            guided[i] = self.signs * [values[name] for name in self.guides]
             violations[i] = self.violation(outcome.values)
             if violations[i] == 0:
                 kept.append(i)
@@ -332,7 +357,7 @@ class _Run:
             old, values_of = self.front, [outcome.values or {} for outcome in outcomes]
             self.front = make_front(self.objectives, [*old.genomes, *(genomes[i] for i in kept)],
                                     np.concatenate([old.points, points[kept]]),
-                                    [*old.values, *(values_of[i] for i in kept)])
+                                    [*old.values, *(values_of[i] for i in kept)], self.maximised)
         self.points.update(zip(genomes, points, strict=False))
         return points, guided, violations
 
@@ -345,18 +370,16 @@ class _Run:
         if self.box is None:
             seeds = set(self.seeds)
             of_seeds = points[[genome in seeds for genome in genomes]]
-            self.box = Box.around(of_seeds if np.isfinite(of_seeds).any() else points)
+            self.box = Box.around(of_seeds if np.isfinite(of_seeds).any() else points, self.signs)
 
     def note(self, algorithm: Nsga2, before: tuple[int, int, int, int]) -> None:
         """Write the generation into the history and show it."""
         genomes, _, feasible = algorithm.population
         points = np.array([self.points[genome] for genome in genomes]).reshape(-1, len(self.objectives))
-        best = dict(zip(self.objectives, self.front.points.min(axis=0).tolist(), strict=True)
-                    ) if len(self.front) else {}
         _, new, cached, failed = before
         self.history.append(Generation(
             self.generation, self.done, self.new - new, self.cached - cached, self.failed - failed,
-            len(self.front), self.hypervolume() or 0.0, best, points, feasible))
+            len(self.front), self.hypervolume() or 0.0, self.front.best, points, feasible))
         self.tick()
 
     def hypervolume(self) -> float | None:

@@ -9,7 +9,7 @@ pymoo is imported here only, and only when a search starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any
@@ -116,7 +116,7 @@ class Settings:
     generations: int = 40
     seed: int = 0
     crossover: str = "uniform"
-    mutation: str = "step"
+    mutation: str = "reset"
     crossover_probability: float = 0.9
     mutated_genes: float = 1.0
 
@@ -184,6 +184,13 @@ class Nsga2:
         """
         self._asked.set("F", points, "G", np.minimum(violations, _FAILED)[:, None])
         self._algorithm.tell(infills=self._asked)
+
+    def revise(self, genomes_: Sequence[Genome], points: Floats, violations: Floats) -> None:
+        """Other values for survivors (`population`), from the next `tell` on."""
+        place = {genome: i for i, genome in enumerate(genomes(self._algorithm.pop.get("X")))}
+        for genome, point, violation in zip(genomes_, points, np.minimum(violations, _FAILED), strict=True):
+            survivor = self._algorithm.pop[place[genome]]
+            survivor.F, survivor.G = point, np.array([violation])
 
     @property
     def population(self) -> tuple[list[Genome], Floats, NDArray[np.bool_]]:

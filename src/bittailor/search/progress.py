@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from bittailor.search.front import Front, knee
+from bittailor.search.front import Front
 from bittailor.search.loop import Progress, Status
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def trade_offs(front: Front, n: int = _POINTS) -> list[tuple[str, Sequence[float
     """Up to `n` solutions of a front, from the best in the first objective on, its ends and knee among them."""
     if not len(front):
         return []
-    middle = knee(front.points)
+    middle = front.knee()
     chosen = sorted({*np.linspace(0, len(front) - 1, min(n, len(front))).round().astype(int).tolist(), middle})
     if len(chosen) > n:  # the knee came on top: leave out its nearest neighbour that is not an end
         inner = [i for i in chosen[1:-1] if i != middle]
@@ -199,11 +199,9 @@ def trade_offs(front: Front, n: int = _POINTS) -> list[tuple[str, Sequence[float
 
 
 def best(front: Front, look: Look) -> str:
-    """The smallest value of each objective in a front, as text."""
-    if not len(front):
-        return ""
-    return "  ".join(f"{name} from {look.value(name, value)}"
-                     for name, value in zip(front.objectives, front.points.min(axis=0).tolist(), strict=True))
+    """The best value of each objective in a front, as text."""
+    return "  ".join(f"{name} {'up to' if name in front.maximised else 'from'} {look.value(name, value)}"
+                     for name, value in front.best.items())
 
 
 def counts(status: Status) -> str:

@@ -164,6 +164,22 @@ class Space:
         """
         return " ".join(str(gene.widths[index]) for gene, index in zip(self.genes, genome, strict=True))
 
+    def read(self, key: str) -> Genome:
+        """The genome of a key; the inverse of `key`. FormatError if it is none of this space.
+
+        >>> Space("tiny", (Gene("a", ("W",), (2, 4, 8)), Gene("b", ("h",), (4, 8)))).read("8 4")
+        (2, 0)
+        """
+        words = key.split()
+        if len(words) != len(self.genes):
+            raise FormatError(f"'{key}' has {len(words)} widths; space '{self.name}' has {len(self.genes)} genes")
+        genome = []
+        for gene, word in zip(self.genes, words, strict=True):
+            if word not in map(str, gene.widths):
+                raise FormatError(f"gene '{gene.name}' cannot have '{word}' bits; it allows {gene.widths}")
+            genome.append(gene.widths.index(int(word)))
+        return tuple(genome)
+
     def random(self, rng: np.random.Generator, n: int) -> list[Genome]:
         """`n` genomes, each gene uniform over its widths; equal ones may occur."""
         return genomes(rng.integers(0, self.levels, size=(n, len(self.genes))))

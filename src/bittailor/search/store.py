@@ -14,12 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote
 
 from bittailor.errors import FileError
 from bittailor.search.space import Genome
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = ("1", "2")
+"""Schema versions that can be read; a store of an older one is brought up to date when it is opened for writing."""
 _WAIT_S = 30.0  # how long to wait for another process that is writing
 _AT_ONCE = 500  # SQLite allows 999 variables in a statement in its oldest builds
 
@@ -32,9 +35,18 @@ CREATE TABLE evaluations (
     vals       TEXT,
     reason     TEXT,
     seconds    REAL NOT NULL,
-    generation INTEGER NOT NULL
+    generation INTEGER NOT NULL,
+    beacon     TEXT
 );
 CREATE INDEX by_generation ON evaluations (generation);
+""" + (_DECISIONS := """
+CREATE TABLE decisions (generation INTEGER PRIMARY KEY, value TEXT NOT NULL);
+""")
+
+_FROM_1 = f"""
+ALTER TABLE evaluations ADD COLUMN beacon TEXT;
+{_DECISIONS}
+UPDATE meta SET value = '2' WHERE name = 'schema';
 """
 
 
@@ -45,11 +57,13 @@ class Outcome:
     values   name → value (objectives and whatever else was measured); None for a failed evaluation
     reason   why it failed, in one line; None where it did not
     seconds  how long it took
+    beacon   the retrained network that gave the values (see `bittailor.beacons`); None for the base network
     """
 
     values: Mapping[str, float] | None
     reason: str | None = None
     seconds: float = 0.0
+    beacon: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,9 +116,10 @@ class Store:
             for start in range(0, len(keys), _AT_ONCE):
                 part = keys[start:start + _AT_ONCE]
                 marks = ",".join("?" * len(part))
-                for key, vals, reason, seconds in self._db.execute(
-                        f"SELECT key, vals, reason, seconds FROM evaluations WHERE key IN ({marks})", part):
-                    found[key] = _outcome(vals, reason, seconds)
+                for key, *outcome in self._db.execute(
+                        f"SELECT key, vals, reason, seconds, {self._beacon} FROM evaluations WHERE key IN ({marks})",
+                        part):
+                    found[key] = _outcome(*outcome)
         return found
 
     def put(self, key: str, genome: Genome, outcome: Outcome, generation: int) -> None:
@@ -115,21 +130,33 @@ class Store:
         """Add evaluations (key, genome, outcome, generation) in one transaction: all or none."""
         data = [(key, " ".join(map(str, genome)),
                  None if outcome.values is None else json.dumps(dict(outcome.values), allow_nan=False),
-                 outcome.reason, outcome.seconds, generation)
+                 outcome.reason, outcome.seconds, generation, outcome.beacon)
                 for key, genome, outcome, generation in rows]
         with self._errors(), self._db:
             self._db.executemany(
-                "INSERT OR IGNORE INTO evaluations (key, genome, vals, reason, seconds, generation) "
-                "VALUES (?, ?, ?, ?, ?, ?)", data)
+                "INSERT OR IGNORE INTO evaluations (key, genome, vals, reason, seconds, generation, beacon) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)", data)
 
     def rows(self) -> Iterator[Row]:
         """Every evaluation, in the order in which they were put."""
         with self._errors():
-            for ordinal, key, genome, vals, reason, seconds, generation in self._db.execute(
-                    "SELECT ordinal, key, genome, vals, reason, seconds, generation "
+            for ordinal, key, genome, generation, *outcome in self._db.execute(
+                    f"SELECT ordinal, key, genome, generation, vals, reason, seconds, {self._beacon} "
                     "FROM evaluations ORDER BY ordinal"):
-                yield Row(ordinal, key, tuple(map(int, genome.split())), _outcome(vals, reason, seconds),
-                          generation)
+                yield Row(ordinal, key, tuple(map(int, genome.split())), _outcome(*outcome), generation)
+
+    def decide(self, generation: int, value: Any) -> None:
+        """Keep what a generation decided (a JSON value), before it acts on it. The first decision stays."""
+        with self._errors(), self._db:
+            self._db.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?)", (generation, json.dumps(value)))
+
+    def decisions(self) -> dict[int, Any]:
+        """What every generation decided, as far as it came; in order."""
+        if self._version == "1":
+            return {}
+        with self._errors():
+            rows = self._db.execute("SELECT generation, value FROM decisions ORDER BY generation").fetchall()
+            return {generation: json.loads(value) for generation, value in rows}
 
     def __len__(self) -> int:
         with self._errors():
@@ -179,9 +206,15 @@ class Store:
         elif not {"meta", "evaluations"} <= tables:
             raise FileError(f"{self.path} is not a store of evaluations; give another path")
         version = self._db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
-        if version is None or version[0] != str(SCHEMA):
+        if version is not None and version[0] == "1" and not readonly:
+            self._db.executescript(f"BEGIN IMMEDIATE; {_FROM_1} COMMIT")
+            version = (str(SCHEMA),)
+        if version is None or version[0] not in READABLE:
             raise FileError(f"{self.path} has schema version {version and version[0]}; this bittailor reads "
                             f"version {SCHEMA}. Use the bittailor that wrote it, or start a new run")
+        self._version = str(version[0])
+        # a column that stores of the first schema lack
+        self._beacon = "NULL" if self._version == "1" else "beacon"
         mine = self.identity
         for name, value in (identity or {}).items():
             if mine.get(name) != value:
@@ -228,8 +261,8 @@ _MEANINGS = {
 }
 
 
-def _outcome(vals: str | None, reason: str | None, seconds: float) -> Outcome:
-    return Outcome(None if vals is None else json.loads(vals), reason, seconds)
+def _outcome(vals: str | None, reason: str | None, seconds: float, beacon: str | None) -> Outcome:
+    return Outcome(None if vals is None else json.loads(vals), reason, seconds, beacon)
 
 
 def _short(text: str | None) -> str:

@@ -1,0 +1,252 @@
+"""Platforms in a search, its store, its report and on the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_hardware import CHIP, chip
+from test_runs import small_data, small_network
+
+import bittailor as bt
+from bittailor.cost import PLATFORMS, Workload
+from bittailor.cost.platform_file import PlatformError
+from bittailor.errors import BittailorError, UnknownName
+from bittailor.evaluate import of_platform
+from bittailor.spaces import of_platform as platform_space
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> bt.Run:
+    network = small_network()
+    platform = chip(memory__sram_bytes=64)
+    return bt.run_search(
+        network, small_data(network), tmp_path_factory.mktemp("hardware") / "run", platforms=[platform],
+        space=platform_space(network.graph, platform=PLATFORMS["bitfusion"]), guide="error", seeding="homogeneous",
+        objectives=("error", "bitfusion.speedup", "silago.energy"), constraints=["silago.speedup>=1.5x"],
+        settings=bt.SearchSettings(population=12, offspring=6, generations=6, crossover="sbx", mutation="pm"))
+
+
+def test_a_run_keeps_natural_values_and_its_limits(run: bt.Run) -> None:
+    again = bt.Run.open(run.path)
+    assert again.objectives["bitfusion.speedup"].maximise
+    work, space = Workload.of(run.network.graph), again.space
+    assert len(again.front) > 1
+    for solution in [*again.front, *again.homogeneous]:
+        assert solution.values["bitfusion.speedup"] == PLATFORMS["bitfusion"].speedup(work, solution.widths)
+        assert solution.values["silago.energy"] == PLATFORMS["silago"].energy_uj(work, solution.widths)
+    assert all(s.values["silago.speedup"] >= 1.5 for s in again.front)
+    names = again.result["objectives"]
+    costs = again.costs([s.values for s in again.front])
+    assert (costs[:, 1] < 0).all()
+    for i, one in enumerate(costs):
+        assert not any((other <= one).all() and (other < one).any() for j, other in enumerate(costs) if i != j)
+    with again.store() as store:
+        stored = [row.outcome.values for row in store.rows() if row.outcome.values]
+    assert all(row["bitfusion.speedup"] > 0 for row in stored)
+    kept = [row for row in stored if row["silago.speedup"] >= 1.5]
+    best = max(row["bitfusion.speedup"] for row in kept)
+    assert again.result["history"][-1]["best"]["bitfusion.speedup"] == best
+    ideal, reference = (again.result["hypervolume"][k] for k in ("ideal", "reference"))
+    assert ideal[names.index("bitfusion.speedup")] > reference[names.index("bitfusion.speedup")]
+    assert again.result["hypervolume"]["front"] > 0
+    assert again.pick("knee") in again.front
+    assert space.name == "bitfusion"
+
+
+def test_a_platform_of_ones_own_lives_in_the_run(tmp_path: Path) -> None:
+    network = small_network()
+    data, platform = small_data(network), chip(memory__sram_bytes=64)
+    options: dict[str, Any] = {
+        "space": platform_space(network.graph, widths=(4, 8), activations=(8,), platform=platform),
+        "objectives": ("error", "my_chip.energy"), "constraints": ["my_chip.outside<=0.5KiB"],
+        "settings": bt.SearchSettings(population=8, generations=2)}
+    with pytest.raises(UnknownName, match=r"unknown objective 'my_chip\.energy'"):
+        bt.run_search(network, data, tmp_path / "none", **options)
+    bt.run_search(network, data, tmp_path / "run", platforms=[platform], **options)
+    opened = bt.Run.open(tmp_path / "run")
+    assert opened.config["platforms"] == [json.loads(json.dumps(platform.document))]
+    assert opened.platforms[0].products == platform.products
+    assert {s.key for s in opened.homogeneous} == {f"homogeneous {b}" for b in range(2, 9)}, "it has no 16 x 16"
+    assert all(s.values["my_chip.outside"] <= 4096 for s in opened.front)
+    other = chip(memory__sram_bytes=65)
+    with pytest.raises(BittailorError, match="belongs to another search: its platforms"):
+        bt.run_search(network, data, tmp_path / "run", platforms=[other], resume=True, **options)
+    assert bt.run_search(network, data, tmp_path / "run", platforms=[platform], resume=True, **options).front
+
+
+def test_a_candidate_that_a_platform_cannot_run_costs_only_itself(tmp_path: Path) -> None:
+    network = small_network()
+    run = bt.run_search(network, small_data(network), tmp_path / "run", platforms=[chip()], space=bt.per_operator(
+        network.graph, widths=(4, 8), activations=(8, 16)), objectives=("error", "my_chip.cycles"),
+        settings=bt.SearchSettings(population=12, generations=3))
+    with run.store() as store:
+        reasons = {row.outcome.reason for row in store.rows() if row.outcome.values is None}
+    assert any(reason and reason.startswith("my_chip cannot multiply") for reason in reasons)
+    assert run.front
+
+
+def test_early_stopping_changes_nothing_where_more_is_better(tmp_path: Path) -> None:
+    network = small_network(1)
+    runs = [bt.run_search(network, small_data(network, 1), tmp_path / str(stop), early_stop=stop, guide="error",
+                          objectives=("error", "bitfusion.speedup"),
+                          settings=bt.SearchSettings(population=8, offspring=40, generations=6, seed=1))
+            for stop in (False, True)]
+    assert runs[0].front == runs[1].front
+    assert runs[1].result["dropped"] > 0
+
+
+def test_workers_get_the_platforms(tmp_path: Path) -> None:
+    network = small_network()
+    options: dict[str, Any] = {"platforms": [chip(memory=None)], "objectives": ("error", "my_chip.speedup"),
+                               "space": bt.per_operator(network.graph, widths=(4, 8)), "engine": "reference",
+                               "settings": bt.SearchSettings(population=6, generations=2)}
+    one, two = (bt.run_search(network, small_data(network), tmp_path / str(n), workers=n, **options) for n in (1, 2))
+    assert one.front == two.front
+
+
+def test_the_report_has_all_objectives_together(run: bt.Run, tmp_path: Path) -> None:
+    pytest.importorskip("seaborn")
+    pytest.importorskip("plotly")
+    from matplotlib.image import imread
+
+    from bittailor.report import facts as made
+    from bittailor.report import write_report
+
+    page = write_report(run, tmp_path / "report")
+    for name in ("pairs", "parallel"):
+        assert imread(page.parent / f"{name}.png")[..., :3].std() > 0.02
+    text = page.read_text()
+    assert 'id="parallel-chart"' in text
+    assert 'id="pairs-chart"' in text
+    assert "bitfusion speed-up [x], more is better" in text
+    facts = made.gather(run)
+    axis = facts.axes["bitfusion.speedup"]
+    assert [axis.cost(s) for s in run.front] == [-s.values["bitfusion.speedup"] for s in run.front]
+    cheapest = made.by_size(facts)[0]
+    assert axis.of(cheapest) == max(axis.of(s) for s in facts.mixed)
+    assert facts.axes["silago.energy"].unit == "µJ"
+    header = (page.parent / "front.csv").read_text().splitlines()[0].split(",")
+    assert {"bitfusion.speedup_x", "silago.energy_uj"} <= set(header)
+
+
+# ---- the preset, and a file named on the command line
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `search_task` asks of `run_search`; nothing is searched."""
+    from bittailor import api
+
+    network, found = small_network(), {}
+
+    def note(network: bt.Network, data: bt.Splits, out: Path, **options: Any) -> None:
+        found.clear()
+        found.update(options)
+
+    monkeypatch.setattr(api, "load_own", lambda where: api.Prepared(network, small_data(network), "error", {}, where))
+    monkeypatch.setattr(api, "run_search", note)
+    return found
+
+
+def test_a_preset_gives_what_is_not_given(asked: dict[str, Any], tmp_path: Path) -> None:
+    from bittailor.api import search_task
+
+    search_task("x.py:load", tmp_path, preset="mohaq", space="silago", seed=3)
+    settings = asked["settings"]
+    assert (settings.population, settings.offspring, settings.generations, settings.seed) == (40, 10, 15, 3)
+    assert (settings.crossover, settings.mutation, asked["guide"]) == ("sbx", "pm", "error")
+    assert asked["objectives"] == ("error", "silago.speedup", "silago.energy")
+    assert asked["space"].name == "silago"
+    search_task("x.py:load", tmp_path, preset="mohaq", space="bitfusion", generations=7, offspring=5, guide="loss",
+                objectives=("error", "size"), widths=(4, 8))
+    assert (asked["settings"].generations, asked["settings"].offspring, asked["guide"]) == (7, 5, "loss")
+    assert asked["objectives"] == ("error", "size")
+    assert {gene.widths for gene in asked["space"].genes} == {(4, 8)}
+    search_task("x.py:load", tmp_path, preset="mohaq")
+    assert (asked["space"].name, asked["settings"].generations, asked["objectives"]) == (
+        "per_layer", 60, ("error", "size"))
+    search_task("x.py:load", tmp_path)
+    assert asked["settings"] == bt.SearchSettings()
+    assert (asked["space"].name, asked["objectives"], asked["guide"]) == ("per_operator", ("error", "size"), "loss")
+    with pytest.raises(UnknownName, match="unknown preset 'mohack'; did you mean 'mohaq'"):
+        search_task("x.py:load", tmp_path, preset="mohack")
+
+
+def test_a_file_brings_objectives_and_a_space(asked: dict[str, Any], tmp_path: Path) -> None:
+    from bittailor.api import search_task
+
+    file = tmp_path / "chip.toml"
+    file.write_text(CHIP)
+    search_task("x.py:load", tmp_path, platforms=[file], space="my_chip", objectives=("error", "my_chip.cycles"))
+    assert asked["space"].name == "my_chip"
+    assert [p.name for p in asked["platforms"]] == ["my_chip"]
+    with pytest.raises(UnknownName, match="unknown space 'my_chip'"):
+        search_task("x.py:load", tmp_path, space="my_chip")
+    with pytest.raises(UnknownName, match=r"unknown objective 'my_chip\.speed'; did you mean 'my_chip\.speedup'"):
+        search_task("x.py:load", tmp_path, platforms=[file], objectives=("error", "my_chip.speed"))
+
+
+def test_platforms_are_listed_and_a_file_is_checked(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from bittailor.cli import app
+
+    listed = CliRunner().invoke(app, ["platforms"])
+    assert listed.exit_code == 0
+    for name, platform in PLATFORMS.items():
+        assert f"{name}: {platform.title}" in listed.stdout
+        for objective in of_platform(platform):
+            assert objective.name in listed.stdout
+    (tmp_path / "chip.toml").write_text(CHIP.replace("cycles = 4", "cycles = -4"))
+    wrong = CliRunner().invoke(app, ["platforms", str(tmp_path / "chip.toml")])
+    assert isinstance(wrong.exception, PlatformError)
+    assert "lookup.cycles is -4; expected a number, 0 or more" in str(wrong.exception)
+
+
+CLICK = """<script>
+addEventListener("load", () => setTimeout(() => {
+  const count = (id) => document.querySelectorAll(`#${id} .points path`).length;
+  const found = { problems: window.problems, parallel: count("parallel-chart"), pairs: count("pairs-chart") };
+  document.getElementById("parallel-chart").emit("plotly_click", { points: [{ customdata: "s1" }] });
+  found.parallel_chose = document.getElementById("pick").value;
+  document.getElementById("pairs-chart").emit("plotly_click", { points: [{ customdata: "s0" }] });
+  found.pairs_chose = document.getElementById("pick").value;
+  const ring = document.getElementById("pairs-chart").data.filter((t) => t.name === "chosen");
+  found.rings = ring.map((t) => [t.x[0], t.y[0]]);
+  const answer = document.createElement("pre");
+  answer.id = "answer";
+  answer.textContent = JSON.stringify(found);
+  document.body.append(answer);
+}, 500));
+</script>"""
+
+
+@pytest.mark.slow
+def test_the_charts_of_all_objectives_work_in_a_browser(run: bt.Run, tmp_path: Path) -> None:
+    test_report = pytest.importorskip("test_report")
+    if test_report.browser() is None:
+        pytest.skip("no chromium here")
+    from bittailor.report import write_report
+
+    page = write_report(run, tmp_path / "report")
+    text = page.read_text().replace("<style>", test_report.PROBE + "<style>", 1).replace("</body>", CLICK + "</body>")
+    (tmp_path / "probed.html").write_text(text)
+    done = subprocess.run(
+        [test_report.browser(), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom",
+         (tmp_path / "probed.html").as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    answer = re.findall(r'<pre id="answer">(.*?)</pre>', done.stdout, re.S)[0]
+    found = json.loads(answer.replace("&quot;", '"').replace("&amp;", "&"))
+    assert found["problems"] == []
+    beside = {s.key for s in run.picks.values()} - {s.key for s in run.front}
+    shown = len(run.front) + len(run.homogeneous) + len(beside)
+    assert found["parallel"] == 3 * (shown + 1), "a mark on each of three axes, and the chosen one's"
+    assert found["pairs"] == 3 * (shown + 1)
+    assert (found["parallel_chose"], found["pairs_chose"]) == ("s1", "s0")
+    best = run.front[0].values
+    assert found["rings"][0][0] == pytest.approx(best["bitfusion.speedup"])
