@@ -1,0 +1,89 @@
+/* The arithmetic of an exported network: rescaling, tables, means, packed integers. Integers only, C99 and C++.
+ *
+ * Right shifts of negative integers are arithmetic (checked below); sums and products are built in unsigned words:
+ * nothing is undefined, and all is exact where the true result fits, which binding has proved. Indices are not checked:
+ * q must be an integer of its format.
+ */
+#ifndef BT_OPS_H
+#define BT_OPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define BT_INLINE static inline __attribute__((always_inline, unused))
+#else
+#define BT_INLINE static inline
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef char bt_needs_arithmetic_shifts[((int32_t)-2 >> 1) == -1 ? 1 : -1];
+typedef char bt_needs_32_bit_sizes[sizeof(size_t) >= 4 ? 1 : -1];
+
+/* The signed integer number `index` of a string of `bits`-bit ones (1..32), lowest bit first; one bit: 0 for -1, 1 for
+ * +1. bt_bits_wide: 1..64 bits. */
+int32_t bt_bits(const uint8_t *packed, size_t index, unsigned bits);
+int64_t bt_bits_wide(const uint8_t *packed, size_t index, unsigned bits);
+
+BT_INLINE int32_t bt_clamp(int32_t v, int32_t lo, int32_t hi) { return v < lo ? lo : v > hi ? hi : v; }
+
+/* clamp((v m + c) >> s, lo, hi); |v m + c| < 2**31, s 0..31 */
+BT_INLINE int32_t bt_rescale(int32_t v, int32_t m, int32_t c, unsigned s, int32_t lo, int32_t hi) {
+    return bt_clamp((int32_t)((uint32_t)v * (uint32_t)m + (uint32_t)c) >> s, lo, hi);
+}
+
+/* clamp((a m + b k + c) >> s, lo, hi); every sum below 2**31, s 0..31 */
+BT_INLINE int32_t bt_rescale2(int32_t a, int32_t m, int32_t b, int32_t k, int32_t c, unsigned s, int32_t lo,
+                              int32_t hi) {
+    return bt_clamp((int32_t)((uint32_t)a * (uint32_t)m + (uint32_t)b * (uint32_t)k + (uint32_t)c) >> s, lo, hi);
+}
+
+BT_INLINE int32_t bt_clamp_wide(int64_t v, int32_t lo, int32_t hi) { return v < lo ? lo : v > hi ? hi : (int32_t)v; }
+
+/* The same with sums below 2**63, s 0..62. */
+BT_INLINE int32_t bt_rescale_wide(int64_t v, int32_t m, int64_t c, unsigned s, int32_t lo, int32_t hi) {
+    return bt_clamp_wide((int64_t)((uint64_t)v * (uint64_t)m + (uint64_t)c) >> s, lo, hi);
+}
+
+BT_INLINE int32_t bt_rescale2_wide(int32_t a, int32_t m, int32_t b, int32_t k, int64_t c, unsigned s, int32_t lo,
+                                   int32_t hi) {
+    uint64_t sum = (uint64_t)((int64_t)a * m) + (uint64_t)((int64_t)b * k) + (uint64_t)c;
+    return bt_clamp_wide((int64_t)sum >> s, lo, hi);
+}
+
+/* A table's entry for q; one entry per integer from qmin up. */
+BT_INLINE int32_t bt_lookup8(const int8_t *entries, int32_t q, int32_t qmin) { return entries[q - qmin]; }
+BT_INLINE int32_t bt_lookup16(const int16_t *entries, int32_t q, int32_t qmin) { return entries[q - qmin]; }
+
+/* Linear interpolation between 16-bit knots 2**step integers apart, `guard` bits finer than the output. */
+BT_INLINE int32_t bt_knots(const int16_t *knots, int32_t q, int32_t qmin, unsigned step, unsigned guard, int32_t lo,
+                           int32_t hi) {
+    const uint32_t index = (uint32_t)(q - qmin);
+    const int16_t *knot = knots + (index >> step);
+    const int32_t span = (int32_t)1 << step, k = (int32_t)(index & ((uint32_t)span - 1u));
+    const unsigned shift = step + guard;
+    return bt_clamp((knot[0] * (span - k) + knot[1] * k + ((int32_t)1 << (shift - 1u))) >> shift, lo, hi);
+}
+
+/* The mean of `steps` (1..65535) values whose sum, less their zero-points, is `total`:
+ * clamp(floor((total m + steps c) / (steps 2**s)), lo, hi), sums below 2**62.
+ * The division is the 32-bit one: by 2**s first, which floors alike, then clamped to where the result is. */
+BT_INLINE int32_t bt_mean(int32_t total, uint32_t steps, int32_t m, int64_t c, unsigned s, int32_t lo, int32_t hi) {
+    const int64_t scaled = ((int64_t)total * m + (int64_t)steps * c) >> s;
+    const int64_t least = (int64_t)lo * (int64_t)steps;
+    const int64_t most = ((int64_t)hi + 1) * (int64_t)steps - 1;
+    if (scaled < least)
+        return lo;
+    if (scaled > most)
+        return hi;
+    return lo + (int32_t)((uint32_t)(scaled - least) / steps);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
