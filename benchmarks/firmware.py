@@ -1,0 +1,152 @@
+"""Exported solutions on emulated microcontrollers: the engine's integers, the promised bytes, instructions, accuracy.
+
+    python benchmarks/firmware.py --data DIR               # writes results/firmware.csv
+    python benchmarks/firmware.py --tasks digits           # one task, a few minutes on 2 cores
+
+Per task a search (kept in --runs and resumed) and four solutions: homogeneous 8 bits; the careful pick; homogeneous 8
+bits with a 16-bit state; and with weights of 1 and 2 bits in the recurrent layer. Each is exported once and verified on
+every core as `bittailor verify` does, with test items: the whole test set on one core (--full), a part of it on the
+others. A row is written only if every integer and every byte is right; the error is that of the integers that the core
+computed. Rows of the file for other tasks are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bittailor.api import search_task
+from bittailor.data import Data
+from bittailor.errors import BittailorError
+from bittailor.export import export_program
+from bittailor.export.targets import TARGETS, Target
+from bittailor.export.verify import Directory, examine, run_engine
+from bittailor.files import write_whole
+from bittailor.graph import Graph, Recurrence
+from bittailor.metrics import METRICS
+from bittailor.runs import Run
+from bittailor.show import comparison_csv
+from bittailor.spaces import homogeneous_widths
+from bittailor.tasks import TASKS
+
+HIDDEN = {"mnist": 64, "digits": 32}
+TIMEOUT = 3600.0
+
+
+def solutions(run: Run) -> dict[str, Mapping[str, int]]:
+    """Name -> widths."""
+    graph = run.network.graph
+    eight = homogeneous_widths(graph, 8)
+    layers = [step for step in graph.steps if isinstance(step, Recurrence)]
+    states = {state.update for layer in layers for state in layer.states}
+    found: dict[str, Mapping[str, int]] = {"homogeneous 8": eight}
+    if "careful" in run.picks:
+        found["careful"] = run.picks["careful"].widths
+    found["16-bit state"] = eight | dict.fromkeys(states, 16)
+    found["1- and 2-bit weights"] = eight | dict(_narrow(graph, layers))
+    return found
+
+
+def _narrow(graph: Graph, layers: list[Recurrence]) -> Iterator[tuple[str, int]]:
+    """Matrices of the recurrent layers: 2 bits where they read the state, 1 bit where they read the input."""
+    for layer in layers:
+        previous = {state.previous for state in layer.states}
+        for node in layer.nodes:
+            if node.op == "linear":
+                yield node.params[0], 2 if graph.root(node.inputs[0]).name in {
+                    graph.root(name).name for name in previous} else 1
+
+
+def row(task: str, name: str, directory: Directory, target: Target, test: Data, metric: str) -> dict[str, Any]:
+    """Verify a solution on one core. BittailorError with the first thing that is wrong."""
+    program = directory.program
+    q = program.quantise_input(test.x)
+    began = time.perf_counter()
+    verdict = examine(directory, target, q, test.lengths, run_engine(program, q, test.lengths), TIMEOUT)
+    if verdict.problem:
+        raise BittailorError(f"{task}, {name}, {target.title}: {verdict.problem}")
+    assert verdict.sizes is not None
+    assert verdict.outputs is not None
+    error = METRICS[metric].of(program.read_output(verdict.outputs), test.y)
+    print(f"{task}, {name}, {target.title}: {len(test)} items in {time.perf_counter() - began:.0f} s", flush=True)
+    return {
+        "task": task, "solution": name, "core": target.name, "title": target.title, "flash": verdict.sizes.flash,
+        "ram": verdict.sizes.ram, "network_code": verdict.sizes.model, "runtime_code": verdict.sizes.runtime,
+        "instructions_per_step": round(verdict.counts.per_step) if verdict.counts else "",
+        "instructions_read_out": round(verdict.counts.read_out) if verdict.counts else "",
+        "items": len(test), "error": round(error, 4),
+    }
+
+
+def table(options: argparse.Namespace, task: str) -> list[dict[str, Any]]:
+    """All rows of a task."""
+    out = options.runs / task
+    run = search_task(task, out, population=options.population, generations=options.generations, seed=0,
+                      hidden=HIDDEN[task], data=options.data, cache=options.cache, resume=(out / "run.json").exists())
+    if run.result["interrupted"]:
+        raise KeyboardInterrupt
+    test = TASKS[task].load(options.data, 0).test
+    targets = [TARGETS[name] for name in options.cores or [t.name for t in TARGETS.values() if t.emulated]]
+    for target in targets:
+        target.command()
+    jobs = []
+    with tempfile.TemporaryDirectory(prefix="bittailor-") as folder, ThreadPoolExecutor(options.workers) as pool:
+        for number, (name, widths) in enumerate(solutions(run).items()):
+            place = Path(folder) / str(number)
+            export_program(run.program(widths), place, prefix=task, steps=test.x.shape[1], x=test.x,
+                           lengths=test.lengths)
+            for target in targets:
+                part = test if target.name == options.full else test[: options.items]
+                jobs.append(pool.submit(row, task, name, Directory.open(place), target, part, run.config["metric"]))
+        try:
+            return [job.result() for job in jobs]
+        except BaseException:
+            for job in jobs:
+                job.cancel()
+            raise
+
+
+def main() -> int:
+    """Measure what was asked for, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=list(HIDDEN), choices=list(HIDDEN))
+    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
+    parser.add_argument("--runs", type=Path, default=Path("runs/firmware"))
+    parser.add_argument("--csv", type=Path, default=Path("results/firmware.csv"))
+    parser.add_argument("--cores", nargs="+", help="names; every emulated core if not given")
+    parser.add_argument("--full", default="m4", help="the core that runs the whole test set")
+    parser.add_argument("--items", type=int, default=200, help="test items on the others")
+    parser.add_argument("--workers", type=int, default=2, help="compilers and emulators at once")
+    parser.add_argument("--population", type=int, default=60)
+    parser.add_argument("--generations", type=int, default=100)
+    options = parser.parse_args()
+    for task in options.tasks:
+        began = time.perf_counter()
+        rows = table(options, task)
+        old: list[dict[str, Any]] = []
+        if options.csv.exists():
+            with options.csv.open(newline="") as file:
+                old = [r for r in csv.DictReader(file) if r["task"] != task]
+        rows = sorted([*old, *rows], key=lambda r: list(HIDDEN)[::-1].index(r["task"]))
+        write_whole(options.csv, comparison_csv(rows).encode())
+        print(f"{task}: {time.perf_counter() - began:.0f} s; written: {options.csv}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BittailorError as failure:
+        print(f"{type(failure).__name__}: {failure}", file=sys.stderr)
+        sys.exit(failure.status)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,201 @@
+"""What the generated C of a program holds: the features that the cost models of cores are linear in.
+
+Read from the order of the graph and from the very lines that the C exporter writes, so that they cannot disagree. What
+belongs to the graph is worked out once per graph, an operator's line once per binding of that operator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from bittailor.engines.lowering_numbers import Remembered
+from bittailor.engines.lowering_order import Task
+from bittailor.export.c_image import SIZES, ctype_of
+from bittailor.export.c_ops import EMITTERS, PLACES
+from bittailor.export.c_order import Order, Phase, order_of
+from bittailor.graph import Graph
+from bittailor.ops.base import Constants
+from bittailor.program import Program
+
+KERNEL = re.compile(r"bt_dotl?\d+_x\d+")
+_CALL = re.compile(r"\b(bt_\w+)\(([^()]*)\)")
+_NUMBER = re.compile(r"(?:INT64_C\()?-?(\d+)\)?")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is computed.
+
+    amounts  features
+    dots     (kernel, columns) -> how many dot products
+    """
+
+    amounts: Counter[str] = field(default_factory=Counter)
+    dots: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a program's C is made of.
+
+    code     features of the machine code of the network's object
+    step     work of one step
+    head     work of reading the output, where that is something of its own
+    runtime  the runtime's functions that it calls
+    """
+
+    code: Mapping[str, int]
+    step: Work
+    head: Work
+    runtime: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One operator's line: features of its code, work per value computed, the functions it calls."""
+
+    constants: Constants
+    code: Mapping[str, int]
+    run: Mapping[str, int]
+    dots: tuple[tuple[str, int], ...] = ()
+    calls: frozenset[str] = frozenset()
+
+
+class _Words:
+    """Stands in for a loop while an operator's line is written (`c_ops.Scope`)."""
+
+    counted = "n"
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def value(self, site: str) -> str:
+        return "v"
+
+    def vector(self, site: str) -> str:
+        return "v"
+
+    def rom(self, owner: str, item: str) -> str:
+        return f"rom.{item}"
+
+    def sum(self, site: str) -> str:
+        return "v"
+
+
+_PIECES: Remembered[tuple[int, str, int], _Piece] = Remembered(1 << 14)
+_LOOPS: Remembered[int, tuple[Graph, list[tuple[bool, Phase, Mapping[str, int]]], _Once]] = Remembered(64)
+
+
+def describe(program: Program) -> Listing:
+    """What the C of a program is made of. UnknownName for an operator that exported C has no form for."""
+    loops, once = _loops(program.graph)
+    code, step, head = Counter(once.code), Work(), Work()
+    step.amounts.update(once.step)
+    head.amounts.update(once.head)
+    for site, features in once.committed.items():
+        # the C library may copy byte by byte
+        step.amounts["committed byte"] += features * SIZES[ctype_of(program.formats[site])]
+    runtime: set[str] = set()
+    for reading, phase, moves in loops:
+        work, n = head if reading else step, phase.features
+        code["loop"] += 1
+        work.amounts["start"] += 1
+        for name, amount in moves.items():
+            code[name] += amount
+            work.amounts[name] += amount * n
+        for task in phase.tasks:
+            piece = _piece(program, task)
+            for name, amount in piece.code.items():
+                code[name] += amount
+            for name, amount in piece.run.items():
+                work.amounts[name] += amount * n
+            for dot in piece.dots:
+                work.dots[dot] += n
+            runtime |= piece.calls
+    return Listing(code, step, head, frozenset(runtime))
+
+
+@dataclass(frozen=True)
+class _Once:
+    """What there is outside of loops over features. `committed`: new states that are copied over the old, features."""
+
+    code: Mapping[str, int]
+    step: Mapping[str, int]
+    head: Mapping[str, int]
+    committed: Mapping[str, int]
+
+
+def _loops(graph: Graph) -> tuple[list[tuple[bool, Phase, Mapping[str, int]]], _Once]:
+    """(whether it belongs to the head, the loop, what it moves per value), and what there is once."""
+    known = _LOOPS.get(id(graph))
+    if known is None or known[0] is not graph:
+        order = order_of(graph)
+        loops = [(reading, phase, _moves(order, phase)) for reading, phase in _phases(order)]
+        copied = order.output not in {s for phase in order.phases for s in phase.made}
+        copies = graph.sites[order.output].features if copied else 0
+        committed = {site: graph.sites[site].features for site in order.commits}
+        code = {"network": 1, "pass": len(order.passes) - 1, "counter": order.counts_steps(), "copy": copied,
+                "state": len(order.states) + len(order.means) + len(order.kept), "commit": len(order.commits),
+                "head": bool(order.head or copied)}
+        step = {"call": 1, "commit": len(order.commits), "counter": order.counts_steps()}
+        known = _LOOPS.put(id(graph), (graph, loops, _Once(code, step, {"copied": copies}, committed)))
+    return known[1], known[2]
+
+
+def _phases(order: Order) -> Iterator[tuple[bool, Phase]]:
+    for run in order.passes:
+        yield from ((False, phase) for phase in run.phases)
+    yield from ((True, phase) for phase in order.head)
+
+
+def _moves(order: Order, phase: Phase) -> Mapping[str, int]:
+    """Loads and stores of a loop, per value."""
+    made = phase.made if phase.tasks[0].node.op != "concat" else set[str]()
+    loads = {name for task in phase.tasks if task.node.output not in order.means for name in task.lanes
+             if name not in made}
+    sites = [task.node.output for task in phase.tasks]
+    stores = sum((site in order.in_place) + (site in order.sequences) + (site in order.vectors)
+                 + (site == order.output) for site in sites)
+    return {"iteration": 1, "load": len(loads), "store": stores,
+            "sum": sum(source in sites for source in order.means.values()),
+            "keep": sum(source in sites for source in order.kept.values())}
+
+
+def _piece(program: Program, task: Task) -> _Piece:
+    constants = program.constants[task.node.output]
+    key = id(program.graph), f"{task.node.output} {task.part}", id(constants)
+    known = _PIECES.get(key)
+    if known is None or known.constants is not constants:
+        known = _PIECES.put(key, _read(program, task, constants))
+    return known
+
+
+def _read(program: Program, task: Task, constants: Constants) -> _Piece:
+    """Read an operator's line of C."""
+    if task.node.op in PLACES:
+        return _Piece(constants, {}, {})
+    line = EMITTERS[task.node.op](_Words(program), task)
+    own = {line.call or "copy of a value": 1, "product": line.operand.count("*")}
+    code, run, dots, calls = Counter(own), Counter(own), [], set()
+    for name, arguments in _CALL.findall(line.operand):
+        last = int(arguments.rsplit(",", 1)[1].rstrip("u "))
+        calls.add(name)
+        if KERNEL.fullmatch(name):
+            code["dot"] += 1
+            run["dot"] += 1
+            dots.append((name, last))
+        else:
+            code[name] += 1
+            run[name] += 1
+            run[f"{name}.bits"] += last
+    for text in line.numbers:
+        if "rom." in text:
+            code["row multiplier"] += 1
+            run["row multiplier"] += 1
+        elif found := _NUMBER.fullmatch(text):
+            bits = int(found[1]).bit_length()
+            code[f"literal{next(size for size in (8, 16, 32, 64) if bits <= size)}"] += 1
+    return _Piece(constants, code, run, tuple(dots), frozenset(calls))

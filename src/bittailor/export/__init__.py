@@ -1,0 +1,107 @@
+"""Exporters: what a found solution is shipped as, and the proof that it is the one that was searched.
+
+Adding one is one file and one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bittailor._version import __version__
+from bittailor.engines.reference import check_integers
+from bittailor.errors import BittailorError
+from bittailor.export.base import Exporter, Samples, Settings, check_program, fingerprint
+from bittailor.export.c import CExporter
+from bittailor.export.folder import check_files, check_target, read_export, write_folder
+from bittailor.program import Program
+from bittailor.registry import Table
+
+EXPORTERS: Table[Exporter] = Table("exporter", {exporter.name: exporter for exporter in (
+    CExporter(),
+)})
+
+RANDOM_ITEMS, RANDOM_STEPS = 4, 16
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written export.
+
+    folder   where it is
+    facts    what its export.json says: checksums, prefix, sizes, fingerprint
+    summary  a few lines for people
+    """
+
+    folder: Path
+    facts: Mapping[str, Any]
+    summary: str
+
+
+def export_program(
+    program: Program,
+    folder: Path | str,
+    to: str = "c",
+    *,
+    prefix: str = "model",
+    force: bool = False,
+    steps: int | None = None,
+    x: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    items: int = RANDOM_ITEMS,
+    seed: int = 0,
+    about: str = "",
+    facts: Mapping[str, str] | None = None,
+) -> Exported:
+    """Write a program as files for somewhere else.
+
+    folder   new or empty; with `force` also an earlier export, whose files (and no others) are replaced
+    to       a name in `EXPORTERS`
+    prefix   what every public name of exported code begins with
+    steps    the longest sequence; needed by networks with reversed layers that cannot stream
+    x        real inputs [items, steps, features] for the self-test (the first `items`), with their lengths; random
+             integers from `seed` if not given
+    about    one line for the README: what the network is; `facts` more of it
+    Raises BittailorError, before anything is written.
+    """
+    exporter = EXPORTERS[to]
+    settings = Settings(prefix, steps, about or "an integer recurrent network", dict(facts or {}))
+    if items < 1:
+        raise BittailorError(f"{items} items for the self-test; give at least 1")
+    if steps is not None and steps < 1:
+        raise BittailorError(f"the longest sequence has {steps} steps; give at least 1")
+    check_program(program)
+    exporter.check(program, settings)
+    target = Path(folder)
+    check_target(target, force)
+    samples = _samples(program, steps, x, lengths, items, seed)
+    body = {"to": to, "bittailor_version": __version__, "program": fingerprint(program), "about": settings.about}
+    written = write_folder(target, force, body, lambda place: exporter.write(program, place, settings, samples))
+    return Exported(target, written, exporter.summary(target, written))
+
+
+def _samples(
+    program: Program, steps: int | None, x: ArrayLike | None, lengths: ArrayLike | None, items: int, seed: int
+) -> Samples:
+    """Inputs for the self-test, cut to the longest sequence."""
+    if x is None:
+        fmt, rng = program.input_format, np.random.default_rng(seed)
+        features = program.graph.sites[program.graph.inputs[0]].features
+        most = min(RANDOM_STEPS, steps or RANDOM_STEPS)
+        q = rng.integers(fmt.qmin, fmt.qmax + 1, (items, most, features))
+        sizes = np.append(most, rng.integers(1, most + 1, items - 1))
+        return Samples(q, sizes, f"The inputs are random integers, seed {seed}.")
+    values = np.asarray(x)[:items]
+    given = None if lengths is None else np.asarray(lengths)[:items]
+    q, sizes = check_integers(program, program.quantise_input(values), given)
+    if steps is not None:
+        q, sizes = q[:, :steps], np.minimum(sizes, steps)
+    return Samples(q, sizes, f"The inputs are {len(q)} real item{'s' * (len(q) > 1)}.")
+
+
+__all__ = ["EXPORTERS", "Exported", "Exporter", "check_files", "export_program", "fingerprint", "read_export"]

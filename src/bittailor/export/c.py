@@ -1,0 +1,78 @@
+"""The C exporter: a folder with generated code, the device runtime, a self-test and build files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bittailor._version import __version__
+from bittailor.export.base import Exporter, Samples, Settings
+from bittailor.export.c_model import Model
+from bittailor.export.c_names import check_prefix, plain
+from bittailor.export.c_selftest import Golden, golden_header, selftest_source
+from bittailor.export.c_text import header, source
+from bittailor.export.c_words import readme
+from bittailor.export.template import fill
+from bittailor.files import read_bytes, write_whole
+from bittailor.program import Program
+
+DEVICE = Path(__file__).resolve().parent.parent / "runtime" / "device"
+PROGRAM_FILE = "program.safetensors"
+
+
+def device_files() -> list[Path]:
+    """The files of the device runtime."""
+    return sorted(p for p in DEVICE.iterdir() if p.suffix in (".c", ".h"))
+
+
+class CExporter(Exporter):
+    """C99 for microcontrollers and hosts."""
+
+    name = "c"
+    title = "C99 for microcontrollers: no heap, no float, no library"
+
+    def check(self, program: Program, settings: Settings) -> None:
+        check_prefix(settings.prefix)
+        model = Model(program, settings.prefix, settings.steps)
+        _ = model.image
+
+    def write(self, program: Program, folder: Path, settings: Settings, samples: Samples) -> dict[str, Any]:
+        model = Model(program, settings.prefix, settings.steps)
+        golden, p = Golden.of(model, samples), settings.prefix
+        runtime = device_files()
+        names = {"prefix": p, "PREFIX": model.macro, "version": __version__, "sentence": plain(settings.about),
+                 "sources": " ".join(f"src/{f.name}" for f in runtime if f.suffix == ".c")}
+        texts = {
+            f"src/{p}.h": header(model, settings.about),
+            f"src/{p}.c": source(model),
+            f"selftest/{p}_golden.h": golden_header(model, golden, samples.words),
+            f"selftest/{p}_selftest.h": fill("selftest.h", **names),
+            "selftest/selftest.c": selftest_source(model, golden),
+            "README.md": readme(model, golden, settings, samples.words),
+            **{name: fill(name, **names)
+               for name in ("CMakeLists.txt", "Makefile", "library.properties", "library.json")},
+        }
+        for name, text in texts.items():
+            write_whole(folder / name, text.encode())
+        for file in runtime:
+            write_whole(folder / "src" / file.name, read_bytes(file))
+        program.save(folder / PROGRAM_FILE)
+        image = model.image
+        return {
+            "prefix": p,
+            "streaming": model.order.streaming,
+            "most_steps": model.limit,
+            "account": dict(image.items),
+            "flash": image.flash,
+            "state": image.state_bytes,
+            "scratch": image.scratch_bytes,
+            "ram": image.ram,
+            "sites": list(model.order.traced),
+        }
+
+    def summary(self, folder: Path, facts: Mapping[str, Any]) -> str:
+        items = " + ".join(f"{item} {size}" for item, size in facts["account"].items() if size)
+        return (f"{folder}: {facts['flash']} bytes of flash ({items}), {facts['ram']} bytes of RAM "
+                f"(state {facts['state']} + scratch {facts['scratch']}); code comes on top\n"
+                f"next:  make -C {folder} test")

@@ -1,0 +1,212 @@
+"""The firmware image of a program: every constant array, every byte of state and scratch, before any C is written.
+
+The C text is made from this description, so its sizes are the linker's: constants are one `struct` with the widest
+members first (nothing inside is padded; its end may be, and is counted), and so are state and scratch. It costs about
+a tenth of a millisecond for a GRU, so that a search can ask for every candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from bittailor.arith import Ints
+from bittailor.errors import BittailorError
+from bittailor.export.c_order import Interval, Order, order_of
+from bittailor.ops.time import MEAN_MOST_STEPS
+from bittailor.program import Program, Stored
+from bittailor.qformat import QFormat
+
+SIZES = {"int32_t": 4, "uint16_t": 2, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
+"""Bytes of the C types in use; each is aligned to its size."""
+ITEMS = ("weights", "offsets", "multipliers", "tables", "padding")
+COUNTER = "steps"
+SUMS = "int32_t"
+"""The sum of a mean: 65,535 steps of at most 2**15 each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Array:
+    """A constant array in flash.
+
+    owners  (operator's output site, item) of everything that uses it; identical arrays are one
+    item    weights, offsets, multipliers or tables
+    values  the integers, packed at `bits`
+    """
+
+    owners: tuple[tuple[str, str], ...]
+    item: str
+    ctype: str
+    values: Ints
+    bits: int
+
+    @property
+    def count(self) -> int:
+        """Elements of the C array."""
+        return self.nbytes // SIZES[self.ctype]
+
+    @property
+    def nbytes(self) -> int:
+        """Its bytes."""
+        return (self.values.size * self.bits + 7) // 8
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A vector in RAM: a site's values, a state, the sums of a mean, or (`steps` > 0) a whole sequence."""
+
+    site: str
+    ctype: str
+    features: int
+    steps: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Its bytes."""
+        return SIZES[self.ctype] * self.features * max(self.steps, 1)
+
+
+@dataclass
+class Slot:
+    """A member of the scratch structure: vectors that are never in use at the same time."""
+
+    vectors: list[Vector] = field(default_factory=list)
+    times: list[Interval] = field(default_factory=list)
+
+    @property
+    def align(self) -> int:
+        """Of its widest vector."""
+        return max(SIZES[v.ctype] for v in self.vectors)
+
+    @property
+    def nbytes(self) -> int:
+        """As a C union."""
+        return _round(max(v.nbytes for v in self.vectors), self.align)
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a network takes on a device, to the byte.
+
+    arrays   constants, in the order of the structure that holds them
+    state    members of the state, in order
+    scratch  members of the scratch memory, in order
+    frame    bytes of one input frame and one output, which belong to the caller
+    """
+
+    arrays: tuple[Array, ...]
+    state: tuple[Vector, ...]
+    scratch: tuple[Slot, ...]
+    frame: int
+
+    @cached_property
+    def items(self) -> Mapping[str, int]:
+        """Flash by item; `padding` is the end of the structure."""
+        found = dict.fromkeys(ITEMS, 0)
+        for array in self.arrays:
+            found[array.item] += array.nbytes
+        total = sum(found.values())
+        found["padding"] = _round(total, max((SIZES[a.ctype] for a in self.arrays), default=1)) - total
+        return found
+
+    @property
+    def flash(self) -> int:
+        """Bytes of constants: the read-only data of the network's object file."""
+        return sum(self.items.values())
+
+    @property
+    def state_bytes(self) -> int:
+        """sizeof of the state."""
+        return max(1, _round(sum(v.nbytes for v in self.state), max((SIZES[v.ctype] for v in self.state), default=1)))
+
+    @property
+    def scratch_bytes(self) -> int:
+        """sizeof of the scratch memory."""
+        return max(1, _round(sum(s.nbytes for s in self.scratch), max((s.align for s in self.scratch), default=1)))
+
+    @property
+    def ram(self) -> int:
+        """State and scratch. Several networks can share one scratch, but not their states."""
+        return self.state_bytes + self.scratch_bytes
+
+    @property
+    def peak(self) -> int:
+        """State, scratch, an input frame and an output; the stack is not in it."""
+        return self.ram + self.frame
+
+
+FIGURES: Mapping[str, Callable[[Image], int]] = {
+    "flash": lambda image: image.flash,
+    "ram": lambda image: image.ram,
+}
+"""Figures of an image by name, in bytes."""
+
+
+def _round(n: int, to: int) -> int:
+    return -(-n // to) * to
+
+
+def ctype_of(fmt: QFormat) -> str:
+    """The C type of a vector of this format."""
+    return f"{fmt.storage}_t"
+
+
+def image(program: Program, steps: int | None = None) -> Image:
+    """Describe what a program takes on a device.
+
+    steps  the longest sequence; needed by networks with reversed layers, which cannot stream
+    Raises BittailorError where it is needed and missing, UnsupportedNetwork for what exported C has no form for.
+    """
+    order, formats, sites = order_of(program.graph), program.formats, program.graph.sites
+    if not order.streaming and steps is None and order.sequences:
+        raise BittailorError("this network reads its sequence in both directions, so its memory depends on the "
+                             "longest one: give the number of steps (--steps)")
+    if not order.streaming and order.means and steps is not None and steps > MEAN_MOST_STEPS:
+        raise BittailorError(f"a mean over {steps} steps; at most {MEAN_MOST_STEPS} are proved")
+    state = [Vector(update, ctype_of(formats[update]), sites[update].features) for update in order.states]
+    state += [Vector(site, SUMS, sites[site].features) for site in order.means]
+    state += [Vector(site, ctype_of(formats[site]), sites[site].features) for site in order.kept]
+    if order.counts_steps():
+        state.append(Vector(COUNTER, "uint16_t", 1))
+    frame = sum(SIZES[ctype_of(formats[site])] * sites[site].features for site in (order.input, order.output))
+    return Image(_merged(program.stored()), tuple(sorted(state, key=lambda v: -SIZES[v.ctype])),
+                 _packed(order, formats, steps or 0), frame)
+
+
+def _merged(stored: Iterable[Stored]) -> tuple[Array, ...]:
+    """The arrays, identical ones once, the most aligned first."""
+    found: list[Array] = []
+    places: dict[tuple[str, int, int], list[int]] = {}
+    for s in stored:
+        ctype = {"multipliers": "int32_t", "tables": f"int{s.bits}_t"}.get(s.item, "uint8_t")
+        values = s.values.ravel()
+        owners = ((s.owner, s.item),)
+        alike = places.setdefault((ctype, s.bits, values.size), [])
+        for i in alike:
+            other = found[i].values
+            if values[0] == other[0] and np.array_equal(values, other):
+                found[i] = replace(found[i], owners=found[i].owners + owners)
+                break
+        else:
+            alike.append(len(found))
+            found.append(Array(owners, s.item, ctype, values, s.bits))
+    return tuple(sorted(found, key=lambda a: -SIZES[a.ctype]))
+
+
+def _packed(order: Order, formats: Mapping[str, QFormat], steps: int) -> tuple[Slot, ...]:
+    """Scratch memory: the largest vectors first, each into the first slot that is free while it is in use."""
+    sites = order.graph.sites
+    jobs = [(Vector(s, ctype_of(formats[s]), sites[s].features), t) for s, t in order.vectors.items()]
+    jobs += [(Vector(s, ctype_of(formats[s]), sites[s].features, steps), t) for s, t in order.sequences.items()]
+    slots: list[Slot] = []
+    for vector, (first, last) in sorted(jobs, key=lambda job: -job[0].nbytes):
+        free = [s for s in slots if all(end < first or last < begin for begin, end in s.times)]
+        slot = next((s for s in free if s.align >= SIZES[vector.ctype]), free[0] if free else None)
+        if slot is None:
+            slots.append(slot := Slot())
+        slot.vectors.append(vector)
+        slot.times.append((first, last))
+    return tuple(sorted(slots, key=lambda s: -s.align))

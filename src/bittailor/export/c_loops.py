@@ -1,0 +1,204 @@
+"""The functions that compute: a loop over features for every phase, in the order of the passes, then the head."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bittailor.engines.lowering_order import Task
+from bittailor.export.c_image import COUNTER, ctype_of
+from bittailor.export.c_model import Model
+from bittailor.export.c_names import plain
+from bittailor.export.c_ops import EMITTERS, Line, centred
+from bittailor.export.c_order import Phase
+from bittailor.export.template import fill
+from bittailor.ops.time import MEAN_MOST_STEPS
+
+WIDTH = 118
+
+
+def functions(model: Model) -> str:
+    """`<prefix>_step` where the network can stream, and `<prefix>_run`."""
+    loops = _Loops(model)
+    return loops.streaming() if model.order.streaming else loops.passes()
+
+
+@dataclass
+class _Loops:
+    model: Model
+
+    def __post_init__(self) -> None:
+        self.program, self.order, self.names = self.model.program, self.model.order, self.model.names
+        self.number = {site: i for i, site in enumerate(self.order.traced)}
+
+    def streaming(self) -> str:
+        """One frame, and a whole sequence frame by frame."""
+        p, order = self.model.prefix, self.order
+        lines = [f"void {p}_step({p}_state *state, {p}_scratch *scratch, const {p}_in x[FEATURES], {p}_out *y) {{\n"]
+        if order.means:
+            lines.append(f"    const int counted = state->{COUNTER} < {MEAN_MOST_STEPS}u;\n")
+        if order.kept:
+            lines.append(f"    const int first = state->{COUNTER} == 0u;\n")
+        lines += self._unused()
+        body = "".join(self._body(0, "    "))
+        lines.append(body if len(lines) > 1 else body.lstrip("\n"))
+        if order.counts_steps():
+            lines.append(f"    if (state->{COUNTER} < {MEAN_MOST_STEPS}u)\n        state->{COUNTER}++;\n")
+        lines += self._head("    if (y == NULL)\n        return;\n", f"state->{COUNTER}")
+        y = "y == NULL ? NULL : y + t * OUTPUTS" if self.model.per_step else "t + 1u == steps ? y : NULL"
+        return "".join(lines) + "}\n\n" + fill("run_streaming.c", prefix=p, limit=self._limit(), y=y)
+
+    def passes(self) -> str:
+        """A whole sequence, in passes over its steps."""
+        p, order = self.model.prefix, self.order
+        lines = [f"int {p}_run({p}_state *state, {p}_scratch *scratch, const {p}_in *x, size_t steps, {p}_out *y) {{\n",
+                 f"    if (steps == 0{self._limit()})\n        return -1;\n", f"    {p}_reset(state);\n",
+                 *self._unused()]
+        for i, run in enumerate(order.passes):
+            words = "from the last step to the first" if run.reverse else "from the first step to the last"
+            loop = "for (size_t t = steps; t-- > 0;)" if run.reverse else "for (size_t t = 0; t < steps; t++)"
+            lines.append(f"\n    /* pass {i + 1} of {len(order.passes)}, {words} */\n    {loop} {{\n")
+            body = "".join(self._body(i, "        "))
+            if "frame" in body:
+                lines.append(f"        const {p}_in *const frame = x + t * FEATURES;\n")
+            if "if (first)" in body:
+                lines.append(f"        const int first = t == {'steps - 1u' if run.reverse else '0'};\n")
+            lines += [body if lines[-1].endswith(";\n") else body.lstrip("\n"), "    }\n"]
+        lines += self._head("    if (y == NULL)\n        return 0;\n", "(uint32_t)steps")
+        return "".join(lines) + "    return 0;\n}\n"
+
+    def _limit(self) -> str:
+        return "" if self.model.limit is None else f" || steps > {self.model.macro}_MAX_STEPS"
+
+    def _unused(self) -> Iterator[str]:
+        if not self.model.image.scratch:
+            yield "    (void)scratch;\n"
+        if not self.model.image.state:
+            yield "    (void)state;\n"
+
+    def _body(self, at: int, indent: str) -> Iterator[str]:
+        """The phases of a pass; a new state that must wait is copied when nothing reads the old one any more."""
+        order = self.order
+        if at == 0:
+            value = f"{self.model.vector(order.input, 0, at)}[i]"
+            seen = "".join(self._observers(order.input, value, "i", indent + "    "))
+            if seen:
+                yield f"{indent}for (size_t i = 0; i < FEATURES; i++) {{\n{seen}{indent}}}\n"
+        for phase in order.passes[at].phases:
+            yield from self._loop(phase, at, indent)
+            for update, last in order.commits.items():
+                if last == phase.number:
+                    member = f"state->{self.names[update]}"
+                    yield f"{indent}memcpy({member}, {self.model.scratch[update, False]}, sizeof {member});\n"
+
+    def _head(self, leave: str, counted: str) -> Iterator[str]:
+        order, indent = self.order, "    "
+        copy = all(order.output not in phase.made for phase in order.phases)
+        if not (order.head or copy):
+            return
+        end = order.phases[-1].number + 1 if order.phases else 0
+        yield f"\n{leave}"
+        for site in (*order.alias, *order.kept):
+            features = self.program.graph.sites[site].features
+            yield f"{indent}TRACE_ALL({self.number[site]}u, {self.model.vector(site, end, None)}, {features}u);\n"
+        for phase in order.head:
+            yield from self._loop(phase, None, indent, counted)
+        if copy:
+            yield f"{indent}for (size_t i = 0; i < OUTPUTS; i++)\n"
+            yield f"{indent}    y[i] = {self.model.vector(order.output, end, None)}[i];\n"
+
+    def _loop(self, phase: Phase, at: int | None, indent: str, counted: str = "") -> Iterator[str]:
+        """One loop over features: what it reads, an operator a line, what outlives it."""
+        inner = indent + "    "
+        scope = _Scope(self.model, phase, at, counted)
+        lines = [(task, EMITTERS[task.node.op](scope, task)) for task in phase.tasks]
+        yield f"\n{_comment(phase, lines, indent)}"
+        yield f"{indent}for (size_t i = 0; i < {phase.features}u; i++) {{\n"
+        for site in scope.loads:
+            yield f"{inner}const int32_t {self.names[site]} = {self.model.vector(site, phase.number, at)}[i];\n"
+        for task, line in lines:
+            yield line.text(inner, self.names[task.node.output], WIDTH)
+        for task, _ in lines:
+            yield from self._stores(task.node.output, _index(task), at, inner)
+        for task, _ in lines:
+            site = task.node.output
+            yield f"{inner}TRACE({self.number[site]}u, {_index(task)}, {self.names[site]});\n"
+        yield f"{indent}}}\n"
+
+    def _stores(self, site: str, index: str, at: int | None, indent: str) -> Iterator[str]:
+        """What keeps a value beyond its loop."""
+        order, name = self.order, self.names[site]
+        value = f"({ctype_of(self.program.formats[site])}){name}"
+        if site in order.in_place:
+            yield f"{indent}state->{name}[{index}] = {value};\n"
+        if site in order.sequences:
+            yield f"{indent}{self.model.scratch[site, True]}[t][{index}] = {value};\n"
+        if site in order.vectors:
+            yield f"{indent}{self.model.scratch[site, False]}[{index}] = {value};\n"
+        yield from self._observers(site, name, index, indent)
+        if site == order.output and at is None:
+            yield f"{indent}y[{index}] = {value};\n"
+        elif site == order.output:
+            base = "" if order.streaming else "t * OUTPUTS + "
+            yield f"{indent}if (y != NULL)\n{indent}    y[{base}{index}] = {value};\n"
+
+    def _observers(self, site: str, value: str, index: str, indent: str) -> Iterator[str]:
+        """Means and kept steps that look at this site."""
+        order, formats = self.order, self.program.formats
+        for target, source in order.means.items():
+            if source == site:
+                term = centred(value, formats[site].zero_point)
+                added = f"counted ? {term} : 0" if order.streaming else term
+                yield f"{indent}state->{self.names[target]}[{index}] += {added};\n"
+        for target, source in order.kept.items():
+            if source == site:
+                kept = f"state->{self.names[target]}[{index}] = ({ctype_of(formats[site])}){value};"
+                yield f"{indent}if (first)\n{indent}    {kept}\n"
+
+
+@dataclass
+class _Scope:
+    """What an operator sees of the loop it stands in (`c_ops.Scope`). `loads` collects what it reads from memory."""
+
+    model: Model
+    phase: Phase
+    at: int | None
+    counted: str
+
+    def __post_init__(self) -> None:
+        self.program = self.model.program
+        self.loads: dict[str, None] = {}
+
+    def value(self, site: str) -> str:
+        if site not in self.phase.made:
+            self.loads[site] = None
+        return self.model.names[site]
+
+    def vector(self, site: str) -> str:
+        return self.model.vector(site, self.phase.number, self.at)
+
+    def rom(self, owner: str, item: str) -> str:
+        return self.model.roms[owner, item]
+
+    def sum(self, site: str) -> str:
+        return f"state->{self.model.names[site]}[i]"
+
+
+def _index(task: Task) -> str:
+    """Where in its site a value of the loop's feature i stands."""
+    return f"{task.column}u + i" if task.column else "i"
+
+
+def _comment(phase: Phase, lines: Sequence[tuple[Task, Line]], indent: str) -> str:
+    """The equations of a loop, names without the layer's."""
+    start = f"{phase.layer}." if phase.layer else ""
+    title = f"{phase.layer}: " if phase.layer else ""
+    rows = [f"{indent}/* {plain(title)}{phase.features} feature{'s' * (phase.features > 1)}\n"]
+    for task, line in lines:
+        left = task.node.output.removeprefix(start)
+        if task.node.op == "concat":
+            left += f"[{task.column}..{task.column + task.features - 1}]"
+        right = " ".join(re.sub(rf"(^|\(){re.escape(start)}", r"\1", word) for word in line.meaning)
+        rows.append(f"{indent} *   {plain(left)} = {plain(right)}\n")
+    return "".join(rows) + f"{indent} */\n"

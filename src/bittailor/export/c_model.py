@@ -1,0 +1,134 @@
+"""A network as C sees it: names, places and figures of everything that `c_text` writes about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from bittailor.errors import UnsupportedNetwork
+from bittailor.export.c_fixed import Fixed
+from bittailor.export.c_image import Image, image
+from bittailor.export.c_names import identifier, identifiers
+from bittailor.export.c_ops import missing
+from bittailor.export.c_order import Order, order_of
+from bittailor.ops.time import MEAN_MOST_STEPS
+from bittailor.program import Program
+
+ARRAY_WORDS = {"tables": "table", "multipliers": "rows"}
+"""What arrays are called after their operator; weights have a name of their own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A program with a name.
+
+    steps  the longest sequence, for networks that cannot stream; None where it does not matter
+    Raises UnsupportedNetwork for operators that exported C has no form for.
+    """
+
+    program: Program
+    prefix: str
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        unknown = missing(node.op for node in self.program.graph.nodes())
+        if unknown:
+            raise UnsupportedNetwork(f"exported C has no form for operator {', '.join(unknown)}; "
+                                     "write one in export/c_ops.py")
+
+    @cached_property
+    def order(self) -> Order:
+        """When and where."""
+        return order_of(self.program.graph)
+
+    @cached_property
+    def image(self) -> Image:
+        """Bytes."""
+        return image(self.program, self.steps)
+
+    @cached_property
+    def fixed(self) -> Fixed:
+        """The fixed-point formats of the two ends."""
+        return Fixed.of(self.program)
+
+    @property
+    def macro(self) -> str:
+        """The prefix of macros."""
+        return self.prefix.upper()
+
+    @property
+    def features(self) -> int:
+        """Inputs per frame."""
+        return self.program.graph.sites[self.order.input].features
+
+    @property
+    def outputs(self) -> int:
+        """Outputs, per frame or in all."""
+        return self.program.graph.sites[self.order.output].features
+
+    @property
+    def per_step(self) -> bool:
+        """Whether there is an output for every step."""
+        return self.program.graph.sites[self.order.output].sequence
+
+    @property
+    def limit(self) -> int | None:
+        """The longest sequence that `run` takes, if there is one."""
+        most = MEAN_MOST_STEPS if self.order.means else None
+        return self.steps if self.order.sequences else most
+
+    # --- names and places ---
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Site -> C identifier, of its local variable and its member of the state."""
+        return identifiers(self.program.graph.sites)
+
+    @cached_property
+    def arrays(self) -> list[str]:
+        """The members of the structure of constants, in the image's order."""
+        nodes = self.program.graph.producer
+        found = [nodes[owner].params[0] if item == "weights" else f"{owner}.{ARRAY_WORDS.get(item, item)}"
+                 for owner, item in (a.owners[0] for a in self.image.arrays)]
+        return list(identifiers(found).values())
+
+    @cached_property
+    def roms(self) -> dict[tuple[str, str], str]:
+        """(operator's output site, item) -> the C expression of its array."""
+        return {owner: f"rom.{self.arrays[i]}" for i, a in enumerate(self.image.arrays) for owner in a.owners}
+
+    @cached_property
+    def members(self) -> dict[tuple[str, bool], str]:
+        """(site, whether all its steps) -> the name of its member in scratch memory."""
+        used = set[str]()
+        return {(v.site, v.steps > 0): identifier(v.site + ".steps" * (v.steps > 0), used)
+                for slot in self.image.scratch for v in slot.vectors}
+
+    @cached_property
+    def scratch(self) -> dict[tuple[str, bool], str]:
+        """(site, whether all its steps) -> the C expression of its vector in scratch memory."""
+        return {(v.site, v.steps > 0):
+                f"scratch->{f'share{i}.' * (len(slot.vectors) > 1)}{self.members[v.site, v.steps > 0]}"
+                for i, slot in enumerate(self.image.scratch) for v in slot.vectors}
+
+    @cached_property
+    def _previous(self) -> dict[str, str]:
+        return {previous: update for update, previous in self.order.states.items()}
+
+    def vector(self, site: str, phase: int, at: int | None) -> str:
+        """The C expression of a site's values of the current step, read in a phase of pass `at` (None: the head)."""
+        order = self.order
+        home = order.alias.get(site, site)
+        last = at is None and site != home and self.program.graph.producer[site].op == "last"
+        if home == order.input:
+            if order.streaming:
+                return "x"
+            return "frame" if at is not None else "(x + (steps - 1u) * FEATURES)" if last else "x"
+        if home in self._previous:
+            return f"state->{self.names[self._previous[home]]}"
+        if home in order.states and at in (order.pass_of[home], None):
+            old = home not in order.in_place and at is not None and phase <= order.commits[home]
+            return self.scratch[home, False] if old else f"state->{self.names[home]}"
+        if home in order.sequences:
+            return f"{self.scratch[home, True]}[{'t' if at is not None else 'steps - 1u' if last else '0'}]"
+        return f"state->{self.names[home]}" if home in order.kept else self.scratch[home, False]

@@ -1,0 +1,188 @@
+"""The two files of a network, `<prefix>.h` and `<prefix>.c`: declarations and constants around `c_loops`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bittailor._version import __version__
+from bittailor.arith import Ints, pack
+from bittailor.export.c_image import COUNTER, Array, Vector, ctype_of
+from bittailor.export.c_loops import functions
+from bittailor.export.c_model import Model
+from bittailor.export.c_names import plain
+from bittailor.export.template import fill
+from bittailor.ops.time import MEAN_MOST_STEPS
+
+NOTHING = "    uint8_t nothing;\n"
+"""C has no empty structures."""
+
+
+def header(model: Model, about: str) -> str:
+    """`<prefix>.h`."""
+    x, y = model.program.input_format, model.program.output_format
+    limit = "" if model.limit is None else (
+        f"/* The longest sequence that {model.prefix}_run takes. */\n"
+        f"#define {model.macro}_MAX_STEPS {model.limit}u\n")
+    return fill(
+        "model.h", prefix=model.prefix, PREFIX=model.macro, version=__version__, about=plain(about),
+        features=model.features, outputs=model.outputs, in_type=ctype_of(x), out_type=ctype_of(y),
+        x_low=x.qmin, x_high=x.qmax, x_bits=x.bits, x_real=real(x.scale[0], "x", x.zero_point),
+        y_low=y.qmin, y_high=y.qmax, y_bits=y.bits, y_real=real(y.scale[0], "y", y.zero_point),
+        flash=model.image.flash, state_bytes=model.image.state_bytes, scratch_bytes=model.image.scratch_bytes,
+        state=_state(model), scratch=_scratch(model), limits=limit,
+        in_places=model.fixed.input_places, out_places=model.fixed.output_places,
+        step=_step(model), run=_run(model),
+    )
+
+
+def source(model: Model) -> str:
+    """`<prefix>.c`."""
+    return fill(
+        "model.c", prefix=model.prefix, PREFIX=model.macro, version=__version__, sites=_sites(model), rom=_rom(model),
+        reset=_reset(model), body=functions(model), quantise=model.fixed.quantise.text("fixed[i]"),
+        read=model.fixed.read.text("y[i]"),
+    )
+
+
+def real(scale: float, name: str, zero_point: int) -> str:
+    """What an integer stands for.
+
+    >>> real(0.5, "x", -3), real(0.25, "y", 0)
+    ('0.5 * (x + 3)', '0.25 * y')
+    """
+    sign = "-" if zero_point > 0 else "+"
+    return f"{scale:.9g} * " + (f"({name} {sign} {abs(zero_point)})" if zero_point else name)
+
+
+def output_words(model: Model) -> str:
+    """What y means after a frame of a stream."""
+    if model.per_step:
+        return "The network has an output for every frame."
+    order = model.order
+    words = {"last": "the last frame is this one", "first": "the first frame is kept",
+             "mean": f"the mean runs over the frames so far, the first {MEAN_MOST_STEPS:,} at most"}
+    ends = sorted({model.program.graph.producer[site].op for site in (*order.alias, *order.kept, *order.means)})
+    return f"y is the output as if the sequence ended here: {', '.join(words[end] for end in ends)}."
+
+
+def numbers(values: Ints, indent: int) -> str:
+    """Integers of up to 32 bits as lines of C."""
+    return _lines([str(value) for value in values.ravel().tolist()], indent)
+
+
+# --- declarations ---
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A declaration and what it is, to be set in two columns."""
+
+    code: str
+    note: str = ""
+
+
+def _columns(rows: Sequence[_Row], indent: str) -> str:
+    width = max((len(row.code) for row in rows if row.note), default=0)
+    lines = (f"{row.code.ljust(width)}  /* {plain(row.note)} */" if row.note else row.code for row in rows)
+    return "".join(f"{indent}{line}\n" for line in lines)
+
+
+def _declaration(model: Model, v: Vector, name: str) -> str:
+    steps = f"[{model.macro}_MAX_STEPS]" if v.steps else ""
+    return f"{v.ctype} {name}{steps}[{v.features}];"
+
+
+def _state(model: Model) -> str:
+    rows = []
+    for v in model.image.state:
+        if v.site == COUNTER:
+            rows.append(_Row(f"{v.ctype} {COUNTER};", f"frames so far, counted up to {MEAN_MOST_STEPS}"))
+        elif v.site in model.order.means:
+            rows.append(_Row(_declaration(model, v, model.names[v.site]), f"sums of {model.order.means[v.site]}"))
+        elif v.site in model.order.kept:
+            op = model.program.graph.producer[v.site].op
+            rows.append(_Row(_declaration(model, v, model.names[v.site]), f"{op} step of {model.order.kept[v.site]}"))
+        else:
+            rows.append(_Row(_declaration(model, v, model.names[v.site])))
+    return _columns(rows, "    ") or NOTHING
+
+
+def _scratch(model: Model) -> str:
+    text = []
+    for i, slot in enumerate(model.image.scratch):
+        rows = [_Row(_declaration(model, v, model.members[v.site, v.steps > 0])) for v in slot.vectors]
+        if len(rows) == 1:
+            text.append(_columns(rows, "    "))
+        else:
+            inner = _columns(rows, " " * 8)
+            text.append(f"    union {{  /* never in use at the same time */\n{inner}    }} share{i};\n")
+    return "".join(text) or NOTHING
+
+
+def _sites(model: Model) -> str:
+    """A table of the sites, numbered as a trace numbers them."""
+    rows = []
+    for i, site in enumerate([*model.order.traced, model.order.input]):
+        f, count = model.program.formats[site], model.program.graph.sites[site].features
+        number = "-" if site == model.order.input else str(i)
+        rows.append(f" * {number:>5}  {plain(site):<28} {count:>6} of {f.bits:>2} bit"
+                    f"   {f.scale[0]:<14.8g} {f.zero_point:>6}")
+    return "\n".join(rows)
+
+
+def _rom(model: Model) -> str:
+    """The structure of all constants."""
+    if not model.image.arrays:
+        return ""
+    named = list(zip(model.arrays, model.image.arrays, strict=True))
+    members = [_Row(f"{a.ctype} {name}[{a.count}];", _array_note(model, a)) for name, a in named]
+    values = "".join(f"    {{ /* {name} */\n{_initialiser(a)}    }},\n" for name, a in named)
+    return (f"/* All constants: {model.image.flash} bytes of flash. */\nstatic const struct {model.prefix}_rom {{\n"
+            f"{_columns(members, '    ')}}} rom = {{\n{values}}};\n\n")
+
+
+def _array_note(model: Model, a: Array) -> str:
+    owners = [owner for owner, _ in a.owners]
+    op = model.program.graph.producer[owners[0]].op
+    what = {"weights": f"{a.bits}-bit weights", "offsets": f"{a.bits}-bit bias and zero-point terms",
+            "multipliers": "multiplier of each row", "tables": op}[a.item]
+    return f"{what}: {', '.join(owners)}"
+
+
+def _initialiser(a: Array) -> str:
+    """The lines of an array's values: packed bytes in hexadecimal, integers in decimal."""
+    if a.ctype == "uint8_t":
+        return _lines([f"0x{byte:02x}" for byte in pack(a.values, a.bits).tolist()], 8)
+    return numbers(a.values, 8)
+
+
+def _lines(texts: list[str], indent: int) -> str:
+    per = 16 if max(map(len, texts)) < 6 else 8
+    return "".join(f"{' ' * indent}{', '.join(texts[i : i + per])},\n" for i in range(0, len(texts), per))
+
+
+def _reset(model: Model) -> str:
+    lines = []
+    for v in model.image.state:
+        if v.site == COUNTER:
+            lines.append(f"    state->{COUNTER} = 0;\n")
+            continue
+        zero = model.program.formats[v.site].zero_point if v.site in model.order.states else 0
+        member = f"state->{model.names[v.site]}"
+        lines.append(f"    memset({member}, {zero}, sizeof {member});\n")
+    return "".join(lines) or "    (void)state;\n"
+
+
+def _step(model: Model) -> str:
+    if not model.order.streaming:
+        return (f"/* There is no {model.prefix}_step: the network also reads its sequence from the end, "
+                "so it needs all of it. */\n")
+    return fill("step.h", prefix=model.prefix, PREFIX=model.macro, features=model.features, count=model.outputs,
+                outputs=output_words(model))
+
+
+def _run(model: Model) -> str:
+    y = f"y: [steps][{model.outputs}], one output per frame" if model.per_step else f"y: [{model.outputs}]"
+    limit = "" if model.limit is None else f" or more than {model.macro}_MAX_STEPS"
+    return f"{y}; may be NULL. Returns 0, or -1 if steps is 0{limit} (then nothing was computed)."

@@ -1,0 +1,108 @@
+"""An exported folder: written aside inside it, then moved to its place, `export.json` last; replaced only if asked to.
+
+A folder with an `export.json` is complete. What an export did not write is never touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bittailor.errors import FileError
+from bittailor.files import load_json, read_bytes, save_json
+
+EXPORT_FILE, EXPORT_KIND, EXPORT_VERSION = "export.json", "export", 1
+
+
+def check_target(folder: Path, force: bool) -> list[str]:
+    """The files of an earlier export that may be replaced; FileError if the folder is no place for a new one."""
+    try:
+        if not folder.exists():
+            return []
+        if not folder.is_dir():
+            raise FileError(f"{folder} is a file; name a new or empty directory")
+        present = sorted(p.name for p in folder.iterdir())
+    except OSError as error:
+        raise FileError(f"cannot look into {folder}: {error.strerror or error}") from None
+    if not present:
+        return []
+    if EXPORT_FILE not in present:
+        raise FileError(f"{folder} is not empty ({_few(present)}) and no finished export; choose another directory")
+    if not force:
+        raise FileError(f"{folder} holds an export already; add --force to replace it, or choose another directory")
+    return [*read_export(folder)["files"], EXPORT_FILE]
+
+
+def write_folder(
+    folder: Path, force: bool, body: Mapping[str, Any], write: Callable[[Path], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Let `write` fill a new folder, add `export.json` with the files' checksums, and move it to its place.
+
+    body   what export.json says; what `write` returns is added to it
+    Returns export.json's content. Raises FileError if the target is in use or cannot be written.
+    """
+    old, fresh = check_target(folder, force), not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=folder, prefix=".export-"))
+        try:
+            content = {**body, **write(staging)}
+            files = sorted(p.relative_to(staging).as_posix() for p in staging.rglob("*") if p.is_file())
+            content["files"] = {name: _digest(staging / name) for name in files}
+            save_json(staging / EXPORT_FILE, EXPORT_KIND, EXPORT_VERSION, content)
+            _move(staging, folder, old, [*files, EXPORT_FILE])
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            if fresh and not any(folder.iterdir()):
+                folder.rmdir()
+    except OSError as error:
+        raise FileError(f"cannot write {folder}: {error.strerror or error}") from None
+    return content
+
+
+def read_export(folder: Path | str) -> dict[str, Any]:
+    """export.json of a folder; FileError if there is none or it is damaged."""
+    path = Path(folder) / EXPORT_FILE
+    if not path.is_file():
+        raise FileError(f"{folder} is no exported directory: it has no {EXPORT_FILE}. "
+                        "Make one: bittailor export RUN --pick smallest --to c DIR")
+    content = load_json(path, EXPORT_KIND, EXPORT_VERSION)
+    names = content.get("files")
+    if not isinstance(names, dict) or any(Path(n).is_absolute() or ".." in Path(n).parts for n in names):
+        raise FileError(f"{path} is damaged: it names no files, or files outside its directory")
+    return content
+
+
+def check_files(folder: Path | str) -> dict[str, Any]:
+    """export.json of a folder whose files are all as they were written; FileError names the first that is not."""
+    content = read_export(folder)
+    for name, digest in content["files"].items():
+        path = Path(folder) / name
+        if not path.is_file():
+            raise FileError(f"{path} is missing; export the network again")
+        if _digest(path) != digest:
+            raise FileError(f"{path} is damaged or was changed: it does not match its checksum in {EXPORT_FILE}; "
+                            "export the network again")
+    return content
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(read_bytes(path)).hexdigest()[:32]
+
+
+def _move(staging: Path, folder: Path, old: list[str], new: list[str]) -> None:
+    """From the staging folder to their places; what was there before goes first, and its export.json before all."""
+    for name in sorted(old, key=lambda name: name != EXPORT_FILE):
+        (folder / name).unlink(missing_ok=True)
+    for name in new:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staging / name, folder / name)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
