@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from bittailor.cells import CELLS
 from bittailor.data import Data, Splits
 from bittailor.errors import BittailorError, DataError
 from bittailor.metrics import METRICS
+from bittailor.read import from_torch
 from bittailor.tasks import TASKS, Recipe, Task
 from bittailor.tasks.adding import generate
-from bittailor.train.floats import LOSSES, evaluate_module, one_cycle, train
+from bittailor.train.floats import LOSSES, evaluate_module, fingerprint, one_cycle, train
 
 DIGITS = TASKS["digits"]
 QUICK = Recipe(epochs=2, batch=64, rate=1e-2, noise=0.1)
@@ -66,6 +68,25 @@ def test_cache_returns_the_same_weights(quick: Task, splits: Splits, tmp_path: P
     assert again.seconds == pytest.approx(first.seconds, abs=1e-3)
     assert not again.module.training
     assert [file.suffix for file in tmp_path.iterdir()] == [".safetensors"]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_is_trained_cached_and_read(cell: str, quick: Task, splits: Splits, tmp_path: Path) -> None:
+    first = train(quick, splits, 4, cache=tmp_path, cell=cell)
+    again = train(quick, splits, 4, cache=tmp_path, cell=cell)
+    assert (first.cached, again.cached) == (False, True)
+    assert same(first.module, again.module)
+    network = from_torch(first.module)
+    assert network.graph.steps[0].name == f"{cell}0"
+    got = network(splits.valid.x, splits.valid.lengths)
+    assert np.allclose(got, evaluate_module(first.module, splits.valid), atol=1e-5)
+    assert first.valid == METRICS["error"].of(got, splits.valid.y)
+
+
+def test_a_cell_has_a_key_of_its_own(splits: Splits) -> None:
+    keys = {cell: fingerprint(DIGITS, splits, 4, 0, cell) for cell in CELLS}
+    assert len(set(keys.values())) == len(CELLS)
+    assert fingerprint(DIGITS, splits, 4, 0) == keys["gru"]
 
 
 def test_key_depends_on_all_that_weights_depend_on(quick: Task, splits: Splits, tmp_path: Path) -> None:

@@ -25,18 +25,54 @@ from torch import Tensor, nn
 
 from bittailor.cache import user_cache
 from bittailor.data import Data, Splits
+from bittailor.decode import FIRST, transcripts
 from bittailor.errors import BittailorError, DataError, FileError
 from bittailor.files import load_tensors, save_tensors
 from bittailor.metrics import METRICS
+from bittailor.train.distil import distilled
 
 KIND = "float network"
 FORMAT = 1  # of the cache file and of what this module computes; a new one trains everything anew
 THREADS = 1  # a second one gains a tenth at most here, waits for a busy neighbour core, and may change the sums
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "error": nn.functional.cross_entropy,
-    "mse": nn.functional.mse_loss,
+Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def _classes(outputs: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
+    return nn.functional.cross_entropy(outputs, y)
+
+
+def _squares(outputs: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
+    return nn.functional.mse_loss(outputs, y)
+
+
+def _frames(outputs: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
+    """Mean over the valid steps of all items together."""
+    labels = y[:, : outputs.shape[1], 0]
+    return nn.functional.cross_entropy(outputs.flatten(0, 1), labels.flatten(), ignore_index=-1)
+
+
+def _ctc(outputs: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
+    """By phone of the transcripts, label 0 being the blank; an item too short for its transcript counts nothing."""
+    texts = transcripts(y.cpu().numpy())
+    sizes = torch.tensor([len(text) for text in texts])
+    labels = torch.tensor([ord(c) - FIRST for text in texts for c in text], dtype=torch.long)
+    steps = torch.full((len(outputs),), outputs.shape[1]) if lengths is None else lengths
+    total = nn.functional.ctc_loss(
+        outputs.log_softmax(2).transpose(0, 1), labels, steps, sizes,
+        blank=0, reduction="sum", zero_infinity=True)
+    return total / max(1, int(sizes.sum()))
+
+
+LOSSES: dict[str, Loss] = {
+    "error": _classes,
+    "mse": _squares,
+    "per": _frames,
+    "per_ctc": _ctc,
+    "per_beam": _frames,
 }
+"""Metric -> (outputs, labels as in `Data.y`, lengths [items] or None) -> what training lowers: a mean. Outputs per
+step may have fewer steps than labels; the labels beyond are none."""
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +108,7 @@ class Trainable(Protocol):
     @property
     def recipe(self) -> Recipe: ...
     @property
-    def network(self) -> Callable[[int | None, int], nn.Module]: ...
+    def network(self) -> Callable[[int | None, int, str], nn.Module]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +131,44 @@ class Trained:
     key: str
 
 
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A float network to learn from (see `train.distil`).
+
+    module       takes what the student takes
+    weight       of its outputs in the loss, 0 .. 1
+    temperature  at which the outputs of a classifier are compared
+    """
+
+    module: nn.Module
+    weight: float = 0.7
+    temperature: float = 1.0
+
+
+class _Listening(nn.Module):
+    """The student; what its teacher says of the same input is kept in `asked`."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        super().__init__()
+        self.student, self.teacher = student, teacher
+        self.asked: Tensor | None = None
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        with torch.no_grad():
+            self.asked = self.teacher(x) if lengths is None else self.teacher(x, lengths)
+        outputs: Tensor = self.student(x) if lengths is None else self.student(x, lengths)
+        return outputs
+
+
+def _taught(listening: _Listening, metric: str, teacher: Teacher) -> Loss:
+    of = distilled(LOSSES[metric], metric, teacher.weight, teacher.temperature)
+
+    def loss(outputs: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
+        return of(outputs, y, lengths, listening.asked)
+
+    return loss
+
+
 def train(
     task: Trainable,
     splits: Splits,
@@ -102,50 +176,63 @@ def train(
     seed: int = 0,
     cache: Path | None = None,
     progress: Callable[[int, int, float], None] | None = None,
+    cell: str = "gru",
+    teacher: Teacher | None = None,
 ) -> Trained:
     """The task's float network, trained on `splits.train`, or read from the cache if it was trained before.
 
-    hidden    units of the GRU; the task's default where None
+    hidden    units of a recurrent layer; the task's default where None
     seed      decides initial weights, order of the items and noise; equal seeds give equal weights on one machine
     cache     the folder of cached weights; the user's cache where None
     progress  called after each epoch with (epochs done, epochs, mean training loss)
+    cell      of the recurrent layer, a name in `CELLS`
+    teacher   a larger float network, whose outputs the training asks for, too
     Raises    DataError if the data do not fit the network; BittailorError if the loss is no longer finite.
     A damaged cache file, or a folder that cannot be written, costs a warning and the time to train again.
     """
     hidden = task.hidden if hidden is None else hidden
-    module = task.network(hidden, seed)
-    key = fingerprint(task, splits, hidden, seed)
+    module = task.network(hidden, seed, cell)
+    key = fingerprint(task, splits, hidden, seed, cell, teacher)
     folder = user_cache() / "floats" if cache is None else Path(cache)
-    path = folder / f"{task.name}-h{hidden}-s{seed}-{key}.safetensors"
+    kind = "" if cell == "gru" else f"-{cell}"
+    path = folder / f"{task.name}{kind}-h{hidden}-s{seed}-{key}.safetensors"
     file: Path | None = path
     seconds = _restore(module, path, key)
     cached = seconds is not None
     if seconds is None:
         with _threads():
             began = time.perf_counter()
-            _fit(module, LOSSES[task.metric], task.recipe, splits.train, seed, progress, task.name)
+            _fit(module, task.metric, task.recipe, splits.train, seed, progress, task.name, teacher)
             seconds = time.perf_counter() - began
-        about = {"key": key, "task": task.name, "hidden": hidden, "seed": seed, "seconds": round(seconds, 3),
-                 "recipe": asdict(task.recipe), "torch": torch.__version__}
+        about = {"key": key, "task": task.name, "cell": cell, "hidden": hidden, "seed": seed,
+                 "seconds": round(seconds, 3), "recipe": asdict(task.recipe), "torch": torch.__version__}
         try:
             save_tensors(path, KIND, FORMAT, about, {name: w.numpy() for name, w in module.state_dict().items()})
         except FileError as error:
             log.warning("the trained weights are not cached: %s", error)
             file = None
     module.eval()
-    valid = METRICS[task.metric].of(evaluate_module(module, splits.valid), splits.valid.y)
+    outputs = evaluate_module(module, splits.valid)
+    valid = METRICS[task.metric].fitted(splits.train.y, lambda: outputs, splits.valid.y).of(outputs, splits.valid.y)
     return Trained(module, valid, seconds, cached, file, key)
 
 
-def fingerprint(task: Trainable, splits: Splits, hidden: int, seed: int) -> str:
+def fingerprint(
+    task: Trainable, splits: Splits, hidden: int, seed: int, cell: str = "gru", teacher: Teacher | None = None
+) -> str:
     """Sixteen hexadecimal digits over everything trained weights depend on."""
     parts = {"format": FORMAT, "torch": torch.__version__, "task": task.name, "metric": task.metric, "hidden": hidden,
              "seed": seed, "recipe": asdict(task.recipe), "data": splits.train.fingerprint}
+    if cell != "gru":  # the first cell there was: what was trained then is still what it would be now
+        parts["cell"] = cell
+    if teacher is not None:
+        weights = b"".join(value.numpy().tobytes() for value in teacher.module.state_dict().values())
+        parts["teacher"] = [hashlib.sha256(weights).hexdigest(), teacher.weight, teacher.temperature]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def evaluate_module(module: nn.Module, data: Data, batch: int = 1000) -> NDArray[np.float32]:
-    """Float outputs [items, outputs] of a module, without gradients, `batch` items at a time.
+    """Float outputs [items, (steps,) outputs] of a module, without gradients, `batch` items at a time.
 
     The module gets x [items, steps, features], and the lengths as a second argument where they differ from the
     number of steps. Its training mode is left as it was.
@@ -158,33 +245,42 @@ def evaluate_module(module: nn.Module, data: Data, batch: int = 1000) -> NDArray
             parts = [_call(module, x, lengths, slice(start, start + batch)) for start in range(0, len(x), batch)]
     finally:
         module.train(training)
+    if parts[0].ndim == 3:  # a part has as many steps as its longest item
+        parts = [nn.functional.pad(part, (0, 0, 0, x.shape[1] - part.shape[1])) for part in parts]
     outputs: NDArray[np.float32] = torch.cat(parts).numpy()
     return outputs
 
 
 def _fit(
     module: nn.Module,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
+    metric: str,
     recipe: Recipe,
     data: Data,
     seed: int,
     progress: Callable[[int, int, float], None] | None,
     name: str,
+    teacher: Teacher | None = None,
 ) -> None:
     x, y, lengths = torch.from_numpy(data.x), torch.from_numpy(data.y), _lengths(data)
-    _check(module, loss_of, x, y, lengths, name)
+    _check(module, metric, x, y, lengths, name)
     generator = torch.Generator().manual_seed(seed)
     updates_per_epoch = math.ceil(len(x) / recipe.batch)
     total = recipe.epochs * updates_per_epoch
     optimizer = torch.optim.AdamW(module.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay, fused=True)
     module.train()
+    listening: nn.Module = module
+    loss_of = LOSSES[metric]
+    if teacher is not None:
+        listening = student = _Listening(module, teacher.module.eval())
+        loss_of = _taught(student, metric, teacher)
     update = 0
     for epoch in range(recipe.epochs):
         order, loss_sum = torch.randperm(len(x), generator=generator), torch.zeros(())
         for items in torch.split(order, recipe.batch):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate * one_cycle(update / total)
-            loss = loss_of(_call(module, x, lengths, items, recipe.noise, generator), y[items])
+            outputs = _call(listening, x, lengths, items, recipe.noise, generator)
+            loss = loss_of(outputs, y[items], None if lengths is None else lengths[items])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
@@ -238,7 +334,7 @@ def _lengths(data: Data) -> Tensor | None:
 
 def _check(
     module: nn.Module,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
+    metric: str,
     x: Tensor,
     y: Tensor,
     lengths: Tensor | None,
@@ -251,7 +347,12 @@ def _check(
     except RuntimeError as error:
         raise DataError(f"the network of '{name}' cannot read items of shape {tuple(x.shape[1:])}: "
                         f"{str(error).splitlines()[0]}") from None
-    if loss_of is nn.functional.cross_entropy:
+    if METRICS[metric].per_step:
+        try:
+            METRICS[metric].check(y.numpy(), outputs.shape[-1], outputs.ndim == 3)
+        except DataError as error:
+            raise DataError(f"'{name}': {error}") from None
+    elif metric == "error":
         if y.dtype != torch.int64 or int(y.min()) < 0 or int(y.max()) >= outputs.shape[1]:
             raise DataError(f"'{name}' has labels from {y.min().item():g} to {y.max().item():g} of type {y.dtype}; "
                             f"its network tells classes 0..{outputs.shape[1] - 1} apart")

@@ -1,0 +1,222 @@
+"""Retraining: how long a training step takes, and what retraining takes off the error.
+
+    python benchmarks/qat.py                        # both parts; the second takes about a minute a row
+    python benchmarks/qat.py --speed                # training steps only, a minute
+    python benchmarks/qat.py --tasks vowels --data DIR --seeds 0 1 2
+
+Speed: one update of a retraining (binding, forward, backward, optimizer) against one of a plain float torch.nn.GRU with
+the same head, interleaved, on one thread. Ratios are of medians of processor time, which a busy machine hardly changes.
+Errors: validation and test, homogeneous 8 bits, and weights of 2, 3 and 4 bits and a mixture (`mixed`) with 8-bit
+activations and biases, post-training and retrained without and with the float network as a teacher. Sizes are weights
+and biases times their widths against the homogeneous baseline's, whose biases have 16 bits. Rows that the JSON file
+already holds are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bittailor.calibration import Calibration, calibrate
+from bittailor.cells import CELLS, add_layer
+from bittailor.cost import parameter_bits
+from bittailor.data import Data, Splits
+from bittailor.engines import best_engine
+from bittailor.errors import BittailorError
+from bittailor.evaluate import Evaluator
+from bittailor.files import write_whole
+from bittailor.graph import Builder, Graph
+from bittailor.network import Network
+from bittailor.spaces import homogeneous_widths
+from bittailor.train.retrain import Retraining, _Retrainer, retrain
+
+HIDDEN = {"mnist": 64}
+SMALL = 32
+UPDATES = 12
+STYLES = ("8 bit", "mixed", "2 bit", "3 bit", "4 bit")
+HOW: dict[str, dict[str, Any] | None] = {"post-training": None, "retrained": {"distil": 0.0}, "distilled": {}}
+CASES = [(64, 28, 28, 64), (128, 28, 28, 64), (256, 28, 28, 64), (64, 40, 1, 32), (64, 100, 40, 128)]
+"""(batch, steps, inputs, hidden) of the timed training steps."""
+
+
+# --- speed ---------------------------------------------------------------------------------------------------------
+
+
+def gru_classifier(inputs: int, hidden: int, outputs: int = 10) -> tuple[Network, torch.nn.GRU, torch.nn.Linear]:
+    """The same network twice: as a graph, and as torch modules."""
+    torch.manual_seed(0)
+    gru, head = torch.nn.GRU(inputs, hidden, batch_first=True), torch.nn.Linear(hidden, outputs)
+    b = Builder()
+    h = add_layer(b, CELLS["gru"], "gru0", b.input("input", inputs), hidden)
+    graph = b.graph(b.linear("head.out", b.op("last", "end", h), "head.W", outputs, "head.b"))
+    arrays = {name.removesuffix("_l0"): value.detach().numpy() for name, value in gru.named_parameters()}
+    parameters = CELLS["gru"].parameters("gru0", arrays)
+    parameters |= {"head.W": head.weight.detach().numpy().astype(np.float64),
+                   "head.b": head.bias.detach().numpy().astype(np.float64)}
+    return Network(graph, {k: np.asarray(v, np.float64) for k, v in parameters.items()}), gru, head
+
+
+def timed(functions: dict[str, Callable[[], object]], rounds: int = UPDATES) -> dict[str, float]:
+    """Median milliseconds of processor time of each, interleaved, after two rounds to warm up."""
+    seen: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds + 2):
+        for name, function in functions.items():
+            begin = time.process_time()
+            function()
+            seen[name].append((time.process_time() - begin) * 1e3)
+    return {name: statistics.median(values[2:]) for name, values in seen.items()}
+
+
+def speed(batch: int, steps: int, inputs: int, hidden: int) -> dict[str, Any]:
+    """One case: milliseconds per update and ratios to plain float training."""
+    network, gru, head = gru_classifier(inputs, hidden)
+    rng = np.random.default_rng(0)
+    data = Data(rng.normal(size=(batch, steps, inputs)), rng.integers(0, 10, batch))
+    calibration = calibrate(network, data.x)
+    widths = style_widths(network.graph, "2 bit")
+    items, x, y = torch.arange(batch), torch.from_numpy(data.x), torch.from_numpy(data.y)
+    optimizer = torch.optim.AdamW([*gru.parameters(), *head.parameters()], fused=True)
+
+    def plain() -> None:
+        loss = torch.nn.functional.cross_entropy(head(gru(x)[0][:, -1]), y)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    def update(**changes: Any) -> Callable[[], object]:
+        settings = Retraining(batch=batch, **changes)
+        made = _Retrainer(calibration, widths, data, "error", settings, 0, None, calibration, None, None)
+        made._teach()
+        turn = [0]
+
+        def run() -> None:
+            turn[0] += 1
+            made._update(items, turn[0] % settings.scale_every == 0)
+        return run
+
+    found = timed({"float": plain, "frozen": update(ranges="frozen", distil=0.0, noise=0.0),
+                   "learned": update(distil=0.0, noise=0.0), "default": update()})
+    row: dict[str, Any] = {"batch": batch, "steps": steps, "inputs": inputs, "hidden": hidden}
+    row |= {f"{name}_ms": round(value, 2) for name, value in found.items()}
+    row |= {f"{name}_ratio": round(found[name] / found["float"], 2) for name in found if name != "float"}
+    print(f"B={batch} T={steps} I={inputs} H={hidden}: float {found['float']:.1f} ms; times as long: "
+          f"frozen {row['frozen_ratio']}, learned {row['learned_ratio']}, all defaults {row['default_ratio']}",
+          flush=True)
+    return row
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+
+def style_widths(graph: Graph, style: str) -> dict[str, int]:
+    """Site -> bits. `mixed`: 2 bits, but 4 for the head, 6 for matrices of less than a twentieth of the weights."""
+    if style == "8 bit":
+        return homogeneous_widths(graph, 8)
+    bits = 2 if style == "mixed" else int(style.split()[0])
+    widths = {s.name: bits if s.kind == "weight" else 8 for s in graph.free}
+    if style == "mixed":
+        matrices = [s for s in graph.free if s.kind == "weight"]
+        total = sum(s.count for s in matrices)
+        widths |= {s.name: 4 if s.name == "head.W" else 6 if s.count < total / 20 else 2 for s in matrices}
+    return widths
+
+
+def errors(calibration: Calibration, widths: dict[str, int], data: Splits, metric: str) -> tuple[float, float]:
+    """The metric on validation and test data."""
+    engine = best_engine()
+    found = [Evaluator(calibration, part, metric, engine, ()).evaluate([widths])[0]["error"]
+             for part in (data.valid, data.test)]
+    return found[0], found[1]
+
+
+def recover(task_name: str, seed: int, options: argparse.Namespace, save: Callable[[dict[str, Any]], None],
+            known: set[tuple[Any, ...]]) -> None:
+    """All rows of one task and seed."""
+    from bittailor.read import from_torch
+    from bittailor.tasks import TASKS
+    from bittailor.train.floats import train
+
+    task = TASKS[task_name]
+    splits = task.load(options.data, seed)
+    trained = train(task, splits, HIDDEN.get(task_name, SMALL), seed, options.cache)
+    network = from_torch(trained.module, task.inputs)
+    calibration = calibrate(network, splits.train.x, splits.train.lengths)
+    graph = network.graph
+    baseline = parameter_bits(graph, calibration.plan(homogeneous_widths(graph, 8)))
+    for style in options.styles:
+        widths = style_widths(graph, style)
+        size = parameter_bits(graph, calibration.plan(widths)) / baseline
+        for how in options.how:
+            key, changes = (task_name, seed, style, how), HOW[how]
+            if key in known:
+                continue
+            settings = None if changes is None else Retraining(**{**options.settings, **changes})
+            begin = time.process_time()
+            made = calibration if settings is None else retrain(
+                calibration, widths, splits.train, task.metric, settings, seed=seed).calibration
+            seconds = time.process_time() - begin
+            valid, test = errors(made, widths, splits, task.metric)
+            save({"task": task_name, "seed": seed, "style": style, "how": how, "valid": valid, "test": test,
+                  "smaller_percent": round(100 * (1 - size), 1), "seconds": round(seconds, 1)})
+            print(f"{task_name} {seed} {style:6s} {how:14s} {100 * (1 - size):5.1f} % smaller: "
+                  f"{valid:.2f} / {test:.2f}, {seconds:.0f} s", flush=True)
+
+
+def main() -> int:
+    """Time, retrain, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--speed", action="store_true", help="training steps only")
+    parser.add_argument("--tasks", nargs="+", default=["mnist", "spoken-digits", "vowels", "mnist1d"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--styles", nargs="+", default=list(STYLES), choices=STYLES)
+    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
+    parser.add_argument("--how", nargs="+", default=list(HOW), choices=HOW)
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the retraining")
+    parser.add_argument("--json", type=Path, default=Path("results/qat.json"))
+    options = parser.parse_args()
+    options.settings = {name: json.loads(value) for name, value in (text.split("=", 1) for text in options.set)}
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {"speed": [], "rows": []}
+    if options.json.exists():
+        result |= json.loads(options.json.read_text())
+    settings = asdict(Retraining(**options.settings))
+    if result.get("settings") != settings:
+        result["rows"] = []  # of another recipe
+    result |= {"settings": settings, "torch": torch.__version__}
+
+    def write() -> None:
+        write_whole(options.json, (json.dumps(result, indent=1) + "\n").encode())
+
+    def save(row: dict[str, Any]) -> None:
+        result["rows"].append(row)
+        write()
+
+    if options.speed or not result["speed"]:
+        result["speed"] = [speed(*case) for case in CASES]
+        write()
+    if not options.speed:
+        known = {(r["task"], r["seed"], r["style"], r["how"]) for r in result["rows"]}
+        for task in options.tasks:
+            for seed in options.seeds:
+                recover(task, seed, options, save, known)
+    print(f"written: {options.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BittailorError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(error.status)

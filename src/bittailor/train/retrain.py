@@ -1,0 +1,427 @@
+"""Retraining: quantisation-aware, of exactly the network that is shipped, with or without a teacher.
+
+It starts from a calibration's solution, and what comes out is a calibration again: the trained weights as its network,
+formats and integers for the trained widths pinned to what was trained, statistics for neighbours of other widths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from bittailor.arith import Floats
+from bittailor.calibration import Calibration, calibrate
+from bittailor.data import Data
+from bittailor.errors import BittailorError, FileError, RangeError
+from bittailor.files import load_tensors, save_tensors
+from bittailor.graph import Node, Recurrence
+from bittailor.metrics import METRICS, Metric
+from bittailor.network import Network
+from bittailor.ops import OPS
+from bittailor.qformat import QFormat
+from bittailor.train.distil import distilled
+from bittailor.train.floats import LOSSES, _threads, one_cycle
+from bittailor.train.integer import IntegerNetwork
+from bittailor.train.masters import Masters, learnable
+from bittailor.walk import walk
+
+KIND, FORMAT = "retraining", 1
+RANGES = ("frozen", "learned", "recalibrated")
+EVALUATED = 512
+"""Items run at a time where no gradients are wanted."""
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """How a network is retrained. The defaults are meant for every task.
+
+    epochs        passes over the training items; more where these are so few that `updates` would not be reached
+    updates       at least this many steps of the optimiser
+    batch         items per step
+    rate          highest learning rate of weights and biases (Adam; a cosine down to zero, `floats.one_cycle`)
+    scale_rate    the same for the logarithms of scales; 0 keeps them
+    ranges        of activations: "learned" with the weights, "recalibrated" from the network every epoch, or "frozen"
+    distil        weight of the float network's outputs in the loss, 0 .. 1
+    temperature   at which the outputs of a classifier are compared
+    hidden_match  weight of the squared difference of the last recurrent layer's outputs from the float network's
+    clip          largest norm of the gradient
+    noise         standard deviation of Gaussian noise on the input, as a share of the input's own
+    weight_decay  decoupled decay of the master weights
+    scale_every   the scales of activations move in every n-th step
+    """
+
+    epochs: int = 16
+    updates: int = 2500
+    batch: int = 64
+    rate: float = 1e-2
+    scale_rate: float = 3e-4
+    ranges: str = "learned"
+    distil: float = 0.7
+    temperature: float = 1.0
+    hidden_match: float = 0.0
+    clip: float = 1.0
+    noise: float = 0.1
+    weight_decay: float = 0.0
+    scale_every: int = 2
+
+    def __post_init__(self) -> None:
+        if self.ranges not in RANGES:
+            raise BittailorError(f"ranges '{self.ranges}' are unknown; choose one of {', '.join(RANGES)}")
+        for name, least in (("epochs", 1), ("batch", 1), ("updates", 0), ("scale_every", 1)):
+            if getattr(self, name) < least:
+                raise BittailorError(f"{name} is {getattr(self, name)}; a retraining needs at least {least}")
+        for name in ("rate", "clip", "temperature"):
+            if not getattr(self, name) > 0:
+                raise BittailorError(f"{name} is {getattr(self, name)}; expected more than 0")
+        for name in ("scale_rate", "hidden_match", "noise", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise BittailorError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if not 0 <= self.distil <= 1:
+            raise BittailorError(f"distil is {self.distil}; expected a weight of 0..1")
+
+    def epochs_for(self, items: int) -> int:
+        """How many epochs a training set of this size gets."""
+        return max(self.epochs, math.ceil(self.updates / math.ceil(items / self.batch)))
+
+
+@dataclass(frozen=True, eq=False)
+class Retrained:
+    """A retrained network.
+
+    calibration  of the trained weights; `calibration.binder().bind(calibration.plan(widths))` is what was trained
+    history      per epoch: loss and metric on the training items as they were met, seconds, and `valid` if asked for
+    seconds      what the retraining took, over all interruptions
+    """
+
+    calibration: Calibration
+    widths: Mapping[str, int]
+    history: list[dict[str, Any]]
+    seconds: float
+
+
+def retrain(
+    calibration: Calibration,
+    widths: Mapping[str, int],
+    train: Data,
+    metric: str | Metric,
+    settings: Retraining | None = None,
+    *,
+    seed: int = 0,
+    valid: Data | None = None,
+    start: Calibration | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Retrained:
+    """Retrain a network at given widths.
+
+    calibration  of the float network, which is the teacher and, unless `start` is given, where training begins
+    widths       site -> bits for every free site
+    train        training data; nothing else decides anything
+    metric       a name in `METRICS`, or the metric itself where it has been fitted
+    valid        only to report its metric in the history
+    start        begin at this calibration's solution instead: a beacon's
+    checkpoint   a file written after every epoch; if it holds this same retraining, that goes on where it stopped
+    progress     called after each epoch with (epochs done, epochs, mean training loss)
+    Raises       BittailorError if the loss is no longer finite; RangeError if scales cannot be bound.
+    Equal seeds give equal results on one machine.
+    """
+    with _threads():
+        return _Retrainer(calibration, widths, train, metric, settings or Retraining(), seed, valid,
+                          start or calibration, checkpoint, progress).run()
+
+
+class _Retrainer:
+    def __init__(
+        self, calibration: Calibration, widths: Mapping[str, int], train: Data, metric: str | Metric,
+        settings: Retraining, seed: int, valid: Data | None, start: Calibration, checkpoint: Path | None,
+        progress: Progress | None,
+    ) -> None:
+        self.calibration, self.widths, self.train = calibration, dict(widths), train
+        self.metric = METRICS[metric] if isinstance(metric, str) else metric
+        self.settings, self.seed = settings, seed
+        self.valid, self.start, self.checkpoint, self.progress = valid, start, checkpoint, progress
+        self.graph = calibration.network.graph
+        self.learned = learnable(self.graph, calibration, widths) if settings.ranges != "frozen" else frozenset()
+        moving = self.learned if settings.ranges == "learned" and settings.scale_rate else frozenset()
+        self.masters = Masters(start, widths, [s.name for s in self.graph.free if s.name in moving])
+        self.hidden_site = self._hidden_site() if settings.hidden_match else ""
+        self.network = IntegerNetwork(self.graph, moving, (self.hidden_site,) if self.hidden_site else ())
+        self.sequence = self.graph.sites[self.graph.outputs[0]].sequence
+        # a metric that must learn first is not for a history
+        self._measure = self.metric.of if self.metric.fit is None else self.metric.loss
+        self.loss = distilled(LOSSES[self.metric.name], self.metric.name, settings.distil, settings.temperature)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.optimizer = torch.optim.AdamW([
+            {"params": [self.masters.weights], "weight_decay": settings.weight_decay, "peak": settings.rate},
+            {"params": [self.masters.logs, self.masters.ranges], "weight_decay": 0.0, "peak": settings.scale_rate},
+        ], lr=settings.rate, fused=True)
+        self.masters.weights.grad = self.masters.gradient
+        self.masters.logs.grad = self.masters.log_gradient
+        self.epochs = settings.epochs_for(len(train))
+        self.done, self.seconds, self.history = 0, 0.0, list[dict[str, Any]]()
+        self.moved = False
+        self.key = self._key()
+        self.x, self.y = torch.from_numpy(train.x), torch.from_numpy(train.y)
+        self.lengths = torch.from_numpy(train.lengths)
+        seen = train.x[np.arange(train.x.shape[1]) < train.lengths[:, None]]
+        self.noise = settings.noise * float(seen.std())
+        self._floats: dict[str, NDArray[np.float32]] = {}
+        self.teacher: Tensor | None = None
+        self.hidden: Tensor | None = None
+
+    def run(self) -> Retrained:
+        """All epochs, and what comes of them."""
+        self._resume()
+        began = time.perf_counter() - self.seconds
+        if self.done < self.epochs:
+            self._teach()
+        while self.done < self.epochs:
+            loss, metric = self._epoch()
+            self.done += 1
+            row: dict[str, Any] = {"epoch": self.done, "loss": loss, "train": metric}
+            if self.valid is not None:
+                row["valid"] = self._measure(self.outputs(self.valid), self.valid.y)
+            self.seconds = time.perf_counter() - began
+            self.history.append(row | {"seconds": round(self.seconds, 3)})
+            self._save()
+            if self.progress is not None:
+                self.progress(self.done, self.epochs, loss)
+        return Retrained(self._result(), self.widths, self.history, self.seconds)
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def _epoch(self) -> tuple[float, float]:
+        settings, items = self.settings, len(self.x)
+        if settings.ranges == "recalibrated" and self.done:
+            self._recalibrate()
+        order = torch.randperm(items, generator=self.generator)
+        batches = torch.split(order, settings.batch)
+        total, met = 0.0, []
+        for i, chosen in enumerate(batches):
+            share = (self.done * len(batches) + i) / (self.epochs * len(batches))
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["peak"] * one_cycle(share)
+            loss, real = self._update(chosen, i % settings.scale_every == 0)
+            met.append(real)
+            total += loss * len(chosen)
+        mean = total / items
+        if not math.isfinite(mean):
+            raise self._diverged(f"the mean loss is {mean:g}")
+        return mean, self._measure(self._padded(met).numpy(), self.train.y[order.numpy()])
+
+    def _padded(self, parts: list[Tensor]) -> Tensor:
+        """Batches joined; of values per step, a batch has as many steps as its longest item."""
+        if parts[0].dim() == 3:
+            steps = self.x.shape[1]
+            parts = [torch.nn.functional.pad(part, (0, 0, 0, steps - part.shape[1])) for part in parts]
+        return torch.cat(parts)
+
+    def _update(self, items: Tensor, scales: bool) -> tuple[float, Tensor]:
+        settings, masters = self.settings, self.masters
+        x, lengths = self.x[items], self.lengths[items]
+        teacher = None if self.teacher is None else self.teacher[items]
+        hidden = None if self.hidden is None else self.hidden[items]
+        if settings.noise:
+            x = x + self.noise * torch.randn(x.shape, generator=self.generator)
+            if settings.distil or settings.hidden_match:
+                teacher, hidden = self._asked(x.numpy(), lengths.numpy())
+        try:
+            integers = self._bind()
+        except RangeError as error:
+            if not self.moved:
+                raise
+            raise self._diverged(str(error)) from None
+        out = self.network.forward(self._quantised(x), lengths, scales=scales)
+        scale = self.network.formats[self.graph.outputs[0]].scale[0]
+        real = ((out.transpose(0, 1) if self.sequence else out) * scale).requires_grad_()
+        if teacher is not None and self.sequence:
+            teacher = teacher[:, : real.shape[1]]
+        loss = self.loss(real, self.y[items], lengths, teacher)
+        (gradient,) = torch.autograd.grad(loss, real)
+        gradient = gradient.transpose(0, 1) if self.sequence else gradient
+        total = float(loss.detach())
+        extra: dict[str, Tensor] = {}
+        if hidden is not None:
+            more, extra[self.hidden_site] = self._match(hidden)
+            total += more
+        if not math.isfinite(total):
+            raise self._diverged(f"the loss is {total:g}")
+        masters.set_gradients(*self.network.backward(gradient, extra), integers)
+        # the optimizer leaves alone what has no gradient
+        masters.ranges.grad = masters.range_gradient if scales else None
+        norm = float(masters.gradient.norm())
+        if norm > settings.clip:
+            masters.gradient.mul_(settings.clip / norm)
+        self.optimizer.step()
+        if not bool(torch.isfinite(masters.weights).all()):
+            raise self._diverged("a weight is no longer finite")
+        masters.refresh()
+        masters.confine()
+        self.moved = True
+        return total, real.detach()
+
+    def _diverged(self, what: str) -> BittailorError:
+        return BittailorError(f"the retraining diverged in epoch {self.done + 1} of {self.epochs}: {what}. "
+                              f"Lower its rate ({self.settings.rate:g})")
+
+    def _bind(self) -> dict[str, NDArray[np.int64]]:
+        integers = self.masters.integers()
+        self.network.bind(self.masters.plan(), integers, self.masters.biases())
+        return integers
+
+    def _quantised(self, x: Tensor) -> NDArray[np.int64]:
+        return self.network.formats[self.graph.inputs[0]].quantise(x.numpy())
+
+    def _match(self, hidden: Tensor) -> tuple[float, Tensor]:
+        """Loss and gradient of the hidden states against the teacher's, [items, steps, features]."""
+        ws = self.network.ws
+        assert ws is not None
+        ref = self.network.schedule.outside[self.hidden_site]
+        scale = self.network.formats[self.hidden_site].scale[0]
+        valid = ws.valid
+        difference = (ws.cube("ints", ref) * scale - hidden[:, : ws.steps].transpose(0, 1)) * valid
+        weight = self.settings.hidden_match / (float(valid.sum()) * ref.width)
+        return float((difference**2).sum()) * weight, difference * (2 * weight)
+
+    def _hidden_site(self) -> str:
+        for step in reversed(self.graph.steps):
+            if isinstance(step, Recurrence):
+                return step.outputs[0]
+        raise BittailorError("hidden_match needs a recurrent layer; this network has none")
+
+    def _teach(self) -> None:
+        """The teacher's outputs on the training items, once; with noise they are asked for batch by batch."""
+        settings = self.settings
+        if settings.noise or not (settings.distil or settings.hidden_match):
+            return
+        parts = [self._asked(self.train.x[i : i + EVALUATED], self.train.lengths[i : i + EVALUATED])
+                 for i in range(0, len(self.train), EVALUATED)]
+        if settings.distil:
+            self.teacher = self._padded([outputs for outputs, _ in parts if outputs is not None])
+        if settings.hidden_match:
+            self.hidden = self._padded([hidden for _, hidden in parts if hidden is not None])
+
+    def _asked(self, x: NDArray[np.float32], lengths: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
+        """The float network's outputs and hidden states, in float32."""
+        network = self.calibration.network
+
+        def apply(node: Node, inputs: list[Any]) -> Any:
+            op = OPS[node.op]
+            params: Any = {role: self._floats[name] for role, name in zip(op.roles, node.params, strict=False)}
+            return op.real(*inputs, params=params, options={**node.options, "lengths": lengths})
+
+        if not self._floats:
+            self._floats = {name: np.asarray(value, np.float32) for name, value in network.parameters.items()}
+        steps = int(lengths.max())
+        found = walk(self.graph, {self.graph.inputs[0]: x[:, :steps]}, lengths, apply, lambda site: 0.0)
+        outputs = torch.from_numpy(np.asarray(found[self.graph.outputs[0]], np.float32))
+        hidden = torch.from_numpy(found[self.hidden_site]) if self.hidden_site else None
+        return (outputs if self.settings.distil else None), hidden
+
+    def _recalibrate(self) -> None:
+        """Ranges from the network as it is now."""
+        integers = self.masters.integers()
+        present = Network(self.graph, self.masters.dequantised(integers))
+        seen = calibrate(present, self.train.x, self.train.lengths, self.calibration.settings)
+        self.masters.restart({name: seen.format(name, self.widths[name]) for name in self.learned})
+
+    def outputs(self, data: Data) -> Floats:
+        """Real outputs of the integer network on data, [items, outputs]."""
+        self._bind()
+        parts = []
+        for i in range(0, len(data), EVALUATED):
+            x, lengths = data.x[i : i + EVALUATED], data.lengths[i : i + EVALUATED]
+            out = self.network.forward(self._quantised(torch.from_numpy(x)), lengths, training=False)
+            parts.append((out.transpose(0, 1) if self.sequence else out).clone())
+        fmt = self.network.formats[self.graph.outputs[0]]
+        return np.asarray(self._padded(parts).numpy().astype(np.float64) * fmt.scale[0])
+
+    # --- what stays ----------------------------------------------------------------------------------------------
+
+    def _result(self) -> Calibration:
+        """A calibration of the trained weights, pinned at the trained widths.
+
+        Its network holds what the integers stand for, not the master weights behind them: those are only where the
+        optimizer was, and neighbours fitted to them are no better than untrained ones (docs/training.md).
+        """
+        integers = self._bind()
+        network = Network(self.graph, self.masters.dequantised(integers))
+        settings = self.calibration.settings
+        seen = calibrate(_Running(self.graph, network.parameters, self), self.train.x, self.train.lengths, settings)
+        pinned = {(name, fmt.bits): fmt for name, fmt in self.masters.formats.items()}
+        fitted = {(name, self.masters.formats[name]): q for name, q in integers.items()}
+        return Calibration(network, settings, seen.observed, seen.moments, pinned, fitted)
+
+    def _key(self) -> str:
+        formats = {name: fmt.to_json() for name, fmt in self.masters.formats.items()}
+        parts = {"format": FORMAT, "torch": torch.__version__, "settings": asdict(self.settings), "seed": self.seed,
+                 "metric": self.metric.name, "widths": self.widths, "formats": formats,
+                 "teacher": self.calibration.network.fingerprint, "start": self.start.network.fingerprint,
+                 "data": self.train.fingerprint,
+                 "weights": hashlib.sha256(self.masters.weights.numpy().tobytes()).hexdigest()}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _moving(self) -> dict[str, Tensor]:
+        return {"weights": self.masters.weights, "logs": self.masters.logs, "ranges": self.masters.ranges}
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        tensors = {"generator": self.generator.get_state().numpy()}
+        for name, param in self._moving().items():
+            tensors[name] = param.numpy()
+            tensors |= {f"{name}/{key}": value.numpy() for key, value in self.optimizer.state[param].items()}
+        body = {"key": self.key, "done": self.done, "seconds": self.seconds, "history": self.history,
+                "formats": {name: fmt.to_json() for name, fmt in self.masters.formats.items()}}
+        save_tensors(self.checkpoint, KIND, FORMAT, body, tensors)
+
+    def _resume(self) -> None:
+        if self.checkpoint is None or not Path(self.checkpoint).exists():
+            return
+        try:
+            body, tensors = load_tensors(self.checkpoint, KIND, FORMAT)
+            if body["key"] != self.key:
+                raise FileError(f"{self.checkpoint} holds another retraining")
+            for name, param in self._moving().items():
+                param.copy_(torch.from_numpy(tensors[name]))
+                state = {key.split("/", 1)[1]: torch.from_numpy(value)
+                         for key, value in tensors.items() if key.startswith(f"{name}/")}
+                if state:
+                    self.optimizer.state[param] = state
+            self.generator.set_state(torch.from_numpy(tensors["generator"]))
+            self.masters.formats = {name: QFormat.from_json(fmt) for name, fmt in body["formats"].items()}
+            self.done, self.seconds, self.history = body["done"], body["seconds"], body["history"]
+        except (FileError, KeyError, TypeError, ValueError) as error:
+            log.warning("checkpoint not used, retraining from the start: %s", str(error).splitlines()[0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Running(Network):
+    """A network whose trace is that of the integer network in training, as real values: what neighbours of the
+    trained widths are calibrated on."""
+
+    retrainer: _Retrainer
+
+    def trace(self, x: ArrayLike, lengths: ArrayLike | None = None, keep: bool = True) -> dict[str, Floats]:
+        values, sizes = self.check_input(x, lengths)
+        net = self.retrainer.network
+        net.forward(net.formats[self.graph.inputs[0]].quantise(values), sizes, training=False, keep=True)
+        return {name: net.formats[name].dequantise(q) for name, q in net.trace().items()}
+
+
+__all__ = ["Retrained", "Retraining", "retrain"]

@@ -1,0 +1,300 @@
+"""Retraining: begins at the post-training solution, ends as a calibration of exactly what was trained."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bittailor.calibration import Calibration, calibrate
+from bittailor.data import Data, Splits
+from bittailor.engines import Reference
+from bittailor.errors import BittailorError
+from bittailor.network import Network
+from bittailor.program import Program
+from bittailor.qformat import QFormat
+from bittailor.spaces import homogeneous_widths
+from bittailor.tasks import TASKS, Recipe
+from bittailor.train import retrain as module
+from bittailor.train.distil import distilled
+from bittailor.train.floats import LOSSES, Teacher
+from bittailor.train.floats import train as train_float
+from bittailor.train.masters import Masters, learnable
+from bittailor.train.retrain import Retrained, Retraining, retrain
+from networks import gru_network, random_lengths, random_widths
+
+Rng = np.random.Generator
+QUICK = Retraining(epochs=2, updates=0, batch=16, rate=5e-3, noise=0.0)
+
+
+def problem(
+    seed: int = 0, items: int = 48, ragged: bool = True, end: str = "last", **kwargs: Any
+) -> tuple[Calibration, Data]:
+    """A GRU of 8 units that tells apart three classes: which input had the largest sum."""
+    rng = np.random.default_rng(seed)
+    network = gru_network(3, 8, 3, seed=seed, end=end, **kwargs)
+    x = rng.normal(size=(items, 6, 3)).astype(np.float32)
+    lengths = random_lengths(rng, items, 6) if ragged else None
+    lengths = np.full(items, 6) if lengths is None else lengths
+    data = Data(x, x.sum(axis=1).argmax(axis=1), lengths)
+    return calibrate(network, data.x, data.lengths), data
+
+
+def widths_of(calibration: Calibration, weights: int = 2, activations: int = 8) -> dict[str, int]:
+    return {s.name: weights if s.kind == "weight" else 8 if s.kind == "bias" else activations
+            for s in calibration.network.graph.free}
+
+
+def program_of(result: Retrained) -> Program:
+    return result.calibration.binder().bind(result.calibration.plan(result.widths))
+
+
+def same_programs(a: Program, b: Program, data: Data) -> bool:
+    return a.formats == b.formats and np.array_equal(
+        Reference().run(a, a.quantise_input(data.x), data.lengths),
+        Reference().run(b, b.quantise_input(data.x), data.lengths),
+    )
+
+
+# --- where it begins ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_it_begins_at_the_post_training_solution(bits: int, per_row: bool) -> None:
+    calibration, _ = problem()
+    calibration = Calibration(calibration.network, replace(calibration.settings, per_row=per_row),
+                              calibration.observed, calibration.moments)
+    widths = widths_of(calibration, bits)
+    masters = Masters(calibration, widths, [])
+    plan = calibration.plan(widths)
+    assert masters.plan() == plan
+    for name, q in masters.integers().items():
+        assert np.array_equal(q, calibration.integers(name, plan.formats[name])), name
+
+
+def test_a_given_range_is_not_learned() -> None:
+    calibration, _ = problem()
+    graph = calibration.network.graph
+    names = learnable(graph, calibration, homogeneous_widths(graph, 8))
+    assert names == {"gru0.r.x", "gru0.r.h", "gru0.r.pre", "gru0.z.x", "gru0.z.h", "gru0.z.pre", "gru0.n.x", "gru0.n.h",
+                     "gru0.n.reset", "gru0.n.pre", "gru0.h.new", "gru0.h.kept", "head.out"}
+
+
+# --- what comes out -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ranges", module.RANGES)
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_what_was_trained_is_what_is_shipped(cell: str, ranges: str, rng: Rng, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After training, at random widths, the integers of the training network are those of the bound program."""
+    calibration, data = problem(items=32, cell=cell, bidirectional=True)
+    widths = random_widths(calibration.network, rng)
+    seen: list[dict[str, np.ndarray]] = []
+    monkeypatch.setattr(module._Retrainer, "_result", _watch(module._Retrainer._result, seen, data))
+    result = retrain(calibration, widths, data, "error", replace(QUICK, ranges=ranges), seed=1)
+    program = program_of(result)
+    wanted = Reference().trace(program, program.quantise_input(data.x), data.lengths)
+    for site, values in wanted.items():
+        assert np.array_equal(seen[0][site], values), site
+    assert [row["epoch"] for row in result.history] == [1, 2]
+
+
+def _watch(original, seen, data):  # type: ignore[no-untyped-def]
+    def result(self):  # type: ignore[no-untyped-def]
+        made = original(self)
+        self._bind()
+        self.network.forward(self._quantised(torch.from_numpy(data.x)), data.lengths, training=False, keep=True)
+        seen.append(self.network.trace())
+        return made
+    return result
+
+
+def test_it_learns() -> None:
+    calibration, data = problem(ragged=False, items=96)
+    settings = replace(QUICK, epochs=40, rate=1e-2, distil=0.0)
+    result = retrain(calibration, widths_of(calibration), data, "error", settings, valid=data)
+    first, last = result.history[0], result.history[-1]
+    assert last["loss"] < 0.7 * first["loss"]
+    assert last["valid"] < first["valid"]
+    program = program_of(result)
+    outputs = program.read_output(Reference().run(program, program.quantise_input(data.x), data.lengths))
+    assert last["valid"] == 100 * np.mean(outputs.argmax(axis=1) != data.y)
+    assert np.abs(program.constants["gru0.r.h"]["W"].values).max() == 1  # type: ignore[union-attr]
+
+
+def test_a_saved_result_gives_the_same_program(tmp_path: Path) -> None:
+    calibration, data = problem()
+    result = retrain(calibration, widths_of(calibration), data, "error", QUICK)
+    result.calibration.network.save(tmp_path / "n.safetensors")
+    result.calibration.save(tmp_path / "c.safetensors")
+    again = Calibration.load(tmp_path / "c.safetensors", Network.load(tmp_path / "n.safetensors"))
+    loaded = again.binder().bind(again.plan(result.widths))
+    assert same_programs(program_of(result), loaded, data)
+    # neighbours of other widths are served, too
+    neighbour = widths_of(calibration, 3)
+    again.binder().bind(again.plan(neighbour))
+
+
+def test_a_start_from_elsewhere() -> None:
+    """Zero steps of a warm start are the beacon itself."""
+    calibration, data = problem()
+    beacon = retrain(calibration, widths_of(calibration), data, "error", QUICK)
+    idle = replace(QUICK, epochs=1, rate=1e-30, scale_rate=0.0)
+    warm = retrain(calibration, widths_of(calibration), data, "error", idle, start=beacon.calibration)
+    assert same_programs(program_of(beacon), program_of(warm), data)
+
+
+# --- repeatable, resumable ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [
+    QUICK,
+    replace(QUICK, ranges="recalibrated", noise=0.2, hidden_match=1.0),
+], ids=["learned", "recalibrated"])
+def test_resuming_gives_the_same(settings: Retraining, tmp_path: Path) -> None:
+    calibration, data = problem()
+    settings = replace(settings, epochs=3)
+    file = tmp_path / "checkpoint.safetensors"
+
+    def stop(done: int, epochs: int, loss: float) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    arguments = calibration, widths_of(calibration), data, "error", settings
+    with pytest.raises(KeyboardInterrupt):
+        retrain(*arguments, seed=3, checkpoint=file, progress=stop)
+    resumed = retrain(*arguments, seed=3, checkpoint=file)
+    straight = retrain(*arguments, seed=3)
+    finished = retrain(*arguments, seed=3, checkpoint=file,
+                       progress=lambda done, epochs, loss: pytest.fail("trained again"))
+    losses = [[row["loss"] for row in result.history] for result in (resumed, straight, finished)]
+    assert losses[0] == losses[1] == losses[2]
+    fingerprints = {result.calibration.network.fingerprint for result in (resumed, straight, finished)}
+    assert len(fingerprints) == 1
+    assert same_programs(program_of(resumed), program_of(straight), data)
+    other = retrain(*arguments, seed=4)
+    assert other.calibration.network.fingerprint not in fingerprints
+
+
+def test_a_checkpoint_of_another_retraining_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    calibration, data = problem()
+    file = tmp_path / "c.safetensors"
+    retrain(calibration, widths_of(calibration), data, "error", QUICK, checkpoint=file)
+    with caplog.at_level(logging.WARNING):
+        result = retrain(calibration, widths_of(calibration, 3), data, "error", QUICK, checkpoint=file)
+    assert "holds another retraining" in caplog.text
+    assert len(result.history) == 2
+
+
+def test_threads_and_the_global_generator_are_left_alone() -> None:
+    calibration, data = problem()
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    retrain(calibration, widths_of(calibration), data, "error", replace(QUICK, epochs=1, noise=0.1))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+def test_divergence_is_an_error() -> None:
+    calibration, data = problem()
+    wild = replace(QUICK, rate=1e30)
+    said = r"the retraining diverged in epoch 1 of 2: .*\. Lower its rate \(1e\+30\)"
+    with pytest.raises(BittailorError, match=said):
+        retrain(calibration, widths_of(calibration), data, "error", wild)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"ranges": "free"}, "ranges 'free' are unknown; choose one of frozen, learned, recalibrated"),
+    ({"epochs": 0}, "epochs is 0; a retraining needs at least 1"),
+    ({"rate": 0.0}, "rate is 0.0; expected more than 0"),
+    ({"noise": float("nan")}, "noise is nan; expected 0 or more"),
+    ({"distil": 1.5}, "distil is 1.5; expected a weight of 0..1"),
+])
+def test_settings_are_checked(change: dict[str, object], message: str) -> None:
+    with pytest.raises(BittailorError) as error:
+        Retraining(**change)  # type: ignore[arg-type]
+    assert str(error.value) == message
+
+
+# --- teachers -------------------------------------------------------------------------------------------------------
+
+
+def test_the_teacher_is_the_float_network() -> None:
+    """Softened outputs alone, without labels: what the student learns is its teacher."""
+    calibration, data = problem(ragged=False, items=96)
+    blind = Data(data.x, np.zeros(len(data), np.int64), data.lengths)
+    settings = replace(QUICK, epochs=15, distil=1.0, hidden_match=0.5)
+    result = retrain(calibration, widths_of(calibration, 4), blind, "error", settings)
+    program = program_of(result)
+    student = program.read_output(Reference().run(program, program.quantise_input(data.x), data.lengths))
+    teacher = calibration.network(data.x, data.lengths)
+    assert np.mean(student.argmax(axis=1) == teacher.argmax(axis=1)) > 0.9
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+
+
+def test_regression_and_outputs_per_step() -> None:
+    rng = np.random.default_rng(0)
+    calibration, data = problem()
+    targets = Data(data.x, rng.normal(size=(len(data), 3)), data.lengths)
+    result = retrain(calibration, widths_of(calibration, 4), targets, "mse", replace(QUICK, epochs=6), valid=targets)
+    assert result.history[-1]["valid"] < result.history[0]["valid"]
+    steps, data = problem(end="sequence")
+    valid = np.arange(6)[None] < data.lengths[:, None]
+    labels = np.where(valid[:, :, None], np.stack([np.broadcast_to(data.y[:, None], valid.shape),
+                                                    np.zeros(valid.shape, np.int64)], axis=2), -1)
+    result = retrain(steps, widths_of(steps, 4), Data(data.x, labels, data.lengths), "per",
+                     replace(QUICK, epochs=6, noise=0.1))
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+
+
+def test_the_distilled_loss(rng: Rng) -> None:
+    outputs, teacher = (torch.from_numpy(rng.normal(size=(5, 4, 3))) for _ in range(2))
+    labels = torch.from_numpy(rng.integers(0, 3, 5))
+    plain = LOSSES["error"](outputs[:, 0], labels, None)
+    assert distilled(LOSSES["error"], "error", 0.0, 2.0)(outputs[:, 0], labels, None, teacher[:, 0]) == plain
+    p, q = (torch.softmax(x[:, 0] / 2, dim=1) for x in (teacher, outputs))
+    soft = 4 * float((p * (p / q).log()).sum(dim=1).mean())
+    mixed = distilled(LOSSES["error"], "error", 0.25, 2.0)(outputs[:, 0], labels, None, teacher[:, 0])
+    assert float(mixed) == pytest.approx(0.75 * float(plain) + 0.25 * soft)
+    squares = distilled(LOSSES["mse"], "mse", 1.0, 2.0)(outputs[:, 0], teacher[:, 1], None, teacher[:, 0])
+    assert float(squares) == pytest.approx(float(((outputs - teacher)[:, 0] ** 2).mean()))
+    # of outputs per step only those within an item's length count
+    lengths = torch.tensor([1, 2, 4, 3, 1])
+    changed = teacher.clone()
+    changed[torch.arange(4)[None] >= lengths[:, None]] = 9.0
+    of = distilled(LOSSES["per"], "per", 1.0, 2.0)
+    assert of(outputs, labels, lengths, teacher) == of(outputs, labels, lengths, changed)
+    for weight, temperature in ((-0.1, 1.0), (0.5, 0.0)):
+        with pytest.raises(BittailorError):
+            distilled(LOSSES["error"], "error", weight, temperature)
+
+
+def test_a_float_student(tmp_path: Path) -> None:
+    """A smaller float network learns from a larger one, labels or not; both are cached apart."""
+    task = replace(TASKS["digits"], recipe=Recipe(epochs=20, batch=32, rate=2e-2))
+    splits = task.load()
+    splits = Splits(splits.train[:400], splits.valid, splits.test)
+    large = train_float(task, splits, 16, cache=tmp_path)
+    blind = Splits(Data(splits.train.x, np.roll(splits.train.y, 1), splits.train.lengths), splits.valid, splits.test)
+    small = train_float(task, blind, 8, cache=tmp_path, teacher=Teacher(large.module, 1.0))
+    alone = train_float(task, blind, 8, cache=tmp_path)
+    assert small.valid < 40 < alone.valid, (large.valid, small.valid, alone.valid)
+    assert len({large.key, small.key, alone.key}) == 3
+    assert train_float(task, blind, 8, cache=tmp_path, teacher=Teacher(large.module, 1.0)).cached
+    assert not train_float(task, blind, 8, cache=tmp_path, teacher=Teacher(large.module, 0.9)).cached
+
+
+def test_masters_stay_within_reach() -> None:
+    calibration, _ = problem()
+    widths = widths_of(calibration, 2)
+    masters = Masters(calibration, widths, [])
+    masters.weights.mul_(100)
+    masters.confine()
+    for name, fmt in masters.formats.items():
+        if isinstance(fmt, QFormat) and fmt.kind == "weight":
+            assert float(masters.view(name).abs().max()) <= 1.5 * fmt.scale[0]
