@@ -22,13 +22,22 @@ class Data:
     """Sequences and what they should give.
 
     x        float32 [items, steps, features]; steps beyond an item's length are zero
-    y        int64 [items] class labels, or float32 [items, outputs] for regression
+    y        one of
+             int64 [items]            class labels
+             float32 [items, outputs] targets of a regression
+             int64 [items, steps, 2]  a label for each step and the number of the segment (a phone) it belongs to,
+                                      from 0 upwards by at most one a step; both -1 beyond an item's length. Label 0
+                                      is silence, which no transcript counts. The segments tell equal labels apart
+                                      that follow each other
     lengths  int64 [items], 1..steps; all steps where not given
+    groups   int64 [items], whose item it is (a speaker's, a writer's): a group is not split between training and
+             validation. Empty where there are none; not a part of the fingerprint
     """
 
     x: NDArray[np.float32]
     y: NDArray[Any]
     lengths: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    groups: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         x = _array(self.x, "x", np.float32)
@@ -40,7 +49,7 @@ class Data:
             bad = int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2)))[0])
             raise DataError(f"x holds NaN or infinity (first in item {bad}); clean the data first")
         y = np.asarray(self.y)
-        if y.dtype.kind in "iub" and y.ndim == 1:
+        if y.dtype.kind in "iub" and (y.ndim == 1 or (y.ndim == 3 and y.shape[1:] == (x.shape[1], 2))):
             y = y.astype(np.int64)
         else:
             y = _array(y, "y", np.float32)
@@ -58,7 +67,12 @@ class Data:
         beyond = np.arange(x.shape[1])[None, :] >= lengths[:, None]
         if beyond.any() and x[beyond].any():
             x = np.where(beyond[:, :, None], np.float32(0), x)
-        for name, value in (("x", x), ("y", y), ("lengths", lengths)):
+        if y.ndim == 3 and y.dtype == np.int64:
+            _check_steps(y, beyond)
+        groups = np.asarray(self.groups, np.int64)
+        if groups.size and groups.shape != (len(x),):
+            raise DataError(f"groups must be {len(x)} numbers, one an item; got shape {groups.shape}")
+        for name, value in (("x", x), ("y", y), ("lengths", lengths), ("groups", groups)):
             object.__setattr__(self, name, np.ascontiguousarray(value))
 
     def __len__(self) -> int:
@@ -66,7 +80,8 @@ class Data:
 
     def __getitem__(self, items: Any) -> Data:
         """The items chosen by a slice, an index array or a mask."""
-        return Data(self.x[items], self.y[items], self.lengths[items])
+        return Data(self.x[items], self.y[items], self.lengths[items],
+                    self.groups[items] if self.groups.size else self.groups)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,6 +106,18 @@ class Splits:
         """One fingerprint for all three."""
         text = "".join(part.fingerprint for part in (self.train, self.valid, self.test))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _check_steps(y: NDArray[np.int64], beyond: NDArray[np.bool_]) -> None:
+    """DataError unless labels per step are as `Data.y` says."""
+    if ((y < 0) != beyond[:, :, None]).any() or (y < -1).any():
+        raise DataError("labels per step must be 0 or more up to an item's length, and -1 beyond it")
+    growth = np.diff(y[:, :, 1], axis=1)[~beyond[:, 1:]]
+    if y[:, 0, 1].any() or ((growth != 0) & (growth != 1)).any():
+        raise DataError("segment numbers must begin at 0 and grow by 0 or 1 from a step to the next")
+    same = (np.diff(y[:, :, 1], axis=1) == 0) & (np.diff(y[:, :, 0], axis=1) != 0) & ~beyond[:, 1:]
+    if same.any():
+        raise DataError(f"item {np.argwhere(same)[0, 0]} has two labels in one segment")
 
 
 def _array(value: ArrayLike, name: str, dtype: Any) -> NDArray[Any]:

@@ -9,7 +9,9 @@ from bittailor.tasks.digits import DIGITS
 from bittailor.tasks.mnist import MNIST
 from bittailor.tasks.mnist1d import MNIST1D
 from bittailor.tasks.pendigits import PENDIGITS
+from bittailor.tasks.phones import PHONES
 from bittailor.tasks.spoken_digits import SPOKEN_DIGITS
+from bittailor.tasks.timit import TIMIT
 from bittailor.tasks.vowels import VOWELS
 
 __all__ = ["TASKS", "Recipe", "Task"]
@@ -22,4 +24,6 @@ TASKS: Table[Task] = Table("task", {
     "mnist1d": MNIST1D,
     "pendigits": PENDIGITS,
     "adding": ADDING,
+    "phones": PHONES,
+    "timit": TIMIT,
 })

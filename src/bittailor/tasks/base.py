@@ -14,7 +14,7 @@ from bittailor.data import Data, Splits
 from bittailor.errors import BittailorError, DataError
 
 if TYPE_CHECKING:
-    from bittailor.tasks.network import LastStepNetwork
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,17 @@ class Task:
     metric      a name in `metrics.METRICS`; always minimised
     inputs      features of one step
     outputs     classes, or regression targets
-    hidden      the width of the GRU's state where none is asked for
+    hidden      the units of the recurrent layer where none are asked for
     recipe      how the float network is trained
     source      where the data come from
     licence     under which terms
     citation    whom to cite
-    read        data folder or None -> (training data, test data), in the official order, the same in every call.
+    read        data folder or None -> (training data, test data), in the official order, the same in every call, or
+                (training, validation, test data) where validation data are official too.
                 Raises DataError where a file is missing or not what it claims
     valid_share the share of the training data that is set aside as validation data
+    build       (inputs, hidden, outputs, seed, cell) -> the float network; None for one layer, its last step, a linear
+                layer
     """
 
     name: str
@@ -66,46 +69,59 @@ class Task:
     source: str
     licence: str
     citation: str
-    read: Callable[[Path | None], tuple[Data, Data]]
+    read: Callable[[Path | None], tuple[Data, ...]]
     valid_share: float = 0.2
+    build: Callable[[int, int, int, int, str], nn.Module] | None = None
 
     def load(self, folder: Path | str | None = None, seed: int = 0) -> Splits:
         """Training, validation and test data.
 
         folder  the user's data folder, one sub-folder per data set; the user's cache and then the public source
                 follow where it lacks the files. Generated and built-in tasks read nothing from it
-        seed    decides which items of the official training data are validation data (stratified by class) and
-                in which order both stand; the test data never depend on it
+        seed    decides which items of the official training data are validation data (stratified by class; whole
+                groups where the data have groups) and in which order both stand; the test data, and validation data
+                that are official, never depend on it
         Raises  DataError if the folder does not exist, or if a file is missing or not what it claims.
         """
         folder = None if folder is None else Path(folder)
         if folder is not None and not folder.is_dir():
             raise DataError(f"the data folder {folder} does not exist or is not a folder; give --data an existing one")
-        pool, test = self.read(folder)
-        rest, held = holdout(pool.y, round(self.valid_share * len(pool)), seed)
+        pool, *official, test = self.read(folder)
+        if official:
+            return Splits(pool, official[0], test)
+        rest, held = holdout(pool.y, round(self.valid_share * len(pool)), seed, pool.groups)
         return Splits(pool[rest], pool[held], test)
 
-    def network(self, hidden: int | None = None, seed: int = 0) -> LastStepNetwork:
+    def network(self, hidden: int | None = None, seed: int = 0, cell: str = "gru") -> nn.Module:
         """An untrained float network of `hidden` units (the task's default where None).
 
-        A `torch.nn.Module` with `gru` (nn.GRU, batch first) and `head` (nn.Linear); see `LastStepNetwork`.
+        A `torch.nn.Module` with `gru` (nn.GRU, batch first) and `head` (nn.Linear): `LastStepNetwork`, or what the task
+        builds instead.
         seed    decides the initial weights
-        Raises  DataError if hidden is below 1; BittailorError where torch is not installed.
+        cell    a name in `CELLS`; the layer is then the attribute of that name
+        Raises  DataError if hidden is below 1; UnknownName for a cell; BittailorError where torch is not installed.
         """
         need("torch", "torch")
         from bittailor.tasks.network import LastStepNetwork
 
         hidden = self.hidden if hidden is None else hidden
         if hidden < 1:
-            raise DataError(f"hidden is {hidden}; a GRU needs at least 1 unit (task '{self.name}' uses {self.hidden})")
-        return LastStepNetwork(self.inputs, hidden, self.outputs, seed)
+            raise DataError(f"hidden is {hidden}; a layer needs at least 1 unit "
+                            f"(task '{self.name}' uses {self.hidden})")
+        if self.build is not None:
+            return self.build(self.inputs, hidden, self.outputs, seed, cell)
+        return LastStepNetwork(self.inputs, hidden, self.outputs, seed, cell)
 
 
-def holdout(y: NDArray[np.generic], size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def holdout(
+    y: NDArray[np.generic], size: int, seed: int, groups: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of (the rest, `size` items), both shuffled by `seed`; stratified where `y` holds class labels.
 
     y       [items] integer labels, or anything else for a plain random split
-    Each class gets its share of the items to within one.
+    groups  [items], whose items they are; then whole groups are set aside, until they have `size` items or more.
+            None or empty: every item for itself
+    Each class gets its share of the items to within one (not with groups).
     Raises  DataError if one of the two parts would be empty.
 
     >>> rest, held = holdout(np.array([0, 0, 0, 0, 1, 1]), 3, seed=0)
@@ -116,6 +132,14 @@ def holdout(y: NDArray[np.generic], size: int, seed: int) -> tuple[NDArray[np.in
         raise DataError(f"cannot set {size} of {len(y)} items aside: both parts need at least one item")
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(y))
+    if groups is not None and groups.size:
+        names, counts = np.unique(groups, return_counts=True)
+        drawn = rng.permutation(len(names))
+        before = np.cumsum(counts[drawn]) - counts[drawn]
+        held = np.isin(groups[order], names[drawn[before < size]])
+        if held.all():
+            raise DataError(f"cannot set {size} of {len(y)} items of {len(names)} groups aside: none would be left")
+        return order[~held], order[held]
     # An item's place is its rank inside its class, as a share of the class; so every prefix is stratified.
     place = rng.random(len(y))
     if y.ndim == 1 and y.dtype.kind in "iu":
