@@ -6,17 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
+from bittailor.beacons import Beacon
 from bittailor.cost import Account, account
-from bittailor.evaluate import OBJECTIVES
+from bittailor.evaluate import OBJECTIVES, Objective
 from bittailor.graph import Graph, Recurrence
 from bittailor.metrics import METRICS
 from bittailor.plan import Plan
 from bittailor.runs import Run, Solution
 from bittailor.search.store import Row
+from bittailor.sensitivity import Sensitivity
 
-SHOWN: Mapping[str, tuple[str, float]] = {"bit": ("KiB", 8 * 1024.0), "B": ("KiB", 1024.0)}
+SHOWN: Mapping[str, tuple[str, float]] = {"bit": ("KiB", 8 * 1024.0), "B": ("KiB", 1024.0), "uJ": ("µJ", 1.0)}
 """Unit of a value -> the unit that people read, and how many of the first make one of it."""
 
 WORDS: Mapping[str, str] = {"bit": "bits", "B": "bytes", "%": "percent"}
@@ -34,6 +37,7 @@ class Axis:
     unit     that it is shown in, or ""
     divisor  of a stored value
     column   its name in CSV files, where it stands as stored
+    maximise whether more is better
     """
 
     name: str
@@ -41,11 +45,17 @@ class Axis:
     unit: str
     divisor: float
     column: str
+    maximise: bool = False
 
     @property
     def label(self) -> str:
         """Title and unit, as beside an axis."""
-        return f"{self.title} [{self.unit}]" if self.unit else self.title
+        text = f"{self.title} [{self.unit}]" if self.unit else self.title
+        return f"{text}, more is better" if self.maximise else text
+
+    def cost(self, solution: Solution) -> float:
+        """A solution's value in `unit`, less of which is better: the negative of one that is maximised."""
+        return -self.of(solution) if self.maximise else self.of(solution)
 
     def of(self, solution: Solution) -> float:
         """A solution's value, in `unit`."""
@@ -86,6 +96,8 @@ class Facts:
     sites        grouped by layer, then by role
     details      one for each of `solutions`
     evaluations  every stored row
+    beacons      name -> retrained network, failed trainings too
+    sensitivity  what every gene does to the error, where that was analysed: at homogeneous 8 bit, or the first there is
     items        part of the data -> how many items it has, where the run says so
     """
 
@@ -104,6 +116,8 @@ class Facts:
     evaluations: tuple[Row, ...]
     items: Mapping[str, int]
     finished: datetime
+    beacons: Mapping[str, Beacon]
+    sensitivity: Sensitivity | None
 
     @property
     def error(self) -> Axis:
@@ -179,24 +193,31 @@ def gather(run: Run) -> Facts:
     extras = tuple({s.key: s for s in picks.values() if s.key not in on_front}.values())
     return Facts(
         run=run, result=result, config=run.config,
-        axes={name: axis(name, result["metric"]) for name in names},
+        axes={name: axis(name, result["metric"], run.objectives) for name in names},
         objectives=tuple(result["objectives"]), front=front, extras=extras, homogeneous=homogeneous,
         picks=picks, details=tuple(_details(run, (*front, *extras, *homogeneous))), base=run.baseline(8),
         sites=site_rows(run.network.graph), evaluations=rows,
         items=dict(result["items"]), finished=datetime.fromisoformat(result["finished"]),
+        beacons=run.beacons, sensitivity=_sensitivity(run.path / "sensitivity"),
     )
 
 
-def axis(name: str, metric: str) -> Axis:
+def _sensitivity(folder: Path) -> Sensitivity | None:
+    """The analysis at 8 bit, or the first in the folder; None where there is none."""
+    found = sorted(folder.glob("*.json"), key=lambda path: (path.stem != "8bit", path.stem))
+    return Sensitivity.load(found[0]) if found else None
+
+
+def axis(name: str, metric: str, objectives: Mapping[str, Objective] = OBJECTIVES) -> Axis:
     """How the values of an objective are shown."""
-    objective = OBJECTIVES[name]
+    objective = objectives[name]
     title, unit = objective.title, objective.unit
     if name == "error":
         title, unit = f"validation {METRICS[metric].title}", METRICS[metric].unit
     shown, divisor = SHOWN.get(unit, (unit, 1.0))
     ending = WORDS.get(unit, "".join(c if c.isalnum() else "_" for c in unit.lower()))
     column = name if name == "error" or not ending else f"{name}_{ending}"
-    return Axis(name, title, shown, divisor, column)
+    return Axis(name, title, shown, divisor, column, objective.maximise)
 
 
 def site_rows(graph: Graph) -> tuple[SiteRow, ...]:
@@ -219,9 +240,9 @@ def bits_of(solution: Solution) -> int:
 
 
 def by_size(facts: Facts) -> list[Solution]:
-    """The front and picks beside it, the smallest solution first."""
-    first = facts.costs[0].name
-    return sorted(facts.mixed, key=lambda s: (s.values[first], -s.values["error"]))
+    """The front and picks beside it, the cheapest solution first."""
+    first = facts.costs[0]
+    return sorted(facts.mixed, key=lambda s: (first.cost(s), -s.values["error"]))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -268,6 +289,11 @@ def headline(facts: Facts) -> list[str]:
                   f"{_smaller(facts, careful)}: validation {error.text(careful.values['error'])}"
                   f"{_tested(facts, careful)}.")
         said.append(" ".join([choice, *_on_test(facts, careful)]))
+    again = facts.picks.get("retrained")
+    if again is not None:
+        figures = f"validation {error.text(again.values['error'])}{_tested(facts, again)}."
+        said.append(" ".join(["Of the solutions that were retrained themselves, the smallest as good in validation "
+                              f"error and loss is {_smaller(facts, again)}: {figures}", *_on_test(facts, again)]))
     return said
 
 

@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 from bittailor.report.facts import Facts
 
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
+BROWN = "#8C564B"
 INK, GREY, PALE = "#22272e", "#6b7480", "#e3e7ec"
 DPI = 150
 
 MARKS: Mapping[str, dict[str, Any]] = {
     "smallest": {"marker": "*", "s": 260, "colour": GREEN},
     "careful": {"marker": "D", "s": 95, "colour": PURPLE},
+    "retrained": {"marker": "P", "s": 130, "colour": BROWN},
 }
 """A pick of the run -> how it is marked; where both are one solution, as the first."""
 
@@ -73,7 +75,7 @@ class Drawn:
 
 def draw(facts: Facts) -> list[Drawn]:
     """Every figure that this run has, as PNG."""
-    from bittailor.report import evolution, fronts, genomes
+    from bittailor.report import evolution, fronts, genomes, retraining, sensitivity
 
     table = (
         Entry("fronts", "Mixed against homogeneous precision",
@@ -91,12 +93,20 @@ def draw(facts: Facts) -> list[Drawn]:
               "Every evaluated solution, placed by t-SNE so that solutions with similar widths stand together.",
               genomes.embedding, wide=False),
         Entry("widths", "Widths along the front",
-              "Each column is a solution of the front, the smallest first; each row is a site. Frames mark the "
+              "Each column is a solution of the front, the cheapest first; each row is a site. Frames mark the "
               "smallest solution no worse than homogeneous 8 bit and the careful one.", genomes.heat_map),
+        Entry("retraining", "Retraining",
+              "Left: training loss by epoch, a line per retrained network. Right: validation error against size; "
+              "arrows lead from post-training quantisation of the float network to the same widths after training.",
+              retraining.curves, optional=True),
+        Entry("sensitivity", "Which operator costs the accuracy",
+              "Rise of the validation loss when one site alone gets another width (numbers: of the error).",
+              sensitivity.figure, wide=False, optional=True),
         Entry("pairs", "Objectives in pairs", "All evaluated solutions (grey), the front and the baselines.",
               fronts.pairs, optional=True),
         Entry("parallel", "Objectives in parallel",
-              "A line per solution; each axis from its best value (bottom) to its worst.",
+              "A line per solution; each axis from its best value (bottom) to its worst, logarithmic where it spans "
+              "decades.",
               fronts.parallel, optional=True),
     )
     drawn = []

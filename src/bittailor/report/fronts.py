@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bittailor.report.facts import Axis, Facts, bits_of
-from bittailor.report.figures import BLUE, GREY, INK, MARKS, ORANGE, Drawing, scale, short
+from bittailor.report.figures import BLUE, GREY, INK, MARKS, ORANGE, Drawing, scale, short, spans_decades
 from bittailor.runs import Solution
 
 _HALO = [effects.withStroke(linewidth=2.5, foreground="white")]
@@ -71,7 +71,7 @@ def _front(ax: Any, facts: Facts, cost: Axis, part: str) -> None:
         # a front may have risen between its points on test data: no line promises what lies there
         x, y = at(facts.front)
         if not hollow and len(x) > 1 and len(facts.objectives) == 2:
-            ax.step(x, y, where="post", color=BLUE, lw=1.3, alpha=0.6, zorder=3)
+            ax.step(x, y, where="pre" if cost.maximise else "post", color=BLUE, lw=1.3, alpha=0.6, zorder=3)
         ax.plot(x, y, "o", color=BLUE, mfc=inside, ms=6.5, label="mixed precision", zorder=4)
     _marks(ax, facts, lambda s: (cost.of(s), s.test if hollow else s.values["error"]), hollow)
     for solution in facts.homogeneous:
@@ -113,15 +113,19 @@ def pairs(facts: Facts) -> Drawing:
 
 
 def parallel(facts: Facts) -> Drawing:
-    """A line per solution over all objectives, where there are three or more."""
+    """A line per solution over all objectives, the best of each at the bottom, where there are three or more."""
     names = facts.objectives
     if len(names) < 3:
         return "two objectives are best seen as a front"
     axes_of = [facts.axes[n] for n in names]
     lines = [(s, BLUE, "front") for s in facts.mixed] + [(s, ORANGE, "homogeneous") for s in facts.homogeneous]
     table = np.array([[a.of(s) for a in axes_of] for s, _, _ in lines])
-    low, high = table.min(axis=0), table.max(axis=0)
-    place = (table - low) / np.where(high > low, high - low, 1.0)
+    log = [bool(column.min() > 0 and spans_decades(column.tolist())) for column in table.T]
+    titles = [fill(short(a.title, 40), 20) + ("\n(log)" if on else "") for a, on in zip(axes_of, log, strict=True)]
+    best = np.array([column.max() if a.maximise else column.min() for a, column in zip(axes_of, table.T, strict=True)])
+    worst = np.array([column.min() if a.maximise else column.max() for a, column in zip(axes_of, table.T, strict=True)])
+    table, low, high = (np.where(log, np.log(np.where(log, v, 1.0)), v) for v in (table, best, worst))
+    place = (table - low) / np.where(high != low, high - low, 1.0)
     figure = Figure(figsize=(2.6 * len(names) + 1.5, 4.2), layout="constrained")
     ax = figure.subplots()
     ax.grid(False)
@@ -135,9 +139,9 @@ def parallel(facts: Facts) -> Drawing:
         seen.add(name)
     for i, one in enumerate(axes_of):
         ax.axvline(i, color="#aab2bd", lw=1, zorder=1)
-        for y, value in ((-0.05, low[i]), (1.05, high[i])):
+        for y, value in ((-0.05, best[i]), (1.05, worst[i])):
             ax.text(i, y, one.text(value * one.divisor), ha="center", va="center", fontsize=9.5, color=INK)
-    ax.set_xticks(range(len(names)), [fill(short(a.title, 40), 20) for a in axes_of])
+    ax.set_xticks(range(len(names)), titles)
     ax.tick_params(axis="x", length=0, pad=14)
     ax.set_yticks([])
     ax.set_ylim(-0.1, 1.1)

@@ -11,12 +11,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from bittailor.report.facts import Facts, by_size, number
-from bittailor.report.figures import BLUE, INK, ORANGE, PURPLE, Drawing, nice_ticks, short, spans_decades
+from bittailor.report.figures import BLUE, BROWN, INK, ORANGE, PURPLE, Drawing, nice_ticks, short, spans_decades
 
 POINTS = 2000
 """Solutions in the embedding at most."""
 
-FRAMES = {"smallest": ORANGE, "careful": PURPLE}
+FRAMES = {"smallest": ORANGE, "careful": PURPLE, "retrained": BROWN}
 """Colours of the frames, told apart from those of the widths."""
 
 _ANNOTATED = 26

@@ -158,6 +158,8 @@
   }
 
   const chart = el("chart");
+  const several = drawSeveral({ data, escape, go, heading, axisOf, shown, byId,
+    colour: (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim() });
   let places = { x: () => 0, y: () => 0 };
   function draw() {
     const style = getComputedStyle(document.documentElement);
@@ -228,12 +230,14 @@
       legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, font: { size: 12 } }, dragmode: narrow ? false : "zoom",
     }, { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover",
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] });
+    several.draw();
     mark();
   }
   function mark() {
     const s = byId.get(current);
     if (!s || !chart.data) return;
     Plotly.restyle(chart, { x: [[places.x(s)]], y: [[places.y(s)]] }, [chart.data.length - 1]);
+    several.mark(current);
   }
 
   const asked = location.hash.slice(1);
@@ -244,6 +248,7 @@
       const id = event.points.map((p) => p.customdata).find((c) => c);
       if (id) go(id, true);
     });
+    several.listen();
     const dark = window.matchMedia("(prefers-color-scheme: dark)");
     dark.addEventListener("change", draw);
     let narrow = window.innerWidth < 700;

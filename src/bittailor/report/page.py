@@ -18,6 +18,7 @@ from typing import Any
 
 from bittailor._version import __version__
 from bittailor.qformat import QFormat
+from bittailor.report import retraining
 from bittailor.report.facts import Detail, Facts, bits_of, headline, number, small_print
 from bittailor.report.figures import Drawn
 from bittailor.report.genomes import all_widths, palette
@@ -31,6 +32,10 @@ GLOSSARY: Mapping[str, str] = {
     "front": "the solutions of which none is better than another in every objective",
     "smallest, careful": "the smallest solutions no worse than homogeneous 8 bit: by validation error alone, and by "
                          "validation error and loss, confirmed on training data, which leaves less to luck",
+    "beacon": "a retrained network from whose weights its neighbours in the space of widths are quantised without "
+              "training; the better of that and the float network's result counts",
+    "retrained": "the smallest of the solutions that were retrained themselves and are no worse than homogeneous 8 bit "
+                 "in validation error and loss",
     "loss": "cross-entropy or squared error: smoother than the error, it tells how sure a network is",
     "validation": "data that the search saw; test data were kept away from it and used once",
     "size": "weights and biases times their widths",
@@ -61,14 +66,16 @@ def page(facts: Facts, drawn: Sequence[Drawn]) -> str:
         "notes": "".join(f"<li>{_prose(sentence)}</li>" for sentence in small_print(facts)),
         "table": _solutions(facts, facts.front, "s") + _beside(facts) or f"<p>{escape(said[0])}</p>",
         "homogeneous": _solutions(facts, facts.homogeneous, "b"),
+        "retrained": _retrained(facts),
         "figures": "".join(_figure(one) for one in drawn),
         "command": escape(command(facts)),
         "versions": escape(_versions(facts)),
         "config": escape(json.dumps(dict(facts.config), indent=1, ensure_ascii=False)),
         "glossary": _definitions(GLOSSARY),
+        "several": _static("several.html") if len(facts.objectives) > 2 and facts.front else "",
         "data": script_json(_data(facts)),
         "plotly": get_plotlyjs(),
-        "script": _static("page.js"),
+        "script": _static("several.js") + _static("page.js"),
     }
     return Template(_static("page.html")).substitute(parts)
 
@@ -105,7 +112,8 @@ def _about(facts: Facts) -> dict[str, str]:
     about |= {
         "network": f"{layers}; {weights:,} parameters, {len(facts.sites)} sites",
         "metric": facts.metric_title + (f" [{facts.error.unit}]" if facts.error.unit else ""),
-        "objectives": ", ".join(facts.objectives),
+        "objectives": ", ".join(f"{name} (more is better)" if facts.axes[name].maximise else name
+                                for name in facts.objectives),
         "constraints": ", ".join(facts.config["constraints"]) or "none",
         "space": f"{space.name}, {len(space.genes)} genes",
         "evaluations": f"{result['evaluations']:,}" + (f" ({result['failed']} failed)" if result["failed"] else ""),
@@ -162,11 +170,24 @@ def _solutions(facts: Facts, solutions: Sequence[Solution], letter: str) -> str:
         rows.append([link, *_figures(facts, solution), *(number(a.of(solution)) for a in extra)])
     first = "solution" if letter == "s" else "width"
     more = [f"{a.name} [{a.unit}]" if a.unit else a.name for a in extra]
+    if facts.beacons:
+        more.append("weights of")
+        rows = [[*row, s.beacon or "the float network"] for row, s in zip(rows, solutions, strict=True)]
     return _table([first, *_columns(facts), *more], rows, raw_first=True)
 
 
 def _beside(facts: Facts) -> str:
     return f"<h3>Beside the front</h3>{_solutions(facts, facts.extras, 'p')}" if facts.extras else ""
+
+
+def _retrained(facts: Facts) -> str:
+    """The section of retrained networks, where there are any."""
+    header, rows = retraining.shown(facts)
+    if not rows:
+        return ""
+    return ('<section id="retrained"><h2>Retrained networks</h2><p>Before → after: post-training quantisation of the '
+            "float network, then the same widths with their own training. A beacon also gives its weights to "
+            f"neighbours, quantised without training.</p>{_table(header, rows)}</section>")
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "", raw_first: bool = False) -> str:
@@ -209,7 +230,8 @@ def _versions(facts: Facts) -> str:
 
 def _data(facts: Facts) -> dict[str, Any]:
     """What the script needs."""
-    axes = {a.name: {"title": a.title, "label": a.label, "unit": a.unit, "divisor": a.divisor}
+    axes = {a.name: {"title": a.title, "label": a.label, "unit": a.unit, "divisor": a.divisor,
+                         "maximise": a.maximise}
             for a in facts.axes.values()}
     costs = dict.fromkeys([*(a.name for a in facts.costs), "size", "stored"])
     solutions = [_solution(facts, s, d) for s, d in zip(facts.solutions, facts.details, strict=True)]

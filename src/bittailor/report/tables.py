@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bittailor.report import retraining
 from bittailor.report.facts import Facts, bits_of
 from bittailor.runs import Solution
 
@@ -33,13 +34,14 @@ def evaluation_rows(facts: Facts) -> Rows:
     """Every evaluation, failed ones with the reason, and the width of every gene."""
     genes = facts.run.space.genes
     names = list(facts.axes)
-    header = ["ordinal", "generation", "key", *(facts.axes[n].column for n in names), "seconds", "failed",
+    header = ["ordinal", "generation", "key", "beacon", *(facts.axes[n].column for n in names), "seconds", "failed",
               *(f"gene {gene.name}" for gene in genes)]
     rows = []
     for row in facts.evaluations:
         values = row.outcome.values or {}
-        rows.append([row.ordinal, row.generation, row.key, *(values.get(n) for n in names), row.outcome.seconds,
-                     row.outcome.reason, *(g.widths[i] for g, i in zip(genes, row.genome, strict=True))])
+        rows.append([row.ordinal, row.generation, row.key, row.outcome.beacon, *(values.get(n) for n in names),
+                     row.outcome.seconds, row.outcome.reason,
+                     *(g.widths[i] for g, i in zip(genes, row.genome, strict=True))])
     return header, rows
 
 
@@ -65,8 +67,10 @@ def csv_text(rows: Rows) -> str:
 def _solutions(facts: Facts, first: str, solutions: Sequence[tuple[int | str, Solution]]) -> Rows:
     names = list(facts.axes)
     sites = [site.name for site in facts.sites]
-    header = [first, "key", *(facts.axes[n].column for n in names), "test", *(f"bits {site}" for site in sites)]
-    return header, [[number, s.key, *(s.values.get(n) for n in names), s.test, *(s.widths[site] for site in sites)]
+    header = [first, "key", "beacon", *(facts.axes[n].column for n in names), "test",
+              *(f"bits {site}" for site in sites)]
+    return header, [[number, s.key, s.beacon, *(s.values.get(n) for n in names), s.test,
+                     *(s.widths[site] for site in sites)]
                     for number, s in solutions]
 
 
@@ -76,5 +80,6 @@ TABLES: Mapping[str, Callable[[Facts], Rows]] = {
     "homogeneous": homogeneous_rows,
     "evaluations": evaluation_rows,
     "history": history_rows,
+    "retrained": retraining.rows,
 }
 """File name -> rows."""

@@ -1,0 +1,122 @@
+"""Need neighbours of a beacon be retrained themselves? Predicted against own error, on a sample of neighbours.
+
+    python benchmarks/beacons.py --data DIR                  # writes results/beacons.csv, some ten minutes on 2 cores
+    python benchmarks/beacons.py --tasks digits --neighbours 4 --epochs 2      # a look, a minute
+
+A beacon is trained near the widths at which post-training quantisation begins to fail. Neighbours are at random
+distances from it. Each is evaluated post-training from the float network, post-training from the beacon (the
+prediction), and after a training of its own. Validation data throughout. Rows in the file are not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import bittailor as bt
+from bittailor.api import train_task
+from bittailor.beacons import Trainer, distance, train_all
+from bittailor.beacons.base import site_weights
+from bittailor.engines import best_engine
+from bittailor.errors import BittailorError
+from bittailor.evaluate import Evaluator
+from bittailor.files import write_whole
+from bittailor.show import comparison_csv
+
+HIDDEN = {"mnist": 64}
+WEIGHT_BITS = (1, 2, 3)
+
+
+def neighbour(widths: Mapping[str, int], weights: Mapping[str, float], changed: int, rng: np.random.Generator
+              ) -> dict[str, int]:
+    """The same widths but for some weight sites (another of WEIGHT_BITS) and twice as many activations (4..8)."""
+    found = dict(widths)
+    for site in rng.choice(sorted(weights), changed, replace=False):
+        found[site] = int(rng.choice([b for b in WEIGHT_BITS if b != widths[site]]))
+    activations = sorted(site for site, bits in widths.items() if site not in weights and bits == 8)
+    for site in rng.choice(activations, min(len(activations), 2 * changed), replace=False):
+        found[site] = int(rng.integers(5, 9))
+    return found
+
+
+def measure(task: str, options: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """One beacon and its neighbours."""
+    prepared = train_task(task, hidden=HIDDEN.get(task, 32), data=options["data"], cache=options["cache"])
+    graph, data = prepared.network.graph, prepared.data
+    calibration = bt.calibrate(prepared.network, data.train.x, data.train.lengths)
+    recipe: dict[str, Any] = {}
+    if options["epochs"]:
+        recipe |= {"epochs": options["epochs"], "updates": 0}
+    trainer = Trainer(calibration, data.train, prepared.metric, recipe, folder / task)
+    weights = site_weights(graph)
+    center = {s.name: {"weight": 2, "bias": 8, "activation": 8}[s.kind] for s in graph.free}
+    rng = np.random.default_rng(0)
+    changes = np.linspace(1, len(weights), options["neighbours"]).round().astype(int)
+    others = [neighbour(center, weights, int(n), rng) for n in changes]
+    jobs = [trainer.job(w, 0, None, "beacon", f"sample {i}") for i, w in enumerate([center, *others])]
+    beacons = train_all(trainer, jobs, options["workers"])
+
+    def values(weights_of: bt.Calibration, widths: Mapping[str, int]) -> dict[str, float]:
+        evaluator = Evaluator(weights_of, data.valid, prepared.metric, best_engine(), ("loss", "size"))
+        return evaluator.evaluate([dict(widths)])[0]
+
+    rows = []
+    for i, beacon in enumerate(beacons):
+        if beacon.failed is not None:
+            print(f"{task} {i}: {beacon.failed}", file=sys.stderr)
+            continue
+        found = {"base": values(calibration, beacon.widths), "beacon": values(beacons[0].calibration, beacon.widths),
+                 "own": values(beacon.calibration, beacon.widths)}
+        rows.append({"task": task, "sample": i, "distance": distance(beacon.widths, center, weights),
+                     "size_bits": int(found["own"]["size"]), "seconds": beacon.about["seconds"],
+                     **{f"{name}_{what}": v[what] for name, v in found.items() for what in ("error", "loss")}})
+        print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
+    return rows
+
+
+def main() -> int:
+    """Measure what is missing, then print the correlations."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=["mnist1d", "spoken-digits"])
+    parser.add_argument("--neighbours", type=int, default=11)
+    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
+    parser.add_argument("--out", type=Path, help="folder for the trained networks; kept and gone on with if given")
+    parser.add_argument("--epochs", type=int, help="of retraining; its default if not given")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--csv", type=Path, default=Path("results/beacons.csv"))
+    options = vars(parser.parse_args())
+    rows: list[dict[str, Any]] = []
+    if options["csv"].exists():
+        with options["csv"].open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    with tempfile.TemporaryDirectory() as folder:
+        for task in options["tasks"]:
+            if task not in {r["task"] for r in rows}:
+                rows += measure(task, options, options["out"] or Path(folder))
+                write_whole(options["csv"], comparison_csv(rows).encode())
+    for task in dict.fromkeys(r["task"] for r in rows):
+        here = [r for r in rows if r["task"] == task and int(r["sample"])]
+        for what in ("error", "loss"):
+            own, beacon, base = (np.array([float(r[f"{n}_{what}"]) for r in here]) for n in ("own", "beacon", "base"))
+            print(f"{task}, {what}: own training {own.mean():.3f}; from the beacon {beacon.mean():.3f}, correlation "
+                  f"{np.corrcoef(own, beacon)[0, 1]:.2f}; from the float network {base.mean():.3f}, correlation "
+                  f"{np.corrcoef(own, base)[0, 1]:.2f}")
+    print(f"written: {options['csv']}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BittailorError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(error.status)

@@ -1,0 +1,167 @@
+"""Which operators the search should have: crossovers, mutations and first populations at equal budgets.
+
+    python benchmarks/operators.py --data DIR          # writes results/operators.csv, a few minutes on 2 cores
+    python benchmarks/operators.py --tasks digits --seeds 0           # a look, ten seconds
+
+Every variant differs from the defaults in what its name says. A row is the hypervolume, after so many evaluations, of
+the front of everything evaluated: of validation error and size (what a search returns), and of validation loss and
+size (what guides it; smooth, so less a matter of luck). The evaluations that a first population costs to make count.
+Rows that are in the file already are not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import bittailor as bt
+from bittailor.api import Prepared, train_task
+from bittailor.engines import best_engine
+from bittailor.errors import BittailorError
+from bittailor.evaluate import Evaluator, evaluate_together
+from bittailor.files import write_whole
+from bittailor.runs.choice import SEEDINGS
+from bittailor.search.front import Box, nondominated
+from bittailor.search.loop import search
+from bittailor.search.nsga2 import CROSSOVERS, MUTATIONS, Settings
+from bittailor.search.space import Genome
+from bittailor.search.store import Outcome
+from bittailor.show import comparison_csv
+from bittailor.spaces import WIDTHS, homogeneous_widths
+
+HIDDEN = {"mnist": 64}
+ITEMS = 500
+"""Validation items at most."""
+CHECKPOINTS = (150, 300, 600, 900, 1200)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from the defaults of `Settings` and `run_search`."""
+
+    name: str
+    settings: Mapping[str, Any]
+    seeding: str = "sensitivity"
+
+
+def variants() -> list[Variant]:
+    """Every crossover with every mutation; the other first populations; other rates."""
+    found = [Variant(f"{c}, {m}", {"crossover": c, "mutation": m}) for c in CROSSOVERS for m in MUTATIONS]
+    found += [Variant(f"seeding {s}", {}, s) for s in SEEDINGS if s != "sensitivity"]
+    found += [Variant(f"{n:g} genes mutate", {"mutated_genes": n}) for n in (0.5, 2.0, 4.0)]
+    found += [Variant(f"crossover probability {p:g}", {"crossover_probability": p}) for p in (0.5, 1.0)]
+    return found
+
+
+class Counting:
+    """An evaluator's values, noted in the order in which they were asked for."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self.points: list[tuple[float, float, float]] = []
+
+    def note(self, outcome: Outcome) -> Outcome:
+        """Keep error, loss and size."""
+        v = outcome.values
+        self.points.append((v["error"], v["loss"], v["size"]) if v else (np.inf, np.inf, np.inf))
+        return outcome
+
+    def stream(self, evaluate: Callable[[Sequence[Genome]], Iterator[Outcome]]
+               ) -> Callable[[Sequence[Genome]], Iterator[Outcome]]:
+        """The same evaluation, noted."""
+        return lambda genomes: (self.note(outcome) for outcome in evaluate(genomes))
+
+    def attempt(self, widths: Sequence[dict[str, int]]) -> list[Any]:
+        """As `Evaluator.attempt`: what making a first population evaluates is noted, too."""
+        found = self.evaluator.attempt(widths)
+        for values in found:
+            self.note(Outcome(values if isinstance(values, dict) else None))
+        return found
+
+    def evaluate(self, widths: Sequence[dict[str, int]]) -> list[Any]:
+        """As `Evaluator.evaluate`."""
+        return self.attempt(widths)
+
+
+def measure(prepared: Prepared, variant: Variant, seed: int, evaluations: int, population: int,
+            cache: dict[str, Any]) -> list[tuple[int, float, float]]:
+    """(evaluations, hypervolume of error and size, of loss and size) at every checkpoint."""
+    graph = prepared.network.graph
+    if not cache:
+        calibration = bt.calibrate(prepared.network, prepared.data.train.x, prepared.data.train.lengths)
+        cache["evaluator"] = Evaluator(calibration, prepared.data.valid[:ITEMS], prepared.metric, best_engine(),
+                                       ("error", "loss", "size"))
+        rows = cache["evaluator"].evaluate([homogeneous_widths(graph, bits) for bits in WIDTHS])
+        cache["boxes"] = [Box.around([[row[name], row["size"]] for row in rows]) for name in ("error", "loss")]
+    evaluator: Evaluator = cache["evaluator"]
+    counting = Counting(evaluator)
+    space = bt.per_operator(graph)
+    first = SEEDINGS[variant.seeding](space, graph, counting)  # type: ignore[arg-type]
+    spent = len(counting.points)
+    settings = replace(Settings(population=population, generations=1, seed=seed), **variant.settings)
+    left = max(population, evaluations - spent)
+    search(space, ("error", "size"), counting.stream(evaluate_together(evaluator, space, 8)),
+           replace(settings, generations=-(-left // population)), None, (), first,
+           box=cache["boxes"][0], guides={"error": "loss"})
+    points = np.array(counting.points)
+    found = []
+    for at in [c for c in CHECKPOINTS if c <= evaluations] or [evaluations]:
+        part = points[:at]
+        part = part[np.isfinite(part).all(axis=1)]
+        volumes = []
+        for box, columns in zip(cache["boxes"], ([0, 2], [1, 2]), strict=True):
+            kept = part[:, columns]
+            volumes.append(box.hypervolume(kept[nondominated(kept)]))
+        found.append((at, *volumes))
+    return found
+
+
+def main() -> int:
+    """Measure what is missing, then print the mean of every variant."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=["digits", "vowels", "mnist"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
+    parser.add_argument("--evaluations", type=int, default=1200)
+    parser.add_argument("--population", type=int, default=40)
+    parser.add_argument("--csv", type=Path, default=Path("results/operators.csv"))
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    if options.csv.exists():
+        with options.csv.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    done = {(r["task"], int(r["seed"]), r["variant"]) for r in rows}
+    for task in options.tasks:
+        # one float network per task; the seed is that of the search
+        prepared = train_task(task, hidden=HIDDEN.get(task, 32), data=options.data, cache=options.cache)
+        cache: dict[str, Any] = {}
+        for seed in options.seeds:
+            for variant in variants():
+                if (task, seed, variant.name) in done:
+                    continue
+                began = time.perf_counter()
+                found = measure(prepared, variant, seed, options.evaluations, options.population, cache)
+                rows += [{"task": task, "seed": seed, "variant": variant.name, "evaluations": at,
+                          "hypervolume_error": error, "hypervolume_loss": loss} for at, error, loss in found]
+                write_whole(options.csv, comparison_csv(rows).encode())
+                print(f"{task} {seed} {variant.name}: {found[-1][1]:.4f} {found[-1][2]:.4f} "
+                      f"({time.perf_counter() - began:.1f} s)", flush=True)
+    print(f"written: {options.csv}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BittailorError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(error.status)

@@ -1,0 +1,19 @@
+"""A run: a directory that holds one search and everything it depends on.
+
+    run.json                 what was asked for: configuration, versions, fingerprints (written first)
+    network.safetensors      the float network
+    calibration.safetensors  the frozen statistics that give every range
+    evaluations.sqlite       every evaluation, the cache that a resumed search replays from
+    beacons/                 retrained networks, a folder each (see `bittailor.beacons`)
+    sensitivity/             what every operator does to the error, where that was asked for
+    result.json              fronts, baselines and history, with test figures (written last)
+
+Killing the process loses at most the evaluations in flight; `resume=True` goes on to the same result.
+"""
+
+from bittailor.runs.choice import seeds
+from bittailor.runs.retraining import Retrained, retrain_picks, run_sensitivity
+from bittailor.runs.run import Run, Solution
+from bittailor.runs.searching import run_search
+
+__all__ = ["Retrained", "Run", "Solution", "retrain_picks", "run_search", "run_sensitivity", "seeds"]

@@ -1,0 +1,132 @@
+"""What a search begins with and what is picked from it at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bittailor import sensitivity
+from bittailor.beacons import Beacon
+from bittailor.calibration import Calibration
+from bittailor.constraints import Constraint
+from bittailor.errors import RangeError
+from bittailor.evaluate import Evaluator
+from bittailor.graph import Graph
+from bittailor.registry import Table
+from bittailor.runs.run import Solution
+from bittailor.search.front import Front, make_front
+from bittailor.search.space import Genome, Space
+from bittailor.search.store import Row
+from bittailor.spaces import WIDTHS, homogeneous_widths
+
+TEMPLATE_BIASES = (6, 8)
+"""Bias widths of the seeds that pair narrow weights with wide activations."""
+PICK_BATCH = 16
+
+
+class Evaluators:
+    """Evaluators on one part of the data, one per set of weights: the float network's and every beacon's.
+
+    make     calibration -> evaluator
+    base     of the float network
+    beacons  name -> beacon
+    """
+
+    def __init__(self, make: Callable[[Calibration], Evaluator], base: Calibration,
+                 beacons: Mapping[str, Beacon]) -> None:
+        self._make, self._base, self._beacons = make, base, beacons
+        self._known: dict[str | None, Evaluator] = {}
+
+    def of(self, beacon: str | None) -> Evaluator:
+        """The evaluator of a beacon, or of the float network."""
+        if beacon not in self._known:
+            self._known[beacon] = self._make(self._base if beacon is None else self._beacons[beacon].calibration)
+        return self._known[beacon]
+
+    def evaluate(self, solutions: Sequence[Solution]) -> list[dict[str, float]]:
+        """Values of solutions, each from its own weights."""
+        found: list[dict[str, float]] = [{} for _ in solutions]
+        for beacon in dict.fromkeys(s.beacon for s in solutions):
+            members = [i for i, s in enumerate(solutions) if s.beacon == beacon]
+            rows = self.of(beacon).evaluate([dict(solutions[i].widths) for i in members])
+            for i, row in zip(members, rows, strict=True):
+                found[i] = row
+        return found
+
+    def tested(self, solutions: Sequence[Solution]) -> list[Solution]:
+        """The solutions with their error on these data as `test`."""
+        return [replace(s, test=row["error"]) for s, row in zip(solutions, self.evaluate(solutions), strict=True)]
+
+
+def pick(
+    rows: Iterable[Row], space: Space, baseline: Solution, train: Evaluators, limits: Sequence[Constraint],
+) -> dict[str, Solution]:
+    """`Run.picks`, of everything evaluated that keeps the constraints (ties: lower error, loss, key)."""
+    (seen,), base = train.evaluate([baseline]), baseline.values
+    good = [
+        Solution(row.key, space.widths(row.genome), dict(row.outcome.values), None, row.outcome.beacon)
+        for row in rows
+        if row.outcome.values is not None and row.outcome.values["error"] <= base["error"]
+        and not any(c.violation(row.outcome.values[c.name]) for c in limits)
+    ]
+    good.sort(key=lambda s: (s.values["size"], s.values["error"], s.values["loss"], s.key))
+    found = {"smallest": good[0]} if good else {}
+    steady = [s for s in good if s.values["loss"] <= base["loss"]]
+    highest = train.of(None).metric.as_good(seen["error"])
+    for start in range(0, len(steady), PICK_BATCH):
+        batch = steady[start : start + PICK_BATCH]
+        passed = [s for s, row in zip(batch, train.evaluate(batch), strict=True) if row["error"] <= highest]
+        if passed:
+            found["careful"] = passed[0]
+            break
+    return found
+
+
+def front_of(
+    rows: Sequence[Row], objectives: Sequence[str], limits: Sequence[Constraint], maximised: Collection[str]
+) -> Front:
+    """The front of evaluations that keep the constraints."""
+    good = [(row.genome, row.outcome.values) for row in rows if row.outcome.values is not None
+            and not any(c.violation(row.outcome.values[c.name]) for c in limits)]
+    return make_front(objectives, [genome for genome, _ in good],
+                      np.array([[values[name] for name in objectives] for _, values in good]),
+                      [values for _, values in good], maximised)
+
+
+def homogeneous_seeds(space: Space, graph: Graph) -> list[Genome]:
+    """The homogeneous solutions, so that a front never loses to its baseline."""
+    return list(dict.fromkeys(space.nearest(homogeneous_widths(graph, bits)) for bits in WIDTHS))
+
+
+def seeds(space: Space, graph: Graph) -> list[Genome]:
+    """The homogeneous solutions, and each weight width paired with the widest activations, whose width costs no
+    parameter."""
+    found = homogeneous_seeds(space, graph)
+    for bits in WIDTHS:
+        for bias in TEMPLATE_BIASES:
+            widths = {
+                site.name: {"weight": bits, "bias": bias, "activation": max(WIDTHS)}[site.kind] for site in graph.free
+            }
+            found.append(space.nearest(widths))
+    return list(dict.fromkeys(found))
+
+
+def sensitivity_seeds(space: Space, graph: Graph, evaluator: Evaluator) -> list[Genome]:
+    """The homogeneous solutions, and a path from the widest to the narrowest parameters that lowers the least
+    sensitive first. Costs one evaluation per parameter gene and width (see docs/results.md for what it gives)."""
+    widest = space.widths(tuple(len(gene.widths) - 1 for gene in space.genes))
+    try:
+        found = sensitivity.analyse(evaluator, sensitivity.parameter_genes(space, graph), widest, "the widest")
+    except RangeError:  # hardware that lacks the widest
+        return seeds(space, graph)
+    return list(dict.fromkeys([*homogeneous_seeds(space, graph), *sensitivity.seeds(found, space, graph)]))
+
+
+SEEDINGS: Table[Callable[[Space, Graph, Evaluator], list[Genome]]] = Table("seeding", {
+    "homogeneous": lambda space, graph, evaluator: homogeneous_seeds(space, graph),
+    "templates": lambda space, graph, evaluator: seeds(space, graph),
+    "sensitivity": sensitivity_seeds,
+})
+"""What a first population holds besides random solutions."""

@@ -1,0 +1,81 @@
+"""Making a run directory, or finding that one belongs to the same search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bittailor.beacons import Beacon, given_beacons, read_beacons
+from bittailor.calibration import Calibration, calibrate
+from bittailor.calibration import Settings as CalibrationSettings
+from bittailor.data import Data
+from bittailor.errors import FileError
+from bittailor.files import save_json
+from bittailor.network import Network
+from bittailor.runs.run import RUN_KIND, RUN_VERSION, Run
+from bittailor.search.store import Store
+
+
+def prepare(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
+    """Write run.json, or check that an earlier one asked for the same search."""
+    file = folder / "run.json"
+    if not file.exists():
+        if resume:
+            raise FileError(f"nothing to resume: {folder} has no run.json; leave out --resume to begin")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise FileError(f"{folder} is not empty and no run directory; choose another --out")
+        save_json(file, RUN_KIND, RUN_VERSION, config)
+        return
+    old = Run.open(folder).config
+    asked, begun = _plain(config), dict(old)
+    # more generations only make the same search longer
+    begun["search"] = {**old.get("search", {}), "generations": asked["search"]["generations"]}
+    for name, value in asked.items():
+        if name not in ("bittailor_version", "command") and begun.get(name) != value:
+            was, now = _short(old.get(name)), _short(value)
+            raise FileError(f"{folder} belongs to another search: its {name} is {was}, now it is {now}; "
+                            "choose another --out")
+    if not resume:
+        raise FileError(f"{folder} holds this search already; add --resume to go on, or choose another --out")
+    if old.get("bittailor_version") != config["bittailor_version"]:
+        raise FileError(f"{folder} was begun by bittailor {old.get('bittailor_version')}; "
+                        f"this is {config['bittailor_version']}: its evaluations may differ. Choose another --out")
+    if begun["search"] != old["search"]:
+        save_json(file, RUN_KIND, RUN_VERSION, {**begun, "command": config["command"]})
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 90 else f"{text[:87]}…"
+
+
+def calibrated(folder: Path, network: Network, train: Data, settings: CalibrationSettings) -> Calibration:
+    """The run's frozen statistics: read where they are, otherwise made and kept."""
+    network.save(folder / "network.safetensors")
+    file = folder / "calibration.safetensors"
+    if file.exists():
+        return Calibration.load(file, network)
+    statistics = calibrate(network, train.x, train.lengths, settings)
+    statistics.save(file)
+    return statistics
+
+
+def take_beacons(
+    store: Store, places: Sequence[Path | str], network: str, data: str, target: Path
+) -> list[Beacon]:
+    """The beacons of other runs that serve a search from its start: those it began with, where it began before."""
+    names = store.decisions().get(0)
+    if names is None:
+        names = given_beacons(places, network, data, target)
+        store.decide(0, names)
+    known = read_beacons(target)
+    for name in names:
+        if name not in known:
+            raise FileError(f"{target} lacks the beacon {name}, which this search began with; restore its folder")
+    return [known[name] for name in names]

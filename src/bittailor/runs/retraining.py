@@ -1,0 +1,146 @@
+"""Retraining in a run: the polish after a search, and solutions that someone asks for later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bittailor.beacons import Beacon, Region, Settings, Trainer, polish, train_all
+from bittailor.beacons.polish import Member
+from bittailor.constraints import Constraint
+from bittailor.data import Data, Splits
+from bittailor.engines import best_engine
+from bittailor.errors import BittailorError, DataError
+from bittailor.evaluate import Evaluator
+from bittailor.runs.choice import Evaluators
+from bittailor.runs.run import Run, Solution, no_worse
+from bittailor.search.front import nondominated
+from bittailor.search.space import Space
+from bittailor.search.store import Row
+from bittailor.sensitivity import Sensitivity, analyse
+
+
+def polish_front(
+    rows: Iterable[Row], space: Space, region: Region, base: Mapping[str, float], trainer: Trainer,
+    valid: Evaluators, beacons: dict[str, Beacon], settings: Settings, limits: Sequence[Constraint], seed: int,
+    workers: int,
+) -> list[Beacon]:
+    """Retrain members of a final front (of loss and size, in the region's sizes): see `beacons.polish`.
+
+    beacons  those of the search; extended by what is trained here
+    Returns what was trained, in that order. One holds if it is no worse than `base` in error and loss on validation.
+    """
+    members = [(row, values) for row in rows for values in [row.outcome.values] if values is not None
+               and region.small(values) and not any(c.violation(values[c.name]) for c in limits)]
+    front = nondominated(np.array([[v["loss"], v["size"]] for _, v in members]).reshape(-1, 2))
+    members = [members[i] for i in front]
+    trained: list[Beacon] = []
+
+    def train(chosen: list[int]) -> list[bool]:
+        jobs = []
+        for i in chosen:
+            row, _ = members[i]
+            # from the weights that gave the better result, the float network's or a beacon's
+            parent = row.outcome.beacon if settings.warm_start else None
+            jobs.append(trainer.job(space.widths(row.genome), seed, parent, "polish", row.key))
+        made = train_all(trainer, jobs, workers)
+        trained.extend(made)
+        beacons.update((b.name, b) for b in made)
+        return [b.failed is None and no_worse(valid.evaluate([as_trained(b)])[0], base) for b in made]
+
+    if members:
+        polish([Member(values["size"], no_worse(values, base)) for _, values in members], train, settings.polish,
+               settings.together)
+    return trained
+
+
+def as_trained(beacon: Beacon) -> Solution:
+    """A beacon's own widths with its own weights."""
+    return Solution(str(beacon.about["label"]), beacon.widths, {}, None, beacon.name)
+
+
+def note_figures(beacons: Iterable[Beacon], valid: Evaluators, test: Evaluators | None) -> None:
+    """Write what every beacon is worth beside it: values before (post-training, from the float network) and after,
+    and the error on test data, where they may be used."""
+    for beacon in beacons:
+        if beacon.failed is not None:
+            continue
+        after = as_trained(beacon)
+        before = Solution(after.key, after.widths, {}, None)
+        values = dict(zip(("before", "after"), valid.evaluate([before, after]), strict=True))
+        figures: dict[str, Any] = {**beacon.about["figures"], **values}
+        if test is not None:
+            rows = test.evaluate([before, after])
+            figures |= {"test_before": rows[0]["error"], "test": rows[1]["error"]}
+        if figures != beacon.about["figures"]:
+            # what was fitted on the way stays, so that programs are the same on any machine
+            beacon.calibration.save(beacon.folder / "calibration.safetensors")
+            beacon.noted(**figures)
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A solution before and after it was retrained; `failed` says why there is no after."""
+
+    pick: str
+    before: Solution
+    after: Solution | None
+    failed: str | None = None
+
+
+def retrain_picks(
+    run: Run, data: Splits, picks: Sequence[str], *, recipe: Mapping[str, Any] | None = None, seed: int = 0,
+    workers: int = 0, engine: str = "auto",
+) -> list[Retrained]:
+    """Retrain solutions of a run and store them beside the originals, in RUN/beacons, with their history.
+
+    data     what the run was searched with
+    picks    in words, see `Run.pick`; "8bit" gives the fair baseline
+    recipe   what differs from the defaults of `Retraining`
+    workers  trainings at a time; 0 takes a process per core. Results do not depend on it
+    Raises   DataError for other data, BittailorError for a pick or a setting that does not exist.
+    """
+    same_data(run, data)
+    solutions = [run.pick(text) for text in picks]
+    metric = run.config["metric"]
+    trainer = Trainer(run.calibration, data.train, metric, dict(recipe or {}), run.path / "beacons")
+    jobs = [trainer.job(s.widths, seed, s.beacon, "retrained", text) for text, s in zip(picks, solutions, strict=True)]
+    made = train_all(trainer, jobs, workers or len(os.sched_getaffinity(0)))
+    valid, test = run_evaluators(run, data.valid, engine), run_evaluators(run, data.test, engine, tested=True)
+    note_figures({b.name: b for b in made}.values(), valid, test)
+    after = run.retrained
+    found = []
+    for text, solution, beacon in zip(picks, solutions, made, strict=True):
+        before = solution if solution.test is not None else test.tested([solution])[0]
+        found.append(Retrained(text, before, after.get(beacon.name), beacon.failed))
+    return found
+
+
+def run_evaluators(run: Run, part: Data, engine: str = "auto", tested: bool = False) -> Evaluators:
+    """Evaluators of a run's solutions on one part of its data; `tested`: of the error alone."""
+    engine = best_engine() if engine == "auto" else engine
+    names = () if tested else tuple(name for name in run.baseline(8).values if name != "error")
+    platforms = run.platforms
+    return Evaluators(lambda calibration: Evaluator(calibration, part, run.config["metric"], engine, names, platforms),
+                      run.calibration, run.beacons)
+
+
+def run_sensitivity(run: Run, valid: Data, at: str = "8bit", engine: str = "auto") -> Sensitivity:
+    """What every gene of a run's space does to the validation error, all others kept as in a pick."""
+    solution = run.pick(at)
+    evaluator = run_evaluators(run, valid, engine).of(solution.beacon)
+    return analyse(evaluator, run.space.genes, solution.widths, at)
+
+
+def same_data(run: Run, data: Splits) -> None:
+    """DataError unless these are the data that the run was searched with."""
+    if not run.config.get("fingerprints"):
+        raise BittailorError(f"{run.path} does not say which data it was searched with; search again")
+    wanted = run.config["fingerprints"]["data"]
+    if data.fingerprint != wanted:
+        raise DataError(f"these are not the data of {run.path}: their fingerprint is {data.fingerprint}, "
+                        f"the run's {wanted}; give the same data (and seed) that it was searched with")

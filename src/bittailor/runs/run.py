@@ -1,0 +1,283 @@
+"""A run directory, opened: its networks, its solutions, and how to name one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bittailor.beacons import Beacon, read_beacons
+from bittailor.calibration import Calibration
+from bittailor.constraints import Constraint, parse
+from bittailor.cost import Platform, parse_platform
+from bittailor.errors import BittailorError, FileError
+from bittailor.evaluate import Objective, objectives_with
+from bittailor.files import load_json
+from bittailor.network import Network
+from bittailor.plan import Plan
+from bittailor.program import Program
+from bittailor.search.front import knee, signs
+from bittailor.search.space import Space
+from bittailor.search.store import Store
+
+RUN_KIND, RUN_VERSION = "run", 1
+RESULT_KIND, RESULT_VERSION = "result", 1
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One point of a finished run.
+
+    key     canonical text of its widths
+    widths  site -> bits
+    values  validation error, size, …, by objective name
+    test    the metric on test data, None where it was not measured
+    beacon  the retrained network (see `bittailor.beacons`) whose weights it has; None for the float network's
+    """
+
+    key: str
+    widths: Mapping[str, int]
+    values: Mapping[str, float]
+    test: float | None
+    beacon: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"key": self.key, "widths": dict(self.widths), "values": dict(self.values), "test": self.test,
+                "beacon": self.beacon}
+
+    @classmethod
+    def from_json(cls, item: Mapping[str, Any]) -> Solution:
+        """The inverse of `to_json`."""
+        return cls(item["key"], dict(item["widths"]), dict(item["values"]), item["test"], item.get("beacon"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened run directory."""
+
+    path: Path
+    config: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """Open a run directory; FileError if it is none, damaged or of another version."""
+        folder = Path(path)
+        if not (folder / "run.json").is_file():
+            raise FileError(f"{folder} is no run directory: it has no run.json. "
+                            "Make one: bittailor search TASK --out DIR")
+        return cls(folder, load_json(folder / "run.json", RUN_KIND, RUN_VERSION))
+
+    @cached_property
+    def network(self) -> Network:
+        """The float network."""
+        return Network.load(self.path / "network.safetensors")
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The frozen statistics."""
+        return Calibration.load(self.path / "calibration.safetensors", self.network)
+
+    @cached_property
+    def space(self) -> Space:
+        """What the search could choose."""
+        return Space.from_dict(self.config["space"])
+
+    @cached_property
+    def result(self) -> Mapping[str, Any]:
+        """result.json; FileError if the search has not finished or been stopped yet."""
+        path = self.path / "result.json"
+        if not path.is_file():
+            raise FileError(f"the search in {self.path} has not ended; go on with it: the same command with --resume")
+        return load_json(path, RESULT_KIND, RESULT_VERSION)
+
+    @cached_property
+    def platforms(self) -> tuple[Platform, ...]:
+        """The hardware that the run was given beside that of the package."""
+        return tuple(parse_platform(item, f"{self.path}/run.json") for item in self.config.get("platforms", ()))
+
+    @cached_property
+    def objectives(self) -> Mapping[str, Objective]:
+        """Every objective by name, those of the run's own platforms among them."""
+        return objectives_with(self.platforms)
+
+    def costs(self, rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
+        """The run's objectives of some values, all minimised: float64 [rows, objectives]."""
+        names = self.result["objectives"]
+        sign = signs(names, [name for name in names if self.objectives[name].maximise])
+        return np.array([[row[name] for name in names] for row in rows]).reshape(-1, len(names)) * sign
+
+    @property
+    def front(self) -> list[Solution]:
+        """The non-dominated solutions, the best in the first objective first."""
+        return [Solution.from_json(item) for item in self.result["front"]]
+
+    @property
+    def homogeneous(self) -> list[Solution]:
+        """The baselines, one per width."""
+        return [Solution.from_json(item) for item in self.result["homogeneous"]]
+
+    def baseline(self, bits: int = 8) -> Solution:
+        """The homogeneous solution of one width."""
+        for solution in self.homogeneous:
+            if solution.key == f"homogeneous {bits}":
+                return solution
+        raise BittailorError(f"the run has no homogeneous baseline of {bits} bits")
+
+    @property
+    def picks(self) -> dict[str, Solution]:
+        """The smallest solutions, of all evaluated, that are no worse than homogeneous 8 bits.
+
+        smallest  by validation error alone: what papers compare; on a small validation set, luck is in it
+        careful   by validation error and validation loss, and confirmed on the training data, which no solution was
+                  chosen by: an error of at most 0.1 points (`Metric.as_good`) above that of homogeneous 8 bits there
+        retrained  of the solutions that were themselves retrained: no worse on validation in error and in loss. Few are
+                   retrained, so little luck is in it
+        Absent where there is none.
+        """
+        found = {name: Solution.from_json(item) for name, item in self.result["picks"].items()}
+        base, limits = self.baseline(8).values, self.limits
+        good = [s for s in self.retrained.values() if no_worse(s.values, base) and s.values["size"] < base["size"]
+                and not any(c.violation(s.values[c.name]) for c in limits)]
+        if good:
+            found["retrained"] = min(good, key=lambda s: (s.values["size"], s.values["loss"], s.key))
+        return found
+
+    @property
+    def beacons(self) -> dict[str, Beacon]:
+        """Name -> retrained network, failed trainings too."""
+        return read_beacons(self.path / "beacons")
+
+    @property
+    def retrained(self) -> dict[str, Solution]:
+        """Name -> solution as it was retrained, in the order of size."""
+        found = [Solution(f"retrained {b.name}", b.widths, dict(b.about["figures"]["after"]),
+                          b.about["figures"].get("test"), b.name)
+                 for b in self.beacons.values() if "after" in b.about["figures"]]
+        return {str(s.beacon): s for s in sorted(found, key=lambda s: (s.values["size"], s.beacon))}
+
+    @property
+    def limits(self) -> list[Constraint]:
+        """The run's constraints."""
+        return [parse(text, {o.name: o.unit for o in self.objectives.values()}) for text in self.config["constraints"]]
+
+    def smallest(self, limit: float) -> Solution | None:
+        """The smallest solution of the front with a validation error of at most `limit`; None if there is none."""
+        good = [s for s in self.front if s.values["error"] <= limit]
+        return min(good, key=lambda s: (s.values["size"], s.values["error"]), default=None)
+
+    def pick(self, text: str) -> Solution:
+        """A solution by words: an index of the front, `smallest` or `careful` (see `picks`), `best` (lowest error),
+        `knee`, `8bit` and the like (a baseline), `error<=X` (the smallest within), or another limit such as
+        `flash<=8KiB` or `size<=4KiB` (the lowest error within)."""
+        front = self.front
+        if not front:
+            raise BittailorError(f"the front of {self.path} is empty: {self.result['message'] or 'nothing was found'}")
+        if text.isdigit():
+            if int(text) >= len(front):
+                raise BittailorError(f"there is no solution {text}; the front has 0..{len(front) - 1}")
+            return front[int(text)]
+        if text == "best":
+            return min(front, key=lambda s: (s.values["error"], s.values["size"]))
+        if text == "knee":
+            at = knee(self.costs([s.values for s in front]))
+            return front[at or 0]
+        if text.endswith("bit") and text[:-3].isdigit():
+            return self.baseline(int(text[:-3]))
+        if text.startswith("retrained:"):
+            return self._retrained(text.removeprefix("retrained:"))
+        if text in ("smallest", "careful", "retrained"):
+            if text not in self.picks:
+                raise BittailorError(f"no solution is '{text}': none is as good as homogeneous 8 bits "
+                                     "on validation data" + (", or none was retrained" if text == "retrained" else ""))
+            return self.picks[text]
+        if text.startswith("error"):
+            found = self.smallest(parse(text, {"error": ""}).limit)
+            if found is None:
+                raise BittailorError(f"no solution has a validation error that low; the best has "
+                                     f"{min(s.values['error'] for s in front):.4g}")
+            return found
+        if "<=" in text:
+            return self._within(text)
+        raise BittailorError(f"cannot pick '{text}'; say an index 0..{len(front) - 1}, smallest, careful, best, knee, "
+                             "retrained, retrained:NAME, 8bit, 'error<=X' or another limit such as 'flash<=8KiB'")
+
+    def _within(self, text: str) -> Solution:
+        """The lowest validation error within a limit of another value: of everything evaluated where the run has that
+        value, of the front where it is flash or RAM of the exported firmware and must be worked out."""
+        from bittailor.export.c_image import FIGURES, image
+
+        limit = parse(text, {o.name: o.unit for o in self.objectives.values()} | dict.fromkeys(FIGURES, "B"))
+        known = {s.key: s for s in self.front}
+        if all(limit.name in s.values for s in known.values()):
+            with self.store() as store:
+                rows = [known.get(r.key) or Solution(r.key, self.space.widths(r.genome), r.outcome.values, None,
+                                                     r.outcome.beacon)
+                        for r in store.rows() if r.outcome.values is not None]
+            values = [(s.values[limit.name], s) for s in rows
+                      if not any(c.violation(s.values[c.name]) for c in self.limits)]
+        elif limit.name in FIGURES:
+            values = [(float(FIGURES[limit.name](image(self.program(s)))), s) for s in known.values()]
+        else:
+            raise BittailorError(f"the solutions of {self.path} have no '{limit.name}'; they have "
+                                 f"{', '.join(next(iter(known.values())).values)}")
+        if not limit.at_most:
+            raise BittailorError(f"cannot pick '{text}'; give an upper limit: '{limit.name}<=X'")
+        good = [(s.values["error"], value, s.key, s) for value, s in values if not limit.violation(value)]
+        if not good:
+            raise BittailorError(f"no solution has a {limit.name} that low; the lowest is "
+                                 f"{min(value for value, _ in values):.6g}")
+        return min(good, key=lambda item: item[:3])[3]
+
+    def _retrained(self, name: str) -> Solution:
+        """A retrained solution by its name, the beginning of it, or what it was picked as (the smallest of these)."""
+        known = self.retrained
+        labels = {key: str(self.beacons[key].about["label"]) for key in known}
+        found = [key for key in known if name and key.startswith(name)]
+        found = found or [key for key in known if labels[key] == name]
+        if not found:
+            names = ", ".join(f"{key} ({label})" for key, label in labels.items())
+            raise BittailorError(f"there is no retrained solution '{name}'; " + (
+                f"there are: {names}" if names else "retrain one: bittailor retrain RUN --pick smallest"))
+        return known[found[0]]
+
+    def calibration_of(self, solution: Solution) -> Calibration:
+        """The statistics that a solution's formats and integers come from: the run's, or its beacon's."""
+        if solution.beacon is None:
+            return self.calibration
+        if solution.beacon not in self._opened:
+            beacon = self.beacons.get(solution.beacon)
+            if beacon is None or beacon.failed is not None:
+                raise FileError(f"{self.path} lacks the beacon {solution.beacon} of solution {solution.key}; "
+                                "restore its folder 'beacons'")
+            self._opened[solution.beacon] = beacon.calibration
+        return self._opened[solution.beacon]
+
+    @cached_property
+    def _opened(self) -> dict[str, Calibration]:
+        return {}
+
+    def plan(self, solution: Solution | Mapping[str, int]) -> Plan:
+        """The plan of a solution, or of widths with the float network's weights."""
+        if isinstance(solution, Solution):
+            return self.calibration_of(solution).plan(solution.widths)
+        return self.calibration.plan(solution)
+
+    def program(self, solution: Solution | Mapping[str, int]) -> Program:
+        """The integer program of a solution (or of widths with the float network's weights): what is shipped."""
+        calibration = self.calibration_of(solution) if isinstance(solution, Solution) else self.calibration
+        return calibration.binder().bind(self.plan(solution))
+
+    def store(self) -> Store:
+        """Every evaluation, read-only."""
+        return Store(self.path / "evaluations.sqlite", readonly=True)
+
+
+def no_worse(values: Mapping[str, float], base: Mapping[str, float]) -> bool:
+    """Whether a solution is at least as good as another in error and in loss."""
+    return values["error"] <= base["error"] and values["loss"] <= base["loss"]

@@ -1,0 +1,372 @@
+"""Beacons: distances as published, what becomes one, and a search that is the same however it is cut short."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_runs import small_data, small_network
+
+import bittailor as bt
+from bittailor.beacons import Region, Settings, distance
+from bittailor.beacons.base import site_weights
+from bittailor.beacons.polish import Member, polish
+from bittailor.beacons.searching import better
+from bittailor.errors import BittailorError, FileError
+from bittailor.runs.run import no_worse
+from bittailor.search.store import Outcome, Store
+from bittailor.train import retrain as training
+from bittailor.train.retrain import Retrained, Retraining
+
+# MOHAQ's beacons: weight bits of L0..L3, Pr1..Pr3, FC
+MOHAQ = {"152": (4, 2, 4, 2, 4, 2, 2, 2), "156": (16, 2, 2, 2, 2, 2, 2, 2), "192": (2, 2, 2, 2, 8, 8, 2, 2),
+         "199": (8, 2, 2, 2, 8, 8, 2, 2)}
+SEARCH = bt.SearchSettings(population=16, generations=9, seed=3)
+RULE = {"budget": 3, "polish": 2, "share": 0.7, "hopeless": 1.0, "threshold": 0.1, "first": 3, "every": 2}
+
+
+@pytest.fixture(scope="module")
+def network() -> bt.Network:
+    return small_network()
+
+
+@pytest.fixture(scope="module")
+def data(network: bt.Network) -> bt.Splits:
+    return small_data(network)
+
+
+class Fake:
+    """A retraining that takes no time: other weights that depend on all that a training may depend on."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.fail: set[int] = set()
+        self.stop: set[int] = set()
+
+    def __call__(self, calibration: bt.Calibration, widths: dict[str, int], train: bt.Data, metric: str,
+                 settings: Retraining, *, seed: int, start: bt.Calibration | None, checkpoint: Path) -> Retrained:
+        self.calls.append({"widths": dict(widths), "start": start, "data": train.fingerprint})
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_text("half way")
+        if len(self.calls) in self.stop:
+            raise KeyboardInterrupt
+        if len(self.calls) in self.fail:
+            raise BittailorError("the retraining diverged: the loss is nan in epoch 1 of 2")
+        network = (start or calibration).network
+        rng = np.random.default_rng([seed, *widths.values()])
+        other = {name: value + 0.02 * rng.normal(size=value.shape)
+                 for name, value in sorted(network.parameters.items())}
+        made = bt.calibrate(bt.Network(network.graph, other), train.x, train.lengths, calibration.settings)
+        return Retrained(made, widths, [{"epoch": 1, "loss": 0.5, "train": 1.0}], 0.1)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    made = Fake()
+    monkeypatch.setattr(training, "retrain", made)
+    return made
+
+
+def run(network: bt.Network, data: bt.Splits, out: Path, rule: dict[str, Any] | None = None, **options: Any) -> bt.Run:
+    # formats that are found at once: fitting them would take most of the time
+    quick = bt.CalibrationSettings(method="minmax", rounding="nearest")
+    options = {"settings": SEARCH, "workers": 1, "calibration": quick, **options}
+    return bt.run_search(network, data, out, beacons=Settings(**{**RULE, **(rule or {})}), **options)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(network: bt.Network, data: bt.Splits, tmp_path_factory: pytest.TempPathFactory) -> bt.Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "retrain", Fake())
+        return run(network, data, tmp_path_factory.mktemp("beacons") / "run")
+
+
+def whole(found: bt.Run) -> tuple[Any, ...]:
+    """All of a result that must not depend on how it came about."""
+    with found.store() as store:
+        rows = [(r.key, r.outcome.values, r.outcome.reason, r.outcome.beacon) for r in store.rows()]
+    history = [{k: v for k, v in g.items() if k not in ("new", "cached")} for g in found.result["history"]]
+    beacons = {k: v for k, v in found.result["beacons"].items() if k != "seconds"}
+    return rows, found.front, found.picks, found.retrained, history, beacons
+
+
+def test_published_distances() -> None:
+    def far(a: str, b: str) -> float:
+        both = [{str(i): w for i, w in enumerate(MOHAQ[name])} for name in (a, b)]
+        return distance(*both, dict.fromkeys(both[0], 1.0))
+
+    assert [far(*pair) for pair in (("152", "156"), ("152", "192"), ("152", "199"), ("156", "192"), ("156", "199"),
+                                    ("192", "199"))] == [4, 5, 5, 7, 5, 2]
+
+
+def test_only_weights_count(network: bt.Network) -> None:
+    weights = site_weights(network.graph)
+    a = bt.homogeneous_widths(network.graph, 8)
+    b = {**a, "gru0.h": 2, "gru0.b_r": 4, "input": 3}
+    assert distance(a, b, weights) == 0
+    assert distance(a, {**a, "head.W": 2, "gru0.W_hr": 4}, weights) == 3
+    sizes = site_weights(network.graph, weighted=True)
+    assert np.mean(list(sizes.values())) == pytest.approx(1)
+    assert sizes["gru0.W_hr"] / sizes["head.W"] == pytest.approx(25 / 15)
+
+
+def test_the_region() -> None:
+    base = {"error": 2.0, "loss": 0.1, "size": 1000.0}
+    region = Region.around(base, [base, {"error": 62.0, "loss": 3.0, "size": 300.0}], Settings())
+    assert region == Region(500.0, 32.0, (2.0, 0.1))
+    assert region.holds({"error": 5.0, "loss": 0.2, "size": 400.0})
+    assert region.holds({"error": 2.0, "loss": 0.2, "size": 400.0})
+    assert not region.holds({"error": 2.0, "loss": 0.1, "size": 400.0})  # as good already
+    assert not region.holds({"error": 40.0, "loss": 2.0, "size": 400.0})  # hopeless
+    assert not region.holds({"error": 5.0, "loss": 0.2, "size": 600.0})  # large
+    assert region.small({"error": 40.0, "loss": 2.0, "size": 400.0})  # but may be served
+
+
+def test_the_better_error_counts() -> None:
+    a, b = Outcome({"error": 2.0, "loss": 0.5}), Outcome({"error": 2.0, "loss": 0.4})
+    assert better(a, b) is b
+    assert better(b, a) is b
+    assert better(a, Outcome({"error": 2.0, "loss": 0.5})) is a
+    assert better(a, Outcome(None, "no")) is a
+    assert better(a, Outcome({"error": 1.9, "loss": 9.0})).values == {"error": 1.9, "loss": 9.0}
+
+
+@pytest.mark.parametrize("limit", [5, 12, 40, 77, 500])
+def test_the_polish_finds_the_smallest_that_holds(limit: int) -> None:
+    sizes = [int(s) for s in np.geomspace(10, 100, 24)]
+    asked: list[int] = []
+
+    def train(chosen: list[int]) -> list[bool]:
+        asked.extend(chosen)
+        return [sizes[i] >= limit for i in chosen]
+
+    found = polish([Member(s, s >= 50) for s in sizes], train, 9)
+    assert len(asked) == len(set(asked)) <= 9
+    assert found == {i: sizes[i] >= limit for i in asked}
+    best = min((sizes[i] for i, good in found.items() if good), default=None)
+    if limit > 100:
+        assert best is None
+    else:
+        assert best is not None
+        assert best <= 1.25 * max(limit, 10)
+
+
+def test_the_polish_keeps_its_budget() -> None:
+    assert polish([], lambda chosen: [], 4) == {}
+    assert polish([Member(1.0, True)], lambda chosen: [True] * len(chosen), 4) == {0: True}
+    assert len(polish([Member(float(s), False) for s in range(1, 20)], lambda c: [False] * len(c), 3)) == 3
+    assert polish([Member(1.0, True), Member(2.0, True)], lambda chosen: [True] * len(chosen), 0) == {}
+
+
+def test_a_search_with_beacons(network: bt.Network, data: bt.Splits, tmp_path: Path, fake: Fake) -> None:
+    plain = run(network, data, tmp_path / "plain", {"budget": 0, "polish": 0})
+    assert not plain.beacons
+    found = run(network, data, tmp_path / "run")
+    about = found.result["beacons"]
+    assert len(about["search"]) == 3
+    assert about["retrainings"] == len(fake.calls) == len(found.beacons)
+    assert {call["data"] for call in fake.calls} == {data.train.fingerprint}
+    assert fake.calls[0]["start"] is None
+    assert any(call["start"] for call in fake.calls)
+    weights, rule = site_weights(network.graph), Settings(**RULE)
+    made = [found.beacons[name] for name in about["search"]]
+    for i, beacon in enumerate(made):
+        assert all(distance(beacon.widths, other.widths, weights) > rule.threshold * len(weights)
+                   for other in made[:i])
+    with found.store() as store:
+        rows = list(store.rows())
+    served = {r.outcome.beacon for r in rows} - {None}
+    assert served
+    assert served <= set(found.beacons)
+    assert any(s.beacon for s in found.front)
+    assert plain.front != found.front
+    # every stored value is what its beacon's program gives, and no worse than the float network's
+    engine = bt.ENGINES["reference"]
+    for s in [*found.front, *found.picks.values(), *found.retrained.values()]:
+        program = found.program(s)
+        for part, expected in ((data.valid, s.values["error"]), (data.test, s.test)):
+            y = engine.run(program, program.quantise_input(part.x), part.lengths)
+            assert 100 * np.mean(y.argmax(-1) != part.y) == expected
+        assert bt.account(program).total == s.values["stored"]
+    for s in found.front:
+        y = engine.run(base := found.program(s.widths), base.quantise_input(data.valid.x), data.valid.lengths)
+        assert s.values["error"] <= 100 * np.mean(y.argmax(-1) != data.valid.y)
+
+
+def test_it_opens_again_with_the_same_programs(
+    network: bt.Network, data: bt.Splits, tmp_path: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = run(network, data, tmp_path / "run", calibration=bt.CalibrationSettings())
+    solutions = [*found.front, *found.retrained.values()]
+    expected = [found.program(s) for s in solutions]
+
+    def never(*_: object) -> None:
+        raise AssertionError("fitted again: another machine might get other integers")
+
+    monkeypatch.setattr("bittailor.calibration.fit_to_inputs", never)
+    assert solutions[-1].beacon
+    again = bt.Run.open(tmp_path / "run")
+    for s, program in zip(solutions, expected, strict=True):
+        for mine, theirs in zip(again.program(s).stored(), program.stored(), strict=True):
+            assert (mine.data == theirs.data).all()
+
+
+@pytest.mark.parametrize("where", [1, 3, 4])
+def test_stopped_in_a_retraining_and_resumed(
+    network: bt.Network, data: bt.Splits, undisturbed: bt.Run, tmp_path: Path, fake: Fake, where: int
+) -> None:
+    fake.stop = {where}
+    try:
+        stopped = run(network, data, tmp_path / "b")
+        assert stopped.result["interrupted"]
+    except KeyboardInterrupt:  # the polish comes after the search
+        assert where > 3
+    assert list((tmp_path / "b" / "beacons").glob("*/checkpoint*"))
+    resumed = run(network, data, tmp_path / "b", resume=True)
+    assert whole(resumed) == whole(undisturbed)
+    assert not list((tmp_path / "b" / "beacons").glob("*/checkpoint*"))
+
+
+@pytest.mark.parametrize("kept", [37, 45, 60])
+def test_killed_anywhere_and_resumed(
+    network: bt.Network, data: bt.Splits, undisturbed: bt.Run, tmp_path: Path, fake: Fake,
+    monkeypatch: pytest.MonkeyPatch, kept: int,
+) -> None:
+    """Also between two stored outcomes of one generation, after its beacons were made."""
+    plain, count = Store.put, 0
+
+    class Killed(BaseException):
+        pass
+
+    def put(self: Store, *row: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > kept:
+            raise Killed
+        plain(self, *row)
+
+    monkeypatch.setattr(Store, "put", put)
+    with pytest.raises(Killed):
+        run(network, data, tmp_path / "b")
+    monkeypatch.setattr(Store, "put", plain)
+    assert whole(run(network, data, tmp_path / "b", resume=True)) == whole(undisturbed)
+
+
+def test_a_finished_search_can_be_made_longer(
+    network: bt.Network, data: bt.Splits, undisturbed: bt.Run, tmp_path: Path, fake: Fake
+) -> None:
+    short, once = bt.SearchSettings(population=16, generations=5, seed=3), undisturbed
+    run(network, data, tmp_path / "b", settings=short)
+    longer = run(network, data, tmp_path / "b", resume=True)
+    # the shorter search polished other members of its front; they stay
+    assert longer.retrained.keys() >= once.retrained.keys()
+    assert (longer.front, longer.result["history"][-1]["points"]) == (once.front, once.result["history"][-1]["points"])
+
+
+def test_a_training_that_fails_costs_only_itself(
+    network: bt.Network, data: bt.Splits, tmp_path: Path, fake: Fake
+) -> None:
+    fake.fail = {1, 4}
+    found = run(network, data, tmp_path / "run")
+    failed = [b for b in found.beacons.values() if b.failed]
+    assert len(failed) == found.result["beacons"]["failed"] == 2
+    assert "diverged" in str(failed[0].failed)
+    assert failed[0].name not in found.retrained
+    assert not any(s.beacon in {b.name for b in failed} for s in found.front)
+    calls = len(fake.calls)
+    again = run(network, data, tmp_path / "run", resume=True)
+    assert whole(again) == whole(found)
+    assert len(fake.calls) == calls  # nothing is tried twice
+
+
+def test_beacons_of_another_run_serve(
+    network: bt.Network, data: bt.Splits, undisturbed: bt.Run, tmp_path: Path, fake: Fake
+) -> None:
+    first = undisturbed
+    shutil.copytree(first.path, tmp_path / "first")
+    rule = {"budget": 0, "polish": 0}
+    found = run(network, data, tmp_path / "second", rule, beacons_from=[tmp_path / "first"])
+    assert not fake.calls
+    assert set(found.result["beacons"]["given"]) == set(first.beacons)
+    assert found.result["beacons"]["retrainings"] == 0
+    with found.store() as store:
+        assert {r.outcome.beacon for r in store.rows()} & set(first.beacons)
+    shutil.rmtree(tmp_path / "first")
+    assert [found.program(s) for s in found.front]
+    # begun with them, it goes on with them, whatever became of where they were from
+    assert whole(run(network, data, tmp_path / "second", rule, resume=True)) == whole(found)
+    other = small_network(1)
+    with pytest.raises(FileError, match="no beacon of this network"):
+        run(other, small_data(other), tmp_path / "third", rule, beacons_from=[tmp_path / "second"])
+    with pytest.raises(FileError, match="holds no beacons"):
+        run(network, data, tmp_path / "fourth", rule, beacons_from=[tmp_path / "nowhere"])
+
+
+def test_the_retrained_pick(network: bt.Network, data: bt.Splits, tmp_path: Path, fake: Fake) -> None:
+    found = run(network, data, tmp_path / "run", {"polish": 4})
+    base = found.baseline(8).values
+    good = [s for s in found.retrained.values() if no_worse(s.values, base) and s.values["size"] < base["size"]]
+    if good:
+        assert found.pick("retrained").values["size"] == min(s.values["size"] for s in good)
+    else:
+        with pytest.raises(BittailorError, match="none was retrained"):
+            found.pick("retrained")
+    name = next(iter(found.retrained))
+    assert found.pick(f"retrained:{name}") == found.pick(f"retrained:{name[:6]}") == found.retrained[name]
+    with pytest.raises(BittailorError, match="there are: "):
+        found.pick("retrained:zz")
+
+
+@pytest.mark.parametrize(("rule", "words"), [
+    ({"budget": -1}, "budget"), ({"first": 1}, "first"), ({"threshold": float("nan")}, "threshold"),
+    ({"together": 0}, "together"), ({"recipe": {"epoch": 3}}, "no setting 'epoch'"),
+    ({"recipe": {"rate": -1.0}}, "rate"),
+])
+def test_wrong_settings(network: bt.Network, data: bt.Splits, tmp_path: Path, rule: dict[str, Any], words: str) -> None:
+    with pytest.raises(BittailorError, match=words):
+        run(network, data, tmp_path / "run", rule)
+
+
+def test_what_does_not_go_together(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
+    with pytest.raises(BittailorError, match="early stopping"):
+        run(network, data, tmp_path / "run", early_stop=True)
+    with pytest.raises(BittailorError, match="uses none"):
+        bt.run_search(network, data, tmp_path / "run", beacons_from=[tmp_path])
+    run(network, data, tmp_path / "run", {"budget": 0, "polish": 0})
+    with pytest.raises(BittailorError, match="beacons"):
+        run(network, data, tmp_path / "run", {"budget": 1, "polish": 0}, resume=True)
+
+
+def test_stores_of_the_first_schema_are_brought_up_to_date(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "s.sqlite"
+    with Store(path) as store:
+        store.put("k", (1, 2), Outcome({"error": 1.0}), 1)
+    db = sqlite3.connect(path)
+    db.executescript("DROP TABLE decisions; ALTER TABLE evaluations DROP COLUMN beacon;"
+                     "UPDATE meta SET value = '1' WHERE name = 'schema'")
+    db.close()
+    with Store(path, readonly=True) as store:
+        assert [r.outcome for r in store.rows()] == [Outcome({"error": 1.0})]
+        assert store.decisions() == {}
+    with Store(path) as store:
+        assert store.get(["k"]) == {"k": Outcome({"error": 1.0})}
+        store.put("l", (0, 0), Outcome({"error": 2.0}, beacon="b"), 2)
+        store.decide(2, ["b"])
+        store.decide(2, ["c"])
+        assert store.decisions() == {2: ["b"]}
+        assert [r.outcome.beacon for r in store.rows()] == [None, "b"]
+
+
+@pytest.mark.slow
+def test_real_trainings_do_not_depend_on_workers(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
+    rule = {"recipe": {"epochs": 2, "updates": 0}, "polish": 2}
+    one = run(network, data, tmp_path / "one", rule)
+    two = run(network, data, tmp_path / "two", rule, workers=2)
+    assert whole(one) == whole(two)
+    assert one.result["beacons"]["retrainings"] >= 4
+    assert one.result["beacons"]["failed"] == 0

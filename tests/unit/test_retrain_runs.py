@@ -1,0 +1,195 @@
+"""Retraining asked for on the command line, and what show, export and report make of it; with real trainings."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_runs import small_data, small_network
+from typer.testing import CliRunner
+
+import bittailor as bt
+from bittailor.beacons import Settings
+from bittailor.cli import app
+from bittailor.errors import BittailorError, DataError
+from bittailor.runs import retrain_picks
+
+OWN = '''
+import numpy as np, torch
+import bittailor as bt
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru, self.head = torch.nn.GRU(3, 4, batch_first=True), torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.gru(x)[0][:, -1])
+
+def load(seed=0):
+    torch.manual_seed(0)
+    rng = np.random.default_rng(seed)
+    def part():
+        x = rng.normal(size=(40, 5, 3)).astype(np.float32)
+        return bt.Data(x, (x[:, -1].sum(-1) > 0).astype(np.int64))
+    return Net(), bt.Splits(part(), part(), part())
+
+def other():
+    return load(1)
+'''
+QUICK = ["--population", "8", "--generations", "3", "--workers", "1", "--quiet"]
+SHORT = ["--recipe", "epochs=2", "--recipe", "updates=0"]
+
+
+def command(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments))
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "net.py").write_text(OWN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def searched(own: Path) -> Path:
+    command("search", f"{own / 'net.py'}:load", "--out", str(own / "run"), *QUICK)
+    return own / "run"
+
+
+def test_retrain_show_export_report(searched: Path, tmp_path: Path) -> None:
+    said = command("retrain", str(searched), "--pick", "smallest", "--pick", "8bit", "--workers", "1", *SHORT)
+    assert "before" in said
+    assert "after" in said
+    run = bt.Run.open(searched)
+    labels = {b.about["label"]: b for b in run.beacons.values()}
+    assert labels.keys() >= {"smallest", "8bit"}
+    beacon = labels["8bit"]
+    assert len(beacon.about["history"]) == 2
+    assert beacon.about["recipe"]["epochs"] == 2
+    assert beacon.about["figures"].keys() == {"before", "after", "test_before", "test"}
+    assert beacon.about["figures"]["before"] == run.baseline(8).values
+    solution = run.pick("retrained:8bit")
+    assert solution.widths == run.baseline(8).widths
+    # other weights: another program
+    mine, theirs = run.program(solution), run.program(run.baseline(8))
+    assert any((a.data != b.data).any() for a, b in zip(mine.stored(), theirs.stored(), strict=True))
+    assert "gru0.W_hn" in command("show", str(searched), "--pick", "retrained:8bit")
+    command("export", str(searched), str(tmp_path / "c"), "--pick", f"retrained:{beacon.name}")
+    command("report", str(searched))
+    page = (searched / "report" / "index.html").read_text()
+    assert "Retrained networks" in page
+    assert beacon.name in page
+    with (searched / "report" / "retrained.csv").open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert float(rows[beacon.name]["test_after"]) == solution.test
+    assert (searched / "report" / "retraining.png").exists()
+    # the same again is no new training
+    before = (beacon.folder / "calibration.safetensors").stat().st_mtime_ns
+    command("retrain", str(searched), "--pick", "8bit", "--workers", "1", *SHORT)
+    assert len(bt.Run.open(searched).beacons) == len(run.beacons)
+    assert (beacon.folder / "calibration.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_search_with_beacons_from_the_command_line(own: Path) -> None:
+    said = command("search", f"{own / 'net.py'}:load", "--out", str(own / "lit"), "--population", "8", "--generations",
+                   "6", "--workers", "1", "--quiet", "--beacons", "1", "--polish", "1", "--beacon-rule", "first=3",
+                   "--beacon-rule", "hopeless=1", "--beacon-rule", "share=0.9", *SHORT)
+    assert "retrainings:" in said
+    run = bt.Run.open(own / "lit")
+    assert len(run.beacons) == run.result["beacons"]["retrainings"] >= 1
+    assert run.config["beacons"]["recipe"] == {"epochs": 2, "updates": 0}
+    assert run.config["beacons"]["share"] == 0.9
+
+
+def test_sensitivity_from_the_command_line(searched: Path) -> None:
+    said = command("sensitivity", str(searched), "--at", "best")
+    assert "gru0.h" in said
+    assert (searched / "sensitivity" / "best.png").exists()
+    command("report", str(searched))
+    assert (searched / "report" / "sensitivity.png").exists()
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["retrain", "RUN", "--pick", "smallish"], "cannot pick"),
+    (["retrain", "RUN", "--pick", "8bit", "--recipe", "epoch=3"], "no setting 'epoch'"),
+    (["retrain", "RUN", "--pick", "8bit", "--recipe", "epochs"], "NAME=VALUE"),
+    (["retrain", "RUN", "--pick", "8bit", "--recipe", "ranges=wide"], "frozen"),
+    (["show", "RUN", "--pick", "retrained:ffff"], "no retrained solution"),
+    (["sensitivity", "RUN", "--at", "9bit"], "no homogeneous baseline"),
+    (["search", "digits", "--out", "x", "--recipe", "epochs=1"], "--beacons or --polish"),
+    (["search", "digits", "--out", "x", "--beacons", "1", "--beacon-rule", "treshold=1"], "threshold"),
+    (["search", "digits", "--out", "x", "--beacons", "1", "--beacon-rule", "share=big"], "expected a number"),
+    (["search", "digits", "--out", "x", "--seeding", "sensitive"], "did you mean 'sensitivity'"),
+])
+def test_wrong_options(searched: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    place = {"RUN": str(searched), "x": str(tmp_path / "x")}
+    with pytest.raises(BittailorError, match=words):
+        command(*(place.get(a, a) for a in arguments))
+    assert not (tmp_path / "x").exists()
+
+
+def test_other_data_are_refused(searched: Path, own: Path, tmp_path: Path) -> None:
+    network = small_network()
+    with pytest.raises(DataError, match="not the data"):
+        retrain_picks(bt.Run.open(searched), small_data(network), ["8bit"])
+    made = bt.run_search(network, small_data(network), tmp_path / "run",
+                         settings=bt.SearchSettings(population=4, generations=1), workers=1)
+    with pytest.raises(BittailorError, match="made from Python"):
+        command("retrain", str(made.path), "--pick", "8bit")
+
+
+def test_it_diverges_with_a_reason(tmp_path: Path) -> None:
+    network = small_network()
+    data = small_data(network)
+    run = bt.run_search(network, data, tmp_path / "run", settings=bt.SearchSettings(population=4, generations=1),
+                        workers=1)
+    recipe = {"epochs": 2, "updates": 0, "rate": 1e30, "clip": 1e30}
+    (found,) = retrain_picks(run, data, ["8bit"], recipe=recipe, workers=1)
+    assert found.after is None
+    assert "diverged" in str(found.failed)
+    assert not run.retrained
+    # and in a search: what fails is noted, the rest goes on
+    lit = bt.run_search(network, data, tmp_path / "lit", settings=bt.SearchSettings(population=8, generations=4),
+                        workers=1, beacons=Settings(budget=2, polish=1, first=2, every=1, hopeless=1, recipe=recipe))
+    assert lit.result["beacons"]["failed"] == lit.result["beacons"]["retrainings"] >= 1
+    assert lit.front
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_retraining(own: Path) -> None:
+    """A real process, killed with a checkpoint on disk: resumed, it ends with the same bits."""
+    import time
+
+    def begin(out: Path, *more: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bittailor.cli", "search", f"{own / 'net.py'}:load", "--out", str(out), *QUICK,
+             "--beacons", "2", "--beacon-rule", "first=2", "--beacon-rule", "hopeless=1", "--beacon-rule", "every=1",
+             "--recipe", "epochs=60", "--recipe", "updates=0", *more], stdout=subprocess.DEVNULL)
+
+    undisturbed = begin(own / "a")
+    killed = begin(own / "b")
+    for _ in range(2400):
+        if list((own / "b").glob("beacons/*/checkpoint.safetensors")):
+            break
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait()
+    assert list((own / "b").glob("beacons/*/checkpoint.safetensors")), "it was faster than the test"
+    assert begin(own / "b", "--resume").wait(600) == 0
+    assert undisturbed.wait(600) == 0
+    one, two = bt.Run.open(own / "a"), bt.Run.open(own / "b")
+    assert one.beacons
+    assert one.front == two.front
+    assert one.retrained == two.retrained
+    for a, b in zip(one.retrained.values(), two.retrained.values(), strict=True):
+        for mine, theirs in zip(one.program(a).stored(), two.program(b).stored(), strict=True):
+            assert (mine.data == theirs.data).all()
