@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--generations", type=int, default=100)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--seeding", default="templates", help="what results/ptq.csv was measured with")
     options = parser.parse_args()
     runs: list[Run] = []
     rows: list[dict[str, Any]] = []
@@ -47,7 +48,8 @@ def main() -> int:
             out = options.runs / f"{task}-{seed}"
             run = search_task(
                 task, out, population=options.population, generations=options.generations, seed=seed,
-                hidden=HIDDEN.get(task), data=options.data, cache=options.cache, engine=options.engine,
+                hidden=HIDDEN.get(task), data=options.data, seeding=options.seeding,
+                cache=options.cache, engine=options.engine,
                 workers=options.workers, resume=(out / "run.json").exists(),
             )
             if run.result["interrupted"]:

@@ -116,9 +116,14 @@ def coverage() -> str:
 
 def names() -> str:
     """What exists, by name."""
+    from bittailor.cost.firmware import cores
+
+    per_core = {f"{what}.{core}" for what in ("code", "instructions") for core in cores()}
+    objectives = [f"`{o.name}` ({o.title})" for o in OBJECTIVES.values() if o.name not in per_core]
+    objectives.append(f"`code.CORE`, `instructions.CORE` (the same on {', '.join(cores())})")
     rows = [["cell", ", ".join(f"`{n}`" for n in CELLS)], ["engine", ", ".join(f"`{n}`" for n in ENGINES)],
             ["space", ", ".join(f"`{n}`" for n in SPACES)],
-            ["objective", ", ".join(f"`{o.name}` ({o.title})" for o in OBJECTIVES.values())],
+            ["objective", ", ".join(objectives)],
             ["task", ", ".join(f"`{n}`" for n in TASKS)]]
     return _table(["kind", "names"], rows)
 
@@ -214,9 +219,258 @@ def draw_growth() -> None:
     plt.close(figure)
 
 
+def mohaq() -> str:
+    """The paper's network at one width throughout, in the paper's counts."""
+    from bittailor.cost import PLATFORMS
+    from bittailor.cost import mohaq as paper
+
+    silago, bitfusion = PLATFORMS["silago"], PLATFORMS["bitfusion"]
+    rows = []
+    for name, widths in [*((str(b), paper.decode([b] * 16)) for b in reversed(paper.WIDTHS)),
+                         ("2, output's input 4", paper.decode([2] * 15 + [4]))]:
+        slow = not name.startswith("2")  # SiLago has no 2 bits
+        energy = silago.energy_uj(paper.WORK, widths)
+        rows.append([name, f"{paper.size_mib(widths):.4f}", f"{paper.ratio(widths):.3f}x",
+                     f"{silago.speedup(paper.WORK, widths):.4f}x" if slow else "–",
+                     f"{energy:.4f}" if slow else "–", f"{bitfusion.speedup(paper.WORK, widths):.3f}x"])
+    return _table(["weights = inputs [bit]", "size [MiB]", "of 32-bit floats", "SiLago speed-up", "SiLago energy [µJ]",
+                   "Bitfusion speed-up"], rows)
+
+
+KERNEL_WIDTHS = (*range(1, 9), 12, 16)
+
+
+def kernels() -> str:
+    """results/kernels.json: instructions per multiply-accumulate in rows of 64, per core, variant and width."""
+    found = _json("kernels.json")
+    if found is None:
+        return ""
+    rows = []
+    for storage in ("8", "16"):
+        for r in found["rows"]:
+            values = r["instructions_per_mac"][storage]["64"]
+            # more instructions than 8-bit weights take is what a reader must not overlook
+            shown = {b: f"{values[b - 1]:.1f}" for b in KERNEL_WIDTHS}
+            cells = [f"**{v}**" if b < 8 and float(v) > float(shown[8]) else v for b, v in shown.items()]
+            rows.append([r["title"], f"{storage} bit", *cells])
+    return _table(["core", "activations", *(f"{b} bit" for b in KERNEL_WIDTHS)], rows)
+
+
+def kernel_bytes() -> str:
+    """results/kernels.json: bytes of code of a dot product by 8-bit activations."""
+    found = _json("kernels.json")
+    if found is None:
+        return ""
+    return _table(
+        ["core", "flags", *(f"{b} bit" for b in KERNEL_WIDTHS), "shared"],
+        [[r["title"], f"-{size}", *(str(sizes[f"bt_dot{b}_x8"]) for b in KERNEL_WIDTHS),
+          str(sum(sizes.get(name, 0) for name in ("bt_few_x8", "bt_ragged_x8")))]
+         for r in found["rows"] for size, sizes in r["bytes"].items()],
+    )
+
+
+def firmware() -> str:
+    """results/firmware.csv."""
+    rows = _read("firmware.csv")
+    whole = {task: max(int(r["items"]) for r in rows if r["task"] == task) for task in {r["task"] for r in rows}}
+    lines = []
+    for r in rows:
+        accuracy = f"{100 - float(r['error']):.2f}"
+        part = "" if int(r["items"]) == whole[r["task"]] else f" (of {r['items']})"
+        lines.append([r["task"], r["solution"], r["title"], r["flash"], r["ram"],
+                      f"{r['network_code']} + {r['runtime_code']}", f"{int(r['instructions_per_step']):,}",
+                      f"{accuracy}{part}"])
+    return _table(["task", "solution", "core", "flash [B]", "RAM [B]", "code: network + runtime [B]",
+                   "instructions per step", "accuracy on test [%]"], lines)
+
+
+def core_models() -> str:
+    """The cost models of cores and how far they are off."""
+    from bittailor.cost.firmware import cores
+
+    return _table(
+        ["core", "compiler", "networks not in the fit", "code: median, largest error [%]",
+         "instructions: median, largest error [%]"],
+        [[c.title, f"`{c.compiler}`", str(c.errors["code"].networks),
+          *(f"{c.errors[what].median:.1f}, {c.errors[what].most:.1f}" for what in ("code", "instructions"))]
+         for c in cores().values()],
+    )
+
+
+def qat_speed() -> str:
+    """results/qat.json: training steps against plain float ones."""
+    return _table(
+        ["batch", "steps", "inputs", "hidden", "float `nn.GRU` [ms]", "frozen ranges", "learned ranges", "all defaults"],
+        [[str(r["batch"]), str(r["steps"]), str(r["inputs"]), str(r["hidden"]), f"{r['float_ms']:.1f}",
+          *(f"{r[f'{name}_ratio']:.2f}" for name in ("frozen", "learned", "default"))]
+         for r in (_json("qat.json") or {}).get("speed", [])],
+    )
+
+
+def qat_errors() -> str:
+    """results/qat.json: errors post-training and retrained."""
+    rows = (_json("qat.json") or {}).get("rows", [])
+    found = {(r["task"], r["seed"], r["style"], r["how"]): r for r in rows}
+    lines = []
+    for task, seed, style in dict.fromkeys((r["task"], r["seed"], r["style"]) for r in rows):
+        parts = [found.get((task, seed, style, how)) for how in ("post-training", "retrained", "distilled")]
+        first = next(part for part in parts if part)
+        seconds = [part["seconds"] for part in parts[1:] if part]
+        lines.append([task, str(seed), style, f"{first['smaller_percent']:.1f}",
+                      *(f"{p['valid']:.2f} / {p['test']:.2f}" if p else "–" for p in parts),
+                      f"{max(seconds):.0f}" if seconds else "–"])
+    return _table(["task", "seed", "weights", "smaller by [%]", "post-training: valid / test", "retrained on labels",
+                   "retrained with teacher", "seconds"], lines)
+
+
+def operators() -> str:
+    """results/operators.csv at its largest budget: mean over tasks' seeds, and mean rank over all (1 is best)."""
+    rows = _read("operators.csv")
+    if not rows:
+        return ""
+    tasks = list(dict.fromkeys(r["task"] for r in rows))
+    tables = []
+    for at in (min(int(r["evaluations"]) for r in rows), max(int(r["evaluations"]) for r in rows)):
+        here = [r for r in rows if int(r["evaluations"]) == at]
+        value = {(r["variant"], r["task"], r["seed"]): float(r["hypervolume_loss"]) for r in here}
+        variants = list(dict.fromkeys(v for v, _, _ in value))
+        cases = list(dict.fromkeys((t, s) for _, t, s in value))
+        rank: dict[str, list[int]] = {v: [] for v in variants}
+        for t, s in cases:
+            for i, v in enumerate(sorted(variants, key=lambda v: -value[v, t, s])):
+                rank[v].append(i + 1)
+        tables.append((at, value, {v: statistics.mean(r) for v, r in rank.items()}))
+    (early, _, first), (late, value, last) = tables
+    body = []
+    for v in sorted(last, key=lambda v: last[v]):
+        means = [f"{statistics.mean(x for (w, t, _), x in value.items() if (w, t) == (v, task)):.4f}" for task in tasks]
+        name = f"**{v}**" if v == _default_variant() else v
+        body.append([name, *means, f"{last[v]:.1f}", f"{first[v]:.1f}"])
+    return _table(["variant", *tasks, f"mean rank after {late}", f"after {early}"], body)
+
+
+def _default_variant() -> str:
+    from bittailor.search.nsga2 import Settings
+
+    return f"{Settings().crossover}, {Settings().mutation}"
+
+
+def draw_operators() -> None:
+    """docs/operators.png: hypervolume against evaluations, the default, the other first populations, the rest grey."""
+    rows = _read("operators.csv")
+    if not rows:
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    tasks = list(dict.fromkeys(r["task"] for r in rows))
+    marked = {_default_variant(): "#0072b2", "seeding templates": "#d55e00", "seeding homogeneous": "#009e73"}
+    figure, axes = plt.subplots(1, len(tasks), figsize=(4.2 * len(tasks), 3.3), constrained_layout=True, squeeze=False)
+    for ax, task in zip(axes[0], tasks, strict=True):
+        for variant in dict.fromkeys(r["variant"] for r in rows):
+            at: dict[int, list[float]] = {}
+            for r in rows:
+                if (r["task"], r["variant"]) == (task, variant):
+                    at.setdefault(int(r["evaluations"]), []).append(float(r["hypervolume_loss"]))
+            name = f"{variant} (default)" if variant == _default_variant() else variant
+            ax.plot(list(at), [statistics.mean(v) for v in at.values()], "-", color=marked.get(variant, "#c3c9d1"),
+                    lw=2 if variant in marked else 1, zorder=3 if variant in marked else 2,
+                    label=name if variant in marked else None)
+        ax.set(title=task, xlabel="evaluations")
+        ax.grid(alpha=0.3)
+    axes[0][0].set_ylabel("hypervolume (validation loss, size)")
+    axes[0][0].legend(frameon=False, loc="lower right")
+    figure.savefig(ROOT / "docs" / "operators.png", dpi=110)
+    plt.close(figure)
+
+
+def _spread(rows: list[dict[str, str]], key: str, digits: int = 2) -> str:
+    values = [float(r[key]) for r in rows if r[key]]
+    if not values:
+        return "–"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _by_task(name: str) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in _read(name):
+        found.setdefault(row["task"], []).append(row)
+    return found
+
+
+def headline_means() -> str:
+    """Per task: mean and spread over seeds of results/headline.csv."""
+    return _table(
+        ["task", "seeds", "post-training: smaller by [%]", "final: smaller by [%]", "final: flash, of 8 bit [%]",
+         "validation: 8 bit", "8 bit retrained", "final", "test: float", "8 bit", "8 bit retrained", "post-training",
+         "final"],
+        [[task, str(len(rows)), _spread(rows, "ptq_careful_smaller_percent", 1),
+          f"**{_spread(rows, 'final_smaller_percent', 1)}**",
+          f"{statistics.mean(100 * float(r['final_flash_bytes']) / float(r['int8_flash_bytes']) for r in rows):.0f}",
+          *(_spread(rows, k) for k in ("int8_valid", "int8_retrained_valid", "final_valid", "float_test", "int8_test",
+                                       "int8_retrained_test", "ptq_careful_test", "final_test"))]
+         for task, rows in _by_task("headline.csv").items()],
+    )
+
+
+def headline_rows() -> str:
+    """Every row of results/headline.csv."""
+    def solution(r: dict[str, str], name: str) -> list[str]:
+        if not r[f"{name}_size_bits"]:
+            return ["–", "–"]
+        return [f"{_number(r[f'{name}_smaller_percent'])} %, {r[f'{name}_flash_bytes']} B", _pair(r, name)]
+
+    return _table(
+        ["task", "H", "seed", "8 bit: flash", "valid / test", "post-training: smaller, flash", "valid / test",
+         "beacons, post-training: smaller, flash", "valid / test", "final: smaller, flash", "valid / test", "it is"],
+        [[r["task"], r["hidden"], r["seed"], f"{r['int8_flash_bytes']} B", _pair(r, "int8"),
+          *solution(r, "ptq_careful"), *solution(r, "beacons_careful"), *solution(r, "final"), r["final_is"]]
+         for r in _read("headline.csv")],
+    )
+
+
+def _trainings(r: dict[str, str]) -> int:
+    return max(1, int(r["beacons"]) + int(r["polished"]))
+
+
+def headline_gains() -> str:
+    """What beacons take off the front, at equal size."""
+    rows = _by_task("headline.csv")
+    at = [k for k in next(iter(rows.values()), [{}])[0] if k.startswith("gain_at_")]
+    return _table(
+        ["task", *(f"at {k.split('_')[2]} % of 8 bit" for k in at), "mean", "mean, test", "retrainings",
+         "seconds each"],
+        [[task, *(_spread(here, k) for k in (*at, "gain_valid", "gain_test")),
+          f"{statistics.mean(map(_trainings, here)):.1f}",
+          f"{statistics.mean(float(r['training_seconds']) / _trainings(r) for r in here):.0f}"]
+         for task, here in rows.items()],
+    )
+
+
+def beacons() -> str:
+    """results/beacons.csv: predicted against own error, over the neighbours of one beacon per task."""
+    lines = []
+    for task, rows in _by_task("beacons.csv").items():
+        here = [r for r in rows if int(r["sample"])]
+        for what in ("error", "loss"):
+            own, near, base = ([float(r[f"{n}_{what}"]) for r in here] for n in ("own", "beacon", "base"))
+            lines.append([task, str(len(here)), what, *(f"{statistics.mean(v):.3g}" for v in (base, near, own)),
+                          f"{statistics.correlation(base, own):.2f}", f"**{statistics.correlation(near, own):.2f}**"])
+    return _table(["task", "neighbours", "", "from the float network", "from the beacon", "own retraining",
+                   "correlation with own: float network", "beacon"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "qat-speed": qat_speed, "qat-errors": qat_errors,
+    "firmware": firmware, "cores": core_models,
+    "kernels": kernels, "kernel-bytes": kernel_bytes,
+    "operators": operators, "headline-means": headline_means, "headline-rows": headline_rows,
+    "headline-gains": headline_gains, "beacons": beacons,
     "ptq-rows": ptq_rows, "ptq-means": ptq_means, "ptq-widths": ptq_widths, "calibration": calibration,
-    "coverage": coverage, "names": names,
+    "coverage": coverage, "names": names, "mohaq": mohaq,
     "engine": engine, "search": search, "growth": growth,
 }
 
@@ -236,6 +490,7 @@ def main() -> int:
                 path.write_text(new)
     if not check:
         draw_growth()
+        draw_operators()
     print(("out of date: " if check else "rewritten: ") + (", ".join(stale) or "nothing"))
     return 1 if check and stale else 0
 

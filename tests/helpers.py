@@ -26,26 +26,27 @@ ENDS = ("last linear", "linear mean", "relu linear last", "first linear sigmoid"
 def random_case(seed: int, low: int = 1, high: int = 16, **changes: Any) -> Json:
     """A random network with a random plan; arguments of `make_golden.make_case` can be fixed."""
     rng = random.Random(seed)
+    options = [(cell.name, dict(option)) for cell in CELLS.values() for option in ({}, *cell.variants.values())]
     arguments: Json = {
         "widths": (low, high), "end": rng.choice(ENDS), "features": rng.randint(1, 4), "hidden": rng.randint(1, 5),
         "layers": rng.randint(1, 2), "directions": rng.randint(1, 2), "bias": rng.random() < 0.7,
         "bias_bits": rng.choice((None, 16, 32)), "per_row": rng.random() < 0.3, "steps": rng.randint(1, 6),
     }
+    arguments |= zip(("cell", "options"), rng.choice(options), strict=True)
     return make_golden.make_case(seed, **arguments | changes)
 
 
 def network_of(case: Json) -> Network:
     """The case's network, written with the builder and the cells."""
     parameters = {name: np.asarray(values, np.float64) for name, values in case["parameters"].items()}
-    first = case["graph"]["steps"][0]
-    weight = parameters[f"{first['recurrence']}.W_ir" if "recurrence" in first else first["params"][0]]
+    about = case["about"]
     b = Builder()
-    b.input("input", weight.shape[1])
+    b.input("input", about["features"])
     for step in case["graph"]["steps"]:
         if "recurrence" in step:
-            p = step["recurrence"]
-            hidden = len(parameters[f"{p}.W_hr"])
-            add_layer(b, CELLS[step["cell"]], p, step["inputs"][0], hidden, f"{p}.b_r" in parameters, step["reverse"])
+            source = {"source": step["inputs"][1]} if len(step["inputs"]) > 1 else {}
+            add_layer(b, CELLS[step["cell"]], step["recurrence"], step["inputs"][0], about["hidden"], about["bias"],
+                      step["reverse"], **about["options"], **source)
         elif step["op"] == "linear":
             b.linear(step["output"], step["inputs"][0], step["params"][0], step["options"]["features"],
                      *step["params"][1:])

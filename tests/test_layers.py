@@ -18,19 +18,20 @@ SOURCE = Path(bittailor.__file__).parent
 LAYERS = [
     {"_version", "errors"},
     {"registry", "files", "cache", "data"},
+    {"decode"},
     {"metrics", "constraints"},
     {"qformat"},
     {"arith"},
     {"ops"},
     {"graph"},
     {"walk"},
-    {"network", "cells"},
+    {"network", "cells", "nn"},
     {"plan", "weights"},
     {"program"},
     {"calibration"},
     {"search", "tasks", "engines", "cost", "train", "read", "export", "spaces"},
     {"evaluate"},
-    {"screen"},
+    {"screen", "sensitivity", "beacons"},
     {"runs"},
     {"api", "report", "show"},
     {"cli"},
@@ -38,13 +39,13 @@ LAYERS = [
 ]
 """From the ground up; a room may import rooms below it. Those of one line are siblings."""
 
-SIBLINGS = {("spaces", "search"), ("tasks", "train"), ("train", "tasks"), ("export", "engines"), ("api", "report"),
-            ("api", "show")}
-"""Where one sibling may use another, and why it can: `spaces` makes what `search` is about; a task brings the torch
-network that `train` trains."""
+SIBLINGS = {("spaces", "search"), ("spaces", "cost"), ("tasks", "train"), ("train", "tasks"), ("export", "engines"),
+            ("cost", "export"), ("cost", "engines"), ("api", "report"), ("api", "show")}
+"""Where one may use another, and why it can: `spaces` makes what `search` is about, of widths that hardware has;
+a task brings the torch network that `train` trains; what a device stores is what the C exporter writes."""
 
 HEAVY = {
-    "torch": {"train", "tasks", "read", "export"},
+    "torch": {"train", "nn", "tasks", "read", "export"},
     "onnx": {"export", "read"},
     "onnxruntime": {"export"},
     "pymoo": {"search"},
@@ -52,6 +53,8 @@ HEAVY = {
     "scipy": {"tasks"},
     "mnist1d": {"tasks"},
     "pooch": {"cache", "tasks"},
+    "rapidfuzz": {"decode"},
+    "espeakng_loader": {"tasks"},
     "matplotlib": {"report"},
     "seaborn": {"report"},
     "plotly": {"report"},

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bittailor._version import __version__
 
 _WHERE = {
+    "BeaconSettings": "beacons:Settings",
     "BittailorError": "errors",
     "Calibration": "calibration",
     "CalibrationSettings": "calibration:Settings",
@@ -38,6 +39,7 @@ _WHERE = {
     "best_engine": "engines",
     "bind": "program",
     "calibrate": "calibration",
+    "export_program": "export",
     "from_torch": "read",
     "grouped": "spaces",
     "homogeneous": "spaces",
@@ -45,7 +47,9 @@ _WHERE = {
     "parameter_bits": "cost",
     "per_layer": "spaces",
     "per_operator": "spaces",
+    "retrain_picks": "runs",
     "run_search": "runs",
+    "run_sensitivity": "runs",
     "train_task": "api",
     "write_report": "report",
 }
@@ -55,6 +59,7 @@ __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
     from bittailor.api import train_task as train_task
+    from bittailor.beacons import Settings as BeaconSettings
     from bittailor.calibration import Calibration as Calibration
     from bittailor.calibration import Settings as CalibrationSettings
     from bittailor.calibration import calibrate as calibrate
@@ -66,6 +71,7 @@ if TYPE_CHECKING:
     from bittailor.engines import best_engine as best_engine
     from bittailor.errors import BittailorError as BittailorError
     from bittailor.evaluate import OBJECTIVES as OBJECTIVES
+    from bittailor.export import export_program as export_program
     from bittailor.network import Network as Network
     from bittailor.plan import Plan as Plan
     from bittailor.program import Program as Program
@@ -75,7 +81,9 @@ if TYPE_CHECKING:
     from bittailor.report import write_report as write_report
     from bittailor.runs import Run as Run
     from bittailor.runs import Solution as Solution
+    from bittailor.runs import retrain_picks as retrain_picks
     from bittailor.runs import run_search as run_search
+    from bittailor.runs import run_sensitivity as run_sensitivity
     from bittailor.search.nsga2 import Settings as SearchSettings
     from bittailor.search.space import Space as Space
     from bittailor.spaces import grouped as grouped

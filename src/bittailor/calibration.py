@@ -147,17 +147,15 @@ class Calibration:
 
     def _weight(self, name: str, bits: int) -> QFormat:
         values, settings = self.network.parameters[name], self.settings
-        moment = self.moments.get(self._source(name))
+        node = self.network.graph.consumers[name][0]
+        if node.op != "linear":  # one weight a feature: nothing to cancel against, and a scale a row would be a weight
+            return weight_format(values, bits, "minmax" if settings.method == "minmax" else "mse", per_row=False)
+        moment = self.moments.get(self.network.graph.root(node.inputs[0]).name)
         if settings.rounding == "inputs" and moment is not None:
             fmt, integers = fit_to_inputs(values, bits, moment, settings.per_row)
             self._integers[(name, fmt)] = integers
             return fmt
         return weight_format(values, bits, "minmax" if settings.method == "minmax" else "mse", settings.per_row)
-
-    def _source(self, weight: str) -> str:
-        """The root site that a weight is multiplied with."""
-        node = self.network.graph.consumers[weight][0]
-        return self.network.graph.root(node.inputs[0]).name
 
     def _activation(self, name: str, bits: int) -> QFormat:
         seen = self.observed[name]

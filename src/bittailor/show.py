@@ -11,10 +11,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bittailor.cost import account
+from bittailor.cost import PLATFORMS, account, load_platform
+from bittailor.evaluate import OBJECTIVES, of_platform
+from bittailor.export.verify import Report
 from bittailor.files import write_whole
 from bittailor.metrics import METRICS
-from bittailor.runs import Run, Solution
+from bittailor.runs import Retrained, Run, Solution
+from bittailor.sensitivity import Sensitivity
 
 
 def _kib(bits: float) -> str:
@@ -63,13 +66,19 @@ def print_run(run: Run) -> None:
     result, metric = run.result, METRICS[run.result["metric"]]
     console = Console()
     unit = f" [{metric.unit}]" if metric.unit else ""
+    others = [run.objectives[n] for n in result["objectives"] if n not in ("error", "size", "stored")]
     table = Table("", f"{metric.title}{unit}: validation", "test", "size [KiB]", "stored [B]", "of 8 bit",
+                  *(f"{o.name.replace('.', ' ')} [{o.unit}]" if o.unit else o.name for o in others),
                   title=f"{run.path}: {run.config['task'].get('title', '')}")
+    for column in (table.columns[0], *table.columns[6:]):
+        column.no_wrap = column is table.columns[0]
+        column.overflow = "fold"
     base = run.baseline(8)
 
     def add(name: str, s: Solution) -> None:
         table.add_row(name, _value(s.values["error"]), _value(s.test), _kib(s.values["size"]),
-                      f"{s.values['stored']:.0f}", f"{100 * s.values['size'] / base.values['size']:.0f} %")
+                      f"{s.values['stored']:.0f}", f"{100 * s.values['size'] / base.values['size']:.0f} %",
+                      *(_value(s.values[o.name]) for o in others))
 
     table.add_row("float", _value(result["float"]["valid"]), _value(result["float"]["test"]), "", "", "")
     for s in run.homogeneous:
@@ -78,13 +87,18 @@ def print_run(run: Run) -> None:
     for i, s in enumerate(run.front):
         add(str(i), s)
     console.print(table)
-    for name, by in (("smallest", "validation error"), ("careful", "validation error and loss, and training error")):
+    for name, by in (("smallest", "validation error"), ("careful", "validation error and loss, and training error"),
+                     ("retrained", "validation error and loss, itself retrained")):
         found = run.picks.get(name)
         if found is not None:
             test = "" if found.test is None else f", test {_value(found.test)} against {_value(base.test)}"
             console.print(f"{name} (no worse than homogeneous 8 bit by {by}): "
                           f"{_kib(found.values['size'])} KiB, {smaller(found, base):.0f} % smaller; validation "
                           f"{_value(found.values['error'])} against {_value(base.values['error'])}{test}")
+    if "beacons" in result:
+        made = result["beacons"]
+        console.print(f"retrainings: {len(made['search'])} beacons during the search, {len(made['polish'])} members of "
+                      f"the front after it, {made['failed']} failed; {made['seconds']:.0f} s of training")
     if result["dropped"]:
         console.print(f"early stopping: {result['dropped']} of {result['evaluations']} candidates dropped, "
                       f"{result['saved_percent']:.1f} % of the sequences not run")
@@ -108,6 +122,88 @@ def print_solution(run: Run, solution: Solution) -> None:
     console.print(f"weights and biases times their widths: {solution.values['size'] / 8:.0f} bytes; "
                   f"validation {_value(solution.values['error'])}, test {_value(solution.test)}; "
                   f"64-bit operators: {', '.join(program.wide()) or 'none'}")
+
+
+def print_platforms(file: Path | None = None) -> None:
+    """The platforms of the package, or that of a file."""
+    console = Console()
+    for platform in PLATFORMS.values() if file is None else [load_platform(file)]:
+        weights, inputs = (", ".join(map(str, bits)) for bits in (platform.weights, platform.activations))
+        console.print(f"{platform.name}: {platform.title}", style="bold", highlight=False)
+        console.print(f"  products    weights of {weights} bits, inputs of "
+                      f"{'the same width' if platform.same_width else f'{inputs} bits'}", highlight=False)
+        for objective in of_platform(platform):
+            more = ", more is better" if objective.maximise else ""
+            console.print(f"  objective   {objective.name:<22} {objective.title} [{objective.unit}]{more}",
+                          highlight=False, markup=False)
+        console.print(f"  space       {platform.name}\n  source      {platform.source}", highlight=False, markup=False)
+
+
+def print_verification(report: Report) -> None:
+    """What was found in an exported directory: a row per target, sizes from the linker."""
+    console = Console()
+    table = Table("core", "integers and bytes", "flash [B]", "RAM [B]", "code: network [B]", "runtime [B]",
+                  "instructions per step", "to read the output")
+    for v in report.verdicts:
+        sizes = ("–",) * 4 if v.sizes is None else tuple(
+            str(n) for n in (v.sizes.flash, v.sizes.ram, v.sizes.model, v.sizes.runtime))
+        counts = ("–", "–") if v.counts is None else (f"{v.counts.per_step:.0f}", f"{v.counts.read_out:.0f}")
+        table.add_row(v.target.title, "as promised" if v.problem is None else "[red]WRONG[/red]", *sizes, *counts)
+    console.print(table)
+    console.print(f"every output of {report.words} and every site of one compared with the engines, the self-test run, "
+                  f"program {report.facts['program']}", highlight=False)
+    for reason in report.absent:
+        console.print(f"not tried: {reason}", highlight=False, markup=False)
+    if report.problem:
+        console.print(report.problem, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_objectives() -> None:
+    """Everything that a search can improve or limit."""
+    table = Table("name", "unit", "what")
+    for o in OBJECTIVES.values():
+        table.add_row(o.name, o.unit, o.title + (" (more is better)" if o.maximise else ""))
+    Console().print(table)
+
+
+def print_retrained(path: Path, found: Sequence[Retrained]) -> None:
+    """Solutions before and after they were retrained, beside homogeneous 8 bit."""
+    run = Run.open(path)
+    metric, base = METRICS[run.config["metric"]], run.baseline(8)
+    unit = f" [{metric.unit}]" if metric.unit else ""
+    table = Table("pick", "", f"validation{unit}", "loss", f"test{unit}", "of 8 bit", "name", title=str(path))
+
+    def add(name: str, what: str, s: Solution) -> None:
+        table.add_row(name, what, _value(s.values["error"]), _value(s.values["loss"]), _value(s.test),
+                      f"{100 * s.values['size'] / base.values['size']:.0f} %", s.beacon or "")
+
+    add("8bit", "", base)
+    for one in found:
+        table.add_section()
+        add(one.pick, "before", one.before)
+        if one.after is not None:
+            add("", "after", one.after)
+    console = Console()
+    console.print(table)
+    for one in found:
+        if one.failed is not None:
+            console.print(f"{one.pick} could not be retrained: {one.failed}")
+
+
+def print_sensitivity(found: Sensitivity, name: str = "loss") -> None:
+    """By how much the loss rises when one gene is narrowed and the others stay, the most sensitive gene first."""
+    widths = sorted({r.bits for r in found.responses})
+    table = Table(box=None, padding=(0, 1, 0, 0), title_justify="left",
+                  title=f"rise of the validation {name} by width, all others at {found.at} "
+                        f"({name} {_value(found.base[name])}, error {_value(found.base['error'])}); · is below 0.005")
+    table.add_column("gene", no_wrap=True)
+    for bits in widths:
+        table.add_column(str(bits), justify="right", no_wrap=True)
+    for gene, _ in found.ranking(min(widths), name):
+        known = {r.bits: found.rise(gene, r.bits, name) for r in found.responses if r.gene == gene}
+        table.add_row(gene, *("" if bits not in known else "·" if abs(known[bits]) < 0.005 else f"{known[bits]:+.2f}"
+                              for bits in widths))
+    Console().print(table)
 
 
 def comparison_csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bittailor.cost.firmware import Core
 from bittailor.engines import ENGINES
+from bittailor.export.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,3 +51,68 @@ def test_the_search_benchmark(tmp_path: Path) -> None:
     assert "200 evaluations" in out
     parts = json.loads((tmp_path / "s.json").read_text())["parts"]
     assert {"plan and binding", "genetic operators", "store"} <= parts.keys()
+
+
+@pytest.mark.skipif(TARGETS["m4"].missing() is not None, reason=str(TARGETS["m4"].missing()))
+def test_the_kernel_benchmark(tmp_path: Path) -> None:
+    out = run("kernels.py", "--core", "m4", "--json", str(tmp_path / "k.json"))
+    assert "M4 DSP" in out
+    plain, dsp = json.loads((tmp_path / "k.json").read_text())["rows"]
+    for storage in ("8", "16"):
+        counts = [r["instructions_per_mac"][storage]["128"] for r in (plain, dsp)]
+        assert all(fast < slow for slow, fast in zip(*(c[:8] for c in counts), strict=True))  # or it would not be kept
+        assert counts[1][3] < 1.2 * counts[1][7]
+
+
+@pytest.mark.skipif(TARGETS["m0"].missing() is not None, reason=str(TARGETS["m0"].missing()))
+def test_the_model_of_a_core(tmp_path: Path) -> None:
+    out = run("cores.py", "--cores", "m0", "--networks", "24", "--out", str(tmp_path))
+    assert out.startswith("m0: code ±")
+    assert Core.load("m0", tmp_path).errors["code"].networks >= 4
+
+
+@pytest.mark.skipif(TARGETS["m4"].missing() is not None, reason=str(TARGETS["m4"].missing()))
+def test_the_table_of_firmware(tmp_path: Path) -> None:
+    run("firmware.py", "--tasks", "digits", "--population", "12", "--generations", "4", "--cores", "m0", "m4",
+        "--items", "20", "--cache", str(tmp_path / "cache"), "--runs", str(tmp_path / "runs"),
+        "--csv", str(tmp_path / "f.csv"))
+    rows = list(csv.DictReader((tmp_path / "f.csv").read_text().splitlines()))
+    assert {r["core"] for r in rows} == {"m0", "m4"}
+    assert {"homogeneous 8", "16-bit state", "1- and 2-bit weights"} <= {r["solution"] for r in rows}
+    assert {r["items"] for r in rows if r["core"] == "m4"} == {"360"}
+    assert all(float(r["error"]) < 5 for r in rows if r["solution"] == "homogeneous 8" and r["core"] == "m4")
+
+
+def test_the_headline(tmp_path: Path) -> None:
+    arguments = ["--tasks", "digits", "--seeds", "0", "--population", "16", "--generations", "9", "--beacons", "1",
+                 "--polish", "1", "--epochs", "1", "--jobs", "2", "--cache", str(tmp_path / "cache"),
+                 "--out", str(tmp_path / "runs"), "--csv", str(tmp_path / "h.csv")]
+    run("headline.py", *arguments)
+    first = (tmp_path / "h.csv").read_text()
+    (row,) = csv.DictReader(first.splitlines())
+    assert int(row["final_size_bits"]) <= int(row["int8_size_bits"])
+    assert float(row["final_valid"]) <= float(row["int8_valid"])
+    assert int(row["final_flash_bytes"]) < int(row["int8_flash_bytes"])
+    assert row["int8_retrained_test"]
+    assert "digits (1 seeds): final" in run("headline.py", *arguments)
+    assert (tmp_path / "h.csv").read_text() == first
+
+
+def test_the_operator_and_beacon_benchmarks(tmp_path: Path) -> None:
+    where = ["--tasks", "digits", "--cache", str(tmp_path / "cache")]
+    run("operators.py", *where, "--seeds", "0", "--evaluations", "150", "--csv", str(tmp_path / "o.csv"))
+    rows = list(csv.DictReader((tmp_path / "o.csv").read_text().splitlines()))
+    assert {"uniform, reset", "seeding templates"} <= {r["variant"] for r in rows}
+    assert "correlation" in run("beacons.py", *where, "--neighbours", "3", "--epochs", "1", "--workers", "1",
+                                "--csv", str(tmp_path / "b.csv"))
+    assert len((tmp_path / "b.csv").read_text().splitlines()) == 5
+
+
+def test_the_retraining_benchmark(tmp_path: Path) -> None:
+    arguments = ["--tasks", "digits", "--styles", "8 bit", "2 bit", "--set", "epochs=1", "updates=20",
+                 "--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "q.json")]
+    assert "times as long" in run("qat.py", *arguments)
+    first = json.loads((tmp_path / "q.json").read_text())
+    assert [r["how"] for r in first["rows"]] == ["post-training", "retrained", "distilled"] * 2
+    run("qat.py", *arguments)
+    assert json.loads((tmp_path / "q.json").read_text())["rows"] == first["rows"]

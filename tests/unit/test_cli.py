@@ -62,7 +62,7 @@ def nan():
     net = Net()
     with torch.no_grad(): net.gru.weight_hh_l0[0, 0] = float("nan")
     return net, data()
-def lstm(): return Net(torch.nn.LSTM), data()
+def rnn(): return Net(torch.nn.RNN), data()
 def mismatch(): return Net(head=5), data()
 def features(): return Net(inputs=7), data()
 def empty():
@@ -117,6 +117,15 @@ def test_search_show_compare(digits: tuple[Path, Path], tmp_path: Path) -> None:
     assert "careful_smaller_percent" in (tmp_path / "t.csv").read_text()
 
 
+def test_a_cell_by_name(tmp_path: Path) -> None:
+    refused(bittailor("train", "digits", "--cell", "gur", "--cache", str(tmp_path)), "unknown cell 'gur'", "gru_cho")
+    run = tmp_path / "run"
+    done = bittailor("search", "digits", "--cell", "sru", "--hidden", "5", "--out", str(run), "--cache", str(tmp_path),
+                     *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "SRU of 5 units" in done.stdout or "sru0.v_f" in bittailor("show", str(run), "--pick", "smallest").stdout
+
+
 def test_own_network(own: Path, tmp_path: Path) -> None:
     done = bittailor("search", f"{own / 'net.py'}:good", "--out", str(tmp_path / "run"), *QUICK)
     assert done.returncode == 0, done.stderr
@@ -124,7 +133,7 @@ def test_own_network(own: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("function", "words"), [
     ("nan", ("gru0.W_hr", "NaN")),
-    ("lstm", ("gru", "LSTM", "nn.GRU")),
+    ("rnn", ("gru", "RNN", "nn.GRU")),
     ("mismatch", ("head", "5", "4")),
     ("features", ("3", "7")),
     ("empty", ("empty",)),

@@ -50,15 +50,16 @@ def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_cell_of_the_adding_page_works_everywhere() -> None:
     names: dict[str, Any] = {}
     exec(python_block("docs/adding.md"), names)
-    cell = names["MinGRU"]()
+    cell = names["MGU"]()
     b = Builder()
     x = b.input("input", 3)
     b.begin()
-    out = cell.step(b, "min0", x, 4, True)
-    b.end("min0", cell.name, (out,))
+    out = cell.step(b, "mgu0", x, 4, True)
+    b.end("mgu0", cell.name, (out,))
     graph = b.graph(b.op("last", "last", out))
     rng = np.random.default_rng(0)
-    parameters = cell.parameters("min0", {"weight_ih": rng.normal(size=(8, 3)), "bias_ih": rng.normal(size=8)})
+    parameters = cell.parameters("mgu0", {
+        "weight_ih": rng.normal(size=(8, 3)), "weight_hh": rng.normal(size=(8, 4)), "bias_ih": rng.normal(size=8)})
     network = bt.Network(graph, parameters)
     values = rng.normal(size=(6, 7, 3))
     calibration = bt.calibrate(network, values)

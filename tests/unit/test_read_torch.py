@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 (what PyTorch's own pages call it)
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from bittailor import nn as own
 from bittailor.errors import UnsupportedNetwork
 from bittailor.ops import OPS
 from bittailor.read import from_torch
@@ -54,6 +55,14 @@ class MaybeLengths(Net):
 
 def gru(layers=1, directions=1, batch_first=True, inputs=IN, **options):
     return nn.GRU(inputs, HIDDEN, layers, bidirectional=directions == 2, batch_first=batch_first, **options)
+
+
+def lstm(layers=1, directions=1, inputs=IN, **options):
+    return nn.LSTM(inputs, HIDDEN, layers, bidirectional=directions == 2, batch_first=True, **options)
+
+
+def sru(layers=1, directions=1, inputs=IN, **options):
+    return own.SRU(inputs, HIDDEN, layers, bidirectional=directions == 2, **options)
 
 
 def head(inputs=HIDDEN):
@@ -160,10 +169,32 @@ READ = {
     "with states": (NET, lambda m, x: (m.head(m.gru(x)[0]), m.gru(x)[1])),
     "no bias": ({"head": nn.Linear(IN, 2, bias=False)}, lambda m, x: m.head(x)),
     "F.linear": (DENSE, lambda m, x: F.linear(x, m.a.weight, m.a.bias)),
-    "unused layers": ({**DENSE, "d": nn.LSTM(3, 4), "e": nn.Conv1d(1, 1, 1)}, lambda m, x: m.b(x)),
+    "unused layers": ({**DENSE, "d": nn.RNN(3, 4), "e": nn.Conv1d(1, 1, 1)}, lambda m, x: m.b(x)),
     "conditions on shapes": (DENSE, lambda m, x: m.a(x if checked(x) else x.flip(1))),
+    "LSTM": ({"l": lstm(2, 2), "head": head(2 * HIDDEN)}, lambda m, x: m.head(m.l(x)[0][:, -1])),
+    "LSTM's h_n": ({"l": lstm(2), "head": head()}, lambda m, x: m.head(m.l(x)[1][0][-1])),
+    "LSTM's c_n": ({"l": lstm(2, 2), "head": head()}, lambda m, x: m.head(m.l(x)[1][1][-1])),
+    "LSTM's h and c": ({"l": lstm(proj_size=2)}, lambda m, x: torch.cat([s[-1] for s in m.l(x)[1]], -1)),
+    "LSTM's states alone": ({"l": lstm()}, lambda m, x: m.l(x)[1]),
+    "LSTM's zeros": ({"l": lstm()}, lambda m, x: m.l(x, (x.new_zeros(1, 3, 4), x.new_zeros(1, 3, 4)))[0]),
+    "LSTM with states": ({"l": lstm(2)}, lambda m, x: m.l(x)),
+    "LSTM unpacked": ({"l": lstm()}, lambda m, x: unpacked(*m.l(x))),
+    "SRU": ({"s": sru(3, 2, projection=2), "head": head(2 * HIDDEN)}, lambda m, x: m.head(m.s(x)[0].mean(1))),
+    "SRU's h_n": ({"s": sru(2, 2), "head": head(2 * HIDDEN)}, lambda m, x: m.head(both(m.s(x)[1]))),
+    "SRU of SRU": ({"a": sru(1, 2), "b": sru(inputs=2 * HIDDEN)}, lambda m, x: m.b(m.a(x)[0])[0]),
+    "LiGRU": ({"l": own.LiGRU(IN, HIDDEN, 2, bidirectional=True)}, lambda m, x: m.l(x)[0]),
+    "minGRU": ({"l": own.MinGRU(IN, HIDDEN, 2)}, lambda m, x: m.l(x)[1][-1]),
+    "Cho's GRU": ({"l": own.GRUCho(IN, HIDDEN, batch_first=False)},
+                  lambda m, x: m.l(x.transpose(0, 1))[0].transpose(0, 1)),
+    "all in a row": ({"a": lstm(), "b": own.LiGRU(HIDDEN, 5), "c": own.MinGRU(5, 3), "d": sru()},
+                     lambda m, x: m.d(m.c(m.b(m.a(x)[0])[0])[0])[0]),
     "flatten_parameters": (NET, lambda m, x: (m.gru.flatten_parameters(), m.gru(x)[0])[1]),
 }
+
+
+def unpacked(out, states):
+    h, c = states
+    return torch.relu(out[:, -1]) + h[-1] * c[0]
 
 
 def both(h):
@@ -199,6 +230,7 @@ def checked(x):
     return x.shape[1] == steps and x.size(0) == items
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's own, in single precision
 @pytest.mark.parametrize("name", READ)
 def test_what_is_read_equals_the_module(name):
     layers, forward = READ[name]
@@ -356,6 +388,39 @@ def states_or_packed(m, x, lengths):
     return m.head(both(m.gru(x)[1]))
 
 
+def given_lengths(m, x, lengths):
+    return m.head(both(m.gru(x, lengths)[1]))
+
+
+@pytest.mark.parametrize("layer", [own.GRUCho, own.LiGRU, own.MinGRU, own.SRU])
+@pytest.mark.parametrize("forward", [packed_states, packed_sequence, given_lengths])
+def test_lengths_of_other_cells(layer, forward):
+    module = WithLengths(forward, gru=layer(IN, HIDDEN, 2, bidirectional=True), head=head(2 * HIDDEN))
+    network = from_torch(module)
+    want, got = run(module, data(), lengths=torch.tensor(LENGTHS)), network(data(), LENGTHS)
+    if got.ndim == 3:
+        mask = np.arange(6)[None, :] < LENGTHS[:, None]
+        want, got = want[mask], got[mask]
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_an_lstm_over_packed_sequences():
+    def forward(m, x, lengths):
+        packed = pack_padded_sequence(x, lengths, batch_first=True)
+        return torch.cat([m.l(packed)[1][0][-1], m.l(packed)[1][1][-2]], -1)
+
+    module = WithLengths(forward, l=lstm(2, 2, proj_size=3))
+    want = run(module, data(), lengths=torch.tensor(LENGTHS))
+    np.testing.assert_allclose(from_torch(module)(data(), LENGTHS), want, rtol=1e-12, atol=1e-12)
+
+
+def test_a_state_that_nobody_reads_stays_inside():
+    network = from_torch(Net(lambda m, x: m.l(x)[0], l=lstm()))
+    assert network.graph.steps[0].outputs == ("l0.h",)
+    network = from_torch(Net(lambda m, x: m.l(x)[1][1][-1], l=lstm()))
+    assert network.graph.steps[0].outputs == ("l0.c",)
+
+
 @pytest.mark.parametrize(("kind", "forward", "directions"), [
     (WithLengths, last_valid, 1), (WithLengths, gathered, 1), (WithLengths, along, 1),
     (WithLengths, packed_states, 2), (WithLengths, packed_sequence, 2),
@@ -423,18 +488,25 @@ class OwnGRU(nn.GRU):
         return super().forward(2 * x, hx)
 
 
+class ChangedSRU(own.SRU):
+    def _recur(self, layer, products, own):
+        return 2 * super()._recur(layer, products, own)
+
+
 LAYERS = {
     **DENSE, "gru": gru(), "two": gru(2), "wide": gru(1, 2), "late": gru(batch_first=False, inputs=HIDDEN),
-    "head": head(), "lstm": nn.LSTM(IN, HIDDEN), "rnn": nn.RNN(IN, HIDDEN), "own": OwnGRU(IN, HIDDEN),
+    "head": head(), "lstm": lstm(), "rnn": nn.RNN(IN, HIDDEN), "own": OwnGRU(IN, HIDDEN), "sru": own.SRU(IN, HIDDEN),
+    "changed": ChangedSRU(IN, HIDDEN),
     "emb": nn.Embedding(9, IN), "conv": nn.Conv1d(IN, IN, 3), "norm": nn.BatchNorm1d(IN),
     "layer": nn.LayerNorm(IN),
     "gelu": nn.GELU(), "leaky": nn.LeakyReLU(0.2), "relu6": nn.ReLU6(), "cell": nn.GRUCell(IN, HIDDEN),
     "seven": nn.Linear(7, 2), "mu": nn.Parameter(torch.zeros(IN)),
 }
-ONLY_GRU = r"only nn.GRU is known"
 REFUSED = {
-    "LSTM": (lambda m, x: m.lstm(x)[0], r"'lstm' \(LSTM\): .*" + ONLY_GRU),
-    "RNN": (lambda m, x: m.rnn(x)[0], r"'rnn' \(RNN\): .*" + ONLY_GRU),
+    "RNN": (lambda m, x: m.rnn(x)[0], r"'rnn' \(RNN\): .*nn.GRU and nn.LSTM are known.*bittailor.nn.SRU"),
+    "own SRU": (lambda m, x: m.changed(x)[0], r"'changed' \(ChangedSRU\).*forward of its own; only bittailor.nn.SRU's"),
+    "LSTM's state": (lambda m, x: m.lstm(x, m.lstm(x)[1])[0], r"'lstm' \(LSTM\): .*initial state"),
+    "SRU's lengths": (lambda m, x: m.sru(x, m.sru(x)[1])[0], r"'sru' \(SRU\): its lengths must be"),
     "own GRU": (lambda m, x: m.own(x)[0], r"'own' \(OwnGRU\).*forward of its own"),
     "embedding": (lambda m, x: m.gru(m.emb(x))[0], r"'emb' \(Embedding\)"),
     "convolution": (conv, r"'conv' \(Conv1d\).*before the network"),

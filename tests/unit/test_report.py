@@ -113,7 +113,7 @@ def test_all_files_are_there_and_figures_can_be_read(run: bt.Run, page: Path) ->
         assert image[..., :3].std() > 0.02
     assert {f.name for f in page.parent.iterdir()} == {
         "index.html", *(f"{name}.png" for name in FIGURES),
-        "front.csv", "picks.csv", "homogeneous.csv", "evaluations.csv", "history.csv"}
+        "front.csv", "picks.csv", "homogeneous.csv", "evaluations.csv", "history.csv", "retrained.csv"}
 
 
 def test_tables_hold_every_number_of_the_result(run: bt.Run, page: Path) -> None:

@@ -226,7 +226,7 @@ def test_a_candidate_that_cannot_be_bound_costs_only_itself(
         return plain(self, widths)
 
     monkeypatch.setattr(Evaluator, "program", refuses_some)
-    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS, early_stop=early_stop)
+    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS, early_stop=early_stop, seeding="templates")
     assert run.result["failed"] > 0
     with run.store() as store:
         reasons = {row.outcome.reason for row in store.rows() if row.outcome.values is None}
