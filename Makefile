@@ -23,12 +23,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY) ## train a small GRU on real data, search its bit widths, report
+demo: $(READY) ## train a small GRU on real data, search its bit widths, report, export to C
 	@rm -rf $(DEMO)
 	@echo "== searching bit widths for 'digits' (trains the float GRU first)"
 	$(BIN)/bittailor search digits --out $(DEMO) --population 40 --generations 40
 	@echo "== writing the report"
 	$(BIN)/bittailor report $(DEMO)
+	@echo "== exporting the pick 'careful' to C, and proving it on this machine"
+	$(BIN)/bittailor export $(DEMO) $(DEMO)/firmware --pick careful
+	$(BIN)/bittailor verify $(DEMO)/firmware --cores host
 
 test: $(READY) ## lint, types, unit and property tests
 	$(BIN)/ruff check src tests benchmarks docs examples

@@ -300,7 +300,8 @@ def core_models() -> str:
 def qat_speed() -> str:
     """results/qat.json: training steps against plain float ones."""
     return _table(
-        ["batch", "steps", "inputs", "hidden", "float `nn.GRU` [ms]", "frozen ranges", "learned ranges", "all defaults"],
+        ["batch", "steps", "inputs", "hidden", "float `nn.GRU` [ms]", "frozen ranges", "learned ranges",
+         "all defaults"],
         [[str(r["batch"]), str(r["steps"]), str(r["inputs"]), str(r["hidden"]), f"{r['float_ms']:.1f}",
           *(f"{r[f'{name}_ratio']:.2f}" for name in ("frozen", "learned", "default"))]
          for r in (_json("qat.json") or {}).get("speed", [])],

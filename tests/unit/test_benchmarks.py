@@ -109,7 +109,7 @@ def test_the_operator_and_beacon_benchmarks(tmp_path: Path) -> None:
 
 
 def test_the_retraining_benchmark(tmp_path: Path) -> None:
-    arguments = ["--tasks", "digits", "--styles", "8 bit", "2 bit", "--set", "epochs=1", "updates=20",
+    arguments = ["--quick", "--tasks", "digits", "--styles", "8 bit", "2 bit", "--set", "epochs=1", "updates=20",
                  "--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "q.json")]
     assert "times as long" in run("qat.py", *arguments)
     first = json.loads((tmp_path / "q.json").read_text())

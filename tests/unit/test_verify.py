@@ -95,7 +95,7 @@ def test_real_items_of_different_lengths(exported: Path, program: Program) -> No
     assert verdict.outputs.shape == (7, 4)
 
 
-@pytest.mark.parametrize("name", [core("host"), core("m0")])
+@pytest.mark.parametrize("name", [core("host"), core("m0", slow=True)])
 def test_a_wrong_operator_is_named(name: str, copied: Path) -> None:
     source = copied / "src" / "net.c"
     text = source.read_text()
@@ -188,7 +188,7 @@ def test_wrong_requests(exported: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert len(report.absent) == len(TARGETS) - 1
 
 
-@pytest.mark.parametrize("name", [core("m0")])
+@pytest.mark.parametrize("name", [core("m0", slow=True)])
 def test_a_network_that_is_too_large_for_a_board(name: str, tmp_path: Path) -> None:
     network = gru_network(features=200, hidden=220, out=4)
     made = bind(network, uniform_plan(network, np.random.default_rng(3).normal(size=(8, 3, 200)), 8))
@@ -197,7 +197,7 @@ def test_a_network_that_is_too_large_for_a_board(name: str, tmp_path: Path) -> N
         verify(folder, [name], items=1)
 
 
-@pytest.mark.parametrize("name", [core("host"), core("m0"), core("m4"), core("m55"), core("rv32")])
+@pytest.mark.parametrize("name", [core("host"), core("m0"), core("m4", slow=True), core("m55", slow=True), core("rv32")])
 @pytest.mark.parametrize(("code", "words"), [
     ("void *malloc(unsigned long); void *f(void); void *f(void) { return malloc(3); }", "it allocates memory: malloc"),
     ("float f(float x); float f(float x) { return x * 3.0f + 1.0f; }", "float"),

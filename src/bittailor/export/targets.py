@@ -10,12 +10,14 @@ new core is one line of `TARGETS`.
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -181,14 +183,21 @@ def build(
             # numbered: two sources may have the same name
             made = Path(folder) / f"{i}-{source.stem}.o"
             objects.append(str(compile_object(target, source, made, (*includes, EMULATOR), defines, flags)))
-        for name in target.start:
-            made = Path(folder) / f"start-{name}.o"
-            objects.append(str(compile_object(target, EMULATOR / name, made, (), {}, ("-std=gnu99", *OPTIMISE))))
+        objects += map(str, _start_up(target))
         gnu = target.emulated or sys.platform.startswith("linux")
         keep = ["-Wl,--gc-sections", f"-Wl,-Map={out}.map"] if gnu else []
         _call([*command, *objects, *target.link, *keep, "-o", str(out)],
               f"{out.name} does not link for {target.title}")
     return out
+
+
+@cache
+def _start_up(target: Target) -> list[Path]:
+    """Its start-up code, compiled once for this process."""
+    folder = Path(tempfile.mkdtemp(prefix="bittailor-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return [compile_object(target, EMULATOR / name, folder / f"{name}.o", (), {}, ("-std=gnu99", *OPTIMISE))
+            for name in target.start]
 
 
 def run(
