@@ -76,6 +76,7 @@ def measure(task: str, options: Mapping[str, Any], folder: Path) -> list[dict[st
         found = {"base": values(calibration, beacon.widths), "beacon": values(beacons[0].calibration, beacon.widths),
                  "own": values(beacon.calibration, beacon.widths)}
         rows.append({"task": task, "sample": i, "distance": distance(beacon.widths, center, weights),
+                     "threshold": bt.BeaconSettings().threshold * len(weights),
                      "size_bits": int(found["own"]["size"]), "seconds": beacon.about["seconds"],
                      **{f"{name}_{what}": v[what] for name, v in found.items() for what in ("error", "loss")}})
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
@@ -85,8 +86,8 @@ def measure(task: str, options: Mapping[str, Any], folder: Path) -> list[dict[st
 def main() -> int:
     """Measure what is missing, then print the correlations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=["mnist1d", "spoken-digits"])
-    parser.add_argument("--neighbours", type=int, default=11)
+    parser.add_argument("--tasks", nargs="+", default=["digits", "vowels"])
+    parser.add_argument("--neighbours", type=int, default=10)
     parser.add_argument("--data", type=Path, help="folder with the data sets")
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--out", type=Path, help="folder for the trained networks; kept and gone on with if given")

@@ -1,6 +1,6 @@
 """The headline: how small a network may become that is no worse than homogeneous 8 bit, with retraining.
 
-    python benchmarks/headline.py --data DIR              # writes results/headline.csv, an hour on 2 cores
+    python benchmarks/headline.py --data DIR              # writes results/headline.csv, an hour and a half on 2 cores
     python benchmarks/headline.py --tasks digits --seeds 0 --generations 6 --epochs 2   # a look, a few minutes
 
 One row per task and seed. Each has two searches of equal settings, one post-training, one with beacons and a polish;
@@ -139,9 +139,9 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--out", type=Path, default=Path("runs/headline"), help="folder for the runs")
     parser.add_argument("--csv", type=Path, default=Path("results/headline.csv"))
-    parser.add_argument("--population", type=int, default=60)
-    parser.add_argument("--generations", type=int, default=60)
-    parser.add_argument("--beacons", type=int, default=4)
+    parser.add_argument("--population", type=int, default=50)
+    parser.add_argument("--generations", type=int, default=50)
+    parser.add_argument("--beacons", type=int, default=3)
     parser.add_argument("--polish", type=int, default=4)
     parser.add_argument("--epochs", type=int, help="of retraining; its default if not given")
     parser.add_argument("--jobs", type=int, default=min(2, len(os.sched_getaffinity(0))))

@@ -452,16 +452,27 @@ def headline_gains() -> str:
 
 
 def beacons() -> str:
-    """results/beacons.csv: predicted against own error, over the neighbours of one beacon per task."""
+    """results/beacons.csv: predicted against own error, over the neighbours of one beacon per task; near ones are
+    those that a search serves from the beacon."""
     lines = []
     for task, rows in _by_task("beacons.csv").items():
         here = [r for r in rows if int(r["sample"])]
-        for what in ("error", "loss"):
-            own, near, base = ([float(r[f"{n}_{what}"]) for r in here] for n in ("own", "beacon", "base"))
-            lines.append([task, str(len(here)), what, *(f"{statistics.mean(v):.3g}" for v in (base, near, own)),
-                          f"{statistics.correlation(base, own):.2f}", f"**{statistics.correlation(near, own):.2f}**"])
+        near = [r for r in here if float(r["distance"]) <= float(r["threshold"])]
+        far = [r for r in here if r not in near]
+        for which, part in (("near", near), ("farther", far), ("all", here)):
+            if len(part) < 2:
+                continue
+            for what in ("error", "loss"):
+                own, served, base = ([float(r[f"{n}_{what}"]) for r in part] for n in ("own", "beacon", "base"))
+                together = [f"{_correlation(v, own):.2f}" for v in (base, served)]
+                lines.append([task, f"{which}, {len(part)}", what,
+                              *(f"{statistics.mean(v):.3g}" for v in (base, served, own)), *together])
     return _table(["task", "neighbours", "", "from the float network", "from the beacon", "own retraining",
                    "correlation with own: float network", "beacon"], lines)
+
+
+def _correlation(a: list[float], b: list[float]) -> float:
+    return statistics.correlation(a, b) if len(set(a)) > 1 and len(set(b)) > 1 else float("nan")
 
 
 TABLES: dict[str, Callable[[], str]] = {

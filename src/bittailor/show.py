@@ -142,13 +142,14 @@ def print_platforms(file: Path | None = None) -> None:
 def print_verification(report: Report) -> None:
     """What was found in an exported directory: a row per target, sizes from the linker."""
     console = Console()
-    table = Table("core", "integers and bytes", "flash [B]", "RAM [B]", "code: network [B]", "runtime [B]",
-                  "instructions per step", "to read the output")
+    table = Table("core", "", "flash", "RAM", "code", "runtime", "step", "output",
+                  title="bytes from the linker; instructions per step and output", title_justify="left")
+    table.columns[0].no_wrap = True
     for v in report.verdicts:
         sizes = ("–",) * 4 if v.sizes is None else tuple(
             str(n) for n in (v.sizes.flash, v.sizes.ram, v.sizes.model, v.sizes.runtime))
         counts = ("–", "–") if v.counts is None else (f"{v.counts.per_step:.0f}", f"{v.counts.read_out:.0f}")
-        table.add_row(v.target.title, "as promised" if v.problem is None else "[red]WRONG[/red]", *sizes, *counts)
+        table.add_row(v.target.title, "ok" if v.problem is None else "[red]WRONG[/red]", *sizes, *counts)
     console.print(table)
     console.print(f"every output of {report.words} and every site of one compared with the engines, the self-test run, "
                   f"program {report.facts['program']}", highlight=False)

@@ -197,7 +197,8 @@ def test_a_network_that_is_too_large_for_a_board(name: str, tmp_path: Path) -> N
         verify(folder, [name], items=1)
 
 
-@pytest.mark.parametrize("name", [core("host"), core("m0"), core("m4", slow=True), core("m55", slow=True), core("rv32")])
+@pytest.mark.parametrize("name", [
+    core("host"), core("m0"), core("rv32"), core("m4", slow=True), core("m55", slow=True)])
 @pytest.mark.parametrize(("code", "words"), [
     ("void *malloc(unsigned long); void *f(void); void *f(void) { return malloc(3); }", "it allocates memory: malloc"),
     ("float f(float x); float f(float x) { return x * 3.0f + 1.0f; }", "float"),
@@ -231,7 +232,8 @@ def test_the_command(exported: Path, copied: Path) -> None:
     status, text = call(str(exported), "--cores", "host", "--items", "3")
     assert status == 0, text
     facts = json.loads((exported / EXPORT_FILE).read_text())
-    assert "as promised" in text
+    assert "this machine" in text
+    assert " ok " in text
     assert str(facts["flash"]) in text
     source = copied / "src" / "net.c"
     source.write_text(source.read_text().replace("memset(state->gru0_h, 0", "memset(state->gru0_h, 1"))
