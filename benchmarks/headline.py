@@ -30,6 +30,7 @@ from bittailor.errors import BittailorError
 from bittailor.files import write_whole
 from bittailor.runs import Run, Solution, retrain_picks
 from bittailor.runs.retraining import run_evaluators
+from bittailor.runs.run import no_worse
 from bittailor.show import comparison_csv, smaller
 
 HIDDEN = {"mnist": 64}
@@ -71,6 +72,14 @@ def smallest_error(front: Sequence[Solution], size: float) -> Solution | None:
                key=lambda s: (s.values["error"], s.values["size"]))
 
 
+def within(run: Run, share: float) -> Solution | None:
+    """Of the retrained solutions of at most this share of the 8-bit size that are no worse than homogeneous 8 bit in
+    validation error and loss, the one with the lowest loss: what one would take under a flash budget."""
+    base = run.baseline(8).values
+    good = [s for s in run.retrained.values() if s.values["size"] <= share * base["size"] and no_worse(s.values, base)]
+    return min(good, default=None, key=lambda s: (s.values["loss"], s.values["size"], s.key))
+
+
 def gains(plain: Run, lit: Run) -> dict[str, Any]:
     """Error of the post-training front minus error of the front with beacons, at equal size, on both data."""
     base = plain.baseline(8).values["size"]
@@ -101,7 +110,7 @@ def row(task: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
     final = lit.picks.get("retrained") or lit.picks.get("careful")
     chosen = {"int8": base, "int8_retrained": again.after, "ptq_smallest": plain.picks.get("smallest"),
               "ptq_careful": plain.picks.get("careful"), "beacons_careful": lit.picks.get("careful"),
-              "retrained": lit.picks.get("retrained"), "final": final}
+              "retrained": lit.picks.get("retrained"), "final": final, "at_30": within(lit, 0.3)}
     counted = run_evaluators(lit, prepared.data.valid[:1])
     flash: dict[str, float] = {}
     for name, solution in chosen.items():
