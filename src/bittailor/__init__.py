@@ -57,6 +57,9 @@ _WHERE = {
 
 __all__ = ["__version__", *_WHERE]
 
+_ROOMS = ("nn",)
+"""Packages that are part of the public names, too: `bt.nn.SRU`."""
+
 if TYPE_CHECKING:
     from bittailor.api import train_task as train_task
     from bittailor.beacons import Settings as BeaconSettings
@@ -95,6 +98,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"bittailor.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'bittailor' has no attribute '{name}'; it has: {', '.join(_WHERE)}")
     module, _, attribute = _WHERE[name].partition(":")
@@ -104,4 +109,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_WHERE])
+    return sorted([*globals(), *_WHERE, *_ROOMS])

@@ -291,3 +291,11 @@ def test_wrong_options() -> None:
         SRU(3, 4, projection=-1)
     with pytest.raises(BittailorError, match="activation is 'relu'"):
         SRU(3, 4, activation="relu")
+
+
+def test_the_modules_are_public_names() -> None:
+    import bittailor
+    import bittailor.nn
+
+    assert bittailor.nn is bittailor.__getattr__("nn")
+    assert "nn" in dir(bittailor)
