@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command import as_command
 
 import bittailor as bt
 from bittailor.api import train_task
 from bittailor.beacons import Trainer, distance, train_all
 from bittailor.beacons.base import site_weights
 from bittailor.engines import best_engine
-from bittailor.errors import BittailorError
 from bittailor.evaluate import Evaluator
 from bittailor.files import write_whole
 from bittailor.show import comparison_csv
@@ -116,8 +116,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BittailorError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(error.status)
+    as_command(main)

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
+from command import as_command
+
 import bittailor as bt
 from bittailor.calibration import with_settings
-from bittailor.errors import BittailorError
 from bittailor.evaluate import Evaluator
 from bittailor.files import write_whole
 from bittailor.show import comparison_csv
@@ -53,8 +53,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BittailorError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(error.status)
+    as_command(main)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command import as_command
 
 from bittailor.calibration import Settings, calibrate
 from bittailor.cells import CELLS, add_layer
@@ -359,8 +360,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BittailorError as failure:
-        print(f"{type(failure).__name__}: {failure}", file=sys.stderr)
-        sys.exit(failure.status)
+    as_command(main)

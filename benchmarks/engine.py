@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command import as_command
 
 from bittailor.calibration import Settings, calibrate
 from bittailor.cells import CELLS, add_layer
@@ -398,4 +399,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_command(main)

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from command import as_command
 
 from bittailor.api import search_task
 from bittailor.data import Data
@@ -142,11 +143,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BittailorError as failure:
-        print(f"{type(failure).__name__}: {failure}", file=sys.stderr)
-        sys.exit(failure.status)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    as_command(main)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -24,9 +23,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from command import as_command
+
 import bittailor as bt
 from bittailor.api import train_task
-from bittailor.errors import BittailorError
 from bittailor.files import write_whole
 from bittailor.runs import Run, Solution, retrain_picks
 from bittailor.runs.retraining import run_evaluators
@@ -195,11 +195,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BittailorError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(error.status)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    as_command(main)

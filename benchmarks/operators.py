@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command import as_command
 
 import bittailor as bt
 from bittailor.api import Prepared, train_task
 from bittailor.engines import best_engine
-from bittailor.errors import BittailorError
 from bittailor.evaluate import Evaluator, evaluate_together
 from bittailor.files import write_whole
 from bittailor.runs.choice import SEEDINGS
@@ -160,8 +159,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BittailorError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(error.status)
+    as_command(main)

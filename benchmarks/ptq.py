@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from command import as_command
+
 from bittailor.api import search_task
-from bittailor.errors import BittailorError
 from bittailor.files import write_whole
 from bittailor.runs import Run
 from bittailor.show import comparison_csv, print_comparison, summary_row
@@ -70,8 +71,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BittailorError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(error.status)
+    as_command(main)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -26,13 +25,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from command import as_command
 
 from bittailor.calibration import Calibration, calibrate
 from bittailor.cells import CELLS, add_layer
 from bittailor.cost import parameter_bits
 from bittailor.data import Data, Splits
 from bittailor.engines import best_engine
-from bittailor.errors import BittailorError
 from bittailor.evaluate import Evaluator
 from bittailor.files import write_whole
 from bittailor.graph import Builder, Graph
@@ -216,8 +215,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BittailorError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(error.status)
+    as_command(main)

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import resource
-import sys
 import tempfile
 import threading
 import time
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command import as_command
 
 import bittailor as bt
 from bittailor.cells import CELLS, add_layer
@@ -241,8 +241,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BittailorError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(error.status)
+    as_command(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class Prepared:
     weight: QFormat | None = None
 
 
-class Kernel:
+class Kernel(ABC):
     """Base: one group. `prepare` once per training step, then `forward` and `backward` per step of the loop (or once
     for all steps), `finish` once; `rows` are made by the workspace and hold the views this kernel needs."""
 
@@ -54,7 +55,7 @@ class Kernel:
             self.prepare(nodes)
         self._taken = nodes
 
-    def prepare(self, nodes: Sequence[Prepared]) -> None:
+    def prepare(self, nodes: Sequence[Prepared]) -> None:  # noqa: B027 - a hook: most operators need none
         """Everything that follows from the constants."""
 
     def collect(self, rows: Rows) -> None:
@@ -65,18 +66,18 @@ class Kernel:
         else:
             rows.gathered.addcmul_(rows.grad, rows.error)
 
-    def hoist(self, rows: Rows) -> None:
+    def hoist(self, rows: Rows) -> None:  # noqa: B027 - a hook: most operators need none
         """Before the loop: what can be computed for all steps at once."""
 
+    @abstractmethod
     def forward(self, rows: Rows) -> None:
         """Integers of the output, and what `backward` will need."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, rows: Rows) -> None:
         """Gradients of the operands from that of the output."""
-        raise NotImplementedError
 
-    def finish(self, rows: Rows) -> None:
+    def finish(self, rows: Rows) -> None:  # noqa: B027 - a hook: most operators need none
         """After the loop: the gradients of parameters."""
 
 
