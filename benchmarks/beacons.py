@@ -56,7 +56,7 @@ def measure(task: str, options: Mapping[str, Any], folder: Path) -> list[dict[st
     if options["epochs"]:
         recipe |= {"epochs": options["epochs"], "updates": 0}
     trainer = Trainer(calibration, data.train, prepared.metric, recipe, folder / task)
-    weights = site_weights(graph)
+    weights = site_weights(bt.per_operator(graph), graph)
     center = {s.name: {"weight": 2, "bias": 8, "activation": 8}[s.kind] for s in graph.free}
     rng = np.random.default_rng(0)
     changes = np.linspace(1, len(weights), options["neighbours"]).round().astype(int)

@@ -63,16 +63,20 @@ def train_task(
     cache: Path | None = None,
     progress: Epochs | None = None,
     cell: str = "gru",
+    metric: str | None = None,
 ) -> Prepared:
     """Load a task's data and train its float network, or read it from the cache.
 
-    cell  of its recurrent layer, a name in `CELLS`
+    cell    of its recurrent layer, a name in `CELLS`
+    metric  a name in `METRICS` in place of the task's own; the network is trained for it
     """
     from bittailor.read import from_torch
     from bittailor.tasks import TASKS
     from bittailor.train.floats import train
 
     task = TASKS[name]
+    if metric is not None:
+        task = replace(task, metric=METRICS[metric].name)
     _ = CELLS[cell]
     if hidden is not None and hidden < 1:
         raise BittailorError(f"hidden is {hidden}; a layer needs at least 1 unit")
@@ -81,11 +85,11 @@ def train_task(
     splits = task.load(data, seed)
     trained = train(task, splits, hidden=hidden, seed=seed, cache=cache, progress=progress, cell=cell)
     network = from_torch(trained.module, task.inputs)
-    metric = METRICS[task.metric]
+    measure = METRICS[task.metric]
     units = hidden or task.hidden
     how = "read from the cache" if trained.cached else "trained"
     summary = (f"{name}: {cell.upper()} of {units} units, {how} ({trained.seconds:.0f} s), "
-               f"{metric.title} {trained.valid:.4g} {metric.unit} on {len(splits.valid)} validation items")
+               f"{measure.title} {trained.valid:.4g} {measure.unit} on {len(splits.valid)} validation items")
     about = {"task": name, "title": task.title, "cell": cell, "hidden": units, "seed": seed, "source": task.source,
              "licence": task.licence, "float_key": trained.key}
     return Prepared(network, splits, task.metric, about, summary)
@@ -241,6 +245,7 @@ def search_task(
     seed: int = 0,
     data: Path | None = None,
     cache: Path | None = None,
+    metric: str | None = None,
     quiet: bool = True,
     epochs: Epochs | None = None,
     command: str = "",
@@ -249,6 +254,7 @@ def search_task(
 
     preset     a name in `PRESETS`: what is None takes its values, otherwise those of `run_search`
     platforms  TOML files of hardware; the name of one is also a space (docs/hardware.md)
+    metric     of a task, in place of its own; FILE.py:FUNCTION names its metric itself
     """
     taken = PRESETS[preset] if preset else None
     own = [load_platform(path) for path in platforms]
@@ -274,9 +280,12 @@ def search_task(
                        **{k: v for k, v in numbers.items() if v is not None})
     calibration = CalibrationSettings(method=method, rounding=rounding, per_row=per_row)
     if ":" in name:
+        if metric is not None:
+            raise BittailorError(f"--metric is for tasks; let {name} return (module, Splits, metric)")
         prepared = load_own(name)
     else:
-        prepared = train_task(name, hidden=hidden, cell=cell, seed=seed, data=data, cache=cache, progress=epochs)
+        prepared = train_task(name, hidden=hidden, cell=cell, seed=seed, data=data, cache=cache, progress=epochs,
+                              metric=metric)
     chosen: dict[str, Any] = {"widths": widths, "activations": activations, "biases": biases}
     if not quiet:
         print(prepared.summary)
@@ -330,5 +339,5 @@ def sensitivity_run(path: Path, at: str = "8bit", *, data: Path | None = None) -
     from bittailor.report.sensitivity import write_sensitivity
 
     run = Run.open(path)
-    found = run_sensitivity(run, run_data(run, data).valid, at)
+    found = run_sensitivity(run, run_data(run, data), at)
     return found, write_sensitivity(run, found)

@@ -32,6 +32,9 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with dat
 SeedOption = Annotated[int, typer.Option(help="Decides split, initial weights and search.")]
 HiddenOption = Annotated[int | None, typer.Option(help="Units of a recurrent layer; the task's default if not given.")]
 CellOption = Annotated[str, typer.Option(help="Its cell: gru, lstm, sru, …; an unknown name lists all.")]
+MetricOption = Annotated[
+    str | None, typer.Option(help="In place of the task's own, such as per_beam or per_ctc; an unknown name lists all.")
+]
 RecipeOption = Annotated[
     list[str] | None, typer.Option("--recipe", help="Of retraining, such as epochs=10 or rate=1e-3; repeatable.")
 ]
@@ -81,6 +84,7 @@ def train(
     task: Annotated[str, typer.Argument(help="A name from `bittailor tasks`.")],
     hidden: HiddenOption = None,
     cell: CellOption = "gru",
+    metric: MetricOption = None,
     seed: SeedOption = 0,
     data: DataOption = None,
     cache: CacheOption = None,
@@ -88,7 +92,8 @@ def train(
     """Train the float network of a task (kept in a cache; a second call reads it)."""
     from bittailor.api import train_task
 
-    prepared = train_task(task, hidden=hidden, cell=cell, seed=seed, data=data, cache=cache, progress=_epochs)
+    prepared = train_task(task, hidden=hidden, cell=cell, metric=metric, seed=seed, data=data, cache=cache,
+                          progress=_epochs)
     _say(prepared.summary)
 
 
@@ -149,6 +154,7 @@ def search(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     hidden: HiddenOption = None,
     cell: CellOption = "gru",
+    metric: MetricOption = None,
     seed: SeedOption = 0,
     data: DataOption = None,
     cache: CacheOption = None,
@@ -166,7 +172,7 @@ def search(
         per_row=per_row,
         early_stop=early_stop, seeding=seeding,
         beacons=_beacons(beacons, polish, beacon_rule or [], recipe or []), beacons_from=beacons_from or [],
-        engine=engine, workers=workers, resume=resume, hidden=hidden, cell=cell, seed=seed,
+        engine=engine, workers=workers, resume=resume, hidden=hidden, cell=cell, metric=metric, seed=seed,
         data=data, cache=cache, quiet=quiet, epochs=None if quiet else _epochs, command=_command(),
     )
     from bittailor.show import print_run

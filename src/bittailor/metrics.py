@@ -72,6 +72,15 @@ class Metric:
             raise DataError(wrong)
 
 
+# functions by name, so that a metric can be sent to another process
+def _a_tenth_more(base: float) -> float:
+    return base + 0.1
+
+
+def _ten_percent_more(base: float) -> float:
+    return 1.1 * base
+
+
 def _error(outputs: Values, labels: Values) -> float:
     # argmax takes the first of equal outputs, in every engine alike
     return float(100.0 * np.mean(outputs.argmax(axis=-1) != labels))
@@ -113,12 +122,12 @@ def _not_fitted(outputs: Values, labels: Values) -> float:
     raise BittailorError("the metric 'per_beam' learns a bigram and three weights first: METRICS['per_beam'].fitted(…)")
 
 
-PER = Metric("per", "%", "phone error rate", decode.greedy_error_rate, lambda base: base + 0.1,
+PER = Metric("per", "%", "phone error rate", decode.greedy_error_rate, _a_tenth_more,
              decode.frame_cross_entropy, _phones, True, decode.phones, decode.frames)
 
 METRICS: Table[Metric] = Table("metric", {m.name: m for m in (
-    Metric("error", "%", "classification error", _error, lambda base: base + 0.1, _cross_entropy, _classes),
-    Metric("mse", "", "mean squared error", _mse, lambda base: 1.1 * base, _mse, _targets),
+    Metric("error", "%", "classification error", _error, _a_tenth_more, _cross_entropy, _classes),
+    Metric("mse", "", "mean squared error", _mse, _ten_percent_more, _mse, _targets),
     PER,
     replace(PER, name="per_ctc", of=decode.ctc_error_rate, loss=decode.ctc, loss_amount=decode.phones),
     replace(PER, name="per_beam", title="phone error rate by beam search with a bigram", of=_not_fitted,

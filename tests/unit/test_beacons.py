@@ -18,6 +18,7 @@ from bittailor.beacons.searching import better
 from bittailor.errors import BittailorError, FileError
 from bittailor.runs.run import no_worse
 from bittailor.search.store import Outcome, Store
+from bittailor.spaces import per_layer, per_operator
 from bittailor.train import retrain as training
 from bittailor.train.retrain import Retrained, Retraining
 
@@ -103,14 +104,27 @@ def test_published_distances() -> None:
 
 
 def test_only_weights_count(network: bt.Network) -> None:
-    weights = site_weights(network.graph)
+    space = per_operator(network.graph)
+    weights = site_weights(space, network.graph)
     a = bt.homogeneous_widths(network.graph, 8)
     b = {**a, "gru0.h": 2, "gru0.b_r": 4, "input": 3}
     assert distance(a, b, weights) == 0
     assert distance(a, {**a, "head.W": 2, "gru0.W_hr": 4}, weights) == 3
-    sizes = site_weights(network.graph, weighted=True)
+    sizes = site_weights(space, network.graph, weighted=True)
     assert np.mean(list(sizes.values())) == pytest.approx(1)
     assert sizes["gru0.W_hr"] / sizes["head.W"] == pytest.approx(25 / 15)
+
+
+def test_matrices_of_one_gene_count_as_one(network: bt.Network) -> None:
+    """As MOHAQ counts its eight matrices, each of which stacks the gates of two directions."""
+    weights = site_weights(per_layer(network.graph), network.graph)
+    assert sum(weights.values()) == pytest.approx(3)  # inputs, states, head
+    a = bt.homogeneous_widths(network.graph, 8)
+    gates = {f"gru0.W_h{gate}": 2 for gate in "rzn"}
+    assert distance(a, {**a, **gates}, weights) == pytest.approx(2)
+    assert distance(a, {**a, **gates, "head.W": 4}, weights) == pytest.approx(3)
+    sizes = site_weights(per_layer(network.graph), network.graph, weighted=True)
+    assert distance(a, {**a, **gates}, sizes) / distance(a, {**a, "head.W": 2}, sizes) == pytest.approx(3 * 25 / 15)
 
 
 def test_the_region() -> None:
@@ -171,7 +185,7 @@ def test_a_search_with_beacons(network: bt.Network, data: bt.Splits, tmp_path: P
     assert {call["data"] for call in fake.calls} == {data.train.fingerprint}
     assert fake.calls[0]["start"] is None
     assert any(call["start"] for call in fake.calls)
-    weights, rule = site_weights(network.graph), Settings(**RULE)
+    weights, rule = site_weights(per_operator(network.graph), network.graph), Settings(**RULE)
     made = [found.beacons[name] for name in about["search"]]
     for i, beacon in enumerate(made):
         assert all(distance(beacon.widths, other.widths, weights) > rule.threshold * len(weights)

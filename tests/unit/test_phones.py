@@ -22,6 +22,8 @@ from bittailor.evaluate import Evaluator
 from bittailor.metrics import METRICS
 from bittailor.nn import MODULES
 from bittailor.read import from_torch
+from bittailor.runs import retrain_picks, run_search, run_sensitivity
+from bittailor.search.nsga2 import Settings as SearchSettings
 from bittailor.spaces import homogeneous_widths
 from bittailor.tasks import TASKS, Recipe, espeak, phones, phones_text
 from bittailor.tasks.per_step import PerStepNetwork, mohaq_network
@@ -320,3 +322,28 @@ def test_too_wide_products_still_say_so() -> None:
     rows = evaluator.attempt([good | {"broken": b} for b in (0, 1, 0)])
     assert isinstance(rows[1], RangeError)
     assert rows[0] == rows[2] != {}
+
+
+def test_beam_decoding_is_searched_retrained_and_analysed(splits: Splits, tmp_path: Path) -> None:
+    """The decoder is learnt once from training and validation data; every engine, process and later command has it."""
+    trained = train(task_of("per_beam"), splits, cache=tmp_path)
+    network = from_torch(trained.module, 6)
+    settings = SearchSettings(population=6, generations=2, seed=1)
+    fitted = METRICS["per_beam"].fitted(
+        splits.train.y, lambda: network(splits.valid.x, splits.valid.lengths), splits.valid.y)
+    runs = []
+    for engine in [name for name in ENGINES if ENGINES[name].available() is None]:
+        run = run_search(network, splits, tmp_path / engine, metric="per_beam", space="per_layer", settings=settings,
+                         engine=engine, workers=2)
+        runs.append([(s.key, s.values, s.test) for s in run.front])
+        assert run.result["float"]["valid"] == trained.valid
+    assert all(found == runs[0] for found in runs)
+    for solution in run.front:
+        program = run.program(solution)
+        outputs = program.read_output(ENGINES["reference"].run(
+            program, program.quantise_input(splits.test.x), splits.test.lengths))
+        assert fitted.of(outputs, splits.test.y) == solution.test
+    (retrained,) = retrain_picks(run, splits, ["best"], recipe={"epochs": 1, "updates": 0}, workers=1)
+    assert retrained.after is not None
+    found = run_sensitivity(run, splits, "best")
+    assert found.base["error"] == run.pick("best").values["error"]

@@ -119,7 +119,7 @@ def test_it_is_kept_and_drawn(network: bt.Network, evaluator: Evaluator, tmp_pat
                               capsys: pytest.CaptureFixture[str]) -> None:
     data = small_data(network)
     run = bt.run_search(network, data, tmp_path / "run", settings=bt.SearchSettings(population=6, generations=2))
-    found = bt.run_sensitivity(run, data.valid, "best")
+    found = bt.run_sensitivity(run, data, "best")
     assert found.widths == run.pick("best").widths
     file = write_sensitivity(run, found)
     rows = list(csv.DictReader(file.read_text().splitlines()))

@@ -15,6 +15,7 @@ from bittailor.errors import BittailorError, FileError
 from bittailor.files import load_json, save_json
 from bittailor.graph import Graph
 from bittailor.network import Network
+from bittailor.search.space import Space
 
 KIND, VERSION = "beacon", 1
 FILES = ("network.safetensors", "calibration.safetensors", "beacon.json")
@@ -31,9 +32,9 @@ class Settings:
                 from beacons either
     hopeless    the region: an error at most this far from homogeneous 8 bit (0) towards its worst baseline (1).
                 Candidates as good as homogeneous 8 bit in error and loss need no retraining
-    threshold   a candidate farther than this from every beacon becomes one: in steps of log2(bits) per weight
-                site, so that networks of any depth compare. MOHAQ: 5 over 8 matrices, 0.63
-    weighted    count a site by its parameters instead of all sites alike
+    threshold   a candidate farther than this from every beacon becomes one: in steps of log2(bits) per gene of
+                weights, so that networks of any depth compare. MOHAQ: 5 over 8 matrices, 0.63
+    weighted    count a gene by its parameters instead of all genes alike
     first       the generation that may have the first beacons, from 2
     every       generations from one that may have beacons to the next
     together    beacons at most in one generation. They are retrained side by side where there are cores
@@ -152,15 +153,19 @@ def given_beacons(places: Sequence[Path | str], network: str, data: str, target:
     return sorted(names)
 
 
-def site_weights(graph: Graph, weighted: bool = False) -> dict[str, float]:
-    """Weight site -> how much it counts in a distance: 1, or in proportion to its parameters with a mean of 1."""
-    sites = [site for site in graph.free if site.kind == "weight"]
-    mean = sum(site.count for site in sites) / max(1, len(sites))
-    return {site.name: site.count / mean if weighted else 1.0 for site in sites}
+def site_weights(space: Space, graph: Graph, weighted: bool = False) -> dict[str, float]:
+    """Weight site of a gene -> how much it counts in a distance: 1 for each gene that has weights, as MOHAQ counts
+    its matrices, shared by the gene's sites; or in proportion to their parameters, with a mean of 1 for a gene."""
+    count = {site.name: site.count for site in graph.free if site.kind == "weight"}
+    genes = [[site for site in gene.sites if site in count] for gene in space.genes]
+    genes = [sites for sites in genes if sites]
+    mean = sum(count[site] for sites in genes for site in sites) / max(1, len(genes))
+    return {site: count[site] / mean if weighted else 1 / len(sites) for sites in genes for site in sites}
 
 
 def distance(a: Mapping[str, int], b: Mapping[str, int], weights: Mapping[str, float]) -> float:
-    """Sum over weight sites of |log2 bits - log2 bits|, each times its weight; activations and biases do not count.
+    """Sum over weight sites of |log2 bits - log2 bits|, each times its weight (`site_weights`); activations and biases
+    do not count.
 
     >>> distance({"W": 2, "U": 8, "h": 8}, {"W": 4, "U": 4, "h": 2}, {"W": 1.0, "U": 1.0})
     2.0

@@ -83,7 +83,7 @@ class BeaconSearch:
         self._plain, self._through, self._space, self._settings = plain, through, space, settings
         self._region, self._trainer, self._store = region, trainer, store
         self._seed, self._workers, self._say = seed, workers, say
-        self._weights = site_weights(graph, settings.weighted)
+        self._weights = site_weights(space, graph, settings.weighted)
         self._threshold = settings.threshold * sum(self._weights.values())
         self._generation = 0
         self._decided: dict[int, list[Job]] = {

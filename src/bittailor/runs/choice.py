@@ -16,7 +16,7 @@ from bittailor.evaluate import Evaluator
 from bittailor.graph import Graph
 from bittailor.registry import Table
 from bittailor.runs.run import Solution
-from bittailor.search.front import Front, make_front
+from bittailor.search.front import Front, make_front, signs
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Row
 from bittailor.spaces import WIDTHS, homogeneous_widths
@@ -62,8 +62,10 @@ class Evaluators:
 
 def pick(
     rows: Iterable[Row], space: Space, baseline: Solution, train: Evaluators, limits: Sequence[Constraint],
+    objectives: Sequence[str] = (), maximised: Collection[str] = (),
 ) -> dict[str, Solution]:
-    """`Run.picks`, of everything evaluated that keeps the constraints (ties: lower error, loss, key)."""
+    """`Run.picks`, of everything evaluated that keeps the constraints. Of equal size: the lower error, then the better
+    in the other objectives, then the lower loss, then by key."""
     (seen,), base = train.evaluate([baseline]), baseline.values
     good = [
         Solution(row.key, space.widths(row.genome), dict(row.outcome.values), None, row.outcome.beacon)
@@ -71,7 +73,11 @@ def pick(
         if row.outcome.values is not None and row.outcome.values["error"] <= base["error"]
         and not any(c.violation(row.outcome.values[c.name]) for c in limits)
     ]
-    good.sort(key=lambda s: (s.values["size"], s.values["error"], s.values["loss"], s.key))
+    order = [name for name in objectives if name not in ("size", "error")]
+    turn = signs(order, maximised)
+    good.sort(key=lambda s: (s.values["size"], s.values["error"],
+                             *(sign * s.values[name] for sign, name in zip(turn, order, strict=True)),
+                             s.values["loss"], s.key))
     found = {"smallest": good[0]} if good else {}
     steady = [s for s in good if s.values["loss"] <= base["loss"]]
     highest = train.of(None).metric.as_good(seen["error"])

@@ -16,6 +16,7 @@ from bittailor.data import Data, Splits
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError, DataError
 from bittailor.evaluate import Evaluator
+from bittailor.metrics import Metric
 from bittailor.runs.choice import Evaluators
 from bittailor.runs.run import Run, Solution, no_worse
 from bittailor.search.front import nondominated
@@ -110,7 +111,9 @@ def retrain_picks(
     trainer = Trainer(run.calibration, data.train, metric, dict(recipe or {}), run.path / "beacons")
     jobs = [trainer.job(s.widths, seed, s.beacon, "retrained", text) for text, s in zip(picks, solutions, strict=True)]
     made = train_all(trainer, jobs, workers or len(os.sched_getaffinity(0)))
-    valid, test = run_evaluators(run, data.valid, engine), run_evaluators(run, data.test, engine, tested=True)
+    measure = run.measure(data)
+    valid = run_evaluators(run, data.valid, engine, metric=measure)
+    test = run_evaluators(run, data.test, engine, tested=True, metric=measure)
     note_figures({b.name: b for b in made}.values(), valid, test)
     after = run.retrained
     found = []
@@ -120,19 +123,27 @@ def retrain_picks(
     return found
 
 
-def run_evaluators(run: Run, part: Data, engine: str = "auto", tested: bool = False) -> Evaluators:
-    """Evaluators of a run's solutions on one part of its data; `tested`: of the error alone."""
+def run_evaluators(run: Run, part: Data, engine: str = "auto", tested: bool = False, *,
+                   metric: str | Metric = "") -> Evaluators:
+    """Evaluators of a run's solutions on one part of its data; `tested`: of the error alone.
+
+    metric  the run's, from `Run.measure` where it has to learn first; by its name if not given
+    """
     engine = best_engine() if engine == "auto" else engine
     names = () if tested else tuple(name for name in run.baseline(8).values if name != "error")
     platforms = run.platforms
-    return Evaluators(lambda calibration: Evaluator(calibration, part, run.config["metric"], engine, names, platforms),
+    measure = metric or run.config["metric"]
+    return Evaluators(lambda calibration: Evaluator(calibration, part, measure, engine, names, platforms),
                       run.calibration, run.beacons)
 
 
-def run_sensitivity(run: Run, valid: Data, at: str = "8bit", engine: str = "auto") -> Sensitivity:
-    """What every gene of a run's space does to the validation error, all others kept as in a pick."""
+def run_sensitivity(run: Run, data: Splits, at: str = "8bit", engine: str = "auto") -> Sensitivity:
+    """What every gene of a run's space does to the validation error, all others kept as in a pick.
+
+    data  what the run was searched with
+    """
     solution = run.pick(at)
-    evaluator = run_evaluators(run, valid, engine).of(solution.beacon)
+    evaluator = run_evaluators(run, data.valid, engine, metric=run.measure(data)).of(solution.beacon)
     return analyse(evaluator, run.space.genes, solution.widths, at)
 
 

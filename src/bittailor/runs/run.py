@@ -15,9 +15,11 @@ from bittailor.beacons import Beacon, read_beacons
 from bittailor.calibration import Calibration
 from bittailor.constraints import Constraint, parse
 from bittailor.cost import Platform, parse_platform
+from bittailor.data import Splits
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate import Objective, objectives_with
 from bittailor.files import load_json
+from bittailor.metrics import METRICS, Metric
 from bittailor.network import Network
 from bittailor.plan import Plan
 from bittailor.program import Program
@@ -105,6 +107,11 @@ class Run:
     def objectives(self) -> Mapping[str, Objective]:
         """Every objective by name, those of the run's own platforms among them."""
         return objectives_with(self.platforms)
+
+    def measure(self, data: Splits) -> Metric:
+        """The run's metric, having learnt from the run's data what it has to learn."""
+        return METRICS[self.config["metric"]].fitted(
+            data.train.y, lambda: self.network(data.valid.x, data.valid.lengths), data.valid.y)
 
     def costs(self, rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
         """The run's objectives of some values, all minimised: float64 [rows, objectives]."""

@@ -22,7 +22,7 @@ from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError
 from bittailor.evaluate import Evaluator, Objective, WorkerFactory, check_task, evaluate_together, objectives_with
 from bittailor.files import save_json
-from bittailor.metrics import METRICS
+from bittailor.metrics import METRICS, Metric
 from bittailor.network import Network
 from bittailor.runs.choice import SEEDINGS, Evaluators, front_of, pick
 from bittailor.runs.folder import calibrated, prepare, take_beacons
@@ -104,6 +104,7 @@ def run_search(
     limits = [parse(text, {o.name: o.unit for o in table.values()}) for text in constraints]
     for part in (data.train, data.valid, data.test):
         check_task(network, part, metric)
+    measure = METRICS[metric].fitted(data.train.y, lambda: network(data.valid.x, data.valid.lengths), data.valid.y)
     chosen = SPACES[space](network.graph) if isinstance(space, str) else space
     engine = best_engine() if engine == "auto" else engine
     workers = workers or (len(os.sched_getaffinity(0)) if ENGINES[engine].threaded else 1)
@@ -135,7 +136,7 @@ def run_search(
     prepare(folder, config, resume)
     began = time.monotonic()
     statistics = calibrated(folder, network, data.train, calibration_settings)
-    factory = WorkerFactory(chosen, statistics, data.valid, metric, engine, reported, tuple(platforms))
+    factory = WorkerFactory(chosen, statistics, data.valid, measure, engine, reported, tuple(platforms))
     evaluator = factory.evaluator()
     baselines = {bits: homogeneous_widths(network.graph, bits) for bits in BASELINES}
     # some hardware has no 16 bits; without 8 there is nothing to compare with
@@ -149,7 +150,7 @@ def run_search(
     about: dict[str, Any] = {}
 
     def evaluators(part: Data, values: tuple[str, ...] = ()) -> Evaluators:
-        return Evaluators(lambda weights: Evaluator(weights, part, metric, engine, values, tuple(platforms)),
+        return Evaluators(lambda weights: Evaluator(weights, part, measure, engine, values, tuple(platforms)),
                           statistics, lit)
 
     valid, base = evaluators(data.valid, reported), Solution("homogeneous 8", baselines[8], rows[8], None)
@@ -200,19 +201,19 @@ def run_search(
         for beacon in lit.values():
             if beacon.failed is None:
                 beacon.calibration.save(beacon.folder / "calibration.safetensors")
-        picks = pick(stored, chosen, base, evaluators(data.train), limits)
+        picks = pick(stored, chosen, base, evaluators(data.train), limits, names, maximised)
     by = {row.genome: row.outcome.beacon for row in stored}
     front = [Solution(chosen.key(g), chosen.widths(g), dict(v), None, by[g])
              for g, v in zip(found.genomes, found.values, strict=True)]
     homogeneous = [Solution(f"homogeneous {bits}", w, rows[bits], None) for bits, w in baselines.items()]
-    real = {"valid": _float_error(network, data.valid, metric), "test": None}
+    real = {"valid": _float_error(network, data.valid, measure), "test": None}
     if not result.interrupted:
         # the one use of the test data: for the finished front, its picks and its baselines
         test = evaluators(data.test)
         front, homogeneous = test.tested(front), test.tested(homogeneous)
         picks = dict(zip(picks, test.tested(list(picks.values())), strict=True))
         note_figures(lit.values(), valid, test)
-        real["test"] = _float_error(network, data.test, metric)
+        real["test"] = _float_error(network, data.test, measure)
     body = {
         "metric": metric,
         "objectives": list(names),
@@ -273,5 +274,5 @@ def _evaluate(factory: WorkerFactory, evaluator: Evaluator, engine: str, workers
             yield evaluate
 
 
-def _float_error(network: Network, data: Data, metric: str) -> float:
-    return METRICS[metric].of(network(data.x, data.lengths), data.y)
+def _float_error(network: Network, data: Data, metric: Metric) -> float:
+    return metric.of(network(data.x, data.lengths), data.y)

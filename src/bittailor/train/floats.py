@@ -221,7 +221,9 @@ def fingerprint(
     task: Trainable, splits: Splits, hidden: int, seed: int, cell: str = "gru", teacher: Teacher | None = None
 ) -> str:
     """Sixteen hexadecimal digits over everything trained weights depend on."""
-    parts = {"format": FORMAT, "torch": torch.__version__, "task": task.name, "metric": task.metric, "hidden": hidden,
+    # metrics that are trained for alike share their weights
+    loss = next(name for name, loss in LOSSES.items() if loss is LOSSES[task.metric])
+    parts = {"format": FORMAT, "torch": torch.__version__, "task": task.name, "metric": loss, "hidden": hidden,
              "seed": seed, "recipe": asdict(task.recipe), "data": splits.train.fingerprint}
     if cell != "gru":  # the first cell there was: what was trained then is still what it would be now
         parts["cell"] = cell
