@@ -49,10 +49,13 @@ class PerStepNetwork(nn.Module):
         return outputs
 
 
-def mohaq_network(outputs: int = 1904, seed: int = 0) -> PerStepNetwork:
-    """The recogniser of P2, untrained: four bidirectional SRU layers of 550 with projections of 256, 23 inputs.
+def mohaq_network(outputs: int = 1904, seed: int = 0, *, inputs: int = 23, hidden: int = 550) -> PerStepNetwork:
+    """The recogniser of P2, untrained: four bidirectional SRU layers of 550 with projections of 256, 23 inputs; or a
+    smaller one in the same proportions.
 
-    outputs   1904 context-dependent states as in the paper; 39 for the labels of `timit`, 43 for those of `phones`
-    Source    N. Rezk et al., arXiv 2108.01192: 5.5 million weights with its 1904 outputs.
+    outputs  1904 context-dependent states as in the paper; 39 for the labels of `timit`, 43 for those of `phones`
+    hidden   units of a layer and direction
+    Source   N. Rezk et al., arXiv 2108.01192: 5.5 million weights with its 1904 outputs.
     """
-    return PerStepNetwork(23, 550, outputs, seed, "sru", 4, projection=256, rescale=True, highway_bias=-1.0)
+    return PerStepNetwork(inputs, hidden, outputs, seed, "sru", 4, projection=max(1, round(hidden * 256 / 550)),
+                          rescale=True, highway_bias=-1.0, dropout=0.2)

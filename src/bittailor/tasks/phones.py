@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +24,7 @@ from bittailor.errors import BittailorError, FileError
 from bittailor.files import load_tensors, save_tensors
 from bittailor.tasks import espeak, phones_text
 from bittailor.tasks.base import Recipe, Task
-from bittailor.tasks.speech import BANDS, RATE_HZ, filterbanks, frame_labels, resampled, side_by_side
-
-if TYPE_CHECKING:
-    from torch import nn
+from bittailor.tasks.speech import BANDS, RATE_HZ, filterbanks, frame_labels, network, resampled, side_by_side
 
 KIND, FORMAT = "synthetic phone corpus", 1
 log = logging.getLogger(__name__)
@@ -185,13 +181,6 @@ def _restored(file: Path) -> Utterances | None:
         return None
 
 
-def build(inputs: int, hidden: int, outputs: int, seed: int, cell: str) -> nn.Module:
-    """Two layers in both directions."""
-    from bittailor.tasks.per_step import PerStepNetwork
-
-    return PerStepNetwork(inputs, hidden, outputs, seed, cell)
-
-
 PHONES = Task(
     name="phones",
     title="phones of SYNTHETIC speech (espeak-ng; 23 filterbanks a step of 10 ms); a label per step",
@@ -207,5 +196,5 @@ PHONES = Task(
              "recognition using hidden Markov models. IEEE Trans. ASSP 37(11), 1989",
     read=read,
     valid_share=0.12,
-    build=build,
+    build=network,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import gcd
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from bittailor.data import Data
 from bittailor.errors import DataError
 from bittailor.tasks.base import need
+
+if TYPE_CHECKING:
+    from torch import nn
 
 RATE_HZ = 16_000
 WINDOW = 400  # samples: 25 ms
@@ -97,3 +101,13 @@ def side_by_side(
         x[i, : len(item)] = item
         y[i, : len(label)] = label
     return Data(x, y, lengths, np.asarray(groups, np.int64))
+
+
+def network(inputs: int, hidden: int, outputs: int, seed: int, cell: str) -> nn.Module:
+    """The untrained float network of a speech task: two layers in both directions and a linear layer at each step; of
+    SRU, four layers with projections, in the proportions of P2's."""
+    from bittailor.tasks.per_step import PerStepNetwork, mohaq_network
+
+    if cell == "sru":
+        return mohaq_network(outputs, seed, inputs=inputs, hidden=hidden)
+    return PerStepNetwork(inputs, hidden, outputs, seed, cell)

@@ -12,7 +12,6 @@ import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +21,7 @@ from bittailor.data import Data
 from bittailor.errors import DataError
 from bittailor.files import read_bytes
 from bittailor.tasks.base import Recipe, Task
-from bittailor.tasks.speech import BANDS, RATE_HZ, filterbanks, frame_labels, side_by_side
-
-if TYPE_CHECKING:
-    from torch import nn
+from bittailor.tasks.speech import BANDS, RATE_HZ, filterbanks, frame_labels, network, side_by_side
 
 PHONE_SET: dict[str, str] = {
     "sil": "h# pau epi pcl tcl kcl bcl dcl gcl q",
@@ -215,13 +211,6 @@ def _check_form(form: tuple[int, int, int], file: Path) -> None:
                         f"expected 1 channel of 16 bits at {RATE_HZ} Hz")
 
 
-def build(inputs: int, hidden: int, outputs: int, seed: int, cell: str) -> nn.Module:
-    """Two layers in both directions."""
-    from bittailor.tasks.per_step import PerStepNetwork
-
-    return PerStepNetwork(inputs, hidden, outputs, seed, cell)
-
-
 TIMIT = Task(
     name="timit",
     title="phones of read speech (TIMIT, by licence; 23 filterbanks a step of 10 ms); a label per step",
@@ -237,5 +226,5 @@ TIMIT = Task(
              "1993",
     read=read,
     valid_share=0.1,
-    build=build,
+    build=network,
 )
