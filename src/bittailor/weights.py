@@ -21,6 +21,8 @@ SMALLEST_ROW = 2.0**-12
 """No row's scale is smaller than this share of the largest row's."""
 SWEEPS = 4
 """Rounds of coordinate descent; the error only ever falls, and has settled by then."""
+BLOCK = 32
+"""Columns that coordinate descent takes together."""
 
 
 def weight_format(weights: Floats, bits: int, method: str, per_row: bool) -> QFormat:
@@ -59,26 +61,21 @@ def fit_to_inputs(weights: Floats, bits: int, moment: Floats, per_row: bool) -> 
     ridge = 0.01 * float(np.trace(moment)) / columns + 1e-12
     metric = moment + ridge * np.eye(columns)
     start = weight_format(weights, bits, "mse", per_row)
-    shares = (1.0,) if bits >= 8 else (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
-    best: tuple[Floats, Floats, Ints] | None = None
+    shares = np.array((1.0,) if bits >= 8 else (0.7, 0.8, 0.9, 1.0, 1.1, 1.2))
     base = np.broadcast_to(np.asarray(start.scale), (len(weights),)).astype(np.float64)
-    for share in shares:
-        scale = base * share
-        q = _nearest(weights, scale[:, None], bits)
-        for _ in range(2):
-            q = _descend(weights, scale, q, metric, bits)
-            scale = _refit_metric(weights, q, scale, metric, per_row)
-        q = _descend(weights, scale, q, metric, bits)
-        rows = _row_errors(weights - scale[:, None] * q, metric)
-        errors = rows if per_row else np.full(len(weights), rows.sum())
-        if best is None:
-            best = (errors, scale, q)
-        else:
-            won = errors < best[0]
-            best = (np.where(won, errors, best[0]), np.where(won, scale, best[1]), np.where(won[:, None], q, best[2]))
-    assert best is not None
-    scales = best[1] if per_row else best[1][:1]
-    return QFormat("weight", bits, tuple(float(s) for s in scales)), best[2]
+    # all shares side by side, as so many more rows: [shares, rows] and [shares * rows, columns]
+    scale, many = np.outer(shares, base), np.tile(weights, (len(shares), 1))
+    q = _nearest(many, scale.reshape(-1, 1), bits)
+    for _ in range(2):
+        q = _descend(many, scale.ravel(), q, metric, bits)
+        scale = _refit_metric(many, q, scale, metric, per_row)
+    q = _descend(many, scale.ravel(), q, metric, bits)
+    errors = _row_errors(many - scale.reshape(-1, 1) * q, metric).reshape(scale.shape)
+    best = errors.argmin(axis=0) if per_row else np.full(len(weights), errors.sum(axis=1).argmin())
+    rows = np.arange(len(weights))
+    scales = scale[best, rows] if per_row else scale[best[0], :1]
+    integers = q.reshape(*scale.shape, columns)[best, rows]
+    return QFormat("weight", bits, tuple(float(s) for s in scales)), integers
 
 
 def _top(bits: int) -> int:
@@ -104,12 +101,14 @@ def _not_vanishing(scale: Floats) -> Floats:
 
 
 def _refit_metric(weights: Floats, q: Ints, scale: Floats, metric: Floats, per_row: bool) -> Floats:
+    """The least-squares scales [shares, rows] of the product for given integers [shares * rows, columns]."""
     projected = q @ metric
-    along, power = (weights * projected).sum(axis=1), (q * projected).sum(axis=1)
+    along, power = ((part * projected).sum(axis=1).reshape(scale.shape) for part in (weights, q))
     if not per_row:
-        along, power = np.full(len(q), along.sum()), np.full(len(q), power.sum())
+        along, power = (np.broadcast_to(part.sum(axis=1, keepdims=True), scale.shape) for part in (along, power))
     fitted = along / np.maximum(power, 1e-300)
-    return _not_vanishing(np.where((power > 0) & (fitted > 0), fitted, scale))
+    fitted = np.where((power > 0) & (fitted > 0), fitted, scale)
+    return np.asarray(np.maximum(fitted, SMALLEST_ROW * fitted.max(axis=1, keepdims=True)))
 
 
 def _row_errors(difference: Floats, metric: Floats) -> Floats:
@@ -117,19 +116,35 @@ def _row_errors(difference: Floats, metric: Floats) -> Floats:
 
 
 def _descend(weights: Floats, scale: Floats, q: Ints, metric: Floats, bits: int) -> Ints:
-    """Coordinate descent: every column in turn takes the integer that is best given all others."""
-    q = q.copy()
-    gradient = (weights - scale[:, None] * q) @ metric
+    """Coordinate descent: every column in turn takes the integer that is best given all others.
+
+    Columns are transposed to rows here, and what a block of them changes reaches the columns beyond it as one matrix
+    product; a column at a time would wait for memory all the time in a large matrix.
+    """
+    columns, top = weights.shape[1], _top(bits)
+    steps = np.ascontiguousarray(q.T, np.float64)
+    gradient = metric @ (weights.T - scale * steps)
     for _ in range(SWEEPS):
         changed = False
-        for k in range(weights.shape[1]):
-            pull = q[:, k] + gradient[:, k] / (metric[k, k] * scale)
-            new = _nearest(pull[:, None], np.ones(1), bits)[:, 0]
-            step = new - q[:, k]
-            if step.any():
+        for start in range(0, columns, BLOCK):
+            block = slice(start, min(start + BLOCK, columns))
+            inside, local, before = metric[block, block], gradient[block].copy(), steps[block].copy()
+            for k, own in enumerate(np.diagonal(inside)):
+                old = steps[start + k]
+                new = local[k] / (own * scale)
+                new += old
+                if bits == 1:
+                    new = np.where(new < 0, -1.0, 1.0)
+                else:
+                    new += 0.5
+                    np.clip(np.floor(new, out=new), -top, top, out=new)
+                if (new != old).any():
+                    local[k + 1 :] -= inside[k, k + 1 :, None] * (scale * (new - old))
+                    steps[start + k] = new
+            moved = steps[block] - before
+            if moved.any():
                 changed = True
-                gradient -= (scale * step)[:, None] * metric[k]
-                q[:, k] = new
+                gradient -= metric[:, block] @ (scale * moved)
         if not changed:
             break
-    return q
+    return np.ascontiguousarray(steps.T).astype(np.int64)
