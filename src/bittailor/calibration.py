@@ -33,6 +33,8 @@ METHODS = ("mse", "percentile", "minmax")
 BINS = 1024
 SAMPLES = 400_000
 """Values kept per site for its histogram."""
+TRACED_BYTES = 2e8
+"""What the values of all sites may take at a time; up to five times as much where that is only a few items."""
 SHRINK = np.linspace(0.05, 1.0, 39)
 """Clipping thresholds that are tried, as shares of the extremes."""
 
@@ -255,13 +257,15 @@ def calibrate(
     values, sizes = values[: settings.items], sizes[: settings.items]
     graph = network.graph
     width = sum(site.features for site in graph.sites.values() if site.kind == "activation")
-    batch = max(1, int(2e8 / 8 / max(1, width * values.shape[1])))
+    each = 8 * max(1, width * values.shape[1])
+    batch = max(1, int(TRACED_BYTES / each), min(16, int(5 * TRACED_BYTES / each)))  # few at a time cost many steps
     parts: dict[str, list[Floats]] = {site.name: [] for site in graph.free if site.kind == "activation"}
     products = {graph.root(node.inputs[0]).name for node in graph.nodes() if node.op == "linear"}
     moments = {name: np.zeros((graph.sites[name].features,) * 2) for name in products}
     counts = dict.fromkeys(products, 0)
     for start in range(0, len(values), batch):
         piece, size = values[start : start + batch], sizes[start : start + batch]
+        piece = piece[:, : int(size.max())]
         mask = steps_mask(size, piece.shape[1])
         for name, array in network.trace(piece, size).items():
             if name not in parts:

@@ -6,7 +6,7 @@ in; what is the same (steps, states, directions, ragged lengths) stands here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,22 +66,43 @@ def _recur(
     items, steps = source.shape[:2]
     rows = np.arange(items)
     visible = [node.output for node in layer.nodes] if keep else list(layer.outputs)
+    # what does not depend on a state is computed for all steps at once
+    whole = {name: values[name] for name in layer.inputs}
+    inner: list[Node] = []
+    for node in layer.nodes:
+        if all(name in whole for name in node.inputs):
+            whole[node.output] = apply(node, [whole[name] for name in node.inputs])
+        else:
+            inner.append(node)
+    read = {name for node in inner for name in node.inputs} | {state.update for state in layer.states}
+    fed = [name for name in whole if name in read]
     now: dict[str, Array] = {}
     for state in layer.states:
         shape = (items, graph.sites[state.update].features)
         now[state.previous] = np.full(shape, rest(state.update), source.dtype)
+    mask = steps_mask(lengths, steps)[:, :, None]
     out = {
-        name: np.full((items, steps, graph.sites[name].features), rest(name), source.dtype) for name in visible
+        name: np.where(mask, whole[name], np.asarray(rest(name), whole[name].dtype)) if name in whole
+        else np.full((items, steps, graph.sites[name].features), rest(name), source.dtype)
+        for name in visible
     }
+    shown = [name for name in visible if name not in whole]
+    shortest = int(lengths.min())
     for t in range(int(lengths.max())):
-        alive = t < lengths
         # a reversed layer meets each item's own last step first
-        at: Sequence[Any] | Array = np.maximum(lengths - 1 - t, 0) if layer.reverse else np.full(items, t)
-        now.update({name: values[name][rows, at] for name in layer.inputs})
-        for node in layer.nodes:
+        at = (rows, np.maximum(lengths - 1 - t, 0)) if layer.reverse else (slice(None), t)
+        now.update({name: whole[name][at] for name in fed})
+        for node in inner:
             now[node.output] = apply(node, [now[name] for name in node.inputs])
-        for name in visible:
-            out[name][rows[alive], np.asarray(at)[alive]] = now[name][alive]
-        for state in layer.states:
-            now[state.previous] = np.where(alive[:, None], now[state.update], now[state.previous])
+        if t < shortest:
+            for name in shown:
+                out[name][at] = now[name]
+            now.update({state.previous: now[state.update] for state in layer.states})
+            continue
+        alive = t < lengths
+        still = rows[alive], (lengths[alive] - 1 - t if layer.reverse else t)
+        for name in shown:
+            out[name][still] = now[name][alive]
+        now.update({state.previous: np.where(alive[:, None], now[state.update], now[state.previous])
+                    for state in layer.states})
     return out
