@@ -273,7 +273,8 @@ def calibrate(
             rows = array[mask] if graph.sites[name].sequence else array
             if not np.isfinite(rows).all():
                 raise DataError(f"site {name} becomes NaN or infinite on the calibration data; check data and weights")
-            parts[name].append(rows.ravel()[:: _stride(rows, SAMPLES * len(piece) // len(values))])
+            # a copy: a view would keep the whole array
+            parts[name].append(rows.ravel()[:: _stride(rows, SAMPLES * len(piece) // len(values))].copy())
             parts[name].append(np.asarray([rows.min(), rows.max()]))
             if name in moments:
                 moments[name] += rows.T @ rows
