@@ -9,7 +9,7 @@ Per core: every function of the device runtime is linked alone, for its bytes; e
 columns and beyond; random networks of every cell, shape and width (and some that are nothing but single operators) are
 exported, compiled and run, and what the dot products do not account for is fitted by bounded least squares of relative
 errors. Every fourth network is kept out of the fit; the recurrent ones among those give the errors that the file
-states and docs/make_tables.py tabulates.
+states and docs/tables/firmware.py tabulates.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def test_the_example_runs(tmp_path: Path) -> None:
 def test_tables_are_up_to_date() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "docs" / "make_tables.py"), "--check"], capture_output=True,
                           text=True, check=False)
-    assert done.returncode == 0, f"{done.stdout}: run `make tables`"
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}: run `make tables`"
 
 
 PAGES = sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -42,7 +42,7 @@ def embedding(facts: Facts) -> Drawing:
     Source  van der Maaten, Hinton: Visualizing data using t-SNE (JMLR 9, 2008).
     """
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     points, errors = normalised(facts)
     of_front = {tuple(facts.run.space.genome(s.widths)) for s in facts.front}

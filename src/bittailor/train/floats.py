@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from bittailor.cache import user_cache
@@ -380,9 +381,11 @@ def _restore(module: nn.Module, file: Path, key: str) -> float | None:
 
 @contextmanager
 def _threads() -> Iterator[None]:
+    """THREADS for torch and for the linear algebra of numpy, which in a neighbour's way is several times slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(min(THREADS, before))
     try:
-        yield
+        with threadpool_limits(THREADS, "blas"):
+            yield
     finally:
         torch.set_num_threads(before)

@@ -1,0 +1,162 @@
+"""Whole searches and what is in them: results/headline.csv, beacons.csv, operators.csv."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from bittailor.search.nsga2 import Settings
+from tables.common import Row, by_task, markdown_table, number, pair, read_csv, spread
+
+
+def headline_means() -> str:
+    """Per task: mean and spread over seeds of results/headline.csv."""
+    def budget(rows: list[Row]) -> list[str]:
+        good = [r for r in rows if r["at_30_size_bits"]]
+        keys = (("at_30_smaller_percent", 1), ("at_30_valid", 2), ("at_30_test", 2))
+        # without one in every row, the means would be of other seeds than those beside them
+        return [spread(good, key, digits) for key, digits in keys] if len(good) == len(rows) else ["–"] * 3
+
+    return markdown_table(
+        ["task", "seeds", "post-training: smaller by [%]", "final: smaller by [%]", "final: flash, of 8 bit [%]",
+         "validation: 8 bit", "8 bit retrained", "final", "test: float", "8 bit", "8 bit retrained", "post-training",
+         "final", "lowest loss within 30 %: smaller by [%]", "validation", "test"],
+        [[task, str(len(rows)), spread(rows, "ptq_careful_smaller_percent", 1),
+          f"**{spread(rows, 'final_smaller_percent', 1)}**",
+          f"{statistics.mean(100 * float(r['final_flash_bytes']) / float(r['int8_flash_bytes']) for r in rows):.0f}",
+          *(spread(rows, k) for k in ("int8_valid", "int8_retrained_valid", "final_valid", "float_test", "int8_test",
+                                      "int8_retrained_test", "ptq_careful_test", "final_test")), *budget(rows)]
+         for task, rows in by_task("headline.csv").items()],
+    )
+
+
+def headline_rows() -> str:
+    """Every row of results/headline.csv."""
+    def solution(r: Row, name: str) -> list[str]:
+        if not r[f"{name}_size_bits"]:
+            return ["–", "–"]
+        return [f"{number(r[f'{name}_smaller_percent'])} %, {r[f'{name}_flash_bytes']} B", pair(r, name)]
+
+    return markdown_table(
+        ["task", "H", "seed", "8 bit: flash", "valid / test", "post-training: smaller, flash", "valid / test",
+         "beacons, post-training: smaller, flash", "valid / test", "final: smaller, flash", "valid / test", "it is"],
+        [[r["task"], r["hidden"], r["seed"], f"{r['int8_flash_bytes']} B", pair(r, "int8"),
+          *solution(r, "ptq_careful"), *solution(r, "beacons_careful"), *solution(r, "final"), r["final_is"]]
+         for r in read_csv("headline.csv")],
+    )
+
+
+def headline_gains() -> str:
+    """What beacons take off the front, at equal size."""
+    rows = by_task("headline.csv")
+    at = [k for k in next(iter(rows.values()), [{}])[0] if k.startswith("gain_at_")]
+    return markdown_table(
+        ["task", *(f"at {k.split('_')[2]} % of 8 bit" for k in at), "mean", "mean, test", "retrainings",
+         "seconds each"],
+        [[task, *(spread(here, k) for k in (*at, "gain_valid", "gain_test")),
+          f"{statistics.mean(map(_trainings, here)):.1f}",
+          f"{statistics.mean(float(r['training_seconds']) / _trainings(r) for r in here):.0f}"]
+         for task, here in rows.items()],
+    )
+
+
+def _trainings(r: Row) -> int:
+    return max(1, int(r["beacons"]) + int(r["polished"]))
+
+
+def beacons() -> str:
+    """results/beacons.csv: predicted against own error, over the neighbours of one beacon per task; near ones are
+    those that a search serves from the beacon."""
+    lines = []
+    for task, rows in by_task("beacons.csv").items():
+        here = [r for r in rows if int(r["sample"])]
+        near = [r for r in here if float(r["distance"]) <= float(r["threshold"])]
+        far = [r for r in here if r not in near]
+        for which, part in (("near", near), ("farther", far), ("all", here)):
+            if len(part) < 2:
+                continue
+            for what in ("error", "loss"):
+                own, served, base = ([float(r[f"{n}_{what}"]) for r in part] for n in ("own", "beacon", "base"))
+                together = [f"{_correlation(v, own):.2f}" for v in (base, served)]
+                lines.append([task, f"{which}, {len(part)}", what,
+                              *(f"{statistics.mean(v):.3g}" for v in (base, served, own)), *together])
+    return markdown_table(
+        ["task", "neighbours", "", "from the float network", "from the beacon", "own retraining",
+         "correlation with own: float network", "beacon"],
+        lines,
+    )
+
+
+def _correlation(a: list[float], b: list[float]) -> float:
+    return statistics.correlation(a, b) if len(set(a)) > 1 and len(set(b)) > 1 else float("nan")
+
+
+def operators() -> str:
+    """results/operators.csv at its largest budget: mean over tasks' seeds, and mean rank over all (1 is best)."""
+    rows = read_csv("operators.csv")
+    if not rows:
+        return ""
+    tasks = list(dict.fromkeys(r["task"] for r in rows))
+    tables = []
+    for at in (min(int(r["evaluations"]) for r in rows), max(int(r["evaluations"]) for r in rows)):
+        here = [r for r in rows if int(r["evaluations"]) == at]
+        value = {(r["variant"], r["task"], r["seed"]): float(r["hypervolume_loss"]) for r in here}
+        variants = list(dict.fromkeys(v for v, _, _ in value))
+        cases = list(dict.fromkeys((t, s) for _, t, s in value))
+        rank: dict[str, list[int]] = {v: [] for v in variants}
+        for t, s in cases:
+            for i, v in enumerate(sorted(variants, key=lambda v: -value[v, t, s])):
+                rank[v].append(i + 1)
+        tables.append((at, value, {v: statistics.mean(r) for v, r in rank.items()}))
+    (early, _, first), (late, value, last) = tables
+    body = []
+    for v in sorted(last, key=lambda v: last[v]):
+        means = [f"{statistics.mean(x for (w, t, _), x in value.items() if (w, t) == (v, task)):.4f}" for task in tasks]
+        name = f"**{v}**" if v == _default_variant() else v
+        body.append([name, *means, f"{last[v]:.1f}", f"{first[v]:.1f}"])
+    return markdown_table(["variant", *tasks, f"mean rank after {late}", f"after {early}"], body)
+
+
+def _default_variant() -> str:
+    return f"{Settings().crossover}, {Settings().mutation}"
+
+
+def draw_operators() -> Figure | None:
+    """results/operators.csv: hypervolume by evaluations; the default, the other first populations, the rest grey."""
+    rows = read_csv("operators.csv")
+    if not rows:
+        return None
+    tasks = list(dict.fromkeys(r["task"] for r in rows))
+    marked = {_default_variant(): "#0072b2", "seeding templates": "#d55e00", "seeding homogeneous": "#009e73"}
+    figure = Figure(figsize=(4.2 * len(tasks), 3.3), layout="constrained")
+    axes = figure.subplots(1, len(tasks), squeeze=False)
+    for ax, task in zip(axes[0], tasks, strict=True):
+        for variant in dict.fromkeys(r["variant"] for r in rows):
+            at: dict[int, list[float]] = {}
+            for r in rows:
+                if (r["task"], r["variant"]) == (task, variant):
+                    at.setdefault(int(r["evaluations"]), []).append(float(r["hypervolume_loss"]))
+            name = f"{variant} (default)" if variant == _default_variant() else variant
+            ax.plot(list(at), [statistics.mean(v) for v in at.values()], "-", color=marked.get(variant, "#c3c9d1"),
+                    lw=2 if variant in marked else 1, zorder=3 if variant in marked else 2,
+                    label=name if variant in marked else None)
+        ax.set(title=task, xlabel="evaluations")
+        ax.grid(alpha=0.3)
+    axes[0][0].set_ylabel("hypervolume (validation loss, size)")
+    axes[0][0].legend(frameon=False, loc="lower right")
+    return figure
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "headline-means": headline_means,
+    "headline-rows": headline_rows,
+    "headline-gains": headline_gains,
+    "beacons": beacons,
+    "operators": operators,
+}
+
+FIGURES: dict[str, Callable[[], Figure | None]] = {
+    "operators.png": draw_operators,
+}
