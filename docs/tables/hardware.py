@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import mean, median
 
 from bittailor.cost import PLATFORMS
 from bittailor.cost import mohaq as paper
-from tables.common import markdown_table
+from tables.common import Row, markdown_table, read_csv, read_json
 
 
 def mohaq() -> str:
@@ -27,6 +28,46 @@ def mohaq() -> str:
     )
 
 
+def mohaq_phones() -> str:
+    """results/mohaq.csv: the mean over seeds beside the paper's figure."""
+    figures: dict[tuple[str, str], list[Row]] = {}
+    for row in read_csv("mohaq.csv"):
+        figures.setdefault((row["figure"], row["increase"]), []).append(row)
+    rows = []
+    for (figure, increase), here in figures.items():
+        unit = {"x": "x", "% of highest": " %", "points": " points"}[here[0]["unit"]]
+        values = [float(r["value"]) for r in here if r["value"]]
+        each = " / ".join(f"{value:.1f}" for value in values) if len(here) > 1 else ""
+        errors = [mean(float(r[of]) - float(r[f"float_{of}"]) for r in here if r[of])
+                  if any(r[of] for r in here) else None for of in ("valid", "test")]
+        rows.append([
+            figure + (f", at most +{float(increase):g} points" if float(increase) else ""),
+            here[0]["paper"] or "–", f"{mean(values):.1f}{unit}" + (f" ({each})" if each else "") if values else "none",
+            " / ".join("–" if e is None else f"{e:+.2f}" for e in errors)])
+    return markdown_table(["figure", "paper", "here", "error above float: validation / test [points]"], rows)
+
+
+def paper_size() -> str:
+    """results/paper_size.json."""
+    found = read_json("paper_size.json")
+    if found is None:
+        return ""
+    native, floats = (median(found[name]) for name in ("native_s", "float_s"))
+    search = found["search"]
+    return markdown_table(["what", "measured"], [
+        ["parameters", f"{found['parameters']:,}"],
+        ["utterances, frames, threads", f"{found['utterances']}, {found['frames']:,}, {found['threads']}"],
+        ["calibration on as many", f"{found['calibration_s']:.0f} s"],
+        ["fitting the weights at 2, 4, 8 and 16 bits", f"{found['fitting_s']:.0f} s"],
+        ["a candidate, native engine", f"{native:.2f} s"],
+        ["the float module", f"{floats:.2f} s"],
+        ["ratio of the two", f"{found['ratio']:.2f}"],
+        [f"a search of {search['generations']} generations, {search['evaluations']} evaluations, with calibration, "
+         "fitting, baselines and test", f"{search['seconds']:.0f} s"],
+        ["most memory", f"{found['peak_mib'] / 1024:.1f} GiB"],
+    ])
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    "mohaq": mohaq,
+    "mohaq": mohaq, "mohaq-phones": mohaq_phones, "paper-size": paper_size,
 }

@@ -66,8 +66,10 @@ def same_everywhere(network: Network, plan: Plan, rng: Rng, training: bool) -> N
     full = np.full(items, steps) if lengths is None else lengths
     wanted = Reference().trace(program, q, lengths)
     trained = set_up(network, plan)
-    # twice: what the first run left behind must not matter
-    for x, sizes in ((random_integers(rng, program.input_format, q.shape), np.full(items, steps)), (q, full)):
+    # what earlier batches of fewer or more steps left behind must not matter
+    others = [int(n) for n in rng.integers(1, 12, 2)]
+    earlier = [(random_integers(rng, program.input_format, (items, n, q.shape[2])), np.full(items, n)) for n in others]
+    for x, sizes in (*earlier, (q, full)):
         out = trained.forward(x, sizes, training=training, keep=True)
         if training:
             trained.backward(torch.ones_like(out))

@@ -52,7 +52,7 @@ class IntegerNetwork:
             self.kernels[group.name] = kernel
         self.learned = learned
         self._bound: dict[str, tuple[object, Constants]] = {}
-        self._workspaces: dict[tuple[int, int, bool, bool], Workspace] = {}
+        self._workspaces: dict[tuple[int, bool, bool], Workspace] = {}
         self.formats: dict[str, QFormat] = {}
         self.ws: Workspace | None = None
 
@@ -116,7 +116,7 @@ class IntegerNetwork:
         values, sizes = torch.as_tensor(q), torch.as_tensor(lengths)
         items, steps = values.shape[:2]
         ws = self._workspace(items, steps, training, keep)
-        ws.begin(sizes)
+        ws.begin(sizes, steps)
         for kernel in self.kernels.values():
             kernel.collects = kernel.learned and scales and training
         self.ws = ws
@@ -212,7 +212,7 @@ class IntegerNetwork:
         ws = self.ws
         assert ws is not None
         assert ws.keep
-        mask = steps_mask(ws.lengths.numpy(), ws.most)
+        mask = steps_mask(ws.lengths.numpy(), ws.given)
         found = {}
         copies = {state.previous for step in self.graph.steps if isinstance(step, Recurrence) for state in step.states}
         for name, ref in self.schedule.inside.items():
@@ -225,16 +225,19 @@ class IntegerNetwork:
             cube = ws.cube("ints", ref)
             if name in self.schedule.reversed_sites:
                 cube = ws.turn(cube)
-            whole = np.full((ws.count, ws.most, ref.width), zero, np.int64)
+            whole = np.full((ws.count, ws.given, ref.width), zero, np.int64)
             whole[:, : ws.steps] = cube.transpose(0, 1).numpy() + zero
             found[name] = np.where(mask[:, :, None], whole, zero)
         return found
 
     def _workspace(self, items: int, steps: int, training: bool, keep: bool) -> Workspace:
-        key = items, steps, training, keep
-        if key not in self._workspaces:
-            self._workspaces[key] = Workspace(self.schedule, self.kernels, items, steps, training, keep)
-        return self._workspaces[key]
+        """Room for so many items and steps or more; batches of ragged sequences differ in their longest."""
+        key = items, training, keep
+        found = self._workspaces.get(key)
+        if found is None or found.most < steps:
+            self._workspaces.pop(key, None)
+            found = self._workspaces[key] = Workspace(self.schedule, self.kernels, items, steps, training, keep)
+        return found
 
 
 __all__ = ["IntegerNetwork"]

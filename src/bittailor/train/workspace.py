@@ -70,7 +70,7 @@ class Workspace:
         self._pools: dict[tuple[str, bool], Tensor] = {}
         self.items = torch.arange(items)
         self.lengths = torch.full((items,), steps)
-        self.steps = steps
+        self.steps = self.given = steps
         self.ragged = False
         self.valid = torch.ones(steps, items, 1)
         self._order: Tensor | None = None
@@ -82,9 +82,10 @@ class Workspace:
         }
         self._whole: dict[tuple[str, int], Rows] = {}
 
-    def begin(self, lengths: Tensor) -> None:
-        """Set the lengths of the next batch, int64 [items]; `steps` is the largest of them."""
-        self.lengths = lengths
+    def begin(self, lengths: Tensor, given: int) -> None:
+        """Set the lengths of the next batch, int64 [items]; `steps` is the largest of them, `given` what its arrays
+        have."""
+        self.lengths, self.given = lengths, given
         self.steps = int(lengths.max())
         self.ragged = bool((lengths != self.steps).any())
         at = torch.arange(self.steps)[:, None]
