@@ -9,7 +9,7 @@ each other for their order of size, not as a contest. Five searches per seed, ea
 where it stopped:
 
     memory       the paper's 16 genes (2, 4, 8, 16 bits), error and size, post-training
-    tailored     every operator, weights of 1 to 8 bits, otherwise the same
+    tailored     every operator, weights of 1 to 8 bits, activations of 8 or 16; otherwise the same
     silago       the paper's 8 genes, error, speed-up and energy, post-training
     bitfusion    the paper's 16 genes, error and speed-up, post-training, in a small SRAM
     beacons      the same with beacons
@@ -69,7 +69,7 @@ def searched(prepared: Prepared, name: str, options: Mapping[str, Any]) -> Run:
     more: dict[str, Any] = {}
     if name == "tailored":
         settings = bt.SearchSettings(seed=seed, generations=options["generations"] or preset.settings.generations)
-        more |= {"space": bt.per_operator(network.graph, range(1, 9)), "objectives": ("error", "size")}
+        more |= {"space": bt.per_operator(network.graph, range(1, 9), (8, 16)), "objectives": ("error", "size")}
     else:
         settings = replace(preset.settings, seed=seed,
                            generations=options["generations"] or preset.generations_for(space))
@@ -83,7 +83,7 @@ def searched(prepared: Prepared, name: str, options: Mapping[str, Any]) -> Run:
         # distances as in the paper: 5 steps over 8 matrices
         more["beacons"] = bt.BeaconSettings(
             budget=options["beacons"], polish=0, threshold=5 / 8, hopeless=1.0,
-            recipe={"epochs": options["epochs"], "updates": 0, "batch": 16, "rate": options["rate"]})
+            recipe={"epochs": options["epochs"], "updates": 0, "batch": 32, "rate": options["rate"]})
     run = bt.run_search(network, data, out, metric=prepared.metric, settings=settings, task=prepared.about,
                         resume=(out / "run.json").exists(), **more)
     if run.result["interrupted"]:
@@ -178,7 +178,7 @@ def main() -> int:
     """Compute what is missing, then write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--hidden", type=int, default=96, help="units of a layer and direction")
+    parser.add_argument("--hidden", type=int, default=128, help="units of a layer and direction")
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--out", type=Path, default=Path("runs/mohaq"), help="folder for the runs")
     parser.add_argument("--csv", type=Path, default=Path("results/mohaq.csv"))

@@ -240,6 +240,7 @@ class _Retrainer:
             x = x + self.noise * torch.randn(x.shape, generator=self.generator)
             if settings.distil or settings.hidden_match:
                 teacher, hidden = self._asked(x.numpy(), lengths.numpy())
+        x = x[:, : int(lengths.max())]
         try:
             integers = self._bind()
         except RangeError as error:
@@ -345,7 +346,8 @@ class _Retrainer:
         self._bind()
         parts = []
         for i in range(0, len(data), EVALUATED):
-            x, lengths = data.x[i : i + EVALUATED], data.lengths[i : i + EVALUATED]
+            lengths = data.lengths[i : i + EVALUATED]
+            x = data.x[i : i + EVALUATED, : int(lengths.max())]
             out = self.network.forward(self._quantised(torch.from_numpy(x)), lengths, training=False)
             parts.append((out.transpose(0, 1) if self.sequence else out).clone())
         fmt = self.network.formats[self.graph.outputs[0]]
