@@ -95,6 +95,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=70)
+    parser.add_argument("--hidden", type=int, default=550, help="fewer for a look")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--population", type=int, default=12)
     parser.add_argument("--offspring", type=int, default=6)
@@ -105,7 +106,7 @@ def main() -> None:
     torch.set_num_threads(threads)
     data = TASKS["phones"].load()
     valid, train = data.valid[: options.utterances], data.train[: options.utterances]
-    module = mohaq_network().eval()
+    module = mohaq_network(hidden=options.hidden).eval()
     network = bt.from_torch(module, valid.x.shape[2])
     space = SPACES["bitfusion"](network.graph)
     start = time.perf_counter()

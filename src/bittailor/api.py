@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -296,8 +297,12 @@ def search_task(
         objectives=objectives, constraints=constraints, guide=guide, settings=settings, calibration=calibration,
         early_stop=early_stop, engine=engine, workers=workers or len(os.sched_getaffinity(0)), resume=resume,
         task=prepared.about, command=command, progress=None if quiet else make_display, platforms=own,
-        seeding=seeding, beacons=beacons, beacons_from=beacons_from,
+        seeding=seeding, beacons=beacons, beacons_from=beacons_from, say=None if quiet else _tell,
     )
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def run_data(run: Run, data: Path | None = None) -> Splits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import subprocess
 import sys
@@ -116,3 +117,31 @@ def test_the_retraining_benchmark(tmp_path: Path) -> None:
     assert [r["how"] for r in first["rows"]] == ["post-training", "retrained", "distilled"] * 2
     run("qat.py", *arguments)
     assert json.loads((tmp_path / "q.json").read_text())["rows"] == first["rows"]
+
+
+speaks = pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None,
+                            reason="espeakng-loader is not installed: pip install 'bittailor[speech]'")
+
+
+@speaks
+@pytest.mark.skipif(ENGINES["native"].available() is not None, reason="no C compiler")
+def test_the_network_of_the_paper(tmp_path: Path) -> None:
+    run("paper_size.py", "--hidden", "22", "--utterances", "3", "--repeats", "1", "--population", "4", "--offspring",
+        "2", "--generations", "2", "--out", str(tmp_path / "p.json"))
+    found = json.loads((tmp_path / "p.json").read_text())
+    assert found["search"]["evaluations"] == 6
+    assert found["parameters"] > 1904 * 44
+
+
+@speaks
+def test_the_experiments_of_the_paper(tmp_path: Path) -> None:
+    arguments = ["--hidden", "8", "--generations", "2", "--beacons", "1", "--epochs", "1", "--out",
+                 str(tmp_path / "runs"), "--cache", str(tmp_path / "cache"), "--csv", str(tmp_path / "m.csv")]
+    run("mohaq.py", *arguments)
+    first = (tmp_path / "m.csv").read_text()
+    rows = {(r["figure"], r["increase"]): r for r in csv.DictReader(first.splitlines())}
+    smallest = rows["compression, every operator", "1.5"]
+    assert float(smallest["valid"]) <= float(smallest["float_valid"]) + 1.5
+    assert 100 >= float(rows["speed-up, SiLago", "1.5"]["value"]) >= float(rows["speed-up, SiLago", "0.5"]["value"])
+    run("mohaq.py", *arguments)
+    assert (tmp_path / "m.csv").read_text() == first

@@ -19,7 +19,7 @@ from bittailor.arith import pack
 from bittailor.cells import CELLS, add_layer
 from bittailor.cost import account
 from bittailor.errors import BittailorError, FileError, UnsupportedNetwork
-from bittailor.export import c_ops, export_program
+from bittailor.export import c_ops, check_files, export_program
 from bittailor.export.c_image import SIZES, image
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import KEYWORDS, check_prefix, identifier, plain
@@ -272,6 +272,14 @@ def test_export_of_a_run_and_of_a_program(run: bt.Run, tmp_path: Path) -> None:
         export_solution(tmp_path / "nothing", tmp_path / "c")
     with pytest.raises(FileError, match=r"README\.md is damaged: not a safetensors file"):
         export_solution(tmp_path / "a/README.md", tmp_path / "c")
+
+
+def test_what_a_killed_export_left_behind_is_in_no_ones_way(run: bt.Run, tmp_path: Path) -> None:
+    (tmp_path / "a/.export-x1y2").mkdir(parents=True)
+    (tmp_path / "a/.export-x1y2/half.c").write_text("int")
+    export_solution(run.path, tmp_path / "a", pick="best")
+    check_files(tmp_path / "a")
+    assert not list((tmp_path / "a").glob(".export*"))
 
 
 def test_real_inputs_where_they_are_at_hand(tmp_path: Path) -> None:

@@ -50,6 +50,18 @@ def data(network: bt.Network) -> bt.Splits:
 SETTINGS = bt.SearchSettings(population=20, generations=4, seed=3)
 
 
+def test_what_takes_long_is_said(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
+    told: list[str] = []
+    settings = bt.SearchSettings(population=4, generations=1)
+    bt.run_search(network, data, tmp_path / "run", settings=settings, say=told.append)
+    assert told == ["calibrating on 60 sequences", "making the first population by sensitivity",
+                    "measuring front, picks and baselines on test data"]
+    more = bt.SearchSettings(population=4, generations=2)
+    bt.run_search(network, data, tmp_path / "run", settings=more, resume=True, say=told.append)
+    assert len(told) == 5
+    assert "calibrating" not in " ".join(told[3:])
+
+
 def test_a_run_is_complete_and_reads_back(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
     run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
     again = bt.Run.open(tmp_path / "run")

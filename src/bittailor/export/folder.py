@@ -17,6 +17,8 @@ from bittailor.errors import FileError
 from bittailor.files import load_json, read_bytes, save_json
 
 EXPORT_FILE, EXPORT_KIND, EXPORT_VERSION = "export.json", "export", 1
+STAGING = ".export-"
+"""How the name of a folder begins that is being written; one that is left over is of a process that was killed."""
 
 
 def check_target(folder: Path, force: bool) -> list[str]:
@@ -26,7 +28,7 @@ def check_target(folder: Path, force: bool) -> list[str]:
             return []
         if not folder.is_dir():
             raise FileError(f"{folder} is a file; name a new or empty directory")
-        present = sorted(p.name for p in folder.iterdir())
+        present = sorted(p.name for p in folder.iterdir() if not p.name.startswith(STAGING))
     except OSError as error:
         raise FileError(f"cannot look into {folder}: {error.strerror or error}") from None
     if not present:
@@ -49,7 +51,9 @@ def write_folder(
     old, fresh = check_target(folder, force), not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=folder, prefix=".export-"))
+        for left in folder.glob(f"{STAGING}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        staging = Path(tempfile.mkdtemp(dir=folder, prefix=STAGING))
         try:
             content = {**body, **write(staging)}
             files = sorted(p.relative_to(staging).as_posix() for p in staging.rglob("*") if p.is_file())

@@ -64,6 +64,7 @@ def run_search(
     platforms: Sequence[Platform] = (),
     beacons: BeaconSettings | None = None,
     beacons_from: Sequence[Path | str] = (),
+    say: Callable[[str], None] | None = None,
 ) -> Run:
     """Search the widths of a network and write a run directory.
 
@@ -89,8 +90,10 @@ def run_search(
     platforms    hardware beside that of the package (`bittailor.cost.load_platform`); kept in run.json
     beacons      retrain some candidates during the search and members of its front afterwards; None for neither
     beacons_from  runs (or folders of beacons) of the same network and data whose beacons serve from the start
+    say          told in words what is being done where no display shows it, such as a calibration
     Raises DataError, FileError, FormatError or another BittailorError, before anything long has begun.
     """
+    say = say or (lambda text: None)
     settings = settings or SearchSettings()
     calibration_settings = calibration or CalibrationSettings()
     names = tuple(objectives)
@@ -104,6 +107,8 @@ def run_search(
     limits = [parse(text, {o.name: o.unit for o in table.values()}) for text in constraints]
     for part in (data.train, data.valid, data.test):
         check_task(network, part, metric)
+    if METRICS[metric].fit is not None:
+        say(f"learning to decode for the metric {metric}")
     measure = METRICS[metric].fitted(data.train.y, lambda: network(data.valid.x, data.valid.lengths), data.valid.y)
     chosen = SPACES[space](network.graph) if isinstance(space, str) else space
     engine = best_engine() if engine == "auto" else engine
@@ -135,6 +140,8 @@ def run_search(
         raise BittailorError("beacons of other runs are given, but this search uses none; give beacons or polish, too")
     prepare(folder, config, resume)
     began = time.monotonic()
+    if not (folder / "calibration.safetensors").exists():
+        say(f"calibrating on {min(calibration_settings.items, len(data.train)):,} sequences")
     statistics = calibrated(folder, network, data.train, calibration_settings)
     factory = WorkerFactory(chosen, statistics, data.valid, measure, engine, reported, tuple(platforms))
     evaluator = factory.evaluator()
@@ -174,8 +181,9 @@ def run_search(
                 return ways[beacon.name]
 
             served = BeaconSearch(plain, through, chosen, network.graph, beacons, region, trainer, store, given=given,
-                                  seed=settings.seed, workers=workers)
+                                  seed=settings.seed, workers=workers, say=say)
         guides = {"error": guide}
+        say(f"making the first population by {seeding}")
         screen = Screen(evaluator, chosen, names, guides, limits) if early_stop else None
         result = search(
             chosen, names, served or screen or plain, settings, store, limits,
@@ -193,6 +201,8 @@ def run_search(
             found = front_of(stored, names, limits, maximised)
             lit |= {beacon.name: beacon for beacon in served.beacons}
         if served and beacons and not result.interrupted:
+            if beacons.polish:
+                say(f"retraining up to {beacons.polish} members of the front")
             polished = polish_front(stored, chosen, region, rows[8], trainer, valid, lit, beacons, limits,
                                     settings.seed, workers)
             about["beacons"] = _about_beacons(given, served.beacons, polished)
@@ -208,6 +218,7 @@ def run_search(
     homogeneous = [Solution(f"homogeneous {bits}", w, rows[bits], None) for bits, w in baselines.items()]
     real = {"valid": _float_error(network, data.valid, measure), "test": None}
     if not result.interrupted:
+        say("measuring front, picks and baselines on test data")
         # the one use of the test data: for the finished front, its picks and its baselines
         test = evaluators(data.test)
         front, homogeneous = test.tested(front), test.tested(homogeneous)
