@@ -5,8 +5,8 @@
 
 The network has the shape of the paper's (Rezk et al., arXiv 2108.01192: four bidirectional SRU layers, projections),
 with fewer units. Corpus and network differ from the paper's (TIMIT, 5.5 million weights), so the figures stand beside
-each other for their order of size, not as a contest. Five searches per seed, each in a folder of its own, gone on with
-where it stopped:
+each other for their order of size, not as a contest. Five searches per seed, each in a folder of its own: read where it
+has ended, gone on with where it was stopped (other options want another --out):
 
     memory       the paper's 16 genes (2, 4, 8, 16 bits), error and size, post-training
     tailored     every operator, weights of 1 to 8 bits, activations of 8 or 16; otherwise the same
@@ -14,6 +14,7 @@ where it stopped:
     bitfusion    the paper's 16 genes, error and speed-up, post-training, in a small SRAM
     beacons      the same with beacons
 
+From the front of `tailored`, the best solutions 10 and 14 times smaller than floats are retrained in addition.
 Limits are the paper's in proportion: an error of at most 7.8 points above the float network's (24 over 16.2), SRAM of
 2 MiB (Bitfusion) and 6 MiB (SiLago) over 21.2 MiB of 32-bit floats. Solutions are chosen by their validation error;
 test errors are only reported. `gain` is what beacons take off the lowest error at a speed-up at least as high.
@@ -35,7 +36,7 @@ from bittailor.api import Prepared, train_task
 from bittailor.cost import PLATFORMS, Workload
 from bittailor.files import write_whole
 from bittailor.metrics import METRICS
-from bittailor.runs import Run, Solution
+from bittailor.runs import Run, Solution, retrain_picks
 from bittailor.search.presets import PRESETS
 from bittailor.show import comparison_csv
 from bittailor.spaces import SPACES
@@ -47,6 +48,8 @@ SHARES = {"silago": 6 / 21.2, "bitfusion": 2 / 21.2}
 """Of the float network's size: the paper's memory limits."""
 INCREASES = (0.5, 1.5)
 """Points of error increase at which the paper states results."""
+RETRAINED = (10, 14)
+"""How many times smaller than floats the solutions are that are retrained."""
 PAPER = {
     ("compression", 0.5): "8 (no significant increase)", ("compression", 1.5): "12 (v1)",
     ("speed-up", 0.5): "80 (v1), 97 (v3, minor increase)", ("energy saving", 0.5): "64 (v1), 86 (v3, minor increase)",
@@ -61,11 +64,13 @@ def parameters(network: bt.Network) -> int:
 
 
 def searched(prepared: Prepared, name: str, options: Mapping[str, Any]) -> Run:
-    """One of the five searches, begun or gone on with."""
+    """One of the five searches: read where it has ended, otherwise begun or gone on with."""
     network, seed, data = prepared.network, prepared.about["seed"], prepared.data
     preset = PRESETS["mohaq"]
     space = name if name in SPACES else "bitfusion"
     out = options["out"] / str(seed) / name
+    if (out / "result.json").exists() and not Run.open(out).result["interrupted"]:
+        return Run.open(out)
     more: dict[str, Any] = {}
     if name == "tailored":
         settings = bt.SearchSettings(seed=seed, generations=options["generations"] or preset.settings.generations)
@@ -83,7 +88,7 @@ def searched(prepared: Prepared, name: str, options: Mapping[str, Any]) -> Run:
         # distances as in the paper: 5 steps over 8 matrices
         more["beacons"] = bt.BeaconSettings(
             budget=options["beacons"], polish=0, threshold=5 / 8, hopeless=1.0,
-            recipe={"epochs": options["epochs"], "updates": 0, "batch": 32, "rate": options["rate"]})
+            recipe=recipe(options))
     run = bt.run_search(network, data, out, metric=prepared.metric, settings=settings, task=prepared.about,
                         resume=(out / "run.json").exists(), **more)
     if run.result["interrupted"]:
@@ -115,6 +120,11 @@ def line(run: Run, seed: int, figure: str, increase: float, solution: Solution |
     return row
 
 
+def recipe(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How beacons and picks are retrained."""
+    return {"epochs": options["epochs"], "updates": 0, "batch": 32, "rate": options["rate"]}
+
+
 def compression(run: Run, seed: int, space: str) -> list[dict[str, Any]]:
     """How many times smaller than 32-bit floats, at error increases."""
     rows = []
@@ -122,6 +132,19 @@ def compression(run: Run, seed: int, space: str) -> list[dict[str, Any]]:
         found = best(run, increase, lambda s: -s.values["size"])
         times = None if found is None else FLOAT_BITS * parameters(run.network) / found.values["size"]
         rows.append(line(run, seed, f"compression, {space}", increase, found, times, "x"))
+    return rows
+
+
+def retrained(run: Run, prepared: Prepared, seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The best solutions of some sizes, retrained: what the paper did not try."""
+    bits = FLOAT_BITS * parameters(run.network)
+    picks = [f"size<={int(bits / times / 8)}B" for times in RETRAINED]
+    rows = []
+    found = retrain_picks(run, prepared.data, picks, recipe=recipe(options), seed=seed)
+    for times, done in zip(RETRAINED, found, strict=True):
+        for name, s in (("post-training", done.before), ("retrained", done.after)):
+            rows.append(line(run, seed, f"every operator, {times} times smaller, {name}", 0.0, s,
+                             None if s is None else bits / s.values["size"], "x"))
     return rows
 
 
@@ -184,7 +207,7 @@ def main() -> int:
     parser.add_argument("--csv", type=Path, default=Path("results/mohaq.csv"))
     parser.add_argument("--generations", type=int, default=0, help="instead of the paper's")
     parser.add_argument("--beacons", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=6, help="of a retraining")
+    parser.add_argument("--epochs", type=int, default=4, help="of a retraining")
     parser.add_argument("--rate", type=float, default=1e-2, help="of a retraining")
     options = vars(parser.parse_args())
     rows: list[dict[str, Any]] = []
@@ -195,6 +218,7 @@ def main() -> int:
                 for name in ("memory", "tailored", "silago", "bitfusion", "beacons")}
         rows += compression(runs["memory"], seed, "the paper's genes")
         rows += compression(runs["tailored"], seed, "every operator")
+        rows += retrained(runs["tailored"], prepared, seed, options)
         rows += silago(runs["silago"], seed)
         rows += bitfusion(runs["bitfusion"], runs["beacons"], seed)
     write_whole(options["csv"], comparison_csv(rows).encode())
