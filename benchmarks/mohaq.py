@@ -34,6 +34,8 @@ from command import as_command
 import bittailor as bt
 from bittailor.api import Prepared, train_task
 from bittailor.cost import PLATFORMS, Workload
+from bittailor.engines import best_engine
+from bittailor.evaluate import Evaluator
 from bittailor.files import write_whole
 from bittailor.metrics import METRICS
 from bittailor.runs import Run, Solution, retrain_picks
@@ -48,6 +50,7 @@ SHARES = {"silago": 6 / 21.2, "bitfusion": 2 / 21.2}
 """Of the float network's size: the paper's memory limits."""
 INCREASES = (0.5, 1.5)
 """Points of error increase at which the paper states results."""
+UNIFORM = (4, 3, 2)
 RETRAINED = (10, 14)
 """How many times smaller than floats the solutions are that are retrained."""
 PAPER = {
@@ -135,6 +138,19 @@ def compression(run: Run, seed: int, space: str) -> list[dict[str, Any]]:
     return rows
 
 
+def uniform(run: Run, prepared: Prepared, seed: int) -> list[dict[str, Any]]:
+    """One width for all weights, 8 bits for biases, 16 for activations: nothing was chosen, so nobody was lucky."""
+    rows = []
+    for bits in UNIFORM:
+        widths = {s.name: {"weight": bits, "bias": 8, "activation": 16}[s.kind] for s in run.network.graph.free}
+        valid, test = (Evaluator(run.calibration, part, prepared.metric, best_engine(), ("size",)).evaluate([widths])[0]
+                       for part in (prepared.data.valid, prepared.data.test))
+        rows.append(line(run, seed, f"weights of {bits} bits throughout", 0.0,
+                         Solution("", widths, valid, test["error"]),
+                         FLOAT_BITS * parameters(run.network) / valid["size"], "x"))
+    return rows
+
+
 def retrained(run: Run, prepared: Prepared, seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The best solutions of some sizes, retrained: what the paper did not try."""
     bits = FLOAT_BITS * parameters(run.network)
@@ -218,6 +234,7 @@ def main() -> int:
                 for name in ("memory", "tailored", "silago", "bitfusion", "beacons")}
         rows += compression(runs["memory"], seed, "the paper's genes")
         rows += compression(runs["tailored"], seed, "every operator")
+        rows += uniform(runs["tailored"], prepared, seed)
         rows += retrained(runs["tailored"], prepared, seed, options)
         rows += silago(runs["silago"], seed)
         rows += bitfusion(runs["bitfusion"], runs["beacons"], seed)
