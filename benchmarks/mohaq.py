@@ -222,7 +222,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/mohaq"), help="folder for the runs")
     parser.add_argument("--csv", type=Path, default=Path("results/mohaq.csv"))
     parser.add_argument("--generations", type=int, default=0, help="instead of the paper's")
-    parser.add_argument("--beacons", type=int, default=3)
+    parser.add_argument("--beacons", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=4, help="of a retraining")
     parser.add_argument("--rate", type=float, default=1e-2, help="of a retraining")
     options = vars(parser.parse_args())

@@ -27,6 +27,9 @@ from bittailor.train.kernels import RULES, Kernel, Prepared, rule_of
 from bittailor.train.schedule import Loop, make_schedule
 from bittailor.train.workspace import Workspace
 
+STEPS = 64
+"""Room that turned out too small grows to a multiple of so many steps."""
+
 
 class IntegerNetwork:
     """The training form of a graph.
@@ -207,6 +210,13 @@ class IntegerNetwork:
             if kernel.collects:
                 kernel.scale_gradient = ws.array("gathered", group.name).sum(dim=0)
 
+    def release(self) -> None:
+        """Give back the room of all batches; the next one makes its own."""
+        for ws in self._workspaces.values():
+            ws.close()
+        self._workspaces.clear()
+        self.ws = None
+
     def trace(self) -> dict[str, Ints]:
         """After `forward(..., keep=True)`: the integers of every activation site as the reference engine gives them."""
         ws = self.ws
@@ -234,9 +244,12 @@ class IntegerNetwork:
         """Room for so many items and steps or more; batches of ragged sequences differ in their longest."""
         key = items, training, keep
         found = self._workspaces.get(key)
-        if found is None or found.most < steps:
-            self._workspaces.pop(key, None)
-            found = self._workspaces[key] = Workspace(self.schedule, self.kernels, items, steps, training, keep)
+        if found is not None and found.most < steps:
+            found.close()
+            found = None
+        if found is None:
+            most = -(-steps // STEPS) * STEPS if key in self._workspaces else steps
+            found = self._workspaces[key] = Workspace(self.schedule, self.kernels, items, most, training, keep)
         return found
 
 

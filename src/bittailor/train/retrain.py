@@ -361,6 +361,7 @@ class _Retrainer:
         Its network holds what the integers stand for, not the master weights behind them: those are only where the
         optimizer was, and neighbours fitted to them are no better than untrained ones (docs/training.md).
         """
+        self.network.release()  # a batch in training takes several times the room of one that runs
         integers = self._bind()
         network = Network(self.graph, self.masters.dequantised(integers))
         settings = self.calibration.settings

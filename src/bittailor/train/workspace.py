@@ -94,6 +94,11 @@ class Workspace:
         if self.ragged:
             self._order = torch.where(at < lengths, lengths - 1 - at, at)[:, :, None]
 
+    def close(self) -> None:
+        """Let go of everything now: rows know their workspace, so it would stay until the next search for cycles."""
+        for held in (self._arrays, self._pools, self._loops, self._whole):
+            held.clear()
+
     def turn(self, x: Tensor) -> Tensor:
         """[steps, items, features] with each item's own steps reversed; what lies beyond stays."""
         if self._order is None:
