@@ -136,8 +136,11 @@ class QFormat:
 
     def dequantise(self, q: ArrayLike) -> NDArray[np.float64]:
         """The real values that integers of this format stand for, float64."""
-        integers = np.asarray(q, np.int64)
-        return np.asarray((integers - self.zero_point) * self._scales(integers.ndim))
+        # in one array: outputs per step are many, and no integer here is too large for a float64
+        real = np.array(q, np.float64)
+        real -= self.zero_point
+        real *= self._scales(real.ndim)
+        return real
 
     def _scales(self, ndim: int) -> Any:
         if len(self.scale) == 1:
