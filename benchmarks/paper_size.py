@@ -87,8 +87,8 @@ def searched(network: bt.Network, splits: bt.Splits, population: int, offspring:
         with run.store() as store:
             evaluated = [row.outcome.seconds for row in store.rows()]
         file = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 2**20
-    return {"population": population, "offspring": offspring, "generations": generations, "seconds": seconds,
-            "evaluations": len(evaluated), "front": len(run.front), "run_directory_mib": file}
+        return {"population": population, "offspring": offspring, "generations": generations, "seconds": seconds,
+                "evaluations": len(evaluated), "front": len(run.front), "run_directory_mib": file}
 
 
 def main() -> None:
