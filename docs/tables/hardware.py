@@ -59,8 +59,8 @@ def paper_size() -> str:
         ["utterances, frames, threads", f"{found['utterances']}, {found['frames']:,}, {found['threads']}"],
         ["calibration on as many", f"{found['calibration_s']:.0f} s"],
         ["fitting the weights at 2, 4, 8 and 16 bits", f"{found['fitting_s']:.0f} s"],
-        ["a candidate, native engine", f"{native:.2f} s"],
-        ["the float module", f"{floats:.2f} s"],
+        ["a candidate, native engine: binding, running, error and loss", f"{native:.2f} s"],
+        ["the float module, running alone", f"{floats:.2f} s"],
         ["ratio of the two", f"{found['ratio']:.2f}"],
         [f"a search of {search['generations']} generations, {search['evaluations']} evaluations, with calibration, "
          "fitting, baselines and test", f"{search['seconds']:.0f} s"],
