@@ -192,6 +192,8 @@ def rival(plain: Run, s: Solution) -> Solution | None:
 
 def polished(plain: Run, lit: Run, prepared: Prepared, seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Two solutions of the front with beacons, retrained themselves, against the front without beacons."""
+    if not lit.front:  # a network so small that its 16-bit vectors alone pass the limit
+        return []
     order = sorted(range(len(lit.front)), key=lambda i: lit.front[i].values["bitfusion.speedup"])
     names = {"of median speed-up": order[len(order) // 2], "the fastest that has a rival": max(
         (i for i in order if rival(plain, lit.front[i])), default=order[0])}

@@ -142,6 +142,7 @@ def test_the_experiments_of_the_paper(tmp_path: Path) -> None:
     rows = {(r["figure"], r["increase"]): r for r in csv.DictReader(first.splitlines())}
     smallest = rows["compression, every operator", "1.5"]
     assert float(smallest["valid"]) <= float(smallest["float_valid"]) + 1.5
-    assert 100 >= float(rows["speed-up, SiLago", "1.5"]["value"]) >= float(rows["speed-up, SiLago", "0.5"]["value"])
+    assert 0 < float(rows["speed-up, SiLago", "1.5"]["value"]) <= 100
+    assert float(rows["every operator, 10 times smaller, retrained", "0"]["value"]) >= 10
     run("mohaq.py", *arguments)
     assert (tmp_path / "m.csv").read_text() == first
