@@ -36,6 +36,7 @@ import bittailor as bt
 from bittailor.api import Prepared, train_task
 from bittailor.cost import PLATFORMS, Workload
 from bittailor.engines import best_engine
+from bittailor.errors import BittailorError
 from bittailor.evaluate import Evaluator
 from bittailor.files import write_whole
 from bittailor.metrics import METRICS
@@ -73,8 +74,12 @@ def searched(prepared: Prepared, name: str, options: Mapping[str, Any]) -> Run:
     preset = PRESETS["mohaq"]
     space = name if name in SPACES else "bitfusion"
     out = options["out"] / str(seed) / name
-    if (out / "result.json").exists() and not Run.open(out).result["interrupted"]:
-        return Run.open(out)
+    if (out / "result.json").exists():
+        run = Run.open(out)
+        if run.network.fingerprint != network.fingerprint:
+            raise BittailorError(f"{out} holds the search of another network; choose another --out")
+        if not run.result["interrupted"]:
+            return run
     more: dict[str, Any] = {}
     if name == "tailored":
         settings = bt.SearchSettings(seed=seed, generations=options["generations"] or preset.settings.generations)

@@ -83,10 +83,14 @@ def _top(bits: int) -> int:
 
 
 def _nearest(weights: Floats, scale: Floats, bits: int) -> Ints:
+    return _whole(weights / scale, bits).astype(np.int64)
+
+
+def _whole(values: Floats, bits: int) -> Floats:
+    """The nearest integers of a width, as float64."""
     if bits == 1:
-        return np.where(weights < 0, -1, 1).astype(np.int64)
-    top = _top(bits)
-    return np.clip(round_half_up(weights / scale), -top, top).astype(np.int64)
+        return np.where(values < 0, -1.0, 1.0)
+    return np.clip(round_half_up(values), -_top(bits), _top(bits))
 
 
 def _refit(groups: Floats, q: Ints, scale: Floats) -> Floats:
@@ -97,7 +101,8 @@ def _refit(groups: Floats, q: Ints, scale: Floats) -> Floats:
 
 
 def _not_vanishing(scale: Floats) -> Floats:
-    return np.asarray(np.maximum(scale, SMALLEST_ROW * scale.max()))
+    """Of every set of scales [..., rows], none below its share of the largest."""
+    return np.asarray(np.maximum(scale, SMALLEST_ROW * scale.max(axis=-1, keepdims=True)))
 
 
 def _refit_metric(weights: Floats, q: Ints, scale: Floats, metric: Floats, per_row: bool) -> Floats:
@@ -107,8 +112,7 @@ def _refit_metric(weights: Floats, q: Ints, scale: Floats, metric: Floats, per_r
     if not per_row:
         along, power = (np.broadcast_to(part.sum(axis=1, keepdims=True), scale.shape) for part in (along, power))
     fitted = along / np.maximum(power, 1e-300)
-    fitted = np.where((power > 0) & (fitted > 0), fitted, scale)
-    return np.asarray(np.maximum(fitted, SMALLEST_ROW * fitted.max(axis=1, keepdims=True)))
+    return _not_vanishing(np.where((power > 0) & (fitted > 0), fitted, scale))
 
 
 def _row_errors(difference: Floats, metric: Floats) -> Floats:
@@ -121,7 +125,7 @@ def _descend(weights: Floats, scale: Floats, q: Ints, metric: Floats, bits: int)
     Columns are transposed to rows here, and what a block of them changes reaches the columns beyond it as one matrix
     product; a column at a time would wait for memory all the time in a large matrix.
     """
-    columns, top = weights.shape[1], _top(bits)
+    columns = weights.shape[1]
     steps = np.ascontiguousarray(q.T, np.float64)
     gradient = metric @ (weights.T - scale * steps)
     for _ in range(SWEEPS):
@@ -131,13 +135,7 @@ def _descend(weights: Floats, scale: Floats, q: Ints, metric: Floats, bits: int)
             inside, local, before = metric[block, block], gradient[block].copy(), steps[block].copy()
             for k, own in enumerate(np.diagonal(inside)):
                 old = steps[start + k]
-                new = local[k] / (own * scale)
-                new += old
-                if bits == 1:
-                    new = np.where(new < 0, -1.0, 1.0)
-                else:
-                    new += 0.5
-                    np.clip(np.floor(new, out=new), -top, top, out=new)
+                new = _whole(old + local[k] / (own * scale), bits)
                 if (new != old).any():
                     local[k + 1 :] -= inside[k, k + 1 :, None] * (scale * (new - old))
                     steps[start + k] = new

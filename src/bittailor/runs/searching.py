@@ -107,9 +107,6 @@ def run_search(
     limits = [parse(text, {o.name: o.unit for o in table.values()}) for text in constraints]
     for part in (data.train, data.valid, data.test):
         check_task(network, part, metric)
-    if METRICS[metric].fit is not None:
-        say(f"learning to decode for the metric {metric}")
-    measure = METRICS[metric].fitted(data.train.y, lambda: network(data.valid.x, data.valid.lengths), data.valid.y)
     chosen = SPACES[space](network.graph) if isinstance(space, str) else space
     engine = best_engine() if engine == "auto" else engine
     workers = workers or (len(os.sched_getaffinity(0)) if ENGINES[engine].threaded else 1)
@@ -140,6 +137,9 @@ def run_search(
         raise BittailorError("beacons of other runs are given, but this search uses none; give beacons or polish, too")
     prepare(folder, config, resume)
     began = time.monotonic()
+    if METRICS[metric].fit is not None:
+        say(f"learning to decode for the metric {metric}")
+    measure = METRICS[metric].fitted(data.train.y, lambda: network(data.valid.x, data.valid.lengths), data.valid.y)
     if not (folder / "calibration.safetensors").exists():
         say(f"calibrating on {min(calibration_settings.items, len(data.train)):,} sequences")
     statistics = calibrated(folder, network, data.train, calibration_settings)
