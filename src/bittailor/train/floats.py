@@ -350,7 +350,7 @@ def _check(
     except RuntimeError as error:
         raise DataError(f"the network of '{name}' cannot read items of shape {tuple(x.shape[1:])}: "
                         f"{str(error).splitlines()[0]}") from None
-    if METRICS[metric].per_step:
+    if METRICS[metric].per_step or outputs.ndim == 3:
         try:
             METRICS[metric].check(y.numpy(), outputs.shape[-1], outputs.ndim == 3)
         except DataError as error:
