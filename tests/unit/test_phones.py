@@ -291,7 +291,7 @@ def test_networks_that_do_not_fit_are_refused(splits: Splits, tmp_path: Path) ->
         train(replace(task_of("per"), outputs=3), splits, cache=tmp_path)  # type: ignore[type-var]
     with pytest.raises(DataError, match="'tiny': the network gives one output per item"):
         train(replace(task_of("per"), build=None), splits, cache=tmp_path)  # type: ignore[type-var]
-    with pytest.raises(DataError, match="'tiny': the network gives one output per step; this metric needs one per item"):
+    with pytest.raises(DataError, match="'tiny': the network gives one output per step; this metric needs one"):
         train(replace(task_of("per"), metric="error"), splits, cache=tmp_path)  # type: ignore[type-var]
 
 
