@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -23,13 +22,14 @@ import numpy as np
 from command import as_command
 
 import bittailor as bt
-from bittailor.api import train_task
-from bittailor.beacons import Trainer, distance, train_all
-from bittailor.beacons.base import site_weights
+from bittailor.cli.actions import train_task
+from bittailor.cli.show import comparison_csv
+from bittailor.common.files import write_whole
+from bittailor.common.processors import processors
 from bittailor.engines import best_engine
-from bittailor.evaluate import Evaluator
-from bittailor.files import write_whole
-from bittailor.show import comparison_csv
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.train.beacons import Trainer, distance, train_all
+from bittailor.train.beacons.base import site_weights
 
 HIDDEN = {"mnist": 64}
 WEIGHT_BITS = (1, 2, 3)
@@ -92,7 +92,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--out", type=Path, help="folder for the trained networks; kept and gone on with if given")
     parser.add_argument("--epochs", type=int, help="of retraining; its default if not given")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=processors())
     parser.add_argument("--csv", type=Path, default=Path("results/beacons.csv"))
     options = vars(parser.parse_args())
     rows: list[dict[str, Any]] = []

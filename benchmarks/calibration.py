@@ -12,10 +12,10 @@ from typing import Any
 from command import as_command
 
 import bittailor as bt
-from bittailor.calibration import with_settings
-from bittailor.evaluate import Evaluator
-from bittailor.files import write_whole
-from bittailor.show import comparison_csv
+from bittailor.cli.show import comparison_csv
+from bittailor.common.files import write_whole
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.quantise.calibration import with_settings
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "extremes, weights to nearest": {"method": "minmax", "rounding": "nearest"},

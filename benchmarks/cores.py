@@ -29,8 +29,12 @@ from typing import Any
 import numpy as np
 from command import as_command
 
-from bittailor.calibration import Settings, calibrate
-from bittailor.cells import CELLS, add_layer
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder, Recurrence
+from bittailor.core.network import Network
+from bittailor.core.ops.functions import FUNCTIONS
+from bittailor.core.program import Program, bind
+from bittailor.core.qformat import EXACT_BIAS_BITS
 from bittailor.cost.firmware import CORES_FOLDER, Core, Error, Kernel
 from bittailor.cost.listing import KERNEL, describe
 from bittailor.errors import BittailorError
@@ -40,11 +44,7 @@ from bittailor.export.c_model import Model
 from bittailor.export.c_text import header, source
 from bittailor.export.firmware import Firmware
 from bittailor.export.targets import OPTIMISE, TARGETS, Target, build, compile_object, run
-from bittailor.graph import Builder, Recurrence
-from bittailor.network import Network
-from bittailor.ops.functions import FUNCTIONS
-from bittailor.program import Program, bind
-from bittailor.qformat import EXACT_BIAS_BITS
+from bittailor.quantise.calibration import CalibrationSettings, calibrate
 
 Rng = np.random.Generator
 
@@ -123,7 +123,7 @@ def random_program(rng: Rng) -> Program:
     while True:
         network = random_network(rng)
         x = rng.normal(size=(4, STEPS, network.features))
-        settings = Settings(method="minmax", rounding="nearest", per_row=bool(rng.random() < 0.3))
+        settings = CalibrationSettings(method="minmax", rounding="nearest", per_row=bool(rng.random() < 0.3))
         try:
             return bind(network, calibrate(network, x, None, settings).plan(_widths(network, rng)))
         except BittailorError:

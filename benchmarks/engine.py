@@ -33,15 +33,16 @@ from typing import Any
 import numpy as np
 from command import as_command
 
-from bittailor.calibration import Settings, calibrate
-from bittailor.cells import CELLS, add_layer
+from bittailor.common.processors import processors
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder
+from bittailor.core.network import Network
+from bittailor.core.plan import Plan
+from bittailor.core.program import Binder
 from bittailor.engines import Reference
-from bittailor.engines.native import Native, threads_here
+from bittailor.engines.native import Native
 from bittailor.engines.native_build import FLAGS, RUNTIME, VARIANTS, find_compiler, runnable
-from bittailor.graph import Builder
-from bittailor.network import Network
-from bittailor.plan import Plan
-from bittailor.program import Binder
+from bittailor.quantise.calibration import CalibrationSettings, calibrate
 
 CHECKED_ITEMS = 24
 
@@ -309,7 +310,7 @@ def measure(case: Case, options: argparse.Namespace, rate: float) -> list[dict[s
     gru = torch_gru(case)
     net = network(case, gru)
     x = rng.normal(size=(case.items, case.steps, case.inputs))
-    calibration = calibrate(net, x[:8, :64], settings=Settings(rounding="nearest"))
+    calibration = calibrate(net, x[:8, :64], settings=CalibrationSettings(rounding="nearest"))
     engine = Native(options.variant, options.threads)
     peers: dict[str, Callable[[], None]] = {}
     for name, make in PEERS.items():
@@ -374,7 +375,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES, action="append", help="may be given several times; all if not given")
     parser.add_argument("--variant", choices=runnable(), default=runnable()[0])
-    parser.add_argument("--threads", type=int, default=threads_here())
+    parser.add_argument("--threads", type=int, default=processors())
     parser.add_argument("--genomes", type=int, default=None, help="genomes per timed call")
     parser.add_argument("--repeat", type=int, default=None, help="timed calls per style")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, floats only as peers")

@@ -23,18 +23,18 @@ from typing import Any
 
 from command import as_command
 
-from bittailor.api import search_task
-from bittailor.data import Data
+from bittailor.cli.actions import search_task
+from bittailor.cli.show import comparison_csv
+from bittailor.common.data import Data
+from bittailor.common.files import write_whole
+from bittailor.core.graph import Graph, Recurrence
 from bittailor.errors import BittailorError
+from bittailor.evaluate.metrics import METRICS
 from bittailor.export import export_program
 from bittailor.export.targets import TARGETS, Target
 from bittailor.export.verify import Directory, examine, run_engine
-from bittailor.files import write_whole
-from bittailor.graph import Graph, Recurrence
-from bittailor.metrics import METRICS
+from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.runs import Run
-from bittailor.show import comparison_csv
-from bittailor.spaces import homogeneous_widths
 from bittailor.tasks import TASKS
 
 HIDDEN = {"mnist": 64, "digits": 32}

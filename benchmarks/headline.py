@@ -26,12 +26,13 @@ from typing import Any
 from command import as_command
 
 import bittailor as bt
-from bittailor.api import train_task
-from bittailor.files import write_whole
+from bittailor.cli.actions import train_task
+from bittailor.cli.show import comparison_csv, smaller
+from bittailor.common.files import write_whole
+from bittailor.common.processors import processors
 from bittailor.runs import Run, Solution, retrain_picks
 from bittailor.runs.retraining import run_evaluators
 from bittailor.runs.run import no_worse
-from bittailor.show import comparison_csv, smaller
 
 HIDDEN = {"mnist": 64}
 TASKS = ("mnist", "spoken-digits", "vowels", "mnist1d")
@@ -153,7 +154,7 @@ def main() -> int:
     parser.add_argument("--beacons", type=int, default=3)
     parser.add_argument("--polish", type=int, default=4)
     parser.add_argument("--epochs", type=int, help="of retraining; its default if not given")
-    parser.add_argument("--jobs", type=int, default=min(2, len(os.sched_getaffinity(0))))
+    parser.add_argument("--jobs", type=int, default=min(2, processors()))
     options = vars(parser.parse_args())
     rows: list[dict[str, Any]] = []
     if options["csv"].exists():
@@ -165,7 +166,7 @@ def main() -> int:
     missing = [(t, s) for t in options["tasks"] for s in options["seeds"] if (t, s) not in done]
     context = get_context("spawn")
     cores = context.Queue()
-    available = sorted(os.sched_getaffinity(0))
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(processors()))
     for i in range(options["jobs"]):
         cores.put(available[i % len(available)])
     if missing:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from command import as_command
 
-from bittailor.arith import pack
+from bittailor.core.arith import pack
 from bittailor.engines.native_build import RUNTIME
 from bittailor.export.targets import OPTIMISE, STANDARD, TARGETS, WARNINGS, build, compile_object, run, symbols
 

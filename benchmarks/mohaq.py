@@ -33,17 +33,17 @@ from typing import Any
 from command import as_command
 
 import bittailor as bt
-from bittailor.api import Prepared, train_task
+from bittailor.cli.actions import Prepared, train_task
+from bittailor.cli.show import comparison_csv
+from bittailor.common.files import write_whole
 from bittailor.cost import PLATFORMS, Workload
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError
-from bittailor.evaluate import Evaluator
-from bittailor.files import write_whole
-from bittailor.metrics import METRICS
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.evaluate.metrics import METRICS
+from bittailor.quantise.spaces import SPACES
 from bittailor.runs import Run, Solution, retrain_picks
 from bittailor.search.presets import PRESETS
-from bittailor.show import comparison_csv
-from bittailor.spaces import SPACES
 
 FLOAT_BITS = 32
 SLACK = 7.8

@@ -23,18 +23,18 @@ import numpy as np
 from command import as_command
 
 import bittailor as bt
-from bittailor.api import Prepared, train_task
+from bittailor.cli.actions import Prepared, train_task
+from bittailor.cli.show import comparison_csv
+from bittailor.common.files import write_whole
 from bittailor.engines import best_engine
-from bittailor.evaluate import Evaluator, evaluate_together
-from bittailor.files import write_whole
+from bittailor.evaluate.evaluator import Evaluator, evaluate_together
+from bittailor.quantise.spaces import WIDTHS, homogeneous_widths
 from bittailor.runs.choice import SEEDINGS
-from bittailor.search.front import Box, nondominated
+from bittailor.search.front import ReferenceBox, nondominated
 from bittailor.search.loop import search
-from bittailor.search.nsga2 import CROSSOVERS, MUTATIONS, Settings
+from bittailor.search.nsga2 import CROSSOVERS, MUTATIONS, SearchSettings
 from bittailor.search.space import Genome
 from bittailor.search.store import Outcome
-from bittailor.show import comparison_csv
-from bittailor.spaces import WIDTHS, homogeneous_widths
 
 HIDDEN = {"mnist": 64}
 ITEMS = 500
@@ -44,7 +44,7 @@ CHECKPOINTS = (150, 300, 600, 900, 1200)
 
 @dataclass(frozen=True)
 class Variant:
-    """What differs from the defaults of `Settings` and `run_search`."""
+    """What differs from the defaults of `SearchSettings` and `run_search`."""
 
     name: str
     settings: Mapping[str, Any]
@@ -99,13 +99,13 @@ def measure(prepared: Prepared, variant: Variant, seed: int, evaluations: int, p
         cache["evaluator"] = Evaluator(calibration, prepared.data.valid[:ITEMS], prepared.metric, best_engine(),
                                        ("error", "loss", "size"))
         rows = cache["evaluator"].evaluate([homogeneous_widths(graph, bits) for bits in WIDTHS])
-        cache["boxes"] = [Box.around([[row[name], row["size"]] for row in rows]) for name in ("error", "loss")]
+        cache["boxes"] = [ReferenceBox.around([[row[name], row["size"]] for row in rows]) for name in ("error", "loss")]
     evaluator: Evaluator = cache["evaluator"]
     counting = Counting(evaluator)
     space = bt.per_operator(graph)
     first = SEEDINGS[variant.seeding](space, graph, counting)  # type: ignore[arg-type]
     spent = len(counting.points)
-    settings = replace(Settings(population=population, generations=1, seed=seed), **variant.settings)
+    settings = replace(SearchSettings(population=population, generations=1, seed=seed), **variant.settings)
     left = max(population, evaluations - spent)
     search(space, ("error", "size"), counting.stream(evaluate_together(evaluator, space, 8)),
            replace(settings, generations=-(-left // population)), None, (), first,

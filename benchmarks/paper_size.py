@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import tempfile
@@ -28,11 +27,12 @@ import torch
 from command import as_command
 
 import bittailor as bt
+from bittailor.common.processors import processors
 from bittailor.engines import ENGINES
 from bittailor.errors import BittailorError
-from bittailor.evaluate import Evaluator
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.quantise.spaces import SPACES
 from bittailor.search.presets import PRESETS
-from bittailor.spaces import SPACES
 from bittailor.tasks import TASKS
 from bittailor.tasks.per_step import mohaq_network
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("results/paper_size.json"))
     options = parser.parse_args()
-    threads = len(os.sched_getaffinity(0))
+    threads = processors()
     torch.set_num_threads(threads)
     data = TASKS["phones"].load()
     valid, train = data.valid[: options.utterances], data.train[: options.utterances]

@@ -18,10 +18,10 @@ from typing import Any
 
 from command import as_command
 
-from bittailor.api import search_task
-from bittailor.files import write_whole
+from bittailor.cli.actions import search_task
+from bittailor.cli.show import comparison_csv, print_comparison, summary_row
+from bittailor.common.files import write_whole
 from bittailor.runs import Run
-from bittailor.show import comparison_csv, print_comparison, summary_row
 
 HIDDEN = {"mnist": 64, "spoken-digits": 32, "vowels": 32, "mnist1d": 32, "digits": 32, "pendigits": 32}
 

@@ -27,16 +27,16 @@ import numpy as np
 import torch
 from command import as_command
 
-from bittailor.calibration import Calibration, calibrate
-from bittailor.cells import CELLS, add_layer
+from bittailor.common.data import Data, Splits
+from bittailor.common.files import write_whole
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder, Graph
+from bittailor.core.network import Network
 from bittailor.cost import parameter_bits
-from bittailor.data import Data, Splits
 from bittailor.engines import best_engine
-from bittailor.evaluate import Evaluator
-from bittailor.files import write_whole
-from bittailor.graph import Builder, Graph
-from bittailor.network import Network
-from bittailor.spaces import homogeneous_widths
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.quantise.calibration import Calibration, calibrate
+from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.train.retrain import Retraining, _Retrainer, retrain
 
 HIDDEN = {"mnist": 64}

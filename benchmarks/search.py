@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import tempfile
 import threading
@@ -28,13 +27,14 @@ import numpy as np
 from command import as_command
 
 import bittailor as bt
-from bittailor.cells import CELLS, add_layer
+from bittailor.common.processors import processors
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder
+from bittailor.core.program import Binder
 from bittailor.engines import Native, best_engine
 from bittailor.engines.lowering import Lowering
 from bittailor.errors import BittailorError
-from bittailor.evaluate import Evaluator
-from bittailor.graph import Builder
-from bittailor.program import Binder
+from bittailor.evaluate.evaluator import Evaluator
 from bittailor.search.loop import Status
 from bittailor.search.nsga2 import Nsga2
 from bittailor.search.store import Outcome, Store
@@ -161,7 +161,7 @@ def whole(options: argparse.Namespace) -> None:
         s = dict(clock.seconds)
         check(run, splits.valid, engine)
         done = run.result["evaluations"]
-        threads = len(os.sched_getaffinity(0))
+        threads = processors()
         print(f"{done} evaluations with '{engine}' on {threads} cores: {wall:.1f} s, "
               f"{1e3 * wall / done:.2f} ms each, calibration and test of the front included")
         for part in ("kernel", "lowering"):

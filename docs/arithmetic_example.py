@@ -9,12 +9,12 @@ import math
 
 import numpy as np
 
+from bittailor.core.graph import Builder
+from bittailor.core.network import Network
+from bittailor.core.plan import Plan
+from bittailor.core.program import bind
+from bittailor.core.qformat import QFormat, activation_format, symmetric_unit_format
 from bittailor.engines import Reference
-from bittailor.graph import Builder
-from bittailor.network import Network
-from bittailor.plan import Plan
-from bittailor.program import bind
-from bittailor.qformat import QFormat, activation_format, symmetric_unit_format
 
 W, BIAS = [0.9, -0.4], 0.25
 INPUTS = [[0.0, 0.0], [1.0, -0.5], [-1.5, 2.5], [0.3, 0.7]]

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.core.program import Program
 from bittailor.export.c import device_files
 from bittailor.export.c_model import Model
 from bittailor.export.c_text import header, source
-from bittailor.program import Program
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
 COLLECT = """

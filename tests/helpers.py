@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from bittailor.cells import CELLS, add_layer
-from bittailor.graph import Builder
-from bittailor.network import Network
-from bittailor.plan import Plan
-from bittailor.qformat import QFormat
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder
+from bittailor.core.network import Network
+from bittailor.core.plan import Plan
+from bittailor.core.qformat import QFormat
 from golden import make_golden
 
 Json = dict[str, Any]

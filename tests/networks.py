@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.cells import CELLS, add_layer
-from bittailor.graph import Builder, Graph, Recurrence
-from bittailor.network import Network
-from bittailor.ops.functions import FUNCTIONS
-from bittailor.plan import Plan
-from bittailor.program import Program, bind
-from bittailor.qformat import EXACT_BIAS_BITS, QFormat, activation_format
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder, Graph, Recurrence
+from bittailor.core.network import Network
+from bittailor.core.ops.functions import FUNCTIONS
+from bittailor.core.plan import Plan
+from bittailor.core.program import Program, bind
+from bittailor.core.qformat import EXACT_BIAS_BITS, QFormat, activation_format
 
 Rng = np.random.Generator
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bittailor.cells import CELLS
+from bittailor.core.cells import CELLS
+from bittailor.core.ops import OPS
 from bittailor.cost.firmware import cores
 from bittailor.engines import ENGINES
-from bittailor.evaluate import OBJECTIVES
-from bittailor.ops import OPS
-from bittailor.spaces import SPACES
+from bittailor.evaluate.evaluator import OBJECTIVES
+from bittailor.quantise.spaces import SPACES
 from bittailor.tasks import TASKS
 from tables.common import markdown_table
 

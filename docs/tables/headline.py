@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from bittailor.search.nsga2 import Settings
+from bittailor.search.nsga2 import SearchSettings
 from tables.common import Row, by_task, markdown_table, number, pair, read_csv, spread
 
 
@@ -120,7 +120,7 @@ def operators() -> str:
 
 
 def _default_variant() -> str:
-    return f"{Settings().crossover}, {Settings().mutation}"
+    return f"{SearchSettings().crossover}, {SearchSettings().mutation}"
 
 
 def draw_operators() -> Figure | None:

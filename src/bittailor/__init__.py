@@ -18,39 +18,39 @@ from typing import TYPE_CHECKING, Any
 from bittailor._version import __version__
 
 _WHERE = {
-    "BeaconSettings": "beacons:Settings",
+    "BeaconSettings": "train.beacons",
     "BittailorError": "errors",
-    "Calibration": "calibration",
-    "CalibrationSettings": "calibration:Settings",
-    "Data": "data",
+    "Calibration": "quantise.calibration",
+    "CalibrationSettings": "quantise.calibration",
+    "Data": "common.data",
     "ENGINES": "engines",
-    "Network": "network",
-    "OBJECTIVES": "evaluate",
-    "Plan": "plan",
-    "Program": "program",
-    "QFormat": "qformat",
+    "Network": "core.network",
+    "OBJECTIVES": "evaluate.evaluator",
+    "Plan": "core.plan",
+    "Program": "core.program",
+    "QFormat": "core.qformat",
     "Run": "runs",
-    "SearchSettings": "search.nsga2:Settings",
+    "SearchSettings": "search.nsga2",
     "Solution": "runs",
     "Space": "search.space",
-    "Splits": "data",
+    "Splits": "common.data",
     "TASKS": "tasks",
     "account": "cost",
     "best_engine": "engines",
-    "bind": "program",
-    "calibrate": "calibration",
+    "bind": "core.program",
+    "calibrate": "quantise.calibration",
     "export_program": "export",
     "from_torch": "read",
-    "grouped": "spaces",
-    "homogeneous": "spaces",
-    "homogeneous_widths": "spaces",
+    "grouped": "quantise.spaces",
+    "homogeneous": "quantise.spaces",
+    "homogeneous_widths": "quantise.spaces",
     "parameter_bits": "cost",
-    "per_layer": "spaces",
-    "per_operator": "spaces",
+    "per_layer": "quantise.spaces",
+    "per_operator": "quantise.spaces",
     "retrain_picks": "runs",
     "run_search": "runs",
     "run_sensitivity": "runs",
-    "train_task": "api",
+    "train_task": "cli.actions",
     "write_report": "report",
 }
 """Public name -> module, or module:name where it is called otherwise there."""
@@ -61,25 +61,29 @@ _ROOMS = ("nn",)
 """Packages that are part of the public names, too: `bt.nn.SRU`."""
 
 if TYPE_CHECKING:
-    from bittailor.api import train_task as train_task
-    from bittailor.beacons import Settings as BeaconSettings
-    from bittailor.calibration import Calibration as Calibration
-    from bittailor.calibration import Settings as CalibrationSettings
-    from bittailor.calibration import calibrate as calibrate
+    from bittailor.cli.actions import train_task as train_task
+    from bittailor.common.data import Data as Data
+    from bittailor.common.data import Splits as Splits
+    from bittailor.core.network import Network as Network
+    from bittailor.core.plan import Plan as Plan
+    from bittailor.core.program import Program as Program
+    from bittailor.core.program import bind as bind
+    from bittailor.core.qformat import QFormat as QFormat
     from bittailor.cost import account as account
     from bittailor.cost import parameter_bits as parameter_bits
-    from bittailor.data import Data as Data
-    from bittailor.data import Splits as Splits
     from bittailor.engines import ENGINES as ENGINES
     from bittailor.engines import best_engine as best_engine
     from bittailor.errors import BittailorError as BittailorError
-    from bittailor.evaluate import OBJECTIVES as OBJECTIVES
+    from bittailor.evaluate.evaluator import OBJECTIVES as OBJECTIVES
     from bittailor.export import export_program as export_program
-    from bittailor.network import Network as Network
-    from bittailor.plan import Plan as Plan
-    from bittailor.program import Program as Program
-    from bittailor.program import bind as bind
-    from bittailor.qformat import QFormat as QFormat
+    from bittailor.quantise.calibration import Calibration as Calibration
+    from bittailor.quantise.calibration import CalibrationSettings as CalibrationSettings
+    from bittailor.quantise.calibration import calibrate as calibrate
+    from bittailor.quantise.spaces import grouped as grouped
+    from bittailor.quantise.spaces import homogeneous as homogeneous
+    from bittailor.quantise.spaces import homogeneous_widths as homogeneous_widths
+    from bittailor.quantise.spaces import per_layer as per_layer
+    from bittailor.quantise.spaces import per_operator as per_operator
     from bittailor.read import from_torch as from_torch
     from bittailor.report import write_report as write_report
     from bittailor.runs import Run as Run
@@ -87,14 +91,10 @@ if TYPE_CHECKING:
     from bittailor.runs import retrain_picks as retrain_picks
     from bittailor.runs import run_search as run_search
     from bittailor.runs import run_sensitivity as run_sensitivity
-    from bittailor.search.nsga2 import Settings as SearchSettings
+    from bittailor.search.nsga2 import SearchSettings as SearchSettings
     from bittailor.search.space import Space as Space
-    from bittailor.spaces import grouped as grouped
-    from bittailor.spaces import homogeneous as homogeneous
-    from bittailor.spaces import homogeneous_widths as homogeneous_widths
-    from bittailor.spaces import per_layer as per_layer
-    from bittailor.spaces import per_operator as per_operator
     from bittailor.tasks import TASKS as TASKS
+    from bittailor.train.beacons import BeaconSettings as BeaconSettings
 
 
 def __getattr__(name: str) -> Any:

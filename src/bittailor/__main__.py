@@ -1,5 +1,5 @@
 """`python -m bittailor` is the command line."""
 
-from bittailor.cli import main
+from bittailor.cli.main import main
 
 main()

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import networks
-from bittailor.cells import CELLS, add_layer
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder, Graph
+from bittailor.core.network import Network
+from bittailor.core.plan import Plan
+from bittailor.core.program import Binder, bind
+from bittailor.core.qformat import QFormat
 from bittailor.engines import Reference
 from bittailor.errors import RangeError
-from bittailor.graph import Builder, Graph
-from bittailor.network import Network
-from bittailor.plan import Plan
-from bittailor.program import Binder, bind
-from bittailor.qformat import QFormat
-from bittailor.spaces import per_operator
+from bittailor.quantise.spaces import per_operator
 from golden import make_golden
 from helpers import network_of, plan_of, random_case
 

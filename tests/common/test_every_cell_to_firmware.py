@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import bittailor as bt
-from bittailor.api import export_solution
-from bittailor.cells import CELLS
+from bittailor.cli.actions import export_solution
+from bittailor.core.cells import CELLS
 from bittailor.export.verify import verify
 from bittailor.nn import MODULES
 from bittailor.tasks.network import LastStepNetwork

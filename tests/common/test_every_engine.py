@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bittailor.cells import CELLS, add_layer
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder
+from bittailor.core.network import Network
+from bittailor.core.program import Program, bind
 from bittailor.engines import ENGINES, Engine, Reference
 from bittailor.engines.native import Native
 from bittailor.engines.native_build import VARIANTS, find_compiler, runnable
 from bittailor.errors import DataError, RangeError
-from bittailor.graph import Builder
-from bittailor.network import Network
-from bittailor.program import Program, bind
 from networks import (
     CELL_VARIANTS,
     exposing,
@@ -233,8 +233,8 @@ def test_wrong_input_is_refused(engine: Engine, rng: np.random.Generator) -> Non
 
 def test_one_input_one_weight(engine: Engine) -> None:
     """One-hot inputs and power-of-two weights: a wrong tap can be read off the wrong number."""
-    from bittailor.plan import Plan
-    from bittailor.qformat import QFormat
+    from bittailor.core.plan import Plan
+    from bittailor.core.qformat import QFormat
 
     b = Builder()
     x = b.input("input", 37)

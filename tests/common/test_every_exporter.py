@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bittailor.core.ops import OPS
+from bittailor.core.program import Program, bind
 from bittailor.errors import BittailorError, FileError
 from bittailor.export import EXPORTERS, check_files, export_program, fingerprint, read_export
 from bittailor.export.c_ops import EMITTERS, PLACES
-from bittailor.ops import OPS
-from bittailor.program import Program, bind
 from networks import gru_network, random_case, uniform_plan
 
 EVERY = pytest.mark.parametrize("to", list(EXPORTERS))

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bittailor.arith import Lookup, Rescale
+from bittailor.core.arith import Lookup, Rescale
+from bittailor.core.ops import OPS, Bound
+from bittailor.core.ops.functions import FUNCTIONS
+from bittailor.core.ops.linear import quantise_bias
+from bittailor.core.qformat import QFormat
 from bittailor.errors import RangeError
-from bittailor.ops import OPS, Bound
-from bittailor.ops.functions import FUNCTIONS
-from bittailor.ops.linear import quantise_bias
-from bittailor.qformat import QFormat
 from golden import make_golden
 from values import edges_and_random
 

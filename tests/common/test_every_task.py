@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 import timit_corpus
-from bittailor import cache
-from bittailor.data import Data, Splits
+from bittailor.common import cache
+from bittailor.common.data import Data, Splits
 from bittailor.errors import BittailorError, DataError
-from bittailor.metrics import METRICS
+from bittailor.evaluate.metrics import METRICS
 from bittailor.tasks import TASKS, Task, phones
 
 

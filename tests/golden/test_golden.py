@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bittailor.arith import Lookup, Rescale
+from bittailor.core.arith import Lookup, Rescale
+from bittailor.core.program import Program, bind
 from bittailor.engines import ENGINES, Reference
-from bittailor.program import Program, bind
 from golden import make_golden
 from helpers import network_of, plan_of
 

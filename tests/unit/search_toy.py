@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from bittailor.errors import DataError
-from bittailor.search import Gene, Genome, Outcome, Result, Settings, Space, Store, make_evaluate, search
+from bittailor.search import Gene, Genome, Outcome, Result, SearchSettings, Space, Store, make_evaluate, search
 
 GENES = 12
 SPACE = Space("toy", tuple(Gene(f"g{i}", (f"s{i}", f"t{i}"), tuple(range(2, 9))) for i in range(GENES)), {"b": 16})
 SEEDS = [(level,) * GENES for level in range(7)]
-SETTINGS = Settings(population=20, generations=20, seed=3)
+SETTINGS = SearchSettings(population=20, generations=20, seed=3)
 OBJECTIVES = ("error", "size")
 
 
@@ -76,7 +76,7 @@ def make_broken() -> Any:
     raise OSError("no such device")
 
 
-def run(path: str | None, workers: int = 1, delay_s: float = 0.0, settings: Settings = SETTINGS,
+def run(path: str | None, workers: int = 1, delay_s: float = 0.0, settings: SearchSettings = SETTINGS,
         **options: Any) -> Result:
     store = None if path is None else Store(path, {"task": "toy"})
     try:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from bittailor.arith import (
+from bittailor.core.arith import (
     Rescale,
     exact_matmul,
     make_lookup,
@@ -22,9 +22,9 @@ from bittailor.arith import (
     signed_bits,
     unpack,
 )
+from bittailor.core.ops.functions import FUNCTIONS
+from bittailor.core.qformat import QFormat, activation_format, symmetric_unit_format, unit_format
 from bittailor.errors import RangeError
-from bittailor.ops.functions import FUNCTIONS
-from bittailor.qformat import QFormat, activation_format, symmetric_unit_format, unit_format
 from golden import make_golden
 from values import edges, edges_and_random
 

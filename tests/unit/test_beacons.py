@@ -11,15 +11,15 @@ import pytest
 from test_runs import small_data, small_network
 
 import bittailor as bt
-from bittailor.beacons import Region, Settings, distance
-from bittailor.beacons.base import site_weights
-from bittailor.beacons.polish import Member, polish
-from bittailor.beacons.searching import better
 from bittailor.errors import BittailorError, FileError
+from bittailor.quantise.spaces import per_layer, per_operator
 from bittailor.runs.run import no_worse
 from bittailor.search.store import Outcome, Store
-from bittailor.spaces import per_layer, per_operator
 from bittailor.train import retrain as training
+from bittailor.train.beacons import BeaconSettings, Region, distance
+from bittailor.train.beacons.base import site_weights
+from bittailor.train.beacons.polish import Member, polish
+from bittailor.train.beacons.searching import better
 from bittailor.train.retrain import Retrained, Retraining
 
 # MOHAQ's beacons: weight bits of L0..L3, Pr1..Pr3, FC
@@ -75,7 +75,7 @@ def run(network: bt.Network, data: bt.Splits, out: Path, rule: dict[str, Any] | 
     # formats that are found at once: fitting them would take most of the time
     quick = bt.CalibrationSettings(method="minmax", rounding="nearest")
     options = {"settings": SEARCH, "workers": 1, "calibration": quick, **options}
-    return bt.run_search(network, data, out, beacons=Settings(**{**RULE, **(rule or {})}), **options)
+    return bt.run_search(network, data, out, beacons=BeaconSettings(**{**RULE, **(rule or {})}), **options)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_matrices_of_one_gene_count_as_one(network: bt.Network) -> None:
 
 def test_the_region() -> None:
     base = {"error": 2.0, "loss": 0.1, "size": 1000.0}
-    region = Region.around(base, [base, {"error": 62.0, "loss": 3.0, "size": 300.0}], Settings())
+    region = Region.around(base, [base, {"error": 62.0, "loss": 3.0, "size": 300.0}], BeaconSettings())
     assert region == Region(500.0, 32.0, (2.0, 0.1))
     assert region.holds({"error": 5.0, "loss": 0.2, "size": 400.0})
     assert region.holds({"error": 2.0, "loss": 0.2, "size": 400.0})
@@ -185,7 +185,7 @@ def test_a_search_with_beacons(network: bt.Network, data: bt.Splits, tmp_path: P
     assert {call["data"] for call in fake.calls} == {data.train.fingerprint}
     assert fake.calls[0]["start"] is None
     assert any(call["start"] for call in fake.calls)
-    weights, rule = site_weights(per_operator(network.graph), network.graph), Settings(**RULE)
+    weights, rule = site_weights(per_operator(network.graph), network.graph), BeaconSettings(**RULE)
     made = [found.beacons[name] for name in about["search"]]
     for i, beacon in enumerate(made):
         assert all(distance(beacon.widths, other.widths, weights) > rule.threshold * len(weights)
@@ -220,7 +220,7 @@ def test_it_opens_again_with_the_same_programs(
     def never(*_: object) -> None:
         raise AssertionError("fitted again: another machine might get other integers")
 
-    monkeypatch.setattr("bittailor.calibration.fit_to_inputs", never)
+    monkeypatch.setattr("bittailor.quantise.calibration.fit_to_inputs", never)
     assert solutions[-1].beacon
     again = bt.Run.open(tmp_path / "run")
     for s, program in zip(solutions, expected, strict=True):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import networks
-from bittailor.calibration import Calibration, Settings, _stride, calibrate, with_settings
+from bittailor.core.graph import Builder
+from bittailor.core.network import Network
+from bittailor.core.qformat import activation_format, symmetric_unit_format, unit_format
 from bittailor.engines import Reference
 from bittailor.errors import BittailorError, DataError, FileError, FormatError, UnknownName
-from bittailor.graph import Builder
-from bittailor.network import Network
-from bittailor.qformat import activation_format, symmetric_unit_format, unit_format
-from bittailor.spaces import homogeneous_widths
+from bittailor.quantise.calibration import Calibration, CalibrationSettings, _stride, calibrate, with_settings
+from bittailor.quantise.spaces import homogeneous_widths
 
 NETWORK = networks.gru_network(3, 6, 2, layers=2, bidirectional=True)
 X = np.random.default_rng(0).normal(size=(20, 9, 3))
@@ -136,7 +136,7 @@ def test_sixteen_bits_are_not_wasted_between_knots() -> None:
 @pytest.mark.parametrize("bits", [2, 8, 16])
 def test_a_constant_site(value: float, noise: float, method: str, bits: int) -> None:
     x = np.full((3, 4, 2), value) + noise * np.random.default_rng(0).normal(size=(3, 4, 2))
-    fmt = calibrate(simple(), x, settings=Settings(method=method)).format("input", bits)
+    fmt = calibrate(simple(), x, settings=CalibrationSettings(method=method)).format("input", bits)
     assert fmt.dequantise(fmt.quantise(0.0)) == 0.0
     if abs(value) < 1e-30:
         assert fmt == activation_format(-1.0, 1.0, bits)
@@ -194,7 +194,7 @@ def test_same_data_same_formats() -> None:
 
 
 def test_at_most_so_many_items_are_run() -> None:
-    few = calibrate(NETWORK, X, LENGTHS, Settings(items=5))
+    few = calibrate(NETWORK, X, LENGTHS, CalibrationSettings(items=5))
     same = calibrate(NETWORK, X[:5], LENGTHS[:5])
     assert all(few.observed[n].high == s.high for n, s in same.observed.items())
 
@@ -225,7 +225,7 @@ def test_data_that_does_not_fit() -> None:
 ])
 def test_settings(change: dict[str, object], message: str) -> None:
     with pytest.raises(BittailorError, match=message):
-        Settings(**change)
+        CalibrationSettings(**change)
 
 
 @pytest.mark.parametrize("bits", [0, 1, 17])

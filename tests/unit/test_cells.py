@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import networks
-from bittailor.calibration import Settings, calibrate, with_settings
-from bittailor.cells import CELLS, add_layer
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder, Graph
+from bittailor.core.network import Network
+from bittailor.core.qformat import symmetric_unit_format
 from bittailor.errors import UnsupportedNetwork
-from bittailor.graph import Builder, Graph
-from bittailor.network import Network
-from bittailor.qformat import symmetric_unit_format
-from bittailor.spaces import per_layer, per_operator
+from bittailor.quantise.calibration import CalibrationSettings, calibrate, with_settings
+from bittailor.quantise.spaces import per_layer, per_operator
 
 
 def graph_of(cell: str, features: int = 4, hidden: int = 4, **options: object) -> Graph:
@@ -74,7 +74,8 @@ def test_vectors_are_fitted_by_themselves() -> None:
     rng = np.random.default_rng(1)
     parameters = networks.random_parameters(graph, rng) | {"c.v_s": np.full((4, 1), 1.3)}
     calibration = calibrate(Network(graph, parameters), rng.normal(size=(20, 6, 4)))
-    for settings in (Settings(), Settings(per_row=True), Settings(rounding="nearest"), Settings(method="minmax")):
+    for settings in (CalibrationSettings(), CalibrationSettings(per_row=True), CalibrationSettings(rounding="nearest"),
+                         CalibrationSettings(method="minmax")):
         found = with_settings(calibration, **asdict(settings))
         fmt = found.format("c.v_f", 5)
         assert len(fmt.scale) == 1

@@ -17,7 +17,7 @@ QUICK = ["--population", "12", "--generations", "2", "--workers", "1", "--quiet"
 
 def bittailor(*args: str, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "bittailor.cli", *args], capture_output=True, text=True, timeout=timeout, cwd=cwd,
+        [sys.executable, "-m", "bittailor", *args], capture_output=True, text=True, timeout=timeout, cwd=cwd,
         env={**os.environ, "COLUMNS": "140", "NO_COLOR": "1"}, check=False,
     )
 
@@ -91,7 +91,7 @@ def test_help_teaches_by_example() -> None:
 
 
 def test_import_and_help_are_light() -> None:
-    code = ("import sys, bittailor.cli\n"
+    code = ("import sys, bittailor.cli.main\n"
             "print({'torch', 'pymoo', 'matplotlib', 'sklearn', 'plotly'} & set(sys.modules))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
@@ -218,7 +218,7 @@ def test_nothing_to_resume(digits: tuple[Path, Path], tmp_path: Path) -> None:
 
 def _begin(out: Path, cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "bittailor.cli", "search", "digits", "--out", str(out), "--cache", str(cache),
+        [sys.executable, "-m", "bittailor", "search", "digits", "--out", str(out), "--cache", str(cache),
          "--engine", "reference", "--workers", "1", "--population", "20", "--generations", "6", "--quiet"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 import bittailor as bt
-from bittailor.cells import CELLS
+from bittailor.core.cells import CELLS
+from bittailor.core.program import Program, bind
 from bittailor.cost.firmware import DEFAULT_CORE, Core, Costs, Kernel, cores
 from bittailor.cost.listing import describe
 from bittailor.errors import BittailorError, FileError, RangeError, UnsupportedNetwork
-from bittailor.evaluate import OBJECTIVES
+from bittailor.evaluate.evaluator import OBJECTIVES
 from bittailor.export import export_program
 from bittailor.export.c_model import Model
 from bittailor.export.c_text import source
 from bittailor.export.firmware import Firmware
 from bittailor.export.targets import TARGETS
 from bittailor.export.verify import Directory, random_items
-from bittailor.program import Program, bind
 from cores import EMULATED, core
 from networks import gru_network, random_case, uniform_plan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bittailor.data import Data, Splits
+from bittailor.common.data import Data, Splits
 from bittailor.errors import DataError
 
 X = np.ones((3, 4, 2))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from bittailor import decode
-from bittailor.data import Data
-from bittailor.decode import FIRST, Bigram, Decoder, fit_decoder
+from bittailor.common.data import Data
 from bittailor.errors import BittailorError, DataError
-from bittailor.metrics import METRICS
+from bittailor.evaluate import decode
+from bittailor.evaluate.decode import FIRST, Bigram, Decoder, fit_decoder
+from bittailor.evaluate.metrics import METRICS
 from bittailor.train.floats import LOSSES
 
 

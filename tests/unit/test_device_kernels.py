@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bittailor import arith
-from bittailor.arith import Lookup, Rescale, pack, unpack
+from bittailor.core import arith
+from bittailor.core.arith import Lookup, Rescale, pack, unpack
+from bittailor.core.ops import OPS
+from bittailor.core.qformat import QFormat
 from bittailor.engines.native_build import RUNTIME
 from bittailor.export.targets import EMULATOR, STANDARD, TARGETS, WARNINGS, build, compile_object, run, symbols
-from bittailor.ops import OPS
-from bittailor.qformat import QFormat
 from cores import EMULATED
 from values import edges
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import bittailor as bt
-from bittailor.graph import Builder
+from bittailor.core.graph import Builder
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,9 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bittailor as bt
-from bittailor.api import export_solution
-from bittailor.arith import pack
-from bittailor.cells import CELLS, add_layer
+from bittailor.cli.actions import export_solution
+from bittailor.common.registry import Table
+from bittailor.core.arith import pack
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder, Graph
+from bittailor.core.network import Network
+from bittailor.core.program import Program, bind
 from bittailor.cost import account
 from bittailor.errors import BittailorError, FileError, UnsupportedNetwork
 from bittailor.export import c_ops, check_files, export_program
@@ -25,10 +29,6 @@ from bittailor.export.c_model import Model
 from bittailor.export.c_names import KEYWORDS, check_prefix, identifier, plain
 from bittailor.export.c_order import Order, order_of
 from bittailor.export.c_text import source
-from bittailor.graph import Builder, Graph
-from bittailor.network import Network
-from bittailor.program import Program, bind
-from bittailor.registry import Table
 from networks import gru_network, random_case, random_network, random_parameters, uniform_plan
 
 
@@ -303,7 +303,7 @@ def test_real_inputs_where_they_are_at_hand(tmp_path: Path) -> None:
 
 def test_the_command_line(run: bt.Run, tmp_path: Path) -> None:
     def bittailor(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "bittailor.cli", *words], capture_output=True, text=True,
+        return subprocess.run([sys.executable, "-m", "bittailor", *words], capture_output=True, text=True,
                               cwd=tmp_path, check=False)
 
     done = bittailor("export", str(run.path), "out", "--pick", "best", "--to", "c")

@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bittailor.core.graph import Builder
+from bittailor.core.network import Network
+from bittailor.core.ops.time import MEAN_MOST_STEPS
+from bittailor.core.program import Program, bind
 from bittailor.engines import Reference
 from bittailor.export import export_program
 from bittailor.export.artefact import floating, foreign
@@ -19,10 +23,6 @@ from bittailor.export.c_image import image
 from bittailor.export.c_model import Model
 from bittailor.export.c_text import source
 from bittailor.export.targets import TARGETS
-from bittailor.graph import Builder
-from bittailor.network import Network
-from bittailor.ops.time import MEAN_MOST_STEPS
-from bittailor.program import Program, bind
 from firmware_host import STRICT, Built, build, compile_c, constants, runtime
 from networks import Case, gru_network, random_case, random_integers, random_parameters, random_plan, uniform_plan
 

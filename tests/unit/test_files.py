@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bittailor.common.files import load_json, load_tensors, read_bytes, save_json, save_tensors, write_whole
 from bittailor.errors import FileError
-from bittailor.files import load_json, load_tensors, read_bytes, save_json, save_tensors, write_whole
 
 BODY = {"b": [1, 2.5, None], "a": {"x": 0.1, "10": "ü", "9": []}, 3: "keys become text"}
 TENSORS = {

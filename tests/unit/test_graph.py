@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import networks
+from bittailor.core.graph import Builder, Graph
 from bittailor.errors import BittailorError, FileError, UnknownName
-from bittailor.graph import Builder, Graph
 
 
 def small() -> Graph:

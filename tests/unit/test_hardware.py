@@ -19,15 +19,15 @@ from test_mohaq_paper import speech_network
 from test_runs import small_network
 
 import bittailor as bt
+from bittailor.core.graph import Builder
 from bittailor.cost import FIGURES, PLATFORMS, Platform, Workload, load_platform, mohaq, parse_platform
 from bittailor.cost.platform_file import PlatformError
 from bittailor.errors import BittailorError, FormatError, RangeError, UnknownName
-from bittailor.evaluate import OBJECTIVES, objectives_with, of_platform
-from bittailor.graph import Builder
+from bittailor.evaluate.evaluator import OBJECTIVES, objectives_with, of_platform
+from bittailor.quantise.spaces import SPACES
+from bittailor.quantise.spaces import of_platform as platform_space
 from bittailor.search import Outcome, search
-from bittailor.search.front import Box, make_front, signs
-from bittailor.spaces import SPACES
-from bittailor.spaces import of_platform as platform_space
+from bittailor.search.front import ReferenceBox, make_front, signs
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "hardware.md").read_text()
 CHIP = re.findall(r"```toml\n(.*?)```", PAGE, re.S)[0]
@@ -252,7 +252,7 @@ def test_maximising_is_minimising_the_negative() -> None:
 
 
 def test_a_box_lies_the_other_way_where_more_is_better() -> None:
-    box = Box.around([[1.0, 2.0], [5.0, 8.0]], signs(("error", "speed"), {"speed"}))
+    box = ReferenceBox.around([[1.0, 2.0], [5.0, 8.0]], signs(("error", "speed"), {"speed"}))
     assert box.ideal == (1.0, 8.0)
     assert box.reference == pytest.approx((5.4, 1.4))
     assert box.hypervolume([[1.0, 8.0]]) == pytest.approx(1.0)

@@ -16,8 +16,8 @@ import bittailor as bt
 from bittailor.cost import PLATFORMS, Workload
 from bittailor.cost.platform_file import PlatformError
 from bittailor.errors import BittailorError, UnknownName
-from bittailor.evaluate import of_platform
-from bittailor.spaces import of_platform as platform_space
+from bittailor.evaluate.evaluator import of_platform
+from bittailor.quantise.spaces import of_platform as platform_space
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_the_report_has_all_objectives_together(run: bt.Run, tmp_path: Path) -> 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `search_task` asks of `run_search`; nothing is searched."""
-    from bittailor import api
+    from bittailor.cli import actions as api
 
     network, found = small_network(), {}
 
@@ -154,7 +154,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_a_preset_gives_what_is_not_given(asked: dict[str, Any], tmp_path: Path) -> None:
-    from bittailor.api import search_task
+    from bittailor.cli.actions import search_task
 
     search_task("x.py:load", tmp_path, preset="mohaq", space="silago", seed=3)
     settings = asked["settings"]
@@ -178,7 +178,7 @@ def test_a_preset_gives_what_is_not_given(asked: dict[str, Any], tmp_path: Path)
 
 
 def test_a_file_brings_objectives_and_a_space(asked: dict[str, Any], tmp_path: Path) -> None:
-    from bittailor.api import search_task
+    from bittailor.cli.actions import search_task
 
     file = tmp_path / "chip.toml"
     file.write_text(CHIP)
@@ -194,7 +194,7 @@ def test_a_file_brings_objectives_and_a_space(asked: dict[str, Any], tmp_path: P
 def test_platforms_are_listed_and_a_file_is_checked(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from bittailor.cli import app
+    from bittailor.cli.main import app
 
     listed = CliRunner().invoke(app, ["platforms"])
     assert listed.exit_code == 0

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bittailor.calibration import calibrate
-from bittailor.cells import CELLS, add_layer
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder
+from bittailor.core.network import Network
 from bittailor.engines import Reference
-from bittailor.graph import Builder
-from bittailor.network import Network
-from bittailor.spaces import homogeneous_widths, per_operator
+from bittailor.quantise.calibration import calibrate
+from bittailor.quantise.spaces import homogeneous_widths, per_operator
 
 STEPS, HIDDEN, FEATURES, ITEMS = 10_000, 16, 3, 4
 

@@ -6,15 +6,15 @@ import itertools
 
 import pytest
 
-from bittailor.beacons import distance
-from bittailor.cells import CELLS, add_layer
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder, Graph
 from bittailor.cost import PLATFORMS, Workload, mohaq
 from bittailor.cost.hardware import FIGURES
 from bittailor.errors import FormatError
-from bittailor.graph import Builder, Graph
-from bittailor.search.nsga2 import Settings
+from bittailor.quantise.spaces import SPACES, of_platform
+from bittailor.search.nsga2 import SearchSettings
 from bittailor.search.presets import PRESETS
-from bittailor.spaces import SPACES, of_platform
+from bittailor.train.beacons import distance
 
 SILAGO, BITFUSION = PLATFORMS["silago"], PLATFORMS["bitfusion"]
 
@@ -191,7 +191,7 @@ def test_the_real_network_has_more_than_the_paper_counts() -> None:
 
 def test_the_search_of_the_paper() -> None:
     preset = PRESETS["mohaq"]
-    wanted = Settings(population=40, offspring=10, generations=60, crossover="sbx", mutation="pm",
+    wanted = SearchSettings(population=40, offspring=10, generations=60, crossover="sbx", mutation="pm",
                       crossover_probability=1.0, mutated_genes=1.0)
     assert preset.settings == wanted
     assert preset.settings.evaluations == 40 + 59 * 10

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bittailor.core.graph import Graph
+from bittailor.core.program import Binder, Program, bind
 from bittailor.engines import Reference, bytecode, native_build
 from bittailor.engines.lowering import Lowering
 from bittailor.engines.lowering_numbers import Layout, NotLowered, Remembered
@@ -18,8 +20,6 @@ from bittailor.engines.lowering_order import arrange
 from bittailor.engines.native import STATUS, Native
 from bittailor.engines.native_build import FLAGS, RUNTIME, VARIANTS, Runtime, find_compiler, library, runnable
 from bittailor.errors import BittailorError, RangeError
-from bittailor.graph import Graph
-from bittailor.program import Binder, Program, bind
 from networks import calibrate, gru_network, plan_of, random_plan, random_widths, uniform_plan
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")

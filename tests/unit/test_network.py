@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import networks
-from bittailor.cells import CELLS, add_layer
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder
+from bittailor.core.network import Network
 from bittailor.errors import DataError, FileError, UnsupportedNetwork
-from bittailor.graph import Builder
-from bittailor.network import Network
 
 
 def from_gru(gru: torch.nn.GRU) -> Network:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from bittailor.cells import CELLS
+from bittailor.core.cells import CELLS
+from bittailor.core.graph import Recurrence
 from bittailor.errors import BittailorError
-from bittailor.graph import Recurrence
 from bittailor.nn import MODULES, SRU, GRUCho, LiGRU, MinGRU, Recurrent
 from bittailor.nn.elementwise import blend
 from bittailor.read import from_torch

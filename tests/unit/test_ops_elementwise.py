@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bittailor.core.graph import Builder
+from bittailor.core.ops import OPS, Bound
+from bittailor.core.qformat import QFormat, symmetric_unit_format, unit_format
 from bittailor.errors import UnsupportedNetwork
-from bittailor.graph import Builder
-from bittailor.ops import OPS, Bound
-from bittailor.qformat import QFormat, symmetric_unit_format, unit_format
 
 
 @pytest.mark.parametrize("bits", range(2, 17))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from bittailor.ops import OPS, Bound
-from bittailor.ops.functions import FUNCTIONS, Function
-from bittailor.qformat import activation_format, symmetric_unit_format, unit_format
+from bittailor.core.ops import OPS, Bound
+from bittailor.core.ops.functions import FUNCTIONS, Function
+from bittailor.core.qformat import activation_format, symmetric_unit_format, unit_format
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bittailor.core.ops import OPS, Bound
+from bittailor.core.ops.linear import Linear, quantise_bias
+from bittailor.core.qformat import QFormat
 from bittailor.errors import RangeError
-from bittailor.ops import OPS, Bound
-from bittailor.ops.linear import Linear, quantise_bias
-from bittailor.qformat import QFormat
 
 LINEAR = OPS["linear"]
 ONE = QFormat("activation", 16, (1.0,))

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bittailor.core.graph import Builder
+from bittailor.core.network import Network
+from bittailor.core.ops import OPS, Bound
+from bittailor.core.plan import Plan
+from bittailor.core.program import bind
+from bittailor.core.qformat import QFormat
 from bittailor.engines import Reference
-from bittailor.graph import Builder
-from bittailor.network import Network
-from bittailor.ops import OPS, Bound
-from bittailor.plan import Plan
-from bittailor.program import bind
-from bittailor.qformat import QFormat
 
 
 @given(st.integers(2, 16), st.data())

@@ -8,10 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from bittailor.core.ops import OPS, Bound
+from bittailor.core.ops.time import MEAN_MOST_STEPS
+from bittailor.core.qformat import QFormat
 from bittailor.errors import RangeError
-from bittailor.ops import OPS, Bound
-from bittailor.ops.time import MEAN_MOST_STEPS
-from bittailor.qformat import QFormat
 
 FMT = QFormat("activation", 8, (1.0,), -5)
 Q = np.arange(24).reshape(2, 4, 3)

@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from bittailor import cache, decode
-from bittailor.calibration import calibrate
-from bittailor.data import Data, Splits
+from bittailor.common import cache
+from bittailor.common.data import Data, Splits
 from bittailor.engines import ENGINES
 from bittailor.errors import BittailorError, DataError, RangeError
-from bittailor.evaluate import Evaluator
-from bittailor.metrics import METRICS
+from bittailor.evaluate import decode
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.evaluate.metrics import METRICS
 from bittailor.nn import MODULES
+from bittailor.quantise.calibration import calibrate
+from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.read import from_torch
 from bittailor.runs import retrain_picks, run_search, run_sensitivity
-from bittailor.search.nsga2 import Settings as SearchSettings
-from bittailor.spaces import homogeneous_widths
+from bittailor.search.nsga2 import SearchSettings
 from bittailor.tasks import TASKS, Recipe, espeak, phones, phones_text
 from bittailor.tasks.per_step import PerStepNetwork, mohaq_network
 from bittailor.tasks.phones import LABEL_OF, LABELS, PHONE_SET, TEST_VOICES, TRAIN_VOICES, Corpus
@@ -272,7 +273,7 @@ def test_candidates_are_measured_in_portions_alike(
     found = {}
     for engine, held in (("reference", 1 << 25), ("reference", 5000), ("native", 1 << 25)):
         if ENGINES[engine].available() is None:
-            monkeypatch.setattr("bittailor.evaluate.HELD_VALUES", held)
+            monkeypatch.setattr("bittailor.evaluate.evaluator.HELD_VALUES", held)
             evaluator = Evaluator(calibration, splits.valid, "per", engine, ("loss", "size"))
             found[engine, held] = evaluator.evaluate(widths)
     first, *others = found.values()

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import networks
+from bittailor.core.plan import Plan
+from bittailor.core.qformat import QFormat
 from bittailor.errors import FileError, FormatError
-from bittailor.plan import Plan
-from bittailor.qformat import QFormat
 
 NETWORK = networks.gru_network(2, 3, 2)
 X = np.random.default_rng(0).normal(size=(3, 4, 2))

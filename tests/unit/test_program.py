@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import networks
-from bittailor.arith import Lookup, Rescale
+from bittailor.common.files import load_tensors, save_tensors
+from bittailor.core.arith import Lookup, Rescale
+from bittailor.core.ops import Packed
+from bittailor.core.plan import Plan
+from bittailor.core.program import PROGRAM_KIND, PROGRAM_VERSION, Binder, Program, bind
+from bittailor.core.qformat import QFormat
 from bittailor.engines import Reference
 from bittailor.engines.reference import Saturation
 from bittailor.errors import DataError, FileError, FormatError, RangeError
-from bittailor.files import load_tensors, save_tensors
-from bittailor.ops import Packed
-from bittailor.plan import Plan
-from bittailor.program import PROGRAM_KIND, PROGRAM_VERSION, Binder, Program, bind
-from bittailor.qformat import QFormat
 from helpers import same_constants
 
 REFERENCE = Reference()

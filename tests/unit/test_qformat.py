@@ -11,8 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bittailor.errors import FormatError
-from bittailor.qformat import (
+from bittailor.core.qformat import (
     QFormat,
     activation_format,
     allowed_widths,
@@ -20,6 +19,7 @@ from bittailor.qformat import (
     symmetric_unit_format,
     unit_format,
 )
+from bittailor.errors import FormatError
 
 reals = st.floats(-1e6, 1e6, allow_subnormal=False)
 

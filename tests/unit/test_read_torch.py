@@ -18,8 +18,8 @@ from torch.nn import functional as F  # noqa: N812 (what PyTorch's own pages cal
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bittailor import nn as own
+from bittailor.core.ops import OPS
 from bittailor.errors import UnsupportedNetwork
-from bittailor.ops import OPS
 from bittailor.read import from_torch
 from bittailor.read.operations import OPERATIONS
 from bittailor.read.tables import ACTIVATIONS, HINTS, IGNORED_MODULES, SOFTMAX

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bittailor.common.registry import Table
 from bittailor.errors import BittailorError, UnknownName
-from bittailor.registry import Table
 
 TABLE = Table("operator", {"add": 1, "mul": 2})
 

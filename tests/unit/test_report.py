@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import bittailor as bt
-from bittailor.cells import CELLS, add_layer
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder, Graph
 from bittailor.errors import BittailorError, FileError
-from bittailor.graph import Builder, Graph
 
 for library in ("matplotlib", "seaborn", "plotly", "sklearn", "pandas"):
     pytest.importorskip(library, reason=f"{library} is not installed: no reports here")

@@ -12,10 +12,10 @@ from test_runs import small_data, small_network
 from typer.testing import CliRunner
 
 import bittailor as bt
-from bittailor.beacons import Settings
-from bittailor.cli import app
+from bittailor.cli.main import app
 from bittailor.errors import BittailorError, DataError
 from bittailor.runs import retrain_picks
+from bittailor.train.beacons import BeaconSettings
 
 OWN = '''
 import numpy as np, torch
@@ -159,7 +159,8 @@ def test_it_diverges_with_a_reason(tmp_path: Path) -> None:
     assert not run.retrained
     # and in a search: what fails is noted, the rest goes on
     lit = bt.run_search(network, data, tmp_path / "lit", settings=bt.SearchSettings(population=8, generations=4),
-                        workers=1, beacons=Settings(budget=2, polish=1, first=2, every=1, hopeless=1, recipe=recipe))
+                        workers=1, beacons=BeaconSettings(budget=2, polish=1, first=2, every=1, hopeless=1,
+                                                           recipe=recipe))
     assert lit.result["beacons"]["failed"] == lit.result["beacons"]["retrainings"] >= 1
     assert lit.front
 
@@ -171,7 +172,7 @@ def test_killed_in_the_middle_of_a_retraining(own: Path) -> None:
 
     def begin(out: Path, *more: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "bittailor.cli", "search", f"{own / 'net.py'}:load", "--out", str(out), *QUICK,
+            [sys.executable, "-m", "bittailor", "search", f"{own / 'net.py'}:load", "--out", str(out), *QUICK,
              "--beacons", "2", "--beacon-rule", "first=2", "--beacon-rule", "hopeless=1", "--beacon-rule", "every=1",
              "--recipe", "epochs=60", "--recipe", "updates=0", *more], stdout=subprocess.DEVNULL)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import bittailor as bt
-from bittailor.cells import CELLS, add_layer
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder
 from bittailor.errors import RangeError
-from bittailor.evaluate import Evaluator
-from bittailor.graph import Builder
+from bittailor.evaluate.evaluator import Evaluator
 from bittailor.runs import seeds
 
 
@@ -197,7 +197,7 @@ def test_the_weights_that_were_searched_are_kept(network: bt.Network, data: bt.S
     def never(*_: object) -> None:
         raise AssertionError("fitted again: another machine might get other integers")
 
-    monkeypatch.setattr("bittailor.calibration.fit_to_inputs", never)
+    monkeypatch.setattr("bittailor.quantise.calibration.fit_to_inputs", never)
     again = bt.Run.open(tmp_path / "run")
     for s in again.front:
         program = again.program(s)

@@ -9,8 +9,8 @@ import pytest
 from test_runs import small_data, small_network
 
 import bittailor as bt
-from bittailor.evaluate import Evaluator
-from bittailor.screen import Screen
+from bittailor.evaluate.early_stopping import EarlyStopping
+from bittailor.evaluate.evaluator import Evaluator
 from bittailor.search.loop import Rivals
 
 
@@ -40,7 +40,7 @@ def test_values_of_kept_candidates_are_those_of_a_plain_evaluation() -> None:
     calibration = bt.calibrate(network, data.train.x, data.train.lengths)
     space = bt.per_operator(network.graph)
     evaluator = Evaluator(calibration, data.valid, "error", "reference", ("error", "loss", "size"))
-    screen = Screen(evaluator, space, ("error", "size"), {"error": "loss"}, [])
+    screen = EarlyStopping(evaluator, space, ("error", "size"), {"error": "loss"}, [])
     genomes = space.random(np.random.default_rng(0), 50)
     plain = evaluator.evaluate([space.widths(g) for g in genomes])
     # nobody to lose to: all run to the end

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bittailor.constraints import Constraint, parse
 from bittailor.errors import BittailorError
+from bittailor.search.constraints import Constraint, parse
 
 UNITS = {"size": "bit", "flash": "B", "error": "%", "cycles": "cycles", "silago.speedup": ""}
 

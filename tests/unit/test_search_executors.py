@@ -24,7 +24,7 @@ from search_toy import (
 )
 
 from bittailor.errors import BittailorError, DataError
-from bittailor.search import Outcome, Settings, make_evaluate, search
+from bittailor.search import Outcome, SearchSettings, make_evaluate, search
 from bittailor.search.executors import Given, Processes
 
 GENOMES = SPACE.random(np.random.default_rng(0), 30)
@@ -120,7 +120,7 @@ def test_other_exceptions_fail_their_genome(workers: int) -> None:
 def test_a_worker_that_cannot_be_made_stops_the_search(workers: int) -> None:
     with make_evaluate(make_broken, workers) as evaluate, \
             pytest.raises(BittailorError, match="the first because: OSError: no such device"):
-        search(SPACE, ("error", "size"), evaluate, Settings(population=4))
+        search(SPACE, ("error", "size"), evaluate, SearchSettings(population=4))
 
 
 def test_a_killed_worker_costs_a_retry(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bittailor.errors import UnknownName
-from bittailor.search import Box, hypervolume, knee, nondominated, smallest_within
+from bittailor.search import ReferenceBox, hypervolume, knee, nondominated, smallest_within
 from bittailor.search.front import make_front
 
 # small integers, so that ties and duplicates are common
@@ -54,17 +54,17 @@ def test_hypervolume_of_nothing_and_beyond_the_reference() -> None:
 
 
 def test_box_measures_shares_of_itself() -> None:
-    box = Box.around([[1.0, 400.0], [5.0, 200.0], [float("nan"), 0.0]])
+    box = ReferenceBox.around([[1.0, 400.0], [5.0, 200.0], [float("nan"), 0.0]])
     assert box.ideal == (1.0, 200.0)
     assert box.reference == pytest.approx((5.4, 420.0))
     assert box.hypervolume([[1.0, 200.0]]) == pytest.approx(1.0)
     assert box.hypervolume([[0.0, 100.0]]) > 1.0
     assert box.hypervolume([[5.4, 200.0]]) == 0.0
     assert box.hypervolume(np.empty((0, 2))) == 0.0
-    flat = Box.around([[2.0, 0.0]])
+    flat = ReferenceBox.around([[2.0, 0.0]])
     assert flat.reference == pytest.approx((2.2, 0.1))
     with pytest.raises(ValueError, match="no finite point"):
-        Box.around([[float("nan"), 1.0]])
+        ReferenceBox.around([[float("nan"), 1.0]])
 
 
 def test_knee() -> None:

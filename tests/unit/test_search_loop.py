@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from search_toy import OBJECTIVES, SEEDS, SETTINGS, SPACE, evaluate, summary, values
 
-from bittailor.constraints import parse
 from bittailor.errors import BittailorError, UnknownName
-from bittailor.search import Box, Gene, Genome, Outcome, Result, Settings, Space, Status, Store, search
+from bittailor.search import Gene, Genome, Outcome, ReferenceBox, Result, SearchSettings, Space, Status, Store, search
+from bittailor.search.constraints import parse
 from bittailor.search.nsga2 import Nsga2
 
 UNITS = {"error": "", "size": "", "speed": ""}
@@ -52,7 +52,7 @@ class Spy:
         self.message = message
 
 
-def toy(settings: Settings = SETTINGS, store: Store | None = None, evaluation: Counting | None = None,
+def toy(settings: SearchSettings = SETTINGS, store: Store | None = None, evaluation: Counting | None = None,
         **options: object) -> Result:
     return search(SPACE, OBJECTIVES, evaluation or Counting(), settings, store, seeds=SEEDS,
                   **options)  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def test_finds_a_front_better_than_its_seeds() -> None:
     result = toy()
     seeds = np.array([[values(seed)[name] for name in OBJECTIVES] for seed in SEEDS])
     assert result.box is not None
-    assert result.box == Box.around(seeds)
+    assert result.box == ReferenceBox.around(seeds)
     assert result.box.hypervolume(result.front.points) > result.box.hypervolume(seeds) + 0.05
     for seed in seeds:  # a front never loses to its baseline
         assert (result.front.points <= seed).all(axis=1).any()
@@ -127,7 +127,7 @@ def test_to_resume_is_to_replay(tmp_path: Path, killed_at: int) -> None:
 
 def test_more_generations_continue_a_search(tmp_path: Path) -> None:
     with Store(tmp_path / "s") as store:
-        short = toy(Settings(population=20, generations=5, seed=3), store)
+        short = toy(SearchSettings(population=20, generations=5, seed=3), store)
         long = toy(SETTINGS, store)
         assert long.new == 300
         assert summary(long) == summary(toy())
@@ -253,14 +253,14 @@ def test_wrong_use_is_named() -> None:
 def test_a_small_space_ends_early_and_says_so() -> None:
     space = Space("small", tuple(Gene(f"g{i}", (f"s{i}",), (2, 4, 8)) for i in range(3)))
     counting = Counting()
-    result = search(space, OBJECTIVES, counting, Settings(population=10, generations=30))
+    result = search(space, OBJECTIVES, counting, SearchSettings(population=10, generations=30))
     assert len(counting.genomes) == result.evaluations == 27
     assert len(result.history) == 3
     assert result.message == "all 27 plans of the space 'small' are evaluated"
 
 
 def test_one_objective_and_one_plan() -> None:
-    result = search(SPACE, ["size"], evaluate, Settings(population=20, generations=30, seed=1))
+    result = search(SPACE, ["size"], evaluate, SearchSettings(population=20, generations=30, seed=1))
     assert len(result.front) == 1
     assert sum(result.front.genomes[0]) <= 2
     single = search(Space("one", (Gene("g", ("s",), (8,)),)), OBJECTIVES, evaluate, SETTINGS)
@@ -268,12 +268,12 @@ def test_one_objective_and_one_plan() -> None:
 
 
 def test_a_box_of_ones_own() -> None:
-    box = Box((0.0, 0.0), (100.0, 300.0))
+    box = ReferenceBox((0.0, 0.0), (100.0, 300.0))
     assert toy(box=box).box is box
 
 
 def test_replay_takes_no_slow_path(tmp_path: Path) -> None:
-    wanted = Settings(population=40, generations=100, seed=1)
+    wanted = SearchSettings(population=40, generations=100, seed=1)
     with Store(tmp_path / "s") as store:
         algorithm, seen = Nsga2(SPACE, wanted, SEEDS, 2), 0  # loads pymoo before the clock starts
         assert algorithm.ask()

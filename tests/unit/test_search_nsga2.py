@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from search_toy import OBJECTIVES, SEEDS, SPACE, values
 
 from bittailor.errors import BittailorError, UnknownName
-from bittailor.search import CROSSOVERS, MUTATIONS, Gene, Genome, Settings, Space
+from bittailor.search import CROSSOVERS, MUTATIONS, Gene, Genome, SearchSettings, Space
 from bittailor.search.nsga2 import Nsga2, first_population, unseen
 
 
-def drive(space: Space, wanted: Settings, seeds: list[Genome] | None = None) -> list[list[Genome]]:
+def drive(space: Space, wanted: SearchSettings, seeds: list[Genome] | None = None) -> list[list[Genome]]:
     """Generations of a search whose objectives are the toy's."""
     algorithm, generations = Nsga2(space, wanted, seeds or [], 2), []
     for _ in range(wanted.generations):
@@ -101,7 +101,7 @@ def test_uniform_crossover_swaps_half() -> None:
 @pytest.mark.parametrize("crossover", CROSSOVERS)
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_no_plan_is_asked_for_twice_and_the_seed_decides(crossover: str, mutation: str) -> None:
-    wanted = Settings(population=10, generations=8, seed=7, crossover=crossover, mutation=mutation)
+    wanted = SearchSettings(population=10, generations=8, seed=7, crossover=crossover, mutation=mutation)
     generations = drive(SPACE, wanted, SEEDS)
     every = [genome for generation in generations for genome in generation]
     assert len(every) == wanted.evaluations == 80
@@ -111,7 +111,7 @@ def test_no_plan_is_asked_for_twice_and_the_seed_decides(crossover: str, mutatio
     before = str(np.random.get_state())  # noqa: NPY002
     assert drive(SPACE, wanted, SEEDS) == generations
     assert str(np.random.get_state()) == before  # noqa: NPY002
-    assert drive(SPACE, Settings(**{**wanted.to_dict(), "seed": 8}), SEEDS) != generations
+    assert drive(SPACE, SearchSettings(**{**wanted.to_dict(), "seed": 8}), SEEDS) != generations
 
 
 def test_first_population_starts_with_the_seeds_and_covers_the_levels() -> None:
@@ -124,7 +124,7 @@ def test_first_population_starts_with_the_seeds_and_covers_the_levels() -> None:
 
 
 def test_more_seeds_than_fit_are_all_evaluated() -> None:
-    generations = drive(SPACE, Settings(population=4, generations=3), SEEDS)
+    generations = drive(SPACE, SearchSettings(population=4, generations=3), SEEDS)
     assert generations[0] == SEEDS
     assert [len(generation) for generation in generations] == [7, 4, 4]
 
@@ -133,7 +133,7 @@ def test_more_seeds_than_fit_are_all_evaluated() -> None:
 @pytest.mark.parametrize("genes", [1, 2, 3])
 def test_small_spaces_are_searched_to_the_last_plan(widths: tuple[int, ...], genes: int) -> None:
     space = Space("small", tuple(Gene(f"g{i}", (f"s{i}",), widths) for i in range(genes)))
-    every = [g for generation in drive(space, Settings(population=4, offspring=3, generations=50))
+    every = [g for generation in drive(space, SearchSettings(population=4, offspring=3, generations=50))
              for g in generation]
     assert len(every) == len(set(every)) == space.size
 
@@ -146,7 +146,7 @@ def test_unseen_in_a_nearly_exhausted_space() -> None:
 
 
 def test_failed_and_infeasible_rank_last() -> None:
-    algorithm = Nsga2(SPACE, Settings(population=12, generations=9, seed=1), SEEDS, 2)
+    algorithm = Nsga2(SPACE, SearchSettings(population=12, generations=9, seed=1), SEEDS, 2)
     for _ in range(6):
         batch = algorithm.ask()
         points = np.array([[values(genome)[name] for name in OBJECTIVES] for genome in batch])
@@ -169,14 +169,14 @@ def test_failed_and_infeasible_rank_last() -> None:
 ])
 def test_bad_settings(change: dict[str, float], message: str) -> None:
     with pytest.raises(BittailorError, match=message):
-        Settings(**change)  # type: ignore[arg-type]
+        SearchSettings(**change)  # type: ignore[arg-type]
 
 
 def test_unknown_operators_are_named() -> None:
     with pytest.raises(UnknownName, match="unknown crossover 'unifrom'; did you mean 'uniform'"):
-        Settings(crossover="unifrom")
+        SearchSettings(crossover="unifrom")
     with pytest.raises(UnknownName, match="unknown mutation 'swap'"):
-        Settings(mutation="swap")
+        SearchSettings(mutation="swap")
 
 
 def test_importing_the_search_loads_neither_pymoo_nor_rich() -> None:

@@ -11,9 +11,9 @@ from search_toy import run
 from bittailor.search import progress as module
 from bittailor.search.front import make_front
 from bittailor.search.loop import Status
-from bittailor.search.progress import Clock, Lines, Live, Look, Quiet, duration, make_progress, trade_offs
+from bittailor.search.progress import Clock, Lines, Live, Quiet, ValueDisplay, duration, make_progress, trade_offs
 
-LOOK = Look(title={"error": "error %"}, text={"size": "{:.0f} bit".format},
+LOOK = ValueDisplay(title={"error": "error %"}, text={"size": "{:.0f} bit".format},
             reference={"homogeneous 8": {"error": 1.5, "size": 168.0}, "float": {"error": 1.0}})
 
 
@@ -58,7 +58,7 @@ def test_live_shows_bar_trade_offs_and_reference() -> None:
 
 def test_live_before_anything_is_known() -> None:
     stream = io.StringIO()
-    shown = Live(Look(), Console(file=stream, force_terminal=True, width=80, color_system=None))
+    shown = Live(ValueDisplay(), Console(file=stream, force_terminal=True, width=80, color_system=None))
     shown.start(status(0, 0))
     shown.finish(status(0, 0), "[nothing] found")
     assert "0/100 evaluations (0 new)" in stream.getvalue()

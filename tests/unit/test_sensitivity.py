@@ -11,12 +11,12 @@ import pytest
 from test_runs import small_data, small_network
 
 import bittailor as bt
+from bittailor.cli.show import print_sensitivity
 from bittailor.errors import FileError, RangeError
-from bittailor.evaluate import Evaluator
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.evaluate.sensitivity import Response, Sensitivity, analyse, parameter_genes, path, seeds
 from bittailor.report.sensitivity import write_sensitivity
 from bittailor.runs.choice import SEEDINGS
-from bittailor.sensitivity import Response, Sensitivity, analyse, parameter_genes, path, seeds
-from bittailor.show import print_sensitivity
 
 
 @pytest.fixture(scope="module")

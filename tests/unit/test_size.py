@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import networks
-from bittailor.arith import Lookup
+from bittailor.core.arith import Lookup
+from bittailor.core.ops import Packed
+from bittailor.core.program import bind
 from bittailor.cost import account, parameter_bits
-from bittailor.ops import Packed
-from bittailor.program import bind
 
 X = np.random.default_rng(0).normal(size=(3, 4, 5))
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import networks
+from bittailor.core.qformat import allowed_widths
 from bittailor.errors import FormatError, UnknownName
-from bittailor.qformat import allowed_widths
+from bittailor.quantise.spaces import SPACES, WIDTHS, grouped, homogeneous, homogeneous_widths, per_layer, per_operator
 from bittailor.search.space import Space
-from bittailor.spaces import SPACES, WIDTHS, grouped, homogeneous, homogeneous_widths, per_layer, per_operator
 
 GRAPH = networks.gru_network(5, 4, 3, layers=2, bidirectional=True).graph
 FREE = {site.name: site for site in GRAPH.free}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bittailor import cache
+from bittailor.common import cache
 from bittailor.errors import DataError
 from bittailor.tasks import TASKS
 from bittailor.tasks.adding import generate

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import timit_corpus
-from bittailor import cache, decode
+from bittailor.common import cache
 from bittailor.errors import DataError
+from bittailor.evaluate import decode
 from bittailor.tasks import TASKS
 from bittailor.tasks.speech import filterbanks
 from bittailor.tasks.timit import CORE_TEST, LABEL_OF, LABELS, VALIDATION, read_labels, read_sound

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from bittailor.cells import CELLS
-from bittailor.data import Data, Splits
+from bittailor.common.data import Data, Splits
+from bittailor.core.cells import CELLS
 from bittailor.errors import BittailorError, DataError
-from bittailor.metrics import METRICS
+from bittailor.evaluate.metrics import METRICS
 from bittailor.read import from_torch
 from bittailor.tasks import TASKS, Recipe, Task
 from bittailor.tasks.adding import generate

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from bittailor.arith import knots, make_lookup
-from bittailor.cells import CELLS, add_layer
+from bittailor.common.registry import Table
+from bittailor.core.arith import knots, make_lookup
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder, Graph, Node, Recurrence
+from bittailor.core.network import Network
+from bittailor.core.ops import OPS
+from bittailor.core.ops.functions import FUNCTIONS, Function
+from bittailor.core.plan import Plan
+from bittailor.core.program import bind
+from bittailor.core.qformat import QFormat
 from bittailor.engines import Reference
 from bittailor.errors import UnsupportedNetwork
-from bittailor.graph import Builder, Graph, Node, Recurrence
-from bittailor.network import Network
-from bittailor.ops import OPS
-from bittailor.ops.functions import FUNCTIONS, Function
-from bittailor.plan import Plan
-from bittailor.program import bind
-from bittailor.qformat import QFormat
-from bittailor.registry import Table
 from bittailor.train import kernels
 from bittailor.train.integer import IntegerNetwork
 from bittailor.train.kernels import RULES, rule_of

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from bittailor.calibration import Calibration, calibrate
-from bittailor.data import Data, Splits
+from bittailor.common.data import Data, Splits
+from bittailor.core.network import Network
+from bittailor.core.program import Program
+from bittailor.core.qformat import QFormat
 from bittailor.engines import Reference
 from bittailor.errors import BittailorError
-from bittailor.network import Network
-from bittailor.program import Program
-from bittailor.qformat import QFormat
-from bittailor.spaces import homogeneous_widths
+from bittailor.quantise.calibration import Calibration, calibrate
+from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.tasks import TASKS, Recipe
 from bittailor.train import retrain as module
 from bittailor.train.distil import distilled
 from bittailor.train.floats import LOSSES, Teacher
 from bittailor.train.floats import train as train_float
-from bittailor.train.masters import Masters, learnable
+from bittailor.train.masters import MasterWeights, learnable
 from bittailor.train.retrain import Retrained, Retraining, retrain
 from networks import gru_network, random_lengths, random_widths
 
@@ -71,7 +71,7 @@ def test_it_begins_at_the_post_training_solution(bits: int, per_row: bool) -> No
     calibration = Calibration(calibration.network, replace(calibration.settings, per_row=per_row),
                               calibration.observed, calibration.moments)
     widths = widths_of(calibration, bits)
-    masters = Masters(calibration, widths, [])
+    masters = MasterWeights(calibration, widths, [])
     plan = calibration.plan(widths)
     assert masters.plan() == plan
     for name, q in masters.integers().items():
@@ -292,7 +292,7 @@ def test_a_float_student(tmp_path: Path) -> None:
 def test_masters_stay_within_reach() -> None:
     calibration, _ = problem()
     widths = widths_of(calibration, 2)
-    masters = Masters(calibration, widths, [])
+    masters = MasterWeights(calibration, widths, [])
     masters.weights.mul_(100)
     masters.confine()
     for name, fmt in masters.formats.items():

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bittailor.common.files import load_json, save_json
+from bittailor.core.program import Program, bind
 from bittailor.errors import BittailorError, FileError, RangeError, UnsupportedNetwork
 from bittailor.export import export_program
 from bittailor.export.artefact import floating, foreign
 from bittailor.export.folder import EXPORT_FILE, EXPORT_KIND, EXPORT_VERSION, _digest
 from bittailor.export.targets import TARGETS, ToolError, compile_object
 from bittailor.export.verify import verify
-from bittailor.files import load_json, save_json
-from bittailor.program import Program, bind
 from cores import EMULATED, core
 from networks import gru_network, random_case, uniform_plan
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bittailor.weights import SMALLEST_ROW, _descend, _nearest, fit_to_inputs, weight_format
+from bittailor.quantise.weights import SMALLEST_ROW, _descend, _nearest, fit_to_inputs, weight_format
 
 
 def draw(seed: int, rows: int = 5, columns: int = 7) -> tuple[np.ndarray, np.ndarray]:

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from bittailor.common.registry import Table
+from bittailor.core.graph import Graph
+from bittailor.core.ops import OPS
 from bittailor.errors import RangeError
-from bittailor.graph import Graph
-from bittailor.ops import OPS
-from bittailor.registry import Table
 
 ELEMENTWISE = ("add", "mul", "lookup")
 """Kinds of element-wise work, as `Op.work` names them."""

@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from bittailor.core.graph import Graph
+from bittailor.core.ops.base import Constants
+from bittailor.core.program import Program
 from bittailor.engines.lowering_numbers import Remembered
 from bittailor.engines.lowering_order import Task
 from bittailor.export.c_image import SIZES, ctype_of
 from bittailor.export.c_ops import EMITTERS, PLACES
 from bittailor.export.c_order import Order, Phase, order_of
-from bittailor.graph import Graph
-from bittailor.ops.base import Constants
-from bittailor.program import Program
 
 KERNEL = re.compile(r"bt_dotl?\d+_x\d+")
 _CALL = re.compile(r"\b(bt_\w+)\(([^()]*)\)")

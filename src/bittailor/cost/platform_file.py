@@ -9,10 +9,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from bittailor.common.files import read_bytes
+from bittailor.common.registry import Table
 from bittailor.cost.hardware import ELEMENTWISE, RULES, Cost, Memory, Platform
 from bittailor.errors import FileError
-from bittailor.files import read_bytes
-from bittailor.registry import Table
 
 FORMAT = 1
 WIDEST = 16

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bittailor.graph import Graph
-from bittailor.plan import Plan
-from bittailor.program import Program
+from bittailor.core.graph import Graph
+from bittailor.core.plan import Plan
+from bittailor.core.program import Program
 
 
 def parameter_bits(graph: Graph, plan: Plan) -> int:

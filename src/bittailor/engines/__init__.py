@@ -3,10 +3,10 @@
 import logging
 from functools import cache
 
+from bittailor.common.registry import Table
 from bittailor.engines.base import Engine
 from bittailor.engines.native import Native
 from bittailor.engines.reference import Reference
-from bittailor.registry import Table
 
 ENGINES: Table[Engine] = Table("engine", {engine.name: engine for engine in (
     Reference(),

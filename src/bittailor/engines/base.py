@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
 
-from bittailor.arith import Ints
-from bittailor.program import Program
+from bittailor.core.arith import Ints
+from bittailor.core.program import Program
 
 
 class Engine(ABC):

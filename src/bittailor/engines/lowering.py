@@ -17,12 +17,12 @@ from weakref import ref
 
 import numpy as np
 
+from bittailor.core.graph import Graph, Node
+from bittailor.core.program import Program
+from bittailor.core.qformat import QFormat
 from bittailor.engines import bytecode as bc
 from bittailor.engines.lowering_numbers import Bytes, Facts, Layout, Operators, Remembered, _round
 from bittailor.engines.lowering_order import Segment, Task, arrange
-from bittailor.graph import Graph, Node
-from bittailor.program import Program
-from bittailor.qformat import QFormat
 
 
 @dataclass

@@ -15,11 +15,11 @@ from weakref import ref
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.arith import Ints, Lookup, Rescale
+from bittailor.core.arith import Ints, Lookup, Rescale
+from bittailor.core.graph import Node
+from bittailor.core.ops import Constants, Packed
+from bittailor.core.qformat import QFormat
 from bittailor.engines import bytecode as bc
-from bittailor.graph import Node
-from bittailor.ops import Constants, Packed
-from bittailor.qformat import QFormat
 
 Bytes = NDArray[np.uint8]
 

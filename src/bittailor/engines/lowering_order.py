@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bittailor.core.graph import Graph, Node, Recurrence
+from bittailor.core.ops import OPS
 from bittailor.engines import bytecode as bc
 from bittailor.engines.lowering_numbers import NotLowered
-from bittailor.graph import Graph, Node, Recurrence
-from bittailor.ops import OPS
 
 
 @dataclass(frozen=True)

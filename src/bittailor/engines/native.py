@@ -6,7 +6,6 @@ the next program. Which instruction set is used never shows in a result.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -15,29 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bittailor.arith import Ints
+from bittailor.common.processors import processors
+from bittailor.core.arith import Ints
+from bittailor.core.ops.time import MEAN_MOST_STEPS
+from bittailor.core.program import Program
 from bittailor.engines import native_build
 from bittailor.engines.base import Engine
 from bittailor.engines.lowering import Lowering
 from bittailor.engines.lowering_numbers import Bytes, NotLowered
 from bittailor.engines.reference import Reference, check_integers
 from bittailor.errors import BittailorError, RangeError
-from bittailor.ops.time import MEAN_MOST_STEPS
-from bittailor.program import Program
 
 STATUS = {
     1: "a null or unaligned pointer", 2: "a damaged program", 3: "a buffer that is too short",
     4: "a length out of range", 5: "an input integer out of range",
 }
 """What the runtime's status codes say (`enum bt_status`)."""
-
-
-def threads_here() -> int:
-    """The processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 class Native(Engine):
@@ -91,7 +83,7 @@ class Native(Engine):
 
         Pass the same array object for the same input: it is checked and packed once.
         """
-        threads = self._threads or threads_here()
+        threads = self._threads or processors()
         packed: dict[tuple[int, int, int], _Input] = {}
         work: list[Callable[[], None]] = []
         results: list[Ints | None] = [None] * len(jobs)

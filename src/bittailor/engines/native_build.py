@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from bittailor.cache import user_cache
+from bittailor.common.cache import user_cache
 from bittailor.engines.lowering_numbers import Layout
 from bittailor.errors import BittailorError
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bittailor.arith import Ints, Rescale
+from bittailor.core.arith import Ints, Rescale
+from bittailor.core.graph import Node
+from bittailor.core.network import check_lengths
+from bittailor.core.ops import OPS
+from bittailor.core.program import Program
+from bittailor.core.qformat import QFormat
+from bittailor.core.walk import walk
 from bittailor.engines.base import Engine
 from bittailor.errors import DataError
-from bittailor.graph import Node
-from bittailor.network import check_lengths
-from bittailor.ops import OPS
-from bittailor.program import Program
-from bittailor.qformat import QFormat
-from bittailor.walk import walk
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bittailor._version import __version__
+from bittailor.common.registry import Table
+from bittailor.core.program import Program
 from bittailor.engines.reference import check_integers
 from bittailor.errors import BittailorError
-from bittailor.export.base import Exporter, Samples, Settings, check_program, fingerprint
+from bittailor.export.base import Exporter, ExportSettings, Samples, check_program, fingerprint
 from bittailor.export.c import CExporter
 from bittailor.export.folder import check_files, check_target, read_export, write_folder
-from bittailor.program import Program
-from bittailor.registry import Table
 
 EXPORTERS: Table[Exporter] = Table("exporter", {exporter.name: exporter for exporter in (
     CExporter(),
@@ -70,7 +70,7 @@ def export_program(
     Raises BittailorError, before anything is written.
     """
     exporter = EXPORTERS[to]
-    settings = Settings(prefix, steps, about or "an integer recurrent network", dict(facts or {}))
+    settings = ExportSettings(prefix, steps, about or "an integer recurrent network", dict(facts or {}))
     if items < 1:
         raise BittailorError(f"{items} items for the self-test; give at least 1")
     if steps is not None and steps < 1:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bittailor.common.files import read_bytes
 from bittailor.errors import FileError
 from bittailor.export.targets import Target, disassembly, symbols
-from bittailor.files import read_bytes
 
 _KEPT = re.compile(r"^ (\.\S+|COMMON)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)[ \t]+(\S.*)$", re.MULTILINE)
 _KIND = re.compile(

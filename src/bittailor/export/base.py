@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.arith import Ints, Lookup, Rescale
+from bittailor.core.arith import Ints, Lookup, Rescale
+from bittailor.core.ops import OPS, Packed
+from bittailor.core.program import Program
 from bittailor.errors import BittailorError
-from bittailor.ops import OPS, Packed
-from bittailor.program import Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExportSettings:
     """What an export is asked for; an exporter ignores what does not concern it.
 
     prefix  every public name of exported code begins with it
@@ -55,11 +55,11 @@ class Exporter(ABC):
     title: str
 
     @abstractmethod
-    def check(self, program: Program, settings: Settings) -> None:
+    def check(self, program: Program, settings: ExportSettings) -> None:
         """Raise a BittailorError for what cannot be exported, before anything is written."""
 
     @abstractmethod
-    def write(self, program: Program, folder: Path, settings: Settings, samples: Samples) -> dict[str, Any]:
+    def write(self, program: Program, folder: Path, settings: ExportSettings, samples: Samples) -> dict[str, Any]:
         """Write the files into an empty folder; returns what `export.json` shall say beside its checksums."""
 
     @abstractmethod

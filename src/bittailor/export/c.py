@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from bittailor._version import __version__
-from bittailor.export.base import Exporter, Samples, Settings
+from bittailor.common.files import read_bytes, write_whole
+from bittailor.core.program import Program
+from bittailor.export.base import Exporter, ExportSettings, Samples
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import check_prefix, plain
 from bittailor.export.c_selftest import Golden, golden_header, selftest_source
 from bittailor.export.c_text import header, source
 from bittailor.export.c_words import readme
 from bittailor.export.template import fill
-from bittailor.files import read_bytes, write_whole
-from bittailor.program import Program
 
 DEVICE = Path(__file__).resolve().parent.parent / "runtime" / "device"
 PROGRAM_FILE = "program.safetensors"
@@ -32,12 +32,12 @@ class CExporter(Exporter):
     name = "c"
     title = "C99 for microcontrollers: no heap, no float, no library"
 
-    def check(self, program: Program, settings: Settings) -> None:
+    def check(self, program: Program, settings: ExportSettings) -> None:
         check_prefix(settings.prefix)
         model = Model(program, settings.prefix, settings.steps)
         _ = model.image
 
-    def write(self, program: Program, folder: Path, settings: Settings, samples: Samples) -> dict[str, Any]:
+    def write(self, program: Program, folder: Path, settings: ExportSettings, samples: Samples) -> dict[str, Any]:
         model = Model(program, settings.prefix, settings.steps)
         golden, p = Golden.of(model, samples), settings.prefix
         runtime = device_files()

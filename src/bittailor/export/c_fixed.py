@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bittailor.arith import Ints, Rescale, make_rescale
+from bittailor.core.arith import Ints, Rescale, make_rescale
+from bittailor.core.program import Program
+from bittailor.core.qformat import QFormat
 from bittailor.export.c_ops import number
-from bittailor.program import Program
-from bittailor.qformat import QFormat
 
 FIXED_BITS = 16
 

@@ -13,12 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
-from bittailor.arith import Ints
+from bittailor.core.arith import Ints
+from bittailor.core.ops.time import MEAN_MOST_STEPS
+from bittailor.core.program import Program, Stored
+from bittailor.core.qformat import QFormat
 from bittailor.errors import BittailorError
 from bittailor.export.c_order import Interval, Order, order_of
-from bittailor.ops.time import MEAN_MOST_STEPS
-from bittailor.program import Program, Stored
-from bittailor.qformat import QFormat
 
 SIZES = {"int32_t": 4, "uint16_t": 2, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
 """Bytes of the C types in use; each is aligned to its size."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.engines.lowering_order import Task
 from bittailor.export.c_image import COUNTER, ctype_of
 from bittailor.export.c_model import Model
@@ -13,7 +14,6 @@ from bittailor.export.c_names import plain
 from bittailor.export.c_ops import EMITTERS, Line, centred
 from bittailor.export.c_order import Phase
 from bittailor.export.template import fill
-from bittailor.ops.time import MEAN_MOST_STEPS
 
 WIDTH = 118
 

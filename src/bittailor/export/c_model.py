@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from bittailor.core.ops.time import MEAN_MOST_STEPS
+from bittailor.core.program import Program
 from bittailor.errors import UnsupportedNetwork
 from bittailor.export.c_fixed import Fixed
 from bittailor.export.c_image import Image, image
 from bittailor.export.c_names import identifier, identifiers
 from bittailor.export.c_ops import missing
 from bittailor.export.c_order import Order, order_of
-from bittailor.ops.time import MEAN_MOST_STEPS
-from bittailor.program import Program
 
 ARRAY_WORDS = {"tables": "table", "multipliers": "rows"}
 """What arrays are called after their operator; weights have a name of their own."""

@@ -12,12 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
-from bittailor.arith import NARROW_BITS, TABLE_BITS, Lookup, Rescale
+from bittailor.common.registry import Table
+from bittailor.core.arith import NARROW_BITS, TABLE_BITS, Lookup, Rescale
+from bittailor.core.ops.base import packed_of, rescale_of
+from bittailor.core.ops.functions import FUNCTIONS
+from bittailor.core.program import Program
 from bittailor.engines.lowering_order import Task
-from bittailor.ops.base import packed_of, rescale_of
-from bittailor.ops.functions import FUNCTIONS
-from bittailor.program import Program
-from bittailor.registry import Table
 
 INT32_BITS = 32
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bittailor.core.graph import Graph, Recurrence
 from bittailor.engines import bytecode as bc
 from bittailor.engines.lowering_numbers import NotLowered, Remembered
 from bittailor.engines.lowering_order import Segment, Task, arrange
 from bittailor.errors import UnsupportedNetwork
-from bittailor.graph import Graph, Recurrence
 
 Interval = tuple[int, int]
 """First and last phase, by number, in which a vector holds something."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bittailor._version import __version__
-from bittailor.arith import Ints
+from bittailor.core.arith import Ints
 from bittailor.engines import ENGINES, Reference
 from bittailor.export.base import Samples
 from bittailor.export.c_model import Model

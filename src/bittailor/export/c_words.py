@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from bittailor._version import __version__
-from bittailor.export.base import Settings
+from bittailor.core.qformat import QFormat
+from bittailor.export.base import ExportSettings
 from bittailor.export.c_model import Model
 from bittailor.export.c_selftest import Golden
 from bittailor.export.c_text import output_words, real
 from bittailor.export.template import fill
-from bittailor.qformat import QFormat
 
 SAMPLE_SHARE = 0.37
 """Where in the range of a format the worked number stands."""
 
 
-def readme(model: Model, golden: Golden, settings: Settings, words: str) -> str:
+def readme(model: Model, golden: Golden, settings: ExportSettings, words: str) -> str:
     """README.md."""
     program, image, fixed = model.program, model.image, model.fixed
     x, y = program.input_format, program.output_format
@@ -43,7 +43,7 @@ def _inside(fmt: QFormat) -> float:
     return fmt.low + (1 - SAMPLE_SHARE) * (fmt.high - fmt.low)
 
 
-def _facts(settings: Settings) -> str:
+def _facts(settings: ExportSettings) -> str:
     rows = [f"| {name} | {text} |" for name, text in settings.facts.items()]
     return "\n".join(["| | |", "|---|---|", *rows, ""]) if rows else ""
 

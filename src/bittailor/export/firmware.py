@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bittailor.arith import Ints
+from bittailor.core.arith import Ints
+from bittailor.core.program import Program
 from bittailor.errors import BittailorError
 from bittailor.export.artefact import Bytes, linked, total
 from bittailor.export.c_image import SIZES, ctype_of
 from bittailor.export.c_order import order_of
 from bittailor.export.targets import EMULATOR, TIMEOUT, Ran, Target, ToolError, build, compile_object, run, symbols
-from bittailor.program import Program
 
 _RECORD = np.dtype([("site", "<u2"), ("feature", "<u2"), ("value", "<i4")])
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bittailor.common.files import load_json, read_bytes, save_json
 from bittailor.errors import FileError
-from bittailor.files import load_json, read_bytes, save_json
 
 EXPORT_FILE, EXPORT_KIND, EXPORT_VERSION = "export.json", "export", 1
 STAGING = ".export-"

@@ -21,9 +21,9 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+from bittailor.common.registry import Table
 from bittailor.engines.native_build import find_compiler
 from bittailor.errors import BittailorError
-from bittailor.registry import Table
 
 EMULATOR = Path(__file__).resolve().parent / "emulator"
 STANDARD = ("-std=c99",)

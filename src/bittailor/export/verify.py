@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bittailor.arith import Ints
+from bittailor.core.arith import Ints
+from bittailor.core.program import Program
 from bittailor.engines import ENGINES, Reference, best_engine
 from bittailor.engines.reference import check_integers
 from bittailor.errors import BittailorError, FileError
@@ -27,7 +28,6 @@ from bittailor.export.c_order import order_of
 from bittailor.export.firmware import Counts, Differs, Firmware, Sizes
 from bittailor.export.folder import check_files
 from bittailor.export.targets import TARGETS, TIMEOUT, NoRoom, Target, ToolError
-from bittailor.program import Program
 
 ITEMS, STEPS, COUNTED = 32, 16, 2
 """How many random items, their longest length, and how many of them are counted."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
+from bittailor.common.registry import Table
 from bittailor.nn.base import Recurrent
 from bittailor.nn.gru_cho import GRUCho
 from bittailor.nn.ligru import LiGRU
 from bittailor.nn.mingru import MinGRU
 from bittailor.nn.sru import SRU
-from bittailor.registry import Table
 
 MODULES: Table[Any] = Table("torch module of cell", {
     "gru": nn.GRU,

@@ -24,7 +24,7 @@ class Recurrent(nn.Module, ABC):
     """
 
     cell: ClassVar[str]
-    """Its name in `bittailor.cells.CELLS`."""
+    """Its name in `bittailor.core.cells.CELLS`."""
     stacked: ClassVar[int]
     """How many matrices `weight_ih` stacks."""
 

@@ -9,7 +9,7 @@ from bittailor.errors import BittailorError
 if TYPE_CHECKING:
     from torch import nn
 
-    from bittailor.network import Network
+    from bittailor.core.network import Network
 
 
 def from_torch(module: nn.Module, input_features: int | None = None) -> Network:

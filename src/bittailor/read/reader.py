@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 from torch import fx, nn
 
-from bittailor.arith import Floats
-from bittailor.cells import CELLS, add_layer
+from bittailor.core.arith import Floats
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.graph import Builder
 from bittailor.errors import UnsupportedNetwork
-from bittailor.graph import Builder
 from bittailor.read.operations import NAMES, OPERATIONS
 from bittailor.read.recurrent import Layers, is_recurrent, layers_of, own_forward
 from bittailor.read.tables import ACTIVATIONS, HINTS, IGNORED_MODULES, SOFTMAX, SUPPORTED

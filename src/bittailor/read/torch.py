@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
-from bittailor.arith import Floats
+from bittailor.core.arith import Floats
+from bittailor.core.graph import Graph, Node, Recurrence, Site
+from bittailor.core.network import Network
+from bittailor.core.ops.base import steps_mask
 from bittailor.errors import UnsupportedNetwork
-from bittailor.graph import Graph, Node, Recurrence, Site
-from bittailor.network import Network
-from bittailor.ops.base import steps_mask
 from bittailor.read.reader import Reader
 from bittailor.read.recurrent import is_recurrent, layers_of, own_forward
 from bittailor.read.trace import arguments, trace

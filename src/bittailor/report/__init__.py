@@ -28,7 +28,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     if missing:
         raise BittailorError(f"a report needs {', '.join(missing)}, not installed here; "
                              "type: pip install 'bittailor[report]'")
-    from bittailor.files import write_whole
+    from bittailor.common.files import write_whole
     from bittailor.report.facts import gather
     from bittailor.report.figures import draw
     from bittailor.report.page import page

@@ -9,15 +9,15 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from bittailor.beacons import Beacon
+from bittailor.core.graph import Graph, Recurrence
+from bittailor.core.plan import Plan
 from bittailor.cost import Account, account
-from bittailor.evaluate import OBJECTIVES, Objective
-from bittailor.graph import Graph, Recurrence
-from bittailor.metrics import METRICS
-from bittailor.plan import Plan
+from bittailor.evaluate.evaluator import OBJECTIVES, Objective
+from bittailor.evaluate.metrics import METRICS
+from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.runs import Run, Solution
 from bittailor.search.store import Row
-from bittailor.sensitivity import Sensitivity
+from bittailor.train.beacons import Beacon
 
 SHOWN: Mapping[str, tuple[str, float]] = {"bit": ("KiB", 8 * 1024.0), "B": ("KiB", 1024.0), "uJ": ("µJ", 1.0)}
 """Unit of a value -> the unit that people read, and how many of the first make one of it."""

@@ -17,7 +17,7 @@ from string import Template
 from typing import Any
 
 from bittailor._version import __version__
-from bittailor.qformat import QFormat
+from bittailor.core.qformat import QFormat
 from bittailor.report import retraining
 from bittailor.report.facts import Detail, Facts, bits_of, headline, number, small_print
 from bittailor.report.figures import Drawn

@@ -7,9 +7,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bittailor.beacons import Beacon
 from bittailor.report.facts import Facts, number
 from bittailor.report.figures import BLUE, BROWN, GREEN, GREY, ORANGE, Drawing, scale
+from bittailor.train.beacons import Beacon
 
 KINDS = {"beacon": BLUE, "polish": GREEN, "retrained": BROWN}
 """Why a network was retrained -> its colour: for its neighbours in the search, after it, or because it was asked."""

@@ -12,12 +12,12 @@ import numpy as np
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
-from bittailor.files import write_whole
+from bittailor.common.files import write_whole
+from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.report.facts import Facts, number, site_rows
 from bittailor.report.figures import INK, STYLE, Drawing, png, short
 from bittailor.report.tables import csv_text
 from bittailor.runs import Run
-from bittailor.sensitivity import Sensitivity
 
 NOTHING = 1e-2
 """A rise of the loss as small as this share of the largest counts as none: the scale is linear below it."""

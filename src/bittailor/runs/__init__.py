@@ -4,7 +4,7 @@
     network.safetensors      the float network
     calibration.safetensors  the frozen statistics that give every range
     evaluations.sqlite       every evaluation, the cache that a resumed search replays from
-    beacons/                 retrained networks, a folder each (see `bittailor.beacons`)
+    beacons/                 retrained networks, a folder each (see `bittailor.train.beacons`)
     sensitivity/             what every operator does to the error, where that was asked for
     result.json              fronts, baselines and history, with test figures (written last)
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from bittailor import sensitivity
-from bittailor.beacons import Beacon
-from bittailor.calibration import Calibration
-from bittailor.constraints import Constraint
+from bittailor.common.registry import Table
+from bittailor.core.graph import Graph
 from bittailor.errors import RangeError
-from bittailor.evaluate import Evaluator
-from bittailor.graph import Graph
-from bittailor.registry import Table
+from bittailor.evaluate import sensitivity
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.quantise.calibration import Calibration
+from bittailor.quantise.spaces import WIDTHS, homogeneous_widths
 from bittailor.runs.run import Solution
+from bittailor.search.constraints import Constraint
 from bittailor.search.front import Front, make_front, signs
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Row
-from bittailor.spaces import WIDTHS, homogeneous_widths
+from bittailor.train.beacons import Beacon
 
 TEMPLATE_BIASES = (6, 8)
 """Bias widths of the seeds that pair narrow weights with wide activations."""

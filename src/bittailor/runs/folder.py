@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bittailor.beacons import Beacon, given_beacons, read_beacons
-from bittailor.calibration import Calibration, calibrate
-from bittailor.calibration import Settings as CalibrationSettings
-from bittailor.data import Data
+from bittailor.common.data import Data
+from bittailor.common.files import save_json
+from bittailor.core.network import Network
 from bittailor.errors import FileError
-from bittailor.files import save_json
-from bittailor.network import Network
+from bittailor.quantise.calibration import Calibration, CalibrationSettings, calibrate
 from bittailor.runs.run import RUN_KIND, RUN_VERSION, Run
 from bittailor.search.store import Store
+from bittailor.train.beacons import Beacon, given_beacons, read_beacons
 
 
 def prepare(folder: Path, config: Mapping[str, Any], resume: bool) -> None:

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bittailor.beacons import Beacon, Region, Settings, Trainer, polish, train_all
-from bittailor.beacons.polish import Member
-from bittailor.constraints import Constraint
-from bittailor.data import Data, Splits
+from bittailor.common.data import Data, Splits
+from bittailor.common.processors import processors
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError, DataError
-from bittailor.evaluate import Evaluator
-from bittailor.metrics import Metric
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.evaluate.metrics import Metric
+from bittailor.evaluate.sensitivity import Sensitivity, analyse
 from bittailor.runs.choice import Evaluators
 from bittailor.runs.run import Run, Solution, no_worse
+from bittailor.search.constraints import Constraint
 from bittailor.search.front import nondominated
 from bittailor.search.space import Space
 from bittailor.search.store import Row
-from bittailor.sensitivity import Sensitivity, analyse
+from bittailor.train.beacons import Beacon, BeaconSettings, Region, Trainer, polish, train_all
+from bittailor.train.beacons.polish import Member
 
 
 def polish_front(
     rows: Iterable[Row], space: Space, region: Region, base: Mapping[str, float], trainer: Trainer,
-    valid: Evaluators, beacons: dict[str, Beacon], settings: Settings, limits: Sequence[Constraint], seed: int,
+    valid: Evaluators, beacons: dict[str, Beacon], settings: BeaconSettings, limits: Sequence[Constraint], seed: int,
     workers: int,
 ) -> list[Beacon]:
     """Retrain members of a final front (of loss and size, in the region's sizes): see `beacons.polish`.
@@ -110,7 +110,7 @@ def retrain_picks(
     metric = run.config["metric"]
     trainer = Trainer(run.calibration, data.train, metric, dict(recipe or {}), run.path / "beacons")
     jobs = [trainer.job(s.widths, seed, s.beacon, "retrained", text) for text, s in zip(picks, solutions, strict=True)]
-    made = train_all(trainer, jobs, workers or len(os.sched_getaffinity(0)))
+    made = train_all(trainer, jobs, workers or processors())
     measure = run.measure(data)
     valid = run_evaluators(run, data.valid, engine, metric=measure)
     test = run_evaluators(run, data.test, engine, tested=True, metric=measure)

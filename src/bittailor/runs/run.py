@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.beacons import Beacon, read_beacons
-from bittailor.calibration import Calibration
-from bittailor.constraints import Constraint, parse
+from bittailor.common.data import Splits
+from bittailor.common.files import load_json
+from bittailor.core.network import Network
+from bittailor.core.plan import Plan
+from bittailor.core.program import Program
 from bittailor.cost import Platform, parse_platform
-from bittailor.data import Splits
 from bittailor.errors import BittailorError, FileError
-from bittailor.evaluate import Objective, objectives_with
-from bittailor.files import load_json
-from bittailor.metrics import METRICS, Metric
-from bittailor.network import Network
-from bittailor.plan import Plan
-from bittailor.program import Program
+from bittailor.evaluate.evaluator import Objective, objectives_with
+from bittailor.evaluate.metrics import METRICS, Metric
+from bittailor.quantise.calibration import Calibration
+from bittailor.search.constraints import Constraint, parse
 from bittailor.search.front import knee, signs
 from bittailor.search.space import Space
 from bittailor.search.store import Store
+from bittailor.train.beacons import Beacon, read_beacons
 
 RUN_KIND, RUN_VERSION = "run", 1
 RESULT_KIND, RESULT_VERSION = "result", 1
@@ -39,7 +39,7 @@ class Solution:
     widths  site -> bits
     values  validation error, size, …, by objective name
     test    the metric on test data, None where it was not measured
-    beacon  the retrained network (see `bittailor.beacons`) whose weights it has; None for the float network's
+    beacon  the retrained network (see `bittailor.train.beacons`) whose weights it has; None for the float network's
     """
 
     key: str

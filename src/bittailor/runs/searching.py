@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,31 +11,38 @@ from pathlib import Path
 from typing import Any
 
 from bittailor._version import __version__
-from bittailor.beacons import Beacon, BeaconSearch, Region, Trainer
-from bittailor.beacons import Settings as BeaconSettings
-from bittailor.calibration import Settings as CalibrationSettings
-from bittailor.constraints import parse
+from bittailor.common.data import Data, Splits
+from bittailor.common.files import save_json
+from bittailor.common.processors import processors
+from bittailor.core.network import Network
 from bittailor.cost import Platform
-from bittailor.data import Data, Splits
 from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError
-from bittailor.evaluate import Evaluator, Objective, WorkerFactory, check_task, evaluate_together, objectives_with
-from bittailor.files import save_json
-from bittailor.metrics import METRICS, Metric
-from bittailor.network import Network
+from bittailor.evaluate.early_stopping import DROPPED, EarlyStopping
+from bittailor.evaluate.evaluator import (
+    Evaluator,
+    Objective,
+    WorkerFactory,
+    check_task,
+    evaluate_together,
+    objectives_with,
+)
+from bittailor.evaluate.metrics import METRICS, Metric
+from bittailor.quantise.calibration import CalibrationSettings
+from bittailor.quantise.spaces import BASELINES, SPACES, WIDTHS, homogeneous_widths
 from bittailor.runs.choice import SEEDINGS, Evaluators, front_of, pick
 from bittailor.runs.folder import calibrated, prepare, take_beacons
 from bittailor.runs.retraining import note_figures, polish_front
 from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run, Solution
-from bittailor.screen import DROPPED, Screen
+from bittailor.search.constraints import parse
 from bittailor.search.executors import make_evaluate
-from bittailor.search.front import Box, signs
+from bittailor.search.front import ReferenceBox, signs
 from bittailor.search.loop import Evaluate, Progress, search
-from bittailor.search.nsga2 import Settings as SearchSettings
-from bittailor.search.progress import Look
+from bittailor.search.nsga2 import SearchSettings
+from bittailor.search.progress import ValueDisplay
 from bittailor.search.space import Space
 from bittailor.search.store import Store
-from bittailor.spaces import BASELINES, SPACES, WIDTHS, homogeneous_widths
+from bittailor.train.beacons import Beacon, BeaconSearch, BeaconSettings, Region, Trainer
 
 UNIT_BITS = {"bit": 1, "B": 8}
 
@@ -60,7 +66,7 @@ def run_search(
     resume: bool = False,
     task: Mapping[str, Any] | None = None,
     command: str = "",
-    progress: Callable[[Look], Progress] | None = None,
+    progress: Callable[[ValueDisplay], Progress] | None = None,
     platforms: Sequence[Platform] = (),
     beacons: BeaconSettings | None = None,
     beacons_from: Sequence[Path | str] = (),
@@ -109,7 +115,7 @@ def run_search(
         check_task(network, part, metric)
     chosen = SPACES[space](network.graph) if isinstance(space, str) else space
     engine = best_engine() if engine == "auto" else engine
-    workers = workers or (len(os.sched_getaffinity(0)) if ENGINES[engine].threaded else 1)
+    workers = workers or (processors() if ENGINES[engine].threaded else 1)
     reported = tuple(dict.fromkeys((*names, *(c.name for c in limits), "loss", "size", "stored")))
     folder = Path(out)
     config: dict[str, Any] = {
@@ -150,7 +156,7 @@ def run_search(
     baselines = {bits: widths for bits, widths in baselines.items() if bits == 8 or evaluator.runs(widths)}
     rows = dict(zip(baselines, evaluator.evaluate(list(baselines.values())), strict=True))
     maximised = {objective.name for objective in known if objective.maximise}
-    box = Box.around([[rows[bits][name] for name in names] for bits in WIDTHS], signs(names, maximised))
+    box = ReferenceBox.around([[rows[bits][name] for name in names] for bits in WIDTHS], signs(names, maximised))
     identity = {"network": network.fingerprint, "data": data.valid.fingerprint, "metric": metric,
                 "calibration": repr(calibration_settings), "space": chosen.name}
     lit: dict[str, Beacon] = {}
@@ -184,7 +190,7 @@ def run_search(
                                   seed=settings.seed, workers=workers, say=say)
         guides = {"error": guide}
         say(f"making the first population by {seeding}")
-        screen = Screen(evaluator, chosen, names, guides, limits) if early_stop else None
+        screen = EarlyStopping(evaluator, chosen, names, guides, limits) if early_stop else None
         result = search(
             chosen, names, served or screen or plain, settings, store, limits,
             make_seeds(chosen, network.graph, evaluator),
@@ -255,7 +261,7 @@ def run_search(
     return Run.open(folder)
 
 
-def _look(objectives: Sequence[Objective], metric: str, rows: Mapping[int, Mapping[str, float]]) -> Look:
+def _look(objectives: Sequence[Objective], metric: str, rows: Mapping[int, Mapping[str, float]]) -> ValueDisplay:
     """How a display shows objectives: with units, and some baselines to compare with."""
     def text(objective: Objective) -> Callable[[float], str]:
         if objective.unit in UNIT_BITS:
@@ -263,7 +269,8 @@ def _look(objectives: Sequence[Objective], metric: str, rows: Mapping[int, Mappi
         unit = METRICS[metric].unit if objective.name == "error" else objective.unit
         return lambda value: f"{value:.4g} {unit}".rstrip()
 
-    return Look({}, {o.name: text(o) for o in objectives}, {f"homogeneous {bits}": rows[bits] for bits in (4, 8)})
+    return ValueDisplay({}, {o.name: text(o) for o in objectives},
+                        {f"homogeneous {bits}": rows[bits] for bits in (4, 8)})
 
 
 def _about_beacons(given: Sequence[Beacon], served: Sequence[Beacon], polished: Sequence[Beacon]) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bittailor.search.executors import make_evaluate
-from bittailor.search.front import Box, Front, hypervolume, knee, nondominated, signs, smallest_within
+from bittailor.search.front import Front, ReferenceBox, hypervolume, knee, nondominated, signs, smallest_within
 from bittailor.search.loop import Result, Status, search
-from bittailor.search.nsga2 import CROSSOVERS, MUTATIONS, Settings
+from bittailor.search.nsga2 import CROSSOVERS, MUTATIONS, SearchSettings
 from bittailor.search.space import Gene, Genome, Space
 from bittailor.search.store import Outcome, Store
 
-__all__ = ["CROSSOVERS", "MUTATIONS", "Box", "Front", "Gene", "Genome", "Outcome", "Result", "Settings", "Space",
-           "Status", "Store", "hypervolume", "knee", "make_evaluate", "nondominated", "search", "signs",
+__all__ = ["CROSSOVERS", "MUTATIONS", "Front", "Gene", "Genome", "Outcome", "ReferenceBox", "Result", "SearchSettings",
+           "Space", "Status", "Store", "hypervolume", "knee", "make_evaluate", "nondominated", "search", "signs",
            "smallest_within"]

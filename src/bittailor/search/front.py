@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bittailor.registry import Table
+from bittailor.common.registry import Table
 from bittailor.search.space import Genome
 
 Points = NDArray[np.float64]
@@ -79,7 +79,7 @@ class Front:
 
 
 @dataclass(frozen=True)
-class Box:
+class ReferenceBox:
     """The part of objective space in which hypervolume is measured, fixed for a whole run.
 
     ideal      the best value of each objective among the solutions that define the box
@@ -94,7 +94,7 @@ class Box:
     reference: tuple[float, ...]
 
     @classmethod
-    def around(cls, points: ArrayLike, signs: ArrayLike = 1.0, margin: float = 0.1) -> Box:
+    def around(cls, points: ArrayLike, signs: ArrayLike = 1.0, margin: float = 0.1) -> ReferenceBox:
         """The box around points [n, objectives] as measured, of which at least one must be finite; `signs` as the
         function of that name gives them.
 

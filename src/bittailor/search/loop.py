@@ -16,11 +16,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.constraints import Constraint
+from bittailor.common.registry import Table
 from bittailor.errors import BittailorError
-from bittailor.registry import Table
-from bittailor.search.front import Box, Front, make_front, signs
-from bittailor.search.nsga2 import Nsga2, Settings
+from bittailor.search.constraints import Constraint
+from bittailor.search.front import Front, ReferenceBox, make_front, signs
+from bittailor.search.nsga2 import Nsga2, SearchSettings
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Outcome, Store
 
@@ -144,7 +144,7 @@ class Result:
 
     front: Front
     history: tuple[Generation, ...]
-    box: Box | None
+    box: ReferenceBox | None
     evaluations: int
     new: int
     failed: int
@@ -154,10 +154,10 @@ class Result:
     message: str
 
 
-def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings: Settings,
+def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings: SearchSettings,
            store: Store | None = None, constraints: Sequence[Constraint] = (), seeds: Sequence[Genome] = (),
            progress: Progress | None = None, stop: Callable[[], bool] | None = None,
-           box: Box | None = None, guides: Mapping[str, str] | None = None,
+           box: ReferenceBox | None = None, guides: Mapping[str, str] | None = None,
            announce: Callable[[Rivals], None] | None = None, maximised: Collection[str] = (),
            revise: Revise | None = None) -> Result:
     """Search the front of `objectives`, minimised but for those that are `maximised`.
@@ -194,9 +194,9 @@ class _Stopped(Exception):
 class _Run:
     """One search under way."""
 
-    def __init__(self, space: Space, objectives: tuple[str, ...], evaluate: Evaluate, settings: Settings,
+    def __init__(self, space: Space, objectives: tuple[str, ...], evaluate: Evaluate, settings: SearchSettings,
                  store: Store, constraints: tuple[Constraint, ...], seeds: tuple[Genome, ...],
-                 progress: Progress | None, stop: Callable[[], bool] | None, box: Box | None,
+                 progress: Progress | None, stop: Callable[[], bool] | None, box: ReferenceBox | None,
                  guides: Mapping[str, str], announce: Callable[[Rivals], None] | None,
                  maximised: frozenset[str], revise: Revise | None) -> None:
         self.space, self.objectives, self.evaluate, self.settings = space, objectives, evaluate, settings
@@ -370,7 +370,7 @@ class _Run:
         if self.box is None:
             seeds = set(self.seeds)
             of_seeds = points[[genome in seeds for genome in genomes]]
-            self.box = Box.around(of_seeds if np.isfinite(of_seeds).any() else points, self.signs)
+            self.box = ReferenceBox.around(of_seeds if np.isfinite(of_seeds).any() else points, self.signs)
 
     def note(self, algorithm: Nsga2, before: tuple[int, int, int, int]) -> None:
         """Write the generation into the history and show it."""

@@ -3,7 +3,7 @@
 Source  Deb, Pratap, Agarwal, Meyarivan: A fast and elitist multiobjective genetic algorithm: NSGA-II
         (IEEE Transactions on Evolutionary Computation 6, 2002).
 
-All randomness comes from `Settings.seed`; sorting is stable, so that ties fall alike on every machine.
+All randomness comes from `SearchSettings.seed`; sorting is stable, so that ties fall alike on every machine.
 pymoo is imported here only, and only when a search starts.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common.registry import Table
 from bittailor.errors import BittailorError
-from bittailor.registry import Table
 from bittailor.search.space import Genome, Space, genomes
 
 Indices = NDArray[np.int64]
@@ -98,7 +98,7 @@ MUTATIONS: Table[Callable[[Indices, Indices, Floats, np.random.Generator], Indic
 
 
 @dataclass(frozen=True)
-class Settings:
+class SearchSettings:
     """What a search does, apart from what it searches. The same settings give the same search.
 
     population             solutions that survive a generation, 2 or more
@@ -140,7 +140,7 @@ class Settings:
         return self.population + (self.generations - 1) * (self.offspring or self.population)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values; `Settings(**values)` reads them back."""
+        """The settings as JSON values; `SearchSettings(**values)` reads them back."""
         return asdict(self)
 
 
@@ -153,7 +153,7 @@ class Nsga2:
     objectives  how many there are
     """
 
-    def __init__(self, space: Space, settings: Settings, seeds: Iterable[Genome], objectives: int) -> None:
+    def __init__(self, space: Space, settings: SearchSettings, seeds: Iterable[Genome], objectives: int) -> None:
         from pymoo.algorithms.moo.nsga2 import NSGA2
         from pymoo.config import Config
         from pymoo.core.problem import Problem
@@ -251,7 +251,7 @@ def pymoo_hypervolume(points: Floats, reference: Floats) -> float:
 class _Mating:
     """pymoo's mating: binary tournaments, crossover, mutation, and only genomes never seen before."""
 
-    def __init__(self, space: Space, settings: Settings, seen: set[Genome], rng: np.random.Generator) -> None:
+    def __init__(self, space: Space, settings: SearchSettings, seen: set[Genome], rng: np.random.Generator) -> None:
         self._space, self._settings, self._seen, self._rng = space, settings, seen, rng
         self._rate = np.minimum(np.full(len(space.genes), settings.mutated_genes / len(space.genes)), 0.5)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bittailor.registry import Table
-from bittailor.search.nsga2 import Settings
+from bittailor.common.registry import Table
+from bittailor.search.nsga2 import SearchSettings
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Preset:
 
     name: str
     source: str
-    settings: Settings
+    settings: SearchSettings
     guide: str
     seeding: str
     space: str
@@ -42,7 +42,7 @@ PRESETS: Table[Preset] = Table("preset", {preset.name: preset for preset in (
     Preset(
         name="mohaq",
         source="Rezk et al., MOHAQ, arXiv 2108.01192, and the scripts published with it",
-        settings=Settings(population=40, offspring=10, generations=60, crossover="sbx", mutation="pm",
+        settings=SearchSettings(population=40, offspring=10, generations=60, crossover="sbx", mutation="pm",
                           crossover_probability=1.0, mutated_genes=1.0),
         guide="error",
         # the paper begins with random solutions only; here a front never loses to its baseline

@@ -22,7 +22,7 @@ _POINTS = 5  # solutions of the front that are shown
 
 
 @dataclass(frozen=True)
-class Look:
+class ValueDisplay:
     """How values are shown.
 
     title      objective → what to call it; its name where missing
@@ -57,8 +57,10 @@ class Quiet:
 class Lines:
     """A line every ten seconds, for logs and pipes."""
 
-    def __init__(self, look: Look | None = None, stream: TextIO | None = None, every_s: float = _EVERY_S) -> None:
-        self._look, self._stream, self._every = look or Look(), stream or sys.stderr, every_s
+    def __init__(
+        self, look: ValueDisplay | None = None, stream: TextIO | None = None, every_s: float = _EVERY_S
+    ) -> None:
+        self._look, self._stream, self._every = look or ValueDisplay(), stream or sys.stderr, every_s
         self._clock, self._last = Clock(), -1.0
 
     def start(self, status: Status) -> None:
@@ -88,8 +90,8 @@ class Lines:
 class Live:
     """A bar with the time left, and a table of current trade-offs, redrawn in place. Needs a terminal."""
 
-    def __init__(self, look: Look | None = None, console: Console | None = None) -> None:
-        self._look, self._console, self._clock = look or Look(), console, Clock()
+    def __init__(self, look: ValueDisplay | None = None, console: Console | None = None) -> None:
+        self._look, self._console, self._clock = look or ValueDisplay(), console, Clock()
         self._live: Any = None
         self._status: Status | None = None
 
@@ -146,7 +148,7 @@ class Live:
         return Group(head, note, table)
 
 
-def make_progress(kind: str = "auto", look: Look | None = None) -> Progress:
+def make_progress(kind: str = "auto", look: ValueDisplay | None = None) -> Progress:
     """A display on standard error: `live`, `lines`, `quiet`, or `auto`: live on a terminal, lines elsewhere."""
     if kind == "auto":
         kind = "live" if sys.stderr.isatty() else "lines"
@@ -155,7 +157,7 @@ def make_progress(kind: str = "auto", look: Look | None = None) -> Progress:
     return Live(look) if kind == "live" else Lines(look)
 
 
-def make_display(look: Look) -> Progress:
+def make_display(look: ValueDisplay) -> Progress:
     """`make_progress` as a search wants it: live on a terminal, lines elsewhere."""
     return make_progress("auto", look)
 
@@ -198,7 +200,7 @@ def trade_offs(front: Front, n: int = _POINTS) -> list[tuple[str, Sequence[float
     return [("knee" if i == middle else f"{i + 1}", front.points[i].tolist()) for i in chosen]
 
 
-def best(front: Front, look: Look) -> str:
+def best(front: Front, look: ValueDisplay) -> str:
     """The best value of each objective in a front, as text."""
     return "  ".join(f"{name} {'up to' if name in front.maximised else 'from'} {look.value(name, value)}"
                      for name, value in front.best.items())

@@ -57,7 +57,7 @@ class Outcome:
     values   name → value (objectives and whatever else was measured); None for a failed evaluation
     reason   why it failed, in one line; None where it did not
     seconds  how long it took
-    beacon   the retrained network that gave the values (see `bittailor.beacons`); None for the base network
+    beacon   the retrained network that gave the values (see `bittailor.train.beacons`); None for the base network
     """
 
     values: Mapping[str, float] | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bittailor.registry import Table
+from bittailor.common.registry import Table
 from bittailor.tasks.adding import ADDING
 from bittailor.tasks.base import Recipe, Task
 from bittailor.tasks.digits import DIGITS

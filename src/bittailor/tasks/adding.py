@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bittailor.data import Data
+from bittailor.common.data import Data
 from bittailor.tasks.base import Recipe, Task
 
 STEPS = 50

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.data import Data, Splits
+from bittailor.common.data import Data, Splits
 from bittailor.errors import BittailorError, DataError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bittailor.data import Data
+from bittailor.common.data import Data
 from bittailor.tasks.base import Recipe, Task, holdout, need
 
 TEST_ITEMS = 360  # of 1,797; scikit-learn's file has no official split, so this project fixes one

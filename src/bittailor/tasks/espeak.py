@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common.processors import processors
 from bittailor.errors import BittailorError
 from bittailor.tasks.base import need
 
@@ -77,7 +77,7 @@ def speak(requests: Sequence[Request], use: Callable[[int, Speech], T], workers:
         if variant and variant not in there:  # espeak-ng would take its own voice in silence
             raise BittailorError(f"cannot make speech: espeak-ng has no voice '{name}'")
     command = [sys.executable, "-I", "-S", str(WORKER), str(get_library_path()), str(get_data_path())]
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or processors()
     with _processes(command, workers) as free, ThreadPoolExecutor(workers) as pool:
 
         def one(index: int) -> T:

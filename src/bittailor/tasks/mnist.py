@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor import cache
-from bittailor.data import Data
+from bittailor.common import cache
+from bittailor.common.data import Data
+from bittailor.common.files import read_bytes
 from bittailor.errors import DataError
-from bittailor.files import read_bytes
 from bittailor.tasks.base import Recipe, Task
 
 TRAIN_ITEMS = 10_000  # the first of the 60,000: enough for these widths, and as many as `train10k-*` holds

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bittailor import cache
-from bittailor.data import Data
+from bittailor.common import cache
+from bittailor.common.data import Data
+from bittailor.common.files import read_bytes
 from bittailor.errors import DataError
-from bittailor.files import read_bytes
 from bittailor.tasks.base import Recipe, Task
 
 ARCHIVE = "https://archive.ics.uci.edu/ml/machine-learning-databases/"

@@ -18,10 +18,10 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor import cache
-from bittailor.data import Data
+from bittailor.common import cache
+from bittailor.common.data import Data
+from bittailor.common.files import load_tensors, save_tensors
 from bittailor.errors import BittailorError, FileError
-from bittailor.files import load_tensors, save_tensors
 from bittailor.tasks import espeak, phones_text
 from bittailor.tasks.base import Recipe, Task
 from bittailor.tasks.speech import BANDS, RATE_HZ, filterbanks, frame_labels, network, resampled, side_by_side

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bittailor.data import Data
+from bittailor.common.data import Data
 from bittailor.errors import DataError
 from bittailor.tasks.base import need
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor import cache
-from bittailor.data import Data
+from bittailor.common import cache
+from bittailor.common.data import Data
+from bittailor.common.files import read_bytes
 from bittailor.errors import DataError
-from bittailor.files import read_bytes
 from bittailor.tasks.base import Recipe, Task
 from bittailor.tasks.speech import BANDS, RATE_HZ, filterbanks, frame_labels, network, side_by_side
 

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from bittailor.cache import user_cache
-from bittailor.data import Data, Splits
-from bittailor.decode import FIRST, transcripts
+from bittailor.common.cache import user_cache
+from bittailor.common.data import Data, Splits
+from bittailor.common.files import load_tensors, save_tensors
 from bittailor.errors import BittailorError, DataError, FileError
-from bittailor.files import load_tensors, save_tensors
-from bittailor.metrics import METRICS
+from bittailor.evaluate.decode import FIRST, transcripts
+from bittailor.evaluate.metrics import METRICS
 from bittailor.train.distil import distilled
 
 KIND = "float network"

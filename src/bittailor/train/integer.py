@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bittailor.arith import Floats, Ints
+from bittailor.core.arith import Floats, Ints
+from bittailor.core.graph import Graph, Node, Recurrence
+from bittailor.core.ops import OPS, Bound, Constants
+from bittailor.core.ops.base import steps_mask
+from bittailor.core.ops.linear import quantise_bias
+from bittailor.core.plan import Plan
+from bittailor.core.qformat import QFormat
 from bittailor.errors import RangeError
-from bittailor.graph import Graph, Node, Recurrence
-from bittailor.ops import OPS, Bound, Constants
-from bittailor.ops.base import steps_mask
-from bittailor.ops.linear import quantise_bias
-from bittailor.plan import Plan
-from bittailor.qformat import QFormat
 from bittailor.train.kernels import RULES, Kernel, Prepared, rule_of
 from bittailor.train.schedule import Loop, make_schedule
 from bittailor.train.workspace import Workspace

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bittailor.arith import Floats, Ints
-from bittailor.calibration import Calibration
-from bittailor.graph import Graph
-from bittailor.plan import Plan
-from bittailor.qformat import QFormat
+from bittailor.core.arith import Floats, Ints
+from bittailor.core.graph import Graph
+from bittailor.core.plan import Plan
+from bittailor.core.qformat import QFormat
+from bittailor.quantise.calibration import Calibration
 
 INSIDE = 0.49
 """How far from its integer, in steps, a starting weight may lie."""
 
 
-class Masters:
+class MasterWeights:
     """Everything that is trained, as two flat vectors with views into them.
 
     weights      [n] float32, all weights and biases

@@ -21,21 +21,21 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from bittailor.arith import Floats
-from bittailor.calibration import Calibration, calibrate
-from bittailor.data import Data
+from bittailor.common.data import Data
+from bittailor.common.files import load_tensors, save_tensors
+from bittailor.core.arith import Floats
+from bittailor.core.graph import Node, Recurrence
+from bittailor.core.network import Network
+from bittailor.core.ops import OPS
+from bittailor.core.qformat import QFormat
+from bittailor.core.walk import walk
 from bittailor.errors import BittailorError, FileError, RangeError
-from bittailor.files import load_tensors, save_tensors
-from bittailor.graph import Node, Recurrence
-from bittailor.metrics import METRICS, Metric
-from bittailor.network import Network
-from bittailor.ops import OPS
-from bittailor.qformat import QFormat
+from bittailor.evaluate.metrics import METRICS, Metric
+from bittailor.quantise.calibration import Calibration, calibrate
 from bittailor.train.distil import distilled
 from bittailor.train.floats import LOSSES, _threads, one_cycle
 from bittailor.train.integer import IntegerNetwork
-from bittailor.train.masters import Masters, learnable
-from bittailor.walk import walk
+from bittailor.train.masters import MasterWeights, learnable
 
 KIND, FORMAT = "retraining", 1
 RANGES = ("frozen", "learned", "recalibrated")
@@ -158,7 +158,7 @@ class _Retrainer:
         self.graph = calibration.network.graph
         self.learned = learnable(self.graph, calibration, widths) if settings.ranges != "frozen" else frozenset()
         moving = self.learned if settings.ranges == "learned" and settings.scale_rate else frozenset()
-        self.masters = Masters(start, widths, [s.name for s in self.graph.free if s.name in moving])
+        self.masters = MasterWeights(start, widths, [s.name for s in self.graph.free if s.name in moving])
         self.hidden_site = self._hidden_site() if settings.hidden_match else ""
         self.network = IntegerNetwork(self.graph, moving, (self.hidden_site,) if self.hidden_site else ())
         self.sequence = self.graph.sites[self.graph.outputs[0]].sequence

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bittailor.graph import Graph, Node, Recurrence
+from bittailor.core.graph import Graph, Node, Recurrence
 
 Phase = Literal["outer", "before", "loop", "after"]
 KindOf = Callable[[Node], str]

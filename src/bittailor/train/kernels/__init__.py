@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bittailor.common.registry import Table
+from bittailor.core.graph import Node
+from bittailor.core.ops import OPS
+from bittailor.core.ops.functions import Function
 from bittailor.errors import UnsupportedNetwork
-from bittailor.graph import Node
-from bittailor.ops import OPS
-from bittailor.ops.functions import Function
-from bittailor.registry import Table
 from bittailor.train.kernels.base import Kernel, Prepared
 from bittailor.train.kernels.rescaling import Affine, Concat, Product
 from bittailor.train.kernels.tables import LookUp

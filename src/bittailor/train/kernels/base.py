@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bittailor.ops import Constants
-from bittailor.qformat import QFormat
+from bittailor.core.ops import Constants
+from bittailor.core.qformat import QFormat
 from bittailor.train.schedule import Group
 from bittailor.train.workspace import Rows
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from bittailor.arith import Rescale
+from bittailor.core.arith import Rescale
 from bittailor.train.kernels.base import Kernel, Prepared, vector
 from bittailor.train.workspace import Rows
 

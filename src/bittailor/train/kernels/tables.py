@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bittailor.arith import Floats, Lookup, knots
-from bittailor.ops import OPS
-from bittailor.ops.functions import Function
-from bittailor.qformat import QFormat
+from bittailor.core.arith import Floats, Lookup, knots
+from bittailor.core.ops import OPS
+from bittailor.core.ops.functions import Function
+from bittailor.core.qformat import QFormat
 from bittailor.train.kernels.base import Kernel, Prepared, vector
 from bittailor.train.workspace import Rows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bittailor.ops import OPS
-from bittailor.ops.time import Last
+from bittailor.core.ops import OPS
+from bittailor.core.ops.time import Last
 from bittailor.train.kernels.base import Kernel
 from bittailor.train.kernels.rescaling import Rescaling
 from bittailor.train.workspace import Rows, Workspace

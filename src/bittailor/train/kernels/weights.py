@@ -8,8 +8,8 @@ from typing import cast
 import numpy as np
 import torch
 
-from bittailor.ops.base import packed_of
-from bittailor.qformat import QFormat
+from bittailor.core.ops.base import packed_of
+from bittailor.core.qformat import QFormat
 from bittailor.train.kernels.base import Prepared, vector
 from bittailor.train.kernels.rescaling import Rescaling
 from bittailor.train.workspace import Rows

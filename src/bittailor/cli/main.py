@@ -1,0 +1,415 @@
+"""The command line. Every sub-command is one library call; no logic of its own lives here.
+
+Heavy libraries are imported inside the commands, so that `bittailor --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bittailor._version import __version__
+from bittailor.errors import BittailorError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="bittailor",
+    help="Tailors the bit width of every operator of a recurrent network.\n\n"
+    "Start with:  bittailor search digits --out runs/digits   and then   bittailor report runs/digits",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with data sets, one sub-folder each.")]
+SeedOption = Annotated[int, typer.Option(help="Decides split, initial weights and search.")]
+HiddenOption = Annotated[int | None, typer.Option(help="Units of a recurrent layer; the task's default if not given.")]
+CellOption = Annotated[str, typer.Option(help="Its cell: gru, lstm, sru, …; an unknown name lists all.")]
+MetricOption = Annotated[
+    str | None, typer.Option(help="In place of the task's own, such as per_beam or per_ctc; an unknown name lists all.")
+]
+RecipeOption = Annotated[
+    list[str] | None, typer.Option("--recipe", help="Of retraining, such as epochs=10 or rate=1e-3; repeatable.")
+]
+CacheOption = Annotated[Path | None, typer.Option("--cache", help="Folder for trained float networks.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"bittailor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command(epilog="Example:  bittailor tasks")
+def tasks() -> None:
+    """List the tasks: data, network, metric, source."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    from bittailor.tasks import TASKS
+
+    table = RichTable("task", "what", "inputs", "hidden", "outputs", "metric", "source and licence")
+    for task in TASKS.values():
+        table.add_row(task.name, task.title, str(task.inputs), str(task.hidden), str(task.outputs), task.metric,
+                      f"{task.source}; {task.licence}")
+    Console().print(table)
+
+
+@app.command(epilog="Example:  bittailor platforms my_chip.toml")
+def platforms(
+    file: Annotated[Path | None, typer.Argument(help="A TOML file of one's own, to check it.")] = None,
+) -> None:
+    """List the hardware platforms: widths, objectives, source."""
+    from bittailor.cli.show import print_platforms
+
+    print_platforms(file)
+
+
+@app.command(epilog="Example:  bittailor train mnist --data ~/data --seed 1")
+def train(
+    task: Annotated[str, typer.Argument(help="A name from `bittailor tasks`.")],
+    hidden: HiddenOption = None,
+    cell: CellOption = "gru",
+    metric: MetricOption = None,
+    seed: SeedOption = 0,
+    data: DataOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Train the float network of a task (kept in a cache; a second call reads it)."""
+    from bittailor.cli.actions import train_task
+
+    prepared = train_task(task, hidden=hidden, cell=cell, metric=metric, seed=seed, data=data, cache=cache,
+                          progress=_epochs)
+    _say(prepared.summary)
+
+
+@app.command(
+    epilog="Examples:  bittailor search digits --out runs/digits\n\n"
+    "bittailor search mnist --data ~/data --out runs/mnist --constrain 'size<=8KiB' --workers 2\n\n"
+    "bittailor search my_net.py:load --out runs/mine   (load() returns a torch module and bittailor.Splits)\n\n"
+    "bittailor search digits --out runs/digits --beacons 4 --polish 4   (retrains some on the way and at the end)\n\n"
+    "bittailor search digits --out runs/digits --resume   (goes on after Ctrl-C or a crash; with more --generations "
+    "it makes a finished search longer)"
+)
+def search(
+    task: Annotated[str, typer.Argument(help="A task, or FILE.py:FUNCTION returning (torch module, Splits).")],
+    out: Annotated[Path, typer.Option("--out", help="The run directory to write.")],
+    preset: Annotated[str | None, typer.Option(help="Settings of a paper: mohaq. Other options override it.")] = None,
+    platform: Annotated[list[Path] | None, typer.Option(help="TOML file of a hardware platform; repeatable.")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="per_operator (if not given), per_layer, homogeneous, or a platform: silago, …")
+    ] = None,
+    widths: Annotated[
+        str | None, typer.Option(help="Allowed widths, such as 2-8 or 2,4,8; those of the space if not given.")
+    ] = None,
+    activations: Annotated[str | None, typer.Option(help="Allowed widths of activations; as --widths if not given.")]
+    = None,
+    biases: Annotated[str | None, typer.Option(help="Allowed widths of biases.")] = None,
+    objectives: Annotated[
+        str | None, typer.Option(help="What to improve, comma separated; error,size if not given. All: see objectives.")
+    ] = None,
+    constrain: Annotated[list[str] | None, typer.Option(help="Such as 'size<=8KiB' or 'error<=5'; repeatable.")] = None,
+    guide: Annotated[
+        str | None, typer.Option(help="What selection looks at for the error: loss (if not given) or error.")
+    ] = None,
+    population: Annotated[int | None, typer.Option(min=2, help="Solutions that survive; 40 if not given.")] = None,
+    offspring: Annotated[
+        int | None, typer.Option(min=1, help="New solutions per generation; as many as survive if not given.")
+    ] = None,
+    generations: Annotated[int | None, typer.Option(min=1, help="How many; 40 if not given.")] = None,
+    calibration: Annotated[str, typer.Option(help="mse, percentile or minmax.")] = "mse",
+    rounding: Annotated[str, typer.Option(help="Of weights: inputs or nearest.")] = "inputs",
+    per_row: Annotated[bool, typer.Option("--per-row", help="One weight scale per output row.")] = False,
+    early_stop: Annotated[bool, typer.Option("--early-stop", help="Drop certainly hopeless candidates early.")] = False,
+    seeding: Annotated[
+        str | None, typer.Option(help="First population: sensitivity (if not given), templates or homogeneous.")
+    ] = None,
+    beacons: Annotated[int, typer.Option(min=0, help="Candidates to retrain during the search.")] = 0,
+    polish: Annotated[int, typer.Option(min=0, help="Members of the front to retrain after it.")] = 0,
+    beacons_from: Annotated[
+        list[Path] | None, typer.Option(help="A run whose beacons serve from the start; repeatable.")
+    ] = None,
+    beacon_rule: Annotated[
+        list[str] | None,
+        typer.Option(help="share=0.5, hopeless=0.5, threshold=0.4, weighted=no, first=8, every=6, together=2 or "
+                          "warm_start=yes: when a candidate is retrained; repeatable.")
+    ] = None,
+    recipe: RecipeOption = None,
+    engine: Annotated[str, typer.Option(help="auto, or a name: reference, native.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Threads or processes; 0 takes every core.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    hidden: HiddenOption = None,
+    cell: CellOption = "gru",
+    metric: MetricOption = None,
+    seed: SeedOption = 0,
+    data: DataOption = None,
+    cache: CacheOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
+) -> None:
+    """Search the widths of a network: error against size, with homogeneous precision as baseline."""
+    from bittailor.cli.actions import search_task
+
+    run = search_task(
+        task, out, preset=preset, platforms=platform or [], space=space, widths=_widths(widths),
+        activations=_widths(activations), biases=_widths(biases),
+        objectives=None if objectives is None else [name.strip() for name in objectives.split(",")],
+        constraints=constrain or [], guide=guide,
+        population=population, offspring=offspring, generations=generations, method=calibration, rounding=rounding,
+        per_row=per_row,
+        early_stop=early_stop, seeding=seeding,
+        beacons=_beacons(beacons, polish, beacon_rule or [], recipe or []), beacons_from=beacons_from or [],
+        engine=engine, workers=workers, resume=resume, hidden=hidden, cell=cell, metric=metric, seed=seed,
+        data=data, cache=cache, quiet=quiet, epochs=None if quiet else _epochs, command=_command(),
+    )
+    from bittailor.cli.show import print_run
+
+    print_run(run)
+    if run.result["interrupted"]:
+        _say(f"stopped; go on with:  the same command and --resume   ({run.path})")
+        raise typer.Exit(INTERRUPTED)
+    _say(f"next:  bittailor report {run.path}")
+
+
+@app.command(
+    epilog="Examples:  bittailor show runs/digits\n\nbittailor show runs/digits --pick smallest\n\n"
+    "bittailor show runs/digits --pick 3      bittailor show runs/digits --pick 'error<=4'"
+)
+def show(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    pick: Annotated[
+        str | None,
+        typer.Option(help="Index of the front, smallest, careful, knee, best, retrained, retrained:NAME or 'error<=X'.")
+    ] = None,
+) -> None:
+    """Print the front of a run, or one solution with the format of every site and its account of bytes."""
+    from bittailor.cli.show import print_run, print_solution
+    from bittailor.runs import Run
+
+    opened = Run.open(run)
+    if pick is None:
+        print_run(opened)
+    else:
+        print_solution(opened, opened.pick(pick))
+
+
+@app.command(
+    epilog="Examples:  bittailor retrain runs/digits --pick smallest\n\n"
+    "bittailor retrain runs/digits --pick smallest --pick 8bit --epochs 10      then   "
+    "bittailor show runs/digits --pick retrained:smallest"
+)
+def retrain(
+    run: Annotated[Path, typer.Argument(help="A finished run directory.")],
+    pick: Annotated[list[str], typer.Option(help="Which solution, as in `bittailor show`; repeatable.")],
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training data, exactly so many.")] = None,
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Trainings at a time; 0 takes every core.")] = 0,
+) -> None:
+    """Retrain solutions, quantisation-aware; kept beside the originals. Goes on where it was cut short."""
+    from bittailor.cli.actions import retrain_run
+    from bittailor.cli.show import print_retrained
+
+    asked = {**({} if epochs is None else {"epochs": epochs, "updates": 0}), **_settings(recipe or [])}
+    print_retrained(run, retrain_run(run, pick, recipe=asked, seed=seed, data=data, workers=workers))
+
+
+@app.command(
+    epilog="Examples:  bittailor sensitivity runs/digits\n\nbittailor sensitivity runs/digits --at smallest"
+)
+def sensitivity(
+    run: Annotated[Path, typer.Argument(help="A finished run directory.")],
+    at: Annotated[str, typer.Option(help="Where all others are kept: 8bit, or a solution as in `bittailor show`.")]
+    = "8bit",
+    data: DataOption = None,
+) -> None:
+    """Show what every operator does to the error, width by width: a table, a CSV file and a figure."""
+    from bittailor.cli.actions import sensitivity_run
+    from bittailor.cli.show import print_sensitivity
+
+    found, file = sensitivity_run(run, at, data=data)
+    print_sensitivity(found)
+    _say(f"written: {file} and {file.with_suffix('.png').name}")
+
+
+@app.command(epilog="Example:  bittailor report runs/digits      then open runs/digits/report/index.html")
+def report(
+    run: Annotated[Path, typer.Argument(help="A finished run directory.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; RUN/report if not given.")] = None,
+) -> None:
+    """Write figures (PNG), tables (CSV) and one self-contained HTML page."""
+    from bittailor.report import write_report
+    from bittailor.runs import Run
+
+    page = write_report(Run.open(run), out)
+    _say(f"report: {page}")
+
+
+@app.command(epilog="Example:  bittailor compare runs/digits runs/mnist --csv table.csv")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
+) -> None:
+    """Compare runs: the smallest solution no worse than homogeneous 8 bits, and the hypervolumes."""
+    from bittailor.cli.show import print_comparison
+    from bittailor.runs import Run
+
+    print_comparison([Run.open(run) for run in runs], csv)
+
+
+@app.command(
+    epilog="Examples:  bittailor export runs/digits firmware --pick smallest\n\n"
+    "bittailor export runs/digits firmware --pick 'flash<=8KiB' --prefix digits --force\n\n"
+    "bittailor export program.safetensors firmware      then   make -C firmware test"
+)
+def export(
+    source: Annotated[Path, typer.Argument(help="A run directory, or a program file.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write: a new or empty directory.")],
+    to: Annotated[str, typer.Option(help="What to write: c.")] = "c",
+    pick: Annotated[
+        str, typer.Option(help="Which solution: as in `bittailor show`, or a limit such as 'flash<=8KiB'.")
+    ] = "smallest",
+    prefix: Annotated[str, typer.Option(help="What every public name of the code begins with.")] = "model",
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in DIR.")] = False,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="The longest sequence; for networks that read it in both directions.")
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, help="Sequences that the self-test runs.")] = 4,
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(help="Of the self-test's inputs, where no data are at hand.")] = 0,
+) -> None:
+    """Write a solution as firmware: C code with a self-test, build files and a README."""
+    from bittailor.cli.actions import export_solution
+
+    _say(export_solution(source, out, to=to, pick=pick, prefix=prefix, force=force, steps=steps, items=items, seed=seed,
+                         data=data).summary)
+
+
+@app.command(
+    epilog="Examples:  bittailor verify firmware\n\nbittailor verify firmware --cores m0,m4 --run runs/digits"
+)
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `bittailor export` wrote.")],
+    cores: Annotated[
+        str | None, typer.Option(help="Such as m0,m4,rv32 or host; if not given, all whose tools are installed.")
+    ] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Sequences to run beside the self-test.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run it comes from: one of its solutions it must be.")] = None,
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(help="Of the random sequences, where no data are at hand.")] = 0,
+) -> None:
+    """Prove exported C: compile it, run it here and on emulated cores, compare every integer and byte."""
+    from bittailor.cli.actions import verify_export
+    from bittailor.cli.show import print_verification
+
+    names = None if cores is None else [name.strip() for name in cores.split(",")]
+    report = verify_export(folder, cores=names, items=items, seed=seed, run=run, data=data)
+    print_verification(report)
+    if report.problem:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example:  bittailor search digits --out runs/d --objectives error,flash --constrain 'ram<=1KiB'")
+def objectives() -> None:
+    """List what a search can improve or limit; models of cores state their error."""
+    from bittailor.cli.show import print_objectives
+
+    print_objectives()
+
+
+def _widths(text: str | None) -> tuple[int, ...] | None:
+    """"2-8" or "2,4,8" as numbers."""
+    if text is None:
+        return None
+    try:
+        found: set[int] = set()
+        for part in text.split(","):
+            first, _, last = part.strip().partition("-")
+            found |= set(range(int(first), int(last or first) + 1))
+    except ValueError:
+        raise BittailorError(f"cannot read the widths '{text}'; write them like 2-8 or 2,4,8") from None
+    if not found:
+        raise BittailorError(f"the widths '{text}' are empty; write them like 2-8 or 2,4,8")
+    return tuple(sorted(found))
+
+
+def _settings(texts: list[str]) -> dict[str, Any]:
+    """["epochs=10", "ranges=frozen"] as a dictionary; numbers as numbers, yes and no as what they are."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise BittailorError(f"cannot read the setting '{text}'; write NAME=VALUE, such as epochs=10")
+        found[name] = {"yes": True, "no": False}.get(value, value)
+        for kind in (float, int):
+            with contextlib.suppress(ValueError):
+                found[name] = found[name] if isinstance(found[name], bool) else kind(value)
+    return found
+
+
+def _beacons(budget: int, polish: int, rule: list[str], recipe: list[str]) -> Any:
+    """Settings of beacons; None where nothing is to be retrained."""
+    if not budget and not polish:
+        if rule or recipe:
+            raise BittailorError("--beacon-rule and --recipe are about retraining; add --beacons or --polish")
+        return None
+    from bittailor.train.beacons import BeaconSettings
+
+    known, asked = BeaconSettings.__dataclass_fields__.keys() - {"recipe"}, _settings(rule)
+    for name, value in asked.items():
+        if name not in known:
+            raise BittailorError(f"--beacon-rule has no '{name}'; it has {', '.join(sorted(known))}")
+        if isinstance(value, str):
+            raise BittailorError(f"--beacon-rule {name}={value}: expected a number, yes or no")
+    return BeaconSettings(**{**asked, "budget": budget, "polish": polish, "recipe": _settings(recipe)})
+
+
+def _epochs(done: int, total: int, loss: float) -> None:
+    end = "\n" if done == total else ""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\rtraining the float network: epoch {done}/{total}, loss {loss:.4f}{end}")
+    elif done == total:
+        sys.stderr.write(f"trained the float network: {total} epochs, loss {loss:.4f}\n")
+    sys.stderr.flush()
+
+
+def _command() -> str:
+    """What was typed, as it would be typed to begin anew."""
+    return shlex.join(["bittailor", *(word for word in sys.argv[1:] if word != "--resume")])
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def main() -> None:
+    """Run the command line: errors a user can cause are one clear message and exit status 2, Ctrl-C is 130."""
+    try:
+        app()
+    except BittailorError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(error.status)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        typer.echo(f"FileError: {error.filename or ''}: {error.strerror or error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

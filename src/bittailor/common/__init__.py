@@ -1,0 +1,1 @@
+"""What every room uses: tables of names, files, the cache of downloads, processors, and data."""

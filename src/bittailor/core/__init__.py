@@ -1,0 +1,1 @@
+"""Equations and integers, no policy: formats, arithmetic, operators, cells, graphs, networks, plans, programs."""

@@ -1,0 +1,330 @@
+"""Graph: a network as named sites and operators, written down once and walked by everything else.
+
+A *site* is a named place that holds a tensor; a *node* is an operator between sites; a *recurrence* is a cell
+unrolled over the steps of a sequence. The builder lets a cell be written as its equations (see `cells/gru.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bittailor.core.ops import OPS
+from bittailor.core.qformat import Kind, QFormat
+from bittailor.errors import BittailorError, FileError, UnknownName
+
+Role = Literal["input", "activation", "state", "weight", "bias"]
+GRAPH_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Site:
+    """A named place that holds a tensor.
+
+    name      its path, e.g. "gru0.r.pre", "head.W"
+    role      input, activation, state, weight or bias
+    shape     weight (out, in); otherwise (features,)
+    sequence  whether there is a value for every step (activations outside of a recurrence may have just one)
+    tied      the site whose format this one shares (it is a copy, not a result), or None
+    proven    a real range that the value cannot leave, whatever the data, or None
+    """
+
+    name: str
+    role: Role
+    shape: tuple[int, ...]
+    sequence: bool = True
+    tied: str | None = None
+    proven: tuple[float, float] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of format it needs."""
+        return self.role if self.role in ("weight", "bias") else "activation"
+
+    @property
+    def features(self) -> int:
+        """Values per step (rows of a weight)."""
+        return self.shape[0]
+
+    @property
+    def count(self) -> int:
+        """Number of values (per step, for activations)."""
+        return self.shape[0] * (self.shape[1] if len(self.shape) > 1 else 1)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator: `output = op(inputs; params)`; params are in the order of the operator's roles."""
+
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    params: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """A value that lives from step to step: `previous` is read, `update` is written and becomes the next previous."""
+
+    previous: str
+    update: str
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A cell over the steps of its input sequences.
+
+    name     the layer's path, e.g. "gru0"
+    cell     the cell's name in `CELLS`
+    inputs   outer sequence sites, read at the current step
+    states   start at the quantised zero; frozen beyond an item's length
+    nodes    the operators of one step, in order
+    outputs  sites of the step that are visible outside, as sequences
+    reverse  runs each item's valid steps from last to first; outputs stay in the input's order
+    """
+
+    name: str
+    cell: str
+    inputs: tuple[str, ...]
+    states: tuple[State, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    reverse: bool = False
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Sites by name and the steps that compute them, in order. `inputs` and `outputs` name the ends."""
+
+    sites: Mapping[str, Site]
+    steps: tuple[Node | Recurrence, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def site(self, name: str) -> Site:
+        """The site of this name; UnknownName lists what is near."""
+        if name in self.sites:
+            return self.sites[name]
+        tail = name.split(".")[-1]
+        near = [s for s in self.sites if name in s or s.startswith(name.split(".")[0]) or tail in s][:8]
+        raise UnknownName(f"there is no site '{name}'; near it: {', '.join(near or list(self.sites)[:8])}")
+
+    def root(self, name: str) -> Site:
+        """The site that decides the format: the site itself, or the one it is tied to."""
+        site = self.site(name)
+        while site.tied is not None:
+            site = self.site(site.tied)
+        return site
+
+    @property
+    def free(self) -> tuple[Site, ...]:
+        """The sites with a format of their own, in order: what a plan names and a genome can choose."""
+        return tuple(site for site in self.sites.values() if site.tied is None)
+
+    def nodes(self) -> Iterator[Node]:
+        """All operators, those inside recurrences included."""
+        for step in self.steps:
+            if isinstance(step, Recurrence):
+                yield from step.nodes
+            else:
+                yield step
+
+    def given_format(self, name: str, bits: int) -> QFormat | None:
+        """The format of a site that mathematics gives (a tanh's output, a bounded state), or None."""
+        site = self.root(name)
+        producer = self.producer.get(site.name)
+        if producer is None:
+            return None
+        if producer.op == "one_minus":
+            # only the complement of something in [0, 1] lives in [0, 1]
+            return OPS[producer.op].given_format(bits) if self.sites[producer.inputs[0]].proven == (0.0, 1.0) else None
+        if site.role == "state":
+            return OPS["tanh"].given_format(bits) if site.proven == (-1.0, 1.0) else None
+        return OPS[producer.op].given_format(bits)
+
+    @property
+    def producer(self) -> dict[str, Node]:
+        """Output site -> the node that computes it."""
+        return {node.output: node for node in self.nodes()}
+
+    @property
+    def consumers(self) -> dict[str, list[Node]]:
+        """Site -> the nodes that read it (tied copies count as the site they copy)."""
+        readers: dict[str, list[Node]] = {}
+        for node in self.nodes():
+            for name in (*node.inputs, *node.params):
+                readers.setdefault(self.root(name).name, []).append(node)
+        return readers
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back equal."""
+        return {
+            "version": GRAPH_VERSION,
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "sites": [
+                {"name": s.name, "role": s.role, "shape": list(s.shape), "sequence": s.sequence, "tied": s.tied,
+                 "proven": list(s.proven) if s.proven else None}
+                for s in self.sites.values()
+            ],
+            "steps": [_step_to_json(step) for step in self.steps],
+        }
+
+    @classmethod
+    def from_json(cls, item: Any) -> Graph:
+        """The inverse of `to_json`; FileError if it is of another version or damaged."""
+        if not isinstance(item, Mapping):
+            raise FileError("the graph is damaged or missing")
+        if item.get("version") != GRAPH_VERSION:
+            raise FileError(f"the graph is of version {item.get('version')}; this bittailor reads {GRAPH_VERSION}")
+        try:
+            sites = {
+                s["name"]: Site(s["name"], s["role"], tuple(s["shape"]), s["sequence"], s["tied"],
+                                tuple(s["proven"]) if s["proven"] else None)
+                for s in item["sites"]
+            }
+            steps = tuple(_step_from_json(step) for step in item["steps"])
+            return cls(sites, steps, tuple(item["inputs"]), tuple(item["outputs"]))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise FileError(f"the graph is damaged: {type(error).__name__} {error}") from None
+
+
+def _node_to_json(node: Node) -> dict[str, Any]:
+    return {"op": node.op, "inputs": list(node.inputs), "output": node.output, "params": list(node.params),
+            "options": dict(node.options)}
+
+
+def _step_to_json(step: Node | Recurrence) -> dict[str, Any]:
+    if isinstance(step, Node):
+        return _node_to_json(step)
+    return {
+        "recurrence": step.name, "cell": step.cell, "inputs": list(step.inputs),
+        "states": [[s.previous, s.update] for s in step.states],
+        "nodes": [_node_to_json(node) for node in step.nodes],
+        "outputs": list(step.outputs), "reverse": step.reverse,
+    }
+
+
+def _node_from_json(item: Mapping[str, Any]) -> Node:
+    if item["op"] not in OPS:
+        raise FileError(OPS.unknown(item["op"]))
+    return Node(item["op"], tuple(item["inputs"]), item["output"], tuple(item["params"]), dict(item["options"]))
+
+
+def _step_from_json(item: Mapping[str, Any]) -> Node | Recurrence:
+    if "recurrence" not in item:
+        return _node_from_json(item)
+    return Recurrence(
+        item["recurrence"], item["cell"], tuple(item["inputs"]), tuple(State(p, u) for p, u in item["states"]),
+        tuple(_node_from_json(node) for node in item["nodes"]), tuple(item["outputs"]), bool(item["reverse"]),
+    )
+
+
+class Builder:
+    """Writes a graph down, one operator a call. Every call returns the name of its output site.
+
+    >>> b = Builder()
+    >>> x = b.input("input", 4)
+    >>> y = b.linear("head.out", x, "head.W", 2, bias="head.b")
+    >>> graph = b.graph(y)
+    >>> list(graph.sites)
+    ['input', 'head.W', 'head.b', 'head.out']
+    """
+
+    def __init__(self) -> None:
+        self._sites: dict[str, Site] = {}
+        self._steps: list[Node | Recurrence] = []
+        self._inputs: list[str] = []
+        self._open: list[Node] | None = None
+        self._states: list[State] = []
+        self._read: list[str] = []
+
+    def input(self, name: str, features: int) -> str:
+        """An input sequence of the network."""
+        self._inputs.append(name)
+        return self._add(Site(name, "input", (features,)))
+
+    def features(self, name: str) -> int:
+        """The number of features of a site."""
+        return self._sites[name].features
+
+    def is_sequence(self, name: str) -> bool:
+        """Whether a site has a value for every step."""
+        return self._sites[name].sequence
+
+    def op(self, op: str, output: str, *inputs: str, params: tuple[str, ...] = (), **options: Any) -> str:
+        """Any operator of `OPS`."""
+        return self._node(Node(op, inputs, output, params, options))
+
+    def linear(self, output: str, x: str, weight: str, rows: int, bias: str | None = None) -> str:
+        """output = weight x + bias; makes the parameter sites."""
+        self._add(Site(weight, "weight", (rows, self.features(x))))
+        params: tuple[str, ...] = (weight,)
+        if bias is not None:
+            self._add(Site(bias, "bias", (rows,)))
+            params = (weight, bias)
+        return self._node(Node("linear", (x,), output, params, {"features": rows}))
+
+    def diagonal(self, output: str, x: str, weight: str, bias: str | None = None) -> str:
+        """output = weight * x + bias, feature by feature; makes the parameter sites (the weight's shape: [n, 1])."""
+        features = self.features(x)
+        self._add(Site(weight, "weight", (features, 1)))
+        params: tuple[str, ...] = (weight,)
+        if bias is not None:
+            self._add(Site(bias, "bias", (features,)))
+            params = (weight, bias)
+        return self._node(Node("diagonal", (x,), output, params, {"features": features}))
+
+    def begin(self) -> None:
+        """What follows is one step of a recurrence, until `end`."""
+        self._open, self._states, self._read = [], [], []
+
+    def state(self, name: str, features: int, proven: tuple[float, float] | None = None) -> str:
+        """A state; returns the site of its previous value. The step must write `name` itself."""
+        previous = f"{name}.prev"
+        self._add(Site(previous, "activation", (features,), tied=name))
+        self._states.append(State(previous, name))
+        self._proven_state = {**getattr(self, "_proven_state", {}), name: proven}
+        return previous
+
+    def open_states(self) -> tuple[str, ...]:
+        """The states of the recurrence being written, by the sites that update them."""
+        return tuple(state.update for state in self._states)
+
+    def end(self, name: str, cell: str, outputs: tuple[str, ...], reverse: bool = False) -> None:
+        """Close the recurrence that `begin` opened."""
+        assert self._open is not None
+        self._steps.append(Recurrence(
+            name, cell, tuple(dict.fromkeys(self._read)), tuple(self._states), tuple(self._open), outputs, reverse
+        ))
+        self._open = None
+
+    def graph(self, *outputs: str) -> Graph:
+        """The finished graph."""
+        return Graph(dict(self._sites), tuple(self._steps), tuple(self._inputs), outputs)
+
+    def _node(self, node: Node) -> str:
+        op = OPS[node.op]
+        sources = [self._sites[name] for name in node.inputs]
+        features = op.features([s.features for s in sources], node.options)
+        state_names = [s.update for s in self._states] if self._open is not None else []
+        role: Role = "state" if node.output in state_names else "activation"
+        proven = self._proven_state[node.output] if role == "state" else op.proven([s.proven for s in sources])
+        sequence = all(s.sequence for s in sources) and not op.over_time
+        tied = node.inputs[0] if op.tied else None
+        self._add(Site(node.output, role, (features,), sequence, tied, proven))
+        if self._open is None:
+            self._steps.append(node)
+        else:
+            inner = {n.output for n in self._open} | {s.previous for s in self._states}
+            self._read += [name for name in node.inputs if name not in inner]
+            self._open.append(node)
+        return node.output
+
+    def _add(self, site: Site) -> str:
+        if site.name in self._sites:
+            raise BittailorError(f"two sites are called '{site.name}'; give every layer its own name")
+        self._sites[site.name] = site
+        return site.name

@@ -1,0 +1,118 @@
+"""Network: a graph together with its float parameters; it runs in float64 and is saved without pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bittailor.common.files import load_tensors, save_tensors
+from bittailor.core.arith import Floats
+from bittailor.core.graph import Graph, Node
+from bittailor.core.ops import OPS
+from bittailor.core.walk import walk
+from bittailor.errors import DataError, UnsupportedNetwork
+
+NETWORK_KIND, NETWORK_VERSION = "network", 1
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A float network.
+
+    graph       sites and operators
+    parameters  weight and bias site -> float64 values of the site's shape
+    """
+
+    graph: Graph
+    parameters: Mapping[str, Floats]
+
+    def __post_init__(self) -> None:
+        for site in self.graph.sites.values():
+            if site.role not in ("weight", "bias"):
+                continue
+            values = self.parameters.get(site.name)
+            if values is None:
+                raise UnsupportedNetwork(f"parameter {site.name} has no values")
+            if values.shape != site.shape:
+                raise UnsupportedNetwork(f"parameter {site.name} has shape {values.shape}; expected {site.shape}")
+            if not np.isfinite(values).all():
+                count = int((~np.isfinite(values)).sum())
+                raise UnsupportedNetwork(
+                    f"parameter {site.name} holds {count} NaN or infinite value(s); "
+                    "the training probably diverged: retrain the network before quantising it"
+                )
+
+    @property
+    def features(self) -> int:
+        """Input features per step."""
+        return self.graph.sites[self.graph.inputs[0]].features
+
+    @property
+    def output(self) -> str:
+        """The output site."""
+        return self.graph.outputs[0]
+
+    def check_input(self, x: ArrayLike, lengths: ArrayLike | None = None) -> tuple[Floats, NDArray[np.int64]]:
+        """x as float64 [items, steps, features] and lengths [items]; DataError says what does not fit."""
+        try:
+            values = np.asarray(x, np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"the input cannot be read as numbers: {error}") from None
+        if values.ndim != 3 or values.shape[2] != self.features:
+            raise DataError(f"the network takes [items, steps, {self.features}]; got shape {values.shape}")
+        if 0 in values.shape:
+            raise DataError(f"the input has shape {values.shape}: it is empty; give at least one item and one step")
+        return values, check_lengths(lengths, *values.shape[:2])
+
+    def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Floats:
+        """The network's output, float64."""
+        return self.trace(x, lengths, keep=False)[self.output]
+
+    def trace(self, x: ArrayLike, lengths: ArrayLike | None = None, keep: bool = True) -> dict[str, Floats]:
+        """Every site's value (with `keep`, those inside recurrences too), in float64."""
+        values, sizes = self.check_input(x, lengths)
+
+        def apply(node: Node, inputs: list[Floats]) -> Floats:
+            op = OPS[node.op]
+            params = {role: self.parameters[name] for role, name in zip(op.roles, node.params, strict=False)}
+            options = {**node.options, "lengths": sizes} if op.over_time else node.options
+            return op.real(*inputs, params=params, options=options)
+
+        return walk(self.graph, {self.graph.inputs[0]: values}, sizes, apply, lambda site: 0.0, keep)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of graph and parameters, 16 hexadecimal digits."""
+        digest = hashlib.sha256(json.dumps(self.graph.to_json(), sort_keys=True).encode())
+        for name in sorted(self.parameters):
+            digest.update(name.encode() + self.parameters[name].tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, path: Path | str) -> None:
+        """Write to a safetensors file."""
+        save_tensors(path, NETWORK_KIND, NETWORK_VERSION, {"graph": self.graph.to_json()}, self.parameters)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Network:
+        """Read what `save` wrote; FileError if it is something else, damaged or of another version."""
+        meta, tensors = load_tensors(path, NETWORK_KIND, NETWORK_VERSION)
+        return cls(Graph.from_json(meta.get("graph")), tensors)
+
+
+def check_lengths(lengths: ArrayLike | None, items: int, steps: int) -> NDArray[np.int64]:
+    """The items' lengths as int64 [items], all steps where not given; DataError unless each is 1..steps."""
+    if lengths is None:
+        return np.full(items, steps, np.int64)
+    sizes = np.asarray(lengths)
+    if sizes.shape != (items,) or sizes.dtype.kind not in "iu":
+        raise DataError(f"lengths must be {items} integers; got shape {sizes.shape} of {sizes.dtype}")
+    if sizes.min() < 1 or sizes.max() > steps:
+        raise DataError(f"lengths must lie in 1..{steps}; got {sizes.min()}..{sizes.max()}")
+    return sizes.astype(np.int64)

@@ -1,0 +1,60 @@
+"""diagonal: y = v * x + b, a weight of its own for every feature (docs/arithmetic.md, section 3).
+
+A linear operator whose matrix is diagonal: the recurrence vectors of an SRU. Bound as `linear` is, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bittailor.core.arith import Floats, Ints, make_rescale, signed_bits
+from bittailor.core.ops.base import Bound, Constant, Constants, Op, Packed, packed_of, rescale_of
+from bittailor.core.qformat import QFormat
+from bittailor.errors import UnsupportedNetwork
+
+
+class Diagonal(Op):
+    """W [features, 1] times x [..., features], feature by feature, plus b [features]."""
+
+    name = "diagonal"
+    roles = ("W", "b")
+
+    def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
+        if "features" in options and options["features"] != inputs[0]:
+            raise UnsupportedNetwork(f"'{self.name}' has {options['features']} weights for {inputs[0]} features")
+        return inputs[0]
+
+    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
+        y = inputs[0] * params["W"][:, 0]
+        return y + params["b"] if "b" in params else y
+
+    def bind(self, bound: Bound) -> Constants:
+        (x,) = bound.inputs
+        W, wf = bound.params["W"]
+        v = W[:, 0]
+        bias = bound.params["b"][0] if "b" in bound.params else np.zeros(len(v), np.int64)
+        reach = np.abs(v) * x.reach + np.abs(bias)
+        rescale = make_rescale(
+            [np.asarray(wf.scale) * x.scale[0] / bound.output.scale[0]],
+            [reach],
+            bound.output,
+            # before and after the offsets are added
+            accumulator=max(int(np.abs(v).max()) * max(-x.qmin, x.qmax), int(reach.max())),
+        )
+        offsets = bias - x.zero_point * v
+        constants: dict[str, Constant] = {"W": Packed(W, wf.bits), "rescale": rescale}
+        if offsets.any():
+            constants["offsets"] = Packed(offsets, signed_bits(offsets))
+        return constants
+
+    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
+        accumulator = inputs[0] * packed_of(constants, "W").values[:, 0]
+        if "offsets" in constants:
+            accumulator = accumulator + packed_of(constants, "offsets").values
+        return rescale_of(constants)(accumulator)
+
+    def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
+        return {"mul": output}

@@ -1,0 +1,65 @@
+"""Plan: which format every site has. Frozen, saved as versioned JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bittailor.common.files import load_json, save_json
+from bittailor.core.graph import Graph
+from bittailor.core.qformat import QFormat
+from bittailor.errors import FileError, FormatError
+
+PLAN_KIND, PLAN_VERSION = "plan", 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Site name -> format, for every site of a graph that has a format of its own (`Graph.free`)."""
+
+    formats: Mapping[str, QFormat]
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Site name -> bits."""
+        return {name: fmt.bits for name, fmt in self.formats.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the plan, 16 hexadecimal digits."""
+        text = json.dumps({name: fmt.to_json() for name, fmt in self.formats.items()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def check(self, graph: Graph) -> None:
+        """FormatError unless the plan names exactly the free sites of the graph, with fitting kinds."""
+        wanted = {site.name: site for site in graph.free}
+        missing = [name for name in wanted if name not in self.formats]
+        extra = [name for name in self.formats if name not in wanted]
+        if missing or extra:
+            raise FormatError(
+                "the plan does not fit the network: "
+                + (f"it lacks {', '.join(missing[:4])}" if missing else f"the network has no {', '.join(extra[:4])}")
+            )
+        for name, fmt in self.formats.items():
+            site = wanted[name]
+            if fmt.kind != site.kind:
+                raise FormatError(f"{name} is of kind {site.kind} but its format is of kind {fmt.kind}")
+            if len(fmt.scale) > 1 and len(fmt.scale) != site.features:
+                raise FormatError(f"{name} has {site.features} rows but its format {len(fmt.scale)} scales")
+
+    def save(self, path: Path | str) -> None:
+        """Write to a JSON file."""
+        save_json(path, PLAN_KIND, PLAN_VERSION, {"formats": {n: f.to_json() for n, f in self.formats.items()}})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Plan:
+        """Read what `save` wrote; FileError if it is something else, damaged or of another version."""
+        item = load_json(path, PLAN_KIND, PLAN_VERSION)
+        try:
+            return cls({name: QFormat.from_json(fmt) for name, fmt in item["formats"].items()})
+        except (KeyError, TypeError, ValueError, AttributeError, FormatError) as error:
+            raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None

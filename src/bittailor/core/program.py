@@ -1,0 +1,241 @@
+"""Program: a plan bound to the weights. It runs and is stored, and nothing in it is a float.
+
+Binding is pure and per operator: an operator's constants depend on the formats of the sites it touches and on its
+parameters, so a search that changes a few widths re-binds a few operators (`Binder` keeps the rest).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bittailor.common.files import load_tensors, save_tensors
+from bittailor.core.arith import Floats, Ints, Lookup, Rescale, pack, unpack
+from bittailor.core.graph import Graph, Node
+from bittailor.core.network import Network
+from bittailor.core.ops import OPS, Bound, Constants, Packed
+from bittailor.core.ops.linear import quantise_bias
+from bittailor.core.plan import Plan
+from bittailor.core.qformat import QFormat
+from bittailor.errors import BittailorError, DataError, FileError, RangeError
+
+PROGRAM_KIND, PROGRAM_VERSION = "program", 1
+
+Rounding = Callable[[str, QFormat], Ints]
+"""(weight site, its format) -> its integers."""
+
+KEPT_OPERATORS = 8192
+"""Bound operators that a binder remembers, the latest used: the memory of a long search stays flat."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """One array of constants as the device stores it.
+
+    item    weights, offsets, multipliers or tables
+    owner   the operator's output site
+    values  the integers
+    bits    the width they are packed at
+    """
+
+    item: str
+    owner: str
+    values: Ints
+    bits: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of `data`, without packing."""
+        return (self.values.size * self.bits + 7) // 8
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """The packed bytes."""
+        return pack(self.values, self.bits)
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """An integer network.
+
+    graph      the operators and their order
+    formats    format of every activation site (also tied ones); scales serve only to quantise the input and
+               to read the output
+    constants  per operator (its output site): the integers it needs
+    """
+
+    graph: Graph
+    formats: Mapping[str, QFormat]
+    constants: Mapping[str, Constants]
+
+    @property
+    def input_format(self) -> QFormat:
+        """Format of the input."""
+        return self.formats[self.graph.inputs[0]]
+
+    @property
+    def output_format(self) -> QFormat:
+        """Format of the output."""
+        return self.formats[self.graph.outputs[0]]
+
+    def quantise_input(self, x: ArrayLike) -> Ints:
+        """Real input -> integers, the one place where a caller's floats enter. DataError for NaN."""
+        values = np.asarray(x, np.float64)
+        if np.isnan(values).any():
+            raise DataError("the input holds NaN; clean the data first")
+        return self.input_format.quantise(values)
+
+    def read_output(self, q: ArrayLike) -> Floats:
+        """Output integers -> real values."""
+        return self.output_format.dequantise(q)
+
+    def wide(self) -> tuple[str, ...]:
+        """The operators that need 64-bit sums."""
+        return tuple(
+            name for name, constants in self.constants.items()
+            if any(isinstance(c, Rescale) and c.wide for c in constants.values())
+        )
+
+    def stored(self) -> Iterator[Stored]:
+        """Every array that goes into flash, packed as it is stored there (docs/arithmetic.md, section 5)."""
+        for owner, constants in self.constants.items():
+            for role, constant in constants.items():
+                if isinstance(constant, Packed):
+                    yield Stored("weights" if role == "W" else role, owner, constant.values, constant.bits)
+                elif isinstance(constant, Lookup):
+                    bits = 16 if constant.step or self.formats[owner].bits > 8 else 8
+                    yield Stored("tables", owner, constant.entries, bits)
+                else:
+                    for m in constant.multipliers:
+                        if m.size > 1:
+                            yield Stored("multipliers", owner, m, 32)
+
+    def save(self, path: Path | str) -> None:
+        """Write to a safetensors file: the stored arrays, and the scalars as JSON."""
+        tensors: dict[str, NDArray[Any]] = {}
+        scalars: dict[str, dict[str, Any]] = {}
+        for owner, constants in self.constants.items():
+            scalars[owner] = {}
+            for role, c in constants.items():
+                scalars[owner][role], arrays = _dismantle(c)
+                tensors |= {f"{owner}/{role}/{name}": array for name, array in arrays.items()}
+        body = {
+            "graph": self.graph.to_json(),
+            "formats": {name: fmt.to_json() for name, fmt in self.formats.items()},
+            "constants": scalars,
+        }
+        save_tensors(path, PROGRAM_KIND, PROGRAM_VERSION, body, tensors)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Program:
+        """Read what `save` wrote; FileError if it is something else, damaged or of another version."""
+        body, tensors = load_tensors(path, PROGRAM_KIND, PROGRAM_VERSION)
+        try:
+            graph = Graph.from_json(body["graph"])
+            formats = {name: QFormat.from_json(fmt) for name, fmt in body["formats"].items()}
+            constants = {
+                owner: {
+                    role: _assemble(item, {k.rsplit("/", 1)[1]: v for k, v in tensors.items()
+                                           if k.rsplit("/", 1)[0] == f"{owner}/{role}"})
+                    for role, item in roles.items()
+                }
+                for owner, roles in body["constants"].items()
+            }
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, BittailorError) as error:
+            raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None
+        wanted = {site.name for site in graph.sites.values() if site.kind == "activation"}
+        if formats.keys() != wanted or constants.keys() != {node.output for node in graph.nodes()}:
+            raise FileError(f"{path} is damaged: formats or constants do not fit its graph")
+        return cls(graph, formats, constants)
+
+
+def _dismantle(constant: Packed | Lookup | Rescale) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    if isinstance(constant, Packed):
+        shape = list(constant.values.shape)
+        return {"bits": constant.bits, "shape": shape}, {"packed": pack(constant.values, constant.bits)}
+    if isinstance(constant, Lookup):
+        scalars = {k: getattr(constant, k) for k in ("qmin", "step", "guard", "lo", "hi")}
+        return scalars, {"entries": constant.entries.astype(np.int32)}
+    scalars = {k: getattr(constant, k) for k in ("shift", "offset", "wide", "lo", "hi")}
+    scalars["operands"] = len(constant.multipliers)
+    return scalars, {f"m{i}": m.astype(np.int32) for i, m in enumerate(constant.multipliers)}
+
+
+def _assemble(item: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Packed | Lookup | Rescale:
+    if "shape" in item:
+        return Packed(unpack(arrays["packed"], item["bits"], tuple(item["shape"])), item["bits"])
+    if "step" in item:
+        return Lookup(arrays["entries"].astype(np.int64), **item)
+    multipliers = tuple(arrays[f"m{i}"].astype(np.int64) for i in range(item["operands"]))
+    return Rescale(multipliers, **{k: item[k] for k in ("shift", "offset", "wide", "lo", "hi")})
+
+
+class Binder:
+    """Binds plans to one network, remembering every operator it has bound before."""
+
+    def __init__(self, network: Network, rounding: Rounding | None = None) -> None:
+        """`rounding` gives the integers of a weight in a format; to nearest if not given."""
+        self.network = network
+        self._rounding = rounding or (lambda site, fmt: fmt.quantise(network.parameters[site]))
+        self._weights: dict[tuple[str, QFormat], Ints] = {}
+        self._constants: OrderedDict[tuple[Any, ...], Constants] = OrderedDict()
+        self._roots = {name: network.graph.root(name).name for name in network.graph.sites}
+        self._nodes = list(network.graph.nodes())
+        self._activations = [s.name for s in network.graph.sites.values() if s.kind == "activation"]
+
+    def weights(self, site: str, fmt: QFormat) -> Ints:
+        """The integers of a weight site in this format."""
+        key = (site, fmt)
+        if key not in self._weights:
+            q = self._rounding(site, fmt)
+            if np.abs(q).max(initial=0) > fmt.qmax or (fmt.bits == 1 and not q.all()):
+                raise RangeError(f"{site}: integers {q.min()}..{q.max()} do not fit {fmt.bits}-bit weights")
+            self._weights[key] = q
+        return self._weights[key]
+
+    def bind(self, plan: Plan) -> Program:
+        """The program of a plan; FormatError if the plan does not fit the network."""
+        plan.check(self.network.graph)
+        formats = {name: plan.formats[self._roots[name]] for name in self._activations}
+        constants = {node.output: self._bind_node(node, plan, formats) for node in self._nodes}
+        return Program(self.network.graph, formats, constants)
+
+    def _bind_node(self, node: Node, plan: Plan, formats: Mapping[str, QFormat]) -> Constants:
+        inputs = tuple(formats[name] for name in node.inputs)
+        params = tuple(plan.formats[name] for name in node.params)
+        key = (node.output, inputs, params, formats[node.output])
+        constants = self._constants.get(key)
+        if constants is None:
+            try:
+                constants = self._constants[key] = self._make(node, inputs, params, formats[node.output])
+            except RangeError as error:
+                raise RangeError(f"{node.output}: {error}") from None
+            if len(self._constants) > KEPT_OPERATORS:
+                self._constants.popitem(last=False)
+        else:
+            self._constants.move_to_end(key)
+        return constants
+
+    def _make(
+        self, node: Node, inputs: tuple[QFormat, ...], params: tuple[QFormat, ...], output: QFormat
+    ) -> Constants:
+        op = OPS[node.op]
+        integers: dict[str, tuple[Ints, QFormat]] = {}
+        for role, name, fmt in zip(op.roles, node.params, params, strict=False):
+            if fmt.kind == "weight":
+                integers[role] = (self.weights(name, fmt), fmt)
+            else:
+                values = quantise_bias(self.network.parameters[name], fmt.bits, params[0], inputs[0])
+                integers[role] = (values, fmt)
+        return op.bind(Bound(inputs, output, integers, node.options))
+
+
+def bind(network: Network, plan: Plan, rounding: Rounding | None = None) -> Program:
+    """Bind a plan to a network's weights."""
+    return Binder(network, rounding).bind(plan)

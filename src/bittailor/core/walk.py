@@ -1,0 +1,108 @@
+"""The order in which a network is computed, written once: for floats, for integers, for anything like them.
+
+What differs (what an operator does, where a state starts, what fills the steps beyond a sequence's end) is handed
+in; what is the same (steps, states, directions, ragged lengths) stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bittailor.core.graph import Graph, Node, Recurrence
+from bittailor.core.ops.base import steps_mask
+
+Array = NDArray[Any]
+Apply = Callable[[Node, list[Array]], Array]
+
+
+def walk(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    lengths: NDArray[np.int64],
+    apply: Apply,
+    rest: Callable[[str], float],
+    keep: bool = False,
+) -> dict[str, Array]:
+    """Compute every site outside of recurrences (with `keep`, inside too).
+
+    inputs   per input site: [items, steps, features]
+    lengths  [items], 1..steps
+    apply    (node, input arrays) -> output array
+    rest     site -> the value that stands for 0.0 there: where states start, what fills beyond a length
+    Returns site -> [items, steps, features] for sequences, [items, features] for the rest.
+    """
+    values: dict[str, Array] = dict(inputs)
+    steps = next(iter(inputs.values())).shape[1]
+    mask = steps_mask(lengths, steps)
+    ragged = not mask.all()
+    for name in inputs:
+        if ragged:
+            values[name] = np.where(mask[:, :, None], values[name], rest(name))
+    for step in graph.steps:
+        if isinstance(step, Recurrence):
+            values.update(_recur(graph, step, values, lengths, apply, rest, keep))
+        else:
+            y = apply(step, [values[name] for name in step.inputs])
+            if ragged and graph.sites[step.output].sequence:
+                y = np.where(mask[:, :, None], y, np.asarray(rest(step.output), y.dtype))
+            values[step.output] = y
+    return values
+
+
+def _recur(
+    graph: Graph,
+    layer: Recurrence,
+    values: Mapping[str, Array],
+    lengths: NDArray[np.int64],
+    apply: Apply,
+    rest: Callable[[str], float],
+    keep: bool,
+) -> dict[str, Array]:
+    source = values[layer.inputs[0]]
+    items, steps = source.shape[:2]
+    rows = np.arange(items)
+    visible = [node.output for node in layer.nodes] if keep else list(layer.outputs)
+    # what does not depend on a state is computed for all steps at once
+    whole = {name: values[name] for name in layer.inputs}
+    inner: list[Node] = []
+    for node in layer.nodes:
+        if all(name in whole for name in node.inputs):
+            whole[node.output] = apply(node, [whole[name] for name in node.inputs])
+        else:
+            inner.append(node)
+    read = {name for node in inner for name in node.inputs} | {state.update for state in layer.states}
+    fed = [name for name in whole if name in read]
+    now: dict[str, Array] = {}
+    for state in layer.states:
+        shape = (items, graph.sites[state.update].features)
+        now[state.previous] = np.full(shape, rest(state.update), source.dtype)
+    mask = steps_mask(lengths, steps)[:, :, None]
+    out = {
+        name: np.where(mask, whole[name], np.asarray(rest(name), whole[name].dtype)) if name in whole
+        else np.full((items, steps, graph.sites[name].features), rest(name), source.dtype)
+        for name in visible
+    }
+    shown = [name for name in visible if name not in whole]
+    shortest = int(lengths.min())
+    for t in range(int(lengths.max())):
+        # a reversed layer meets each item's own last step first
+        at = (rows, np.maximum(lengths - 1 - t, 0)) if layer.reverse else (slice(None), t)
+        now.update({name: whole[name][at] for name in fed})
+        for node in inner:
+            now[node.output] = apply(node, [now[name] for name in node.inputs])
+        if t < shortest:
+            for name in shown:
+                out[name][at] = now[name]
+            now.update({state.previous: now[state.update] for state in layer.states})
+            continue
+        alive = t < lengths
+        still = rows[alive], (lengths[alive] - 1 - t if layer.reverse else t)
+        for name in shown:
+            out[name][still] = now[name][alive]
+        now.update({state.previous: np.where(alive[:, None], now[state.update], now[state.previous])
+                    for state in layer.states})
+    return out

@@ -1,0 +1,1 @@
+"""From a genome to objectives: metrics, objectives, the evaluator, early stopping, sensitivity."""

@@ -1,0 +1,304 @@
+"""From a genome to objectives: the one place where data, engine and cost models meet.
+
+The search knows only the callable made here. Objectives stand in one table; adding one is one line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bittailor.common.data import Data
+from bittailor.common.registry import Table
+from bittailor.core.arith import Floats
+from bittailor.core.network import Network
+from bittailor.core.plan import Plan
+from bittailor.core.program import Binder, Program
+from bittailor.core.qformat import QFormat
+from bittailor.cost import FIGURES, PLATFORMS, Figure, Platform, Workload, account, parameter_bits
+from bittailor.cost.firmware import DEFAULT_CORE, Core, Costs, cores
+from bittailor.engines import ENGINES
+from bittailor.errors import BittailorError, DataError, RangeError
+from bittailor.evaluate.metrics import METRICS, Metric
+from bittailor.quantise.calibration import Calibration
+from bittailor.search.space import Genome, Space
+from bittailor.search.store import Outcome
+
+CALL_SECONDS = 1.0
+"""How long one call of an engine may take in a search, about."""
+HELD_VALUES = 1 << 25
+"""How many output values, of 8 bytes in each of two forms, an evaluator holds at a time: half a gigabyte."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A plan under evaluation: what objectives may look at. `work` is that of a step of the network.
+
+    outputs  real outputs on the data, [items, outputs] or [items, steps, outputs]
+    """
+
+    network: Network
+    plan: Plan
+    program: Program
+    outputs: Floats
+    data: Data
+    metric: Metric
+    work: Workload
+
+    @cached_property
+    def error(self) -> float:
+        """The task's metric."""
+        return self.metric.of(self.outputs, self.data.y)
+
+    @cached_property
+    def loss(self) -> float:
+        """What is smooth beside the metric: mean cross-entropy for classes, of items or steps (nat), mean squared error
+        for regression."""
+        return self.metric.loss(self.outputs, self.data.y)
+
+    @cached_property
+    def stored(self) -> int:
+        """Bytes of constants."""
+        return account(self.program).total
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What it takes as firmware."""
+        return Costs(self.program, self.data.x.shape[1])
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A figure to minimise or to maximise.
+
+    name      as written on the command line, in constraints and result files
+    unit      of the value; "" where the metric says it
+    title     beside an axis
+    of        candidate -> value
+    maximise  whether more of it is better
+    platform  the hardware that it is about, if any
+    """
+
+    name: str
+    unit: str
+    title: str
+    of: Callable[[Candidate], float]
+    maximise: bool = False
+    platform: Platform | None = None
+
+
+def of_platform(platform: Platform) -> list[Objective]:
+    """The objectives of a hardware platform, called `<platform>.<figure>`."""
+
+    def of(figure: Figure) -> Callable[[Candidate], float]:
+        return lambda c: figure.of(platform, c.work, c.plan.widths)
+
+    return [Objective(f"{platform.name}.{f.name}", f.unit, f"{platform.name} {f.title}", of(f), f.maximise, platform)
+            for f in FIGURES.values() if f.has(platform)]
+
+
+def of_core(core: Core, suffix: str) -> list[Objective]:
+    """The objectives of a microcontroller's core, by its cost model, whose error on other networks they state."""
+    code, instructions = core.errors["code"], core.errors["instructions"]
+    return [Objective(f"code{suffix}", "B", f"{core.title}: bytes of code (model, {code})",
+                      lambda c: c.costs.code(core)),
+            Objective(f"instructions{suffix}", "", f"{core.title}: instructions per step (model, {instructions})",
+                      lambda c: c.costs.instructions(core))]
+
+
+OBJECTIVES: Table[Objective] = Table("objective", {o.name: o for o in (
+    Objective("error", "", "validation error", lambda c: c.error),
+    Objective("loss", "", "validation loss (cross-entropy or squared error)", lambda c: c.loss),
+    Objective("size", "bit", "weights and biases times their widths",
+              lambda c: parameter_bits(c.network.graph, c.plan)),
+    Objective("stored", "B", "bytes of constants as stored", lambda c: c.stored),
+    Objective("flash", "B", "firmware: bytes of constants", lambda c: c.costs.image.flash),
+    Objective("ram", "B", "firmware: bytes of state and scratch memory", lambda c: c.costs.image.ram),
+    *(objective for suffix, name in {"": DEFAULT_CORE, **{f".{name}": name for name in cores()}}.items()
+      for objective in of_core(cores()[name], suffix)),
+    *(objective for platform in PLATFORMS.values() for objective in of_platform(platform)),
+)})
+
+
+def objectives_with(platforms: Sequence[Platform]) -> Table[Objective]:
+    """`OBJECTIVES`, and those of a user's platforms. BittailorError where a name stands for two of them."""
+    if not platforms:
+        return OBJECTIVES
+    table = dict(OBJECTIVES)
+    for platform in platforms:
+        for objective in of_platform(platform):
+            if objective.name in table:
+                raise BittailorError(f"there is a platform called '{platform.name}' already; give yours another name")
+            table[objective.name] = objective
+    return Table("objective", table)
+
+
+class Evaluator:
+    """Evaluates widths on one set of data with one engine.
+
+    Everything that candidates share is computed once: formats and integers per (site, width), operators per formats,
+    the quantised input per input format.
+    """
+
+    def __init__(
+        self, calibration: Calibration, data: Data, metric: str | Metric, engine: str, objectives: Sequence[str],
+        platforms: Sequence[Platform] = (),
+    ) -> None:
+        """`platforms`: those of a user, beside the ones of the package."""
+        self.calibration = calibration
+        self.data = data
+        self.metric = METRICS[metric] if isinstance(metric, str) else metric
+        self.engine = ENGINES[engine]
+        table = objectives_with(platforms)
+        self.objectives = [table[name] for name in objectives]
+        self.maximised = frozenset(o.name for o in self.objectives if o.maximise)
+        self.work = Workload.of(calibration.network.graph)
+        self._platforms = list({o.platform.name: o.platform for o in self.objectives if o.platform}.values())
+        missing = self.engine.available()
+        if missing:
+            raise BittailorError(f"the engine '{engine}' cannot run here: {missing}")
+        self._binder: Binder = calibration.binder()
+        self._inputs: dict[tuple[QFormat, Any, Any], NDArray[np.signedinteger[Any]]] = {}
+        check_task(calibration.network, data, metric)
+
+    def program(self, widths: dict[str, int]) -> tuple[Plan, Program]:
+        """Plan and program for given widths; RangeError where they cannot be bound, or a platform cannot run them."""
+        for platform in self._platforms:
+            platform.check(self.work, widths)
+        plan = self.calibration.plan(widths)
+        return plan, self._binder.bind(plan)
+
+    def runs(self, widths: dict[str, int]) -> bool:
+        """Whether the platforms that are asked for have operations for these widths."""
+        try:
+            for platform in self._platforms:
+                platform.check(self.work, widths)
+        except RangeError:
+            return False
+        return True
+
+    def outputs(self, programs: Sequence[Program], items: slice = slice(None)) -> list[Floats]:
+        """Real outputs of several programs on the data (or some of its items), [items, (steps,) outputs] each."""
+        jobs = [(program, self._quantised(program, items)) for program in programs]
+        results = self.engine.run_jobs(jobs, self.data.lengths[items])
+        return [program.read_output(q) for program, q in zip(programs, results, strict=True)]
+
+    def _quantised(self, program: Program, items: slice) -> NDArray[np.signedinteger[Any]]:
+        fmt = program.input_format
+        key = fmt, items.start, items.stop
+        if key not in self._inputs:
+            kind = np.int8 if fmt.storage == "int8" else np.int16
+            self._inputs[key] = program.quantise_input(self.data.x[items]).astype(kind)
+        return self._inputs[key]
+
+    def candidate(self, plan: Plan, program: Program, outputs: Floats) -> Candidate:
+        """A candidate with its outputs on the data, or on the first of its items."""
+        part = self.data if len(outputs) == len(self.data) else self.data[: len(outputs)]
+        return Candidate(self.calibration.network, plan, program, outputs, part, self.metric, self.work)
+
+    def values(self, candidate: Candidate) -> dict[str, float]:
+        """Objective values; `error` is always among them."""
+        return {"error": candidate.error} | {o.name: float(o.of(candidate)) for o in self.objectives}
+
+    def evaluate(self, widths: Sequence[dict[str, int]]) -> list[dict[str, float]]:
+        """Objective values of several candidates; RangeError for one that cannot be bound or run."""
+        rows = []
+        for found in self.attempt(widths):
+            if isinstance(found, RangeError):
+                raise found
+            rows.append(found)
+        return rows
+
+    def attempt(self, widths: Sequence[dict[str, int]]) -> list[dict[str, float] | RangeError]:
+        """`evaluate`, with the error in the place of a candidate that cannot be bound: it costs only itself."""
+        found: list[dict[str, float] | RangeError] = []
+        bound: list[tuple[int, Plan, Program]] = []
+        for i, w in enumerate(widths):
+            try:
+                bound.append((i, *self.program(w)))
+                found.append({})
+            except RangeError as error:
+                found.append(error)
+        for some in self._portions(bound):
+            outputs = self.outputs([program for _, _, program in some])
+            for (i, plan, program), y in zip(some, outputs, strict=True):
+                found[i] = self.values(self.candidate(plan, program, y))
+        return found
+
+    def _portions(self, bound: list[tuple[int, Plan, Program]]) -> Iterator[list[tuple[int, Plan, Program]]]:
+        """The programs, so many at a time that their outputs fit into memory: one output per step is much."""
+        network = self.calibration.network
+        steps = self.data.x.shape[1] if network.graph.sites[network.output].sequence else 1
+        each = len(self.data) * steps * network.graph.sites[network.output].features
+        together = max(1, HELD_VALUES // each)
+        for start in range(0, len(bound), together):
+            yield bound[start : start + together]
+
+
+def check_task(network: Network, data: Data, metric: str | Metric) -> None:
+    """DataError unless the network's input and output fit the data and the metric."""
+    if data.x.shape[2] != network.features:
+        raise DataError(f"the data has {data.x.shape[2]} features per step; the network takes {network.features}")
+    site = network.graph.sites[network.output]
+    (METRICS[metric] if isinstance(metric, str) else metric).check(data.y, site.features, site.sequence)
+
+
+@dataclass(frozen=True, eq=False)
+class WorkerFactory:
+    """Builds an evaluator in a worker; picklable, holds what the worker needs."""
+
+    space: Space
+    calibration: Calibration
+    data: Data
+    metric: str | Metric
+    engine: str
+    objectives: tuple[str, ...]
+    platforms: tuple[Platform, ...] = ()
+
+    def evaluator(self) -> Evaluator:
+        """The evaluator itself."""
+        return Evaluator(self.calibration, self.data, self.metric, self.engine, self.objectives, self.platforms)
+
+    def __call__(self) -> Callable[[Genome], Outcome]:
+        evaluator = self.evaluator()
+
+        def evaluate(genome: Genome) -> Outcome:
+            start = time.perf_counter()
+            (found,) = evaluator.attempt([self.space.widths(genome)])
+            return _outcome(found, time.perf_counter() - start)
+
+        return evaluate
+
+
+def _outcome(found: dict[str, float] | RangeError, seconds: float) -> Outcome:
+    return Outcome(None, str(found), seconds) if isinstance(found, RangeError) else Outcome(found, None, seconds)
+
+
+def evaluate_together(
+    evaluator: Evaluator, space: Space, first: int
+) -> Callable[[Sequence[Genome]], Iterator[Outcome]]:
+    """An `evaluate` for the search that hands many genomes to the engine in one call (native engine: a genome per
+    thread): a whole generation, unless that would take longer than about CALL_SECONDS, which is what a killed process
+    loses at most. Begins with `first` of them. Results do not depend on how many go together."""
+    together = first
+
+    def evaluate(genomes: Sequence[Genome]) -> Iterator[Outcome]:
+        nonlocal together
+        start = 0
+        while start < len(genomes):
+            part = genomes[start : start + together]
+            begin = time.perf_counter()
+            rows = evaluator.attempt([space.widths(genome) for genome in part])
+            seconds = (time.perf_counter() - begin) / len(part)
+            start += len(part)
+            together = max(first, int(CALL_SECONDS / max(seconds, 1e-6)))
+            for found in rows:
+                yield _outcome(found, seconds)
+
+    return evaluate

@@ -1,0 +1,162 @@
+"""Retraining several candidates, in this process or side by side; killed in the middle, it goes on where it was.
+
+Training data are all that it sees. PyTorch is loaded when the first training begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bittailor.common.data import Data
+from bittailor.common.files import save_json
+from bittailor.errors import BittailorError, FileError
+from bittailor.quantise.calibration import Calibration
+from bittailor.search.executors import make_evaluate
+from bittailor.search.space import Genome
+from bittailor.search.store import Outcome
+from bittailor.train.beacons.base import KIND, VERSION, Beacon
+
+if TYPE_CHECKING:
+    from bittailor.train.retrain import Retraining
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    name    from `Trainer.job`
+    widths  site -> bits
+    seed    of the training
+    parent  name of the beacon that it starts from; None for the float network
+    kind    why: "beacon" (during a search), "polish" (after it) or "retrained" (asked for)
+    label   what people call it: a generation, a pick
+    """
+
+    name: str
+    widths: Mapping[str, int]
+    seed: int
+    parent: str | None
+    kind: str
+    label: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `Job(**item)` reads it back."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """What all trainings of a run share; picklable.
+
+    calibration  of the float network
+    train        training data
+    metric       a name in `METRICS`
+    recipe       what differs from the defaults of `Retraining`
+    folder       RUN/beacons
+    """
+
+    calibration: Calibration
+    train: Data
+    metric: str
+    recipe: Mapping[str, Any]
+    folder: Path
+    _identity: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def settings(self) -> Retraining:
+        """The recipe; BittailorError where PyTorch is missing or a setting does not exist."""
+        try:
+            from bittailor.train.retrain import Retraining
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("bittailor"):
+                raise
+            raise BittailorError(f"retraining needs {error.name}, which is not installed; "
+                                 "pip install 'bittailor[torch]'") from None
+        known = Retraining.__dataclass_fields__
+        for name in self.recipe:
+            if name not in known:
+                raise BittailorError(f"retraining has no setting '{name}'; it has {', '.join(known)}")
+        return Retraining(**self.recipe)
+
+    def job(self, widths: Mapping[str, int], seed: int, parent: str | None, kind: str, label: str) -> Job:
+        """A job with its name: a digest of everything that its result depends on."""
+        if not self._identity:
+            self._identity.update(
+                network=self.calibration.network.fingerprint, data=self.train.fingerprint, metric=self.metric,
+                calibration=asdict(self.calibration.settings), recipe=asdict(self.settings()))
+        whole = {**self._identity, "widths": dict(widths), "seed": seed, "parent": parent}
+        name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:8]
+        return Job(name, dict(widths), seed, parent, kind, label)
+
+    def run(self, job: Job) -> None:
+        """Train and write the beacon, or the reason of its failure; nothing where it is there already."""
+        folder = self.folder / job.name
+        if (folder / "beacon.json").is_file():
+            return
+        from bittailor.train.retrain import retrain
+
+        settings = self.settings()
+        start = Beacon.open(self.folder / job.parent).calibration if job.parent else None
+        checkpoint = folder / CHECKPOINT
+        about = {**job.to_json(), "network": self.calibration.network.fingerprint, "data": self.train.fingerprint,
+                 "recipe": asdict(settings), "figures": {}}
+        try:
+            done = retrain(self.calibration, dict(job.widths), self.train, self.metric, settings, seed=job.seed,
+                           start=start, checkpoint=checkpoint)
+        except FileError:
+            raise
+        except BittailorError as error:
+            self.fail(job, str(error))
+            return
+        # fitted now for what was trained, so that the program is the same on any machine
+        done.calibration.plan(job.widths)
+        done.calibration.network.save(folder / "network.safetensors")
+        done.calibration.save(folder / "calibration.safetensors")
+        save_json(folder / "beacon.json", KIND, VERSION,
+                  {**about, "failed": None, "history": done.history, "seconds": done.seconds})
+        checkpoint.unlink(missing_ok=True)
+
+    def fail(self, job: Job, reason: str) -> None:
+        """Note that a training failed."""
+        save_json(self.folder / job.name / "beacon.json", KIND, VERSION, {
+            **job.to_json(), "network": self.calibration.network.fingerprint, "data": self.train.fingerprint,
+            "recipe": asdict(self.settings()), "figures": {}, "failed": reason, "history": [], "seconds": 0.0})
+        (self.folder / job.name / CHECKPOINT).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Factory:
+    """Makes a worker for `make_evaluate`: the "genome" is a job's place."""
+
+    trainer: Trainer
+    jobs: tuple[Job, ...]
+
+    def __call__(self) -> Callable[[Genome], Outcome]:
+        def work(place: Genome) -> Outcome:
+            self.trainer.run(self.jobs[place[0]])
+            return Outcome({})
+
+        return work
+
+
+def train_all(trainer: Trainer, jobs: Sequence[Job], workers: int = 1) -> list[Beacon]:
+    """The beacons of jobs, in their order; those that are missing are trained, `workers` at a time.
+
+    Results do not depend on `workers`. A training that diverges, or whose process dies again and again, is a failed
+    beacon with its reason. FileError where nothing can be written; Ctrl-C leaves checkpoints behind.
+    """
+    missing = [job for job in jobs if not (trainer.folder / job.name / "beacon.json").is_file()]
+    missing = list({job.name: job for job in missing}.values())
+    if missing:
+        factory = _Factory(trainer, tuple(missing))
+        with make_evaluate(factory, max(1, min(workers, len(missing)))) as evaluate:
+            for job, outcome in zip(missing, evaluate([(i,) for i in range(len(missing))]), strict=True):
+                if outcome.values is None:
+                    trainer.fail(job, outcome.reason or "no reason was given")
+    return [Beacon.open(trainer.folder / job.name) for job in jobs]
