@@ -19,7 +19,7 @@ LAYERS = [
     {"_version", "errors"},
     {"common"},
     {"core"},
-    {"nn", "search"},
+    {"compile", "nn", "search"},
     {"engines", "export"},
     {"cost"},
     {"quantise"},

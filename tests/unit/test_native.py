@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bittailor.common.lru import LruCache
+from bittailor.compile.segments import NotLowered, arrange
 from bittailor.core.graph import Graph
 from bittailor.core.program import Binder, Program, bind
 from bittailor.engines import Reference, bytecode, native_build
 from bittailor.engines.lowering import Lowering
-from bittailor.engines.lowering_numbers import Layout, NotLowered, Remembered
-from bittailor.engines.lowering_order import arrange
+from bittailor.engines.lowering_numbers import Layout
 from bittailor.engines.native import STATUS, Native
 from bittailor.engines.native_build import FLAGS, RUNTIME, VARIANTS, Runtime, find_compiler, library, runnable
 from bittailor.errors import BittailorError, RangeError
@@ -217,8 +218,8 @@ def test_unknown_structure_is_not_lowered() -> None:
         arrange(two)
 
 
-def test_remembered_forgets_the_oldest() -> None:
-    memory: Remembered[int, str] = Remembered(10, len)
+def test_the_cache_forgets_the_oldest() -> None:
+    memory: LruCache[int, str] = LruCache(10, len)
     memory.put(1, "aaaa")
     memory.put(2, "bbbb")
     assert memory.get(1) == "aaaa"

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from bittailor.common.lru import LruCache
+from bittailor.compile.segments import Instruction
 from bittailor.core.graph import Graph
 from bittailor.core.ops.base import Constants
 from bittailor.core.program import Program
-from bittailor.engines.lowering_numbers import Remembered
-from bittailor.engines.lowering_order import Task
 from bittailor.export.c_image import SIZES, ctype_of
 from bittailor.export.c_ops import EMITTERS, PLACES
 from bittailor.export.c_order import Order, Phase, order_of
@@ -85,8 +85,8 @@ class _Words:
         return "v"
 
 
-_PIECES: Remembered[tuple[int, str, int], _Piece] = Remembered(1 << 14)
-_LOOPS: Remembered[int, tuple[Graph, list[tuple[bool, Phase, Mapping[str, int]]], _Once]] = Remembered(64)
+_PIECES: LruCache[tuple[int, str, int], _Piece] = LruCache(1 << 14)
+_LOOPS: LruCache[int, tuple[Graph, list[tuple[bool, Phase, Mapping[str, int]]], _Once]] = LruCache(64)
 
 
 def describe(program: Program) -> Listing:
@@ -106,8 +106,8 @@ def describe(program: Program) -> Listing:
         for name, amount in moves.items():
             code[name] += amount
             work.amounts[name] += amount * n
-        for task in phase.tasks:
-            piece = _piece(program, task)
+        for ins in phase.body:
+            piece = _piece(program, ins)
             for name, amount in piece.code.items():
                 code[name] += amount
             for name, amount in piece.run.items():
@@ -153,10 +153,10 @@ def _phases(order: Order) -> Iterator[tuple[bool, Phase]]:
 
 def _moves(order: Order, phase: Phase) -> Mapping[str, int]:
     """Loads and stores of a loop, per value."""
-    made = phase.made if phase.tasks[0].node.op != "concat" else set[str]()
-    loads = {name for task in phase.tasks if task.node.output not in order.means for name in task.lanes
+    made = phase.made if phase.body[0].node.op != "concat" else set[str]()
+    loads = {name for ins in phase.body if ins.node.output not in order.means for name in ins.lanes
              if name not in made}
-    sites = [task.node.output for task in phase.tasks]
+    sites = [ins.node.output for ins in phase.body]
     stores = sum((site in order.in_place) + (site in order.sequences) + (site in order.vectors)
                  + (site == order.output) for site in sites)
     return {"iteration": 1, "load": len(loads), "store": stores,
@@ -164,20 +164,20 @@ def _moves(order: Order, phase: Phase) -> Mapping[str, int]:
             "keep": sum(source in sites for source in order.kept.values())}
 
 
-def _piece(program: Program, task: Task) -> _Piece:
-    constants = program.constants[task.node.output]
-    key = id(program.graph), f"{task.node.output} {task.part}", id(constants)
+def _piece(program: Program, ins: Instruction) -> _Piece:
+    constants = program.constants[ins.node.output]
+    key = id(program.graph), f"{ins.node.output} {ins.part}", id(constants)
     known = _PIECES.get(key)
     if known is None or known.constants is not constants:
-        known = _PIECES.put(key, _read(program, task, constants))
+        known = _PIECES.put(key, _read(program, ins, constants))
     return known
 
 
-def _read(program: Program, task: Task, constants: Constants) -> _Piece:
+def _read(program: Program, ins: Instruction, constants: Constants) -> _Piece:
     """Read an operator's line of C."""
-    if task.node.op in PLACES:
+    if ins.node.op in PLACES:
         return _Piece(constants, {}, {})
-    line = EMITTERS[task.node.op](_Words(program), task)
+    line = EMITTERS[ins.node.op](_Words(program), ins)
     own = {line.call or "copy of a value": 1, "product": line.operand.count("*")}
     code, run, dots, calls = Counter(own), Counter(own), [], set()
     for name, arguments in _CALL.findall(line.operand):

@@ -17,12 +17,16 @@ from weakref import ref
 
 import numpy as np
 
+from bittailor.common.lru import LruCache
+from bittailor.compile.segments import Instruction, Kind, Segment, arrange
 from bittailor.core.graph import Graph, Node
 from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
 from bittailor.engines import bytecode as bc
-from bittailor.engines.lowering_numbers import Bytes, Facts, Layout, Operators, Remembered, _round
-from bittailor.engines.lowering_order import Segment, Task, arrange
+from bittailor.engines.lowering_numbers import Bytes, Facts, Layout, Operators, _round
+
+SEGMENTS = {Kind.LOOP: bc.LOOP, Kind.ONCE: bc.ONCE, Kind.LAST: bc.LAST, Kind.FIRST: bc.FIRST, Kind.MEAN: bc.MEAN}
+"""What the runtime calls the kinds of segments."""
 
 
 @dataclass
@@ -83,11 +87,11 @@ class Structure:
         updates = {(update, s.reverse): previous for s in segments for previous, update in s.states}
         kept = []
         for segment in segments:
-            if segment.kind in (bc.LAST, bc.FIRST):
-                task = segment.tasks[0]
-                previous = updates.get((task.lanes[0], segment.kind == bc.FIRST))
+            if segment.kind in (Kind.LAST, Kind.FIRST):
+                ins = segment.body[0]
+                previous = updates.get((ins.lanes[0], segment.kind == Kind.FIRST))
                 if previous is not None:
-                    self._alias[task.node.output] = previous
+                    self._alias[ins.node.output] = previous
                     continue
             kept.append(segment)
         return kept
@@ -100,25 +104,25 @@ class Structure:
         needs: dict[str, set[int]] = {}
         soft = [self._home(self.graph.outputs[0])]
         for segment in reversed(self._segments):
-            if segment.kind in (bc.LAST, bc.FIRST):
-                task = segment.tasks[0]
-                forms = needs.setdefault(task.node.output, set()) or {self._default[task.node.output]}
-                needs[task.node.output] = forms
-                needs.setdefault(self._home(task.lanes[0]), set()).update(forms)
+            if segment.kind in (Kind.LAST, Kind.FIRST):
+                ins = segment.body[0]
+                forms = needs.setdefault(ins.node.output, set()) or {self._default[ins.node.output]}
+                needs[ins.node.output] = forms
+                needs.setdefault(self._home(ins.lanes[0]), set()).update(forms)
                 continue
-            if segment.kind == bc.MEAN:
-                soft += [self._home(segment.tasks[0].lanes[0]), segment.tasks[0].node.output]
+            if segment.kind == Kind.MEAN:
+                soft += [self._home(segment.body[0].lanes[0]), segment.body[0].node.output]
             for phase in segment.phases:
-                inside = {task.node.output for task in phase}
-                for task in phase:
-                    if task.whole is not None:
-                        kind = self._facts[self._index[task.node.output]].kinds[0]
+                inside = {ins.node.output for ins in phase}
+                for ins in phase:
+                    if ins.whole is not None:
+                        kind = self._facts[self._index[ins.node.output]].kinds[0]
                         form = 8 if kind in (bc.LINEAR8, bc.LINEAR8W) else 16
-                        needs.setdefault(self._home(task.whole), set()).add(form)
-                    if task.node.op == "concat":
-                        soft += [self._home(task.lanes[0]), task.node.output]
+                        needs.setdefault(self._home(ins.whole), set()).add(form)
+                    if ins.node.op == "concat":
+                        soft += [self._home(ins.lanes[0]), ins.node.output]
                     else:
-                        soft += [self._home(name) for name in task.lanes if name not in inside]
+                        soft += [self._home(name) for name in ins.lanes if name not in inside]
         for site in soft:
             if not needs.get(site):
                 needs[site] = {self._default[site]}
@@ -127,8 +131,8 @@ class Structure:
     def _make_buffers(self, needs: Mapping[str, set[int]]) -> None:
         lanes = self.layout.lanes
         outside = {self._home(self.graph.outputs[0])} | {
-            self._home(name) for segment in self._segments for task in segment.tasks
-            for name in (*task.lanes, *((task.whole,) if task.whole else ())) if name not in segment.made}
+            self._home(name) for segment in self._segments for ins in segment.body
+            for name in (*ins.lanes, *((ins.whole,) if ins.whole else ())) if name not in segment.made}
         joined = {node.output for node in self.nodes if node.op == "concat"}
 
         def add(site: str, kind: int) -> None:
@@ -167,22 +171,22 @@ class Structure:
         phases: list[tuple[int, ...]] = []
         for i, segment in enumerate(self._segments):
             first, count = self._states[i]
-            if segment.kind in (bc.LAST, bc.FIRST):
-                task = segment.tasks[0]
-                source = self._home(task.lanes[0])
-                for form in sorted(f for s, f in self._place if s == task.node.output):
-                    segments.append((segment.kind, 0, 0, 0, self._place[source, form],
-                                     self._place[task.node.output, form], 0, 0))
-            elif segment.kind == bc.MEAN:
-                task = segment.tasks[0]
-                source = self._home(task.lanes[0])
+            if segment.kind in (Kind.LAST, Kind.FIRST):
+                ins = segment.body[0]
+                source = self._home(ins.lanes[0])
+                for form in sorted(f for s, f in self._place if s == ins.node.output):
+                    segments.append((SEGMENTS[segment.kind], 0, 0, 0, self._place[source, form],
+                                     self._place[ins.node.output, form], 0, 0))
+            elif segment.kind == Kind.MEAN:
+                ins = segment.body[0]
+                source = self._home(ins.lanes[0])
                 a = min(at for (site, _), at in self._place.items() if site == source)
                 for (site, _), out in self._place.items():
-                    if site == task.node.output:
+                    if site == ins.node.output:
                         segments.append((bc.MEAN, 0, len(self.slots), 0, 0, 0, 0, 0))
-                        self.slots.append(Slot(0, out, a, 0, task.features, self._index[task.node.output]))
+                        self.slots.append(Slot(0, out, a, 0, ins.features, self._index[ins.node.output]))
             else:
-                segments.append((segment.kind, int(segment.reverse), len(phases), len(segment.phases), 0, 0,
+                segments.append((SEGMENTS[segment.kind], int(segment.reverse), len(phases), len(segment.phases), 0, 0,
                                  first, count))
                 for phase in segment.phases:
                     start = len(self.slots)
@@ -192,12 +196,12 @@ class Structure:
         self.counts = (len(self.buffers), len(segments), len(phases), len(self.slots))
         return b"".join([bc.SEGMENT.pack(*s) for s in segments] + [bc.PHASE.pack(*p) for p in phases])
 
-    def _emit_phase(self, segment: Segment, phase: list[Task]) -> None:
+    def _emit_phase(self, segment: Segment, phase: list[Instruction]) -> None:
         """Loads, operators and stores of a phase; tiles are given out and taken back as sites live and die."""
-        inside = {task.node.output for task in phase}
+        inside = {ins.node.output for ins in phase}
         use: dict[str, int] = {}
-        for i, task in enumerate(phase):
-            use |= dict.fromkeys((task.node.output, *task.lanes), i)
+        for i, ins in enumerate(phase):
+            use |= dict.fromkeys((ins.node.output, *ins.lanes), i)
         free: list[int] = []
         tile: dict[str, int] = {}
         count = 0
@@ -210,46 +214,46 @@ class Structure:
             tile[site] = free.pop()
             return tile[site]
 
-        linear = [task for task in phase if task.whole]
-        for i, task in enumerate(phase):
-            for name in task.lanes:
-                if name not in tile and (name not in inside or task.node.op == "concat"):
+        linear = [ins for ins in phase if ins.whole]
+        for i, ins in enumerate(phase):
+            for name in ins.lanes:
+                if name not in tile and (name not in inside or ins.node.op == "concat"):
                     home = self._home(name)
                     form = min(f for s, f in self._place if s == home)
                     load = bc.LOAD8 if form == 8 else bc.LOAD16
                     self.slots.append(Slot(load, take(name), self._place[home, form], 0, 0, site=name))
-            index = self._index[task.node.output]
-            op = self._facts[index].kinds[task.part]
-            lanes = [tile[name] for name in task.lanes]
-            out = take(task.node.output)
-            if task.whole is not None:
+            index = self._index[ins.node.output]
+            op = self._facts[index].kinds[ins.part]
+            lanes = [tile[name] for name in ins.lanes]
+            out = take(ins.node.output)
+            if ins.whole is not None:
                 form = 8 if op in (bc.LINEAR8, bc.LINEAR8W) else 16
-                size = -(-self.graph.sites[task.whole].features // bc.GROUP[form])
-                lanes, out_size = [self._place[self._home(task.whole), form]], size
+                size = -(-self.graph.sites[ins.whole].features // bc.GROUP[form])
+                lanes, out_size = [self._place[self._home(ins.whole), form]], size
             else:
                 out_size = 0
             a, b = (lanes[0], lanes[1] if len(lanes) > 1 else 0)
-            self.slots.append(Slot(op, out, a, b, out_size, index, task.part, constant=self._offsets[index]))
-            if task in linear:
+            self.slots.append(Slot(op, out, a, b, out_size, index, ins.part, constant=self._offsets[index]))
+            if ins in linear:
                 if i == len(linear) - 1:
                     for done in linear:
                         self._emit_stores(segment, done, tile[done.node.output])
             else:
-                self._emit_stores(segment, task, out)
+                self._emit_stores(segment, ins, out)
             if i >= len(linear) - 1:
                 for name in [name for name in tile if use[name] <= i]:
                     free.append(tile.pop(name))
         self.tiles = max(self.tiles, count)
 
-    def _emit_stores(self, segment: Segment, task: Task, tile: int) -> None:
-        site = task.node.output
+    def _emit_stores(self, segment: Segment, ins: Instruction, tile: int) -> None:
+        site = ins.node.output
         targets = [site] + [previous for previous, update in segment.states if update == site]
         for target in targets:
             for form in (8, 16):
                 place = self._place.get((target, form))
                 if place is not None:
                     op = bc.STORE8 if form == 8 else bc.STORE16
-                    self.slots.append(Slot(op, place, tile, 0, task.column, site=site))
+                    self.slots.append(Slot(op, place, tile, 0, ins.column, site=site))
 
     # --- filling in numbers ---
 
@@ -311,9 +315,9 @@ class Lowering:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._operators = Operators(layout)
-        self._orders: Remembered[int, tuple[Graph, list[Segment], list[Node]]] = Remembered(64)
-        self._structures: Remembered[tuple[Any, ...], tuple[Graph, Structure]] = Remembered(512)
-        self._programs: Remembered[int, tuple[Callable[[], object], Bytes]] = Remembered(
+        self._orders: LruCache[int, tuple[Graph, list[Segment], list[Node]]] = LruCache(64)
+        self._structures: LruCache[tuple[Any, ...], tuple[Graph, Structure]] = LruCache(512)
+        self._programs: LruCache[int, tuple[Callable[[], object], Bytes]] = LruCache(
             16 << 20, lambda entry: 1024 + entry[1].nbytes)
 
     def __call__(self, program: Program) -> Bytes:

@@ -5,16 +5,16 @@ Part of `lowering`, which says what this is for. Remembered per operator, since 
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any
 from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common.lru import LruCache
+from bittailor.compile.segments import NotLowered
 from bittailor.core.arith import Ints, Lookup, Rescale
 from bittailor.core.graph import Node
 from bittailor.core.ops import Constants, Packed
@@ -22,10 +22,6 @@ from bittailor.core.qformat import QFormat
 from bittailor.engines import bytecode as bc
 
 Bytes = NDArray[np.uint8]
-
-
-class NotLowered(Exception):
-    """The runtime has no instruction for a part of the program; the reference engine runs it."""
 
 
 @dataclass(frozen=True)
@@ -42,42 +38,6 @@ class Layout:
     items: int
     widths8: int
     split: int
-
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-
-class Remembered(Generic[K, V]):
-    """A dictionary that forgets what was not asked for the longest; safe between threads."""
-
-    def __init__(self, most: int, weigh: Callable[[V], int] = lambda value: 1) -> None:
-        self._most, self._weigh, self._total = most, weigh, 0
-        self._items: OrderedDict[K, V] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: K) -> V | None:
-        """What is remembered, or None."""
-        with self._lock:
-            value = self._items.get(key)
-            if value is not None:
-                self._items.move_to_end(key)
-            return value
-
-    def put(self, key: K, value: V) -> V:
-        """Remember `value`; returns it."""
-        with self._lock:
-            old = self._items.pop(key, None)
-            if old is not None:
-                self._total -= self._weigh(old)
-            self._items[key] = value
-            self._total += self._weigh(value)
-            while self._total > self._most and len(self._items) > 1:
-                self._total -= self._weigh(self._items.popitem(last=False)[1])
-        return value
-
-    def __len__(self) -> int:
-        return len(self._items)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +98,8 @@ class Operators:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         # keyed by identity, so each entry says (weakly) whose identity it means; shared weights weigh nothing here
-        self._facts: Remembered[int, Facts] = Remembered(32 << 20, lambda f: 2048 + sum(p.nbytes for p in f.parts[1:]))
-        self._weights: Remembered[tuple[int, int], _Weights] = Remembered(32 << 20, lambda w: 1024 + w.packed.nbytes)
+        self._facts: LruCache[int, Facts] = LruCache(32 << 20, lambda f: 2048 + sum(p.nbytes for p in f.parts[1:]))
+        self._weights: LruCache[tuple[int, int], _Weights] = LruCache(32 << 20, lambda w: 1024 + w.packed.nbytes)
 
     def facts(self, node: Node, constants: Constants, formats: Mapping[str, QFormat]) -> Facts:
         """The facts of a node. Constants are bound to the formats of the sites around them, so they are the key."""

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bittailor.common.processors import processors
+from bittailor.compile.segments import NotLowered
 from bittailor.core.arith import Ints
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import Program
 from bittailor.engines import native_build
 from bittailor.engines.base import Engine
 from bittailor.engines.lowering import Lowering
-from bittailor.engines.lowering_numbers import Bytes, NotLowered
+from bittailor.engines.lowering_numbers import Bytes
 from bittailor.engines.reference import Reference, check_integers
 from bittailor.errors import BittailorError, RangeError
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bittailor.compile.segments import Instruction
 from bittailor.core.ops.time import MEAN_MOST_STEPS
-from bittailor.engines.lowering_order import Task
 from bittailor.export.c_image import COUNTER, ctype_of
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import plain
@@ -112,18 +112,18 @@ class _Loops:
         """One loop over features: what it reads, an operator a line, what outlives it."""
         inner = indent + "    "
         scope = _Scope(self.model, phase, at, counted)
-        lines = [(task, EMITTERS[task.node.op](scope, task)) for task in phase.tasks]
+        lines = [(ins, EMITTERS[ins.node.op](scope, ins)) for ins in phase.body]
         yield f"\n{_comment(phase, lines, indent)}"
         yield f"{indent}for (size_t i = 0; i < {phase.features}u; i++) {{\n"
         for site in scope.loads:
             yield f"{inner}const int32_t {self.names[site]} = {self.model.vector(site, phase.number, at)}[i];\n"
-        for task, line in lines:
-            yield line.text(inner, self.names[task.node.output], WIDTH)
-        for task, _ in lines:
-            yield from self._stores(task.node.output, _index(task), at, inner)
-        for task, _ in lines:
-            site = task.node.output
-            yield f"{inner}TRACE({self.number[site]}u, {_index(task)}, {self.names[site]});\n"
+        for ins, line in lines:
+            yield line.text(inner, self.names[ins.node.output], WIDTH)
+        for ins, _ in lines:
+            yield from self._stores(ins.node.output, _index(ins), at, inner)
+        for ins, _ in lines:
+            site = ins.node.output
+            yield f"{inner}TRACE({self.number[site]}u, {_index(ins)}, {self.names[site]});\n"
         yield f"{indent}}}\n"
 
     def _stores(self, site: str, index: str, at: int | None, indent: str) -> Iterator[str]:
@@ -185,20 +185,20 @@ class _Scope:
         return f"state->{self.model.names[site]}[i]"
 
 
-def _index(task: Task) -> str:
+def _index(ins: Instruction) -> str:
     """Where in its site a value of the loop's feature i stands."""
-    return f"{task.column}u + i" if task.column else "i"
+    return f"{ins.column}u + i" if ins.column else "i"
 
 
-def _comment(phase: Phase, lines: Sequence[tuple[Task, Line]], indent: str) -> str:
+def _comment(phase: Phase, lines: Sequence[tuple[Instruction, Line]], indent: str) -> str:
     """The equations of a loop, names without the layer's."""
     start = f"{phase.layer}." if phase.layer else ""
     title = f"{phase.layer}: " if phase.layer else ""
     rows = [f"{indent}/* {plain(title)}{phase.features} feature{'s' * (phase.features > 1)}\n"]
-    for task, line in lines:
-        left = task.node.output.removeprefix(start)
-        if task.node.op == "concat":
-            left += f"[{task.column}..{task.column + task.features - 1}]"
+    for ins, line in lines:
+        left = ins.node.output.removeprefix(start)
+        if ins.node.op == "concat":
+            left += f"[{ins.column}..{ins.column + ins.features - 1}]"
         right = " ".join(re.sub(rf"(^|\(){re.escape(start)}", r"\1", word) for word in line.meaning)
         rows.append(f"{indent} *   {plain(left)} = {plain(right)}\n")
     return "".join(rows) + f"{indent} */\n"

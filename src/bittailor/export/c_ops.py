@@ -13,11 +13,11 @@ from typing import Protocol
 import numpy as np
 
 from bittailor.common.registry import Table
+from bittailor.compile.segments import Instruction
 from bittailor.core.arith import NARROW_BITS, TABLE_BITS, Lookup, Rescale
 from bittailor.core.ops.base import packed_of, rescale_of
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.program import Program
-from bittailor.engines.lowering_order import Task
 
 INT32_BITS = 32
 
@@ -69,7 +69,7 @@ class Line:
         return f"{indent}const int32_t {target} = {self.call}(\n{deep}{operand},\n{deep}{numbers});\n"
 
 
-Emit = Callable[[Scope, Task], Line]
+Emit = Callable[[Scope, Instruction], Line]
 
 
 def number(n: int) -> str:
@@ -106,12 +106,12 @@ def _zero(s: Scope, site: str) -> int:
     return s.program.formats[site].zero_point
 
 
-def _accumulated(s: Scope, task: Task, product: str, long: bool, meaning: tuple[str, ...]) -> Line:
+def _accumulated(s: Scope, ins: Instruction, product: str, long: bool, meaning: tuple[str, ...]) -> Line:
     """A product plus the row's offset, rescaled with the row's multiplier or the matrix's."""
-    owner, constants = task.node.output, s.program.constants[task.node.output]
+    owner, constants = ins.node.output, s.program.constants[ins.node.output]
     r = rescale_of(constants)
-    if len(task.node.params) > 1:
-        meaning += ("+", task.node.params[1])
+    if len(ins.node.params) > 1:
+        meaning += ("+", ins.node.params[1])
     operand = f"(int64_t){product}" if r.wide and not long else product
     if "offsets" in constants:
         bits = packed_of(constants, "offsets").bits
@@ -122,33 +122,33 @@ def _accumulated(s: Scope, task: Task, product: str, long: bool, meaning: tuple[
                      r.offset)
 
 
-def _linear(s: Scope, task: Task) -> Line:
-    assert task.whole is not None
-    node, fmt = task.node, s.program.formats[task.whole]
+def _linear(s: Scope, ins: Instruction) -> Line:
+    assert ins.whole is not None
+    node, fmt = ins.node, s.program.formats[ins.whole]
     W = packed_of(s.program.constants[node.output], "W")
     most = int(np.abs(W.values).sum(axis=1).max()) * max(-fmt.qmin, fmt.qmax)
     long = most >= 1 << NARROW_BITS
     columns = W.values.shape[1]
     dot = f"bt_dot{'l' if long else ''}{W.bits}_x{8 if fmt.bits <= 8 else 16}"
-    product = f"{dot}({s.rom(node.output, 'weights')}, i * {columns}u, {s.vector(task.whole)}, {columns}u)"
-    return _accumulated(s, task, product, long, (node.params[0], node.inputs[0]))
+    product = f"{dot}({s.rom(node.output, 'weights')}, i * {columns}u, {s.vector(ins.whole)}, {columns}u)"
+    return _accumulated(s, ins, product, long, (node.params[0], node.inputs[0]))
 
 
-def _diagonal(s: Scope, task: Task) -> Line:
-    node = task.node
+def _diagonal(s: Scope, ins: Instruction) -> Line:
+    node = ins.node
     W, w = packed_of(s.program.constants[node.output], "W"), s.rom(node.output, "weights")
     x = s.value(node.inputs[0])
     if W.bits == 1:
         product = f"(((unsigned){w}[i >> 3] >> (i & 7u)) & 1u ? {x} : -{x})"
     else:
         product = f"bt_bits({w}, i, {W.bits}u) * {x}"
-    return _accumulated(s, task, product, False, (node.params[0], "*", node.inputs[0]))
+    return _accumulated(s, ins, product, False, (node.params[0], "*", node.inputs[0]))
 
 
 def _sum(sign: int, symbol: str) -> Emit:
-    def emit(s: Scope, task: Task) -> Line:
-        a, b = task.node.inputs
-        r = rescale_of(s.program.constants[task.node.output])
+    def emit(s: Scope, ins: Instruction) -> Line:
+        a, b = ins.node.inputs
+        r = rescale_of(s.program.constants[ins.node.output])
         m0, m1 = (int(m[0]) for m in r.multipliers)
         c = r.offset - _zero(s, a) * m0 - sign * _zero(s, b) * m1
         call = "bt_rescale2_wide" if r.wide else "bt_rescale2"
@@ -157,42 +157,42 @@ def _sum(sign: int, symbol: str) -> Emit:
     return emit
 
 
-def _mul(s: Scope, task: Task) -> Line:
-    a, b = task.node.inputs
-    r = rescale_of(s.program.constants[task.node.output])
+def _mul(s: Scope, ins: Instruction) -> Line:
+    a, b = ins.node.inputs
+    r = rescale_of(s.program.constants[ins.node.output])
     return _rescaled((a, "*", b), r, f"{_factor(s, a)} * {_factor(s, b)}", number(int(r.multipliers[0][0])), r.offset)
 
 
-def _one_minus(s: Scope, task: Task) -> Line:
-    (a,) = task.node.inputs
-    r = rescale_of(s.program.constants[task.node.output])
+def _one_minus(s: Scope, ins: Instruction) -> Line:
+    (a,) = ins.node.inputs
+    r = rescale_of(s.program.constants[ins.node.output])
     m = int(r.multipliers[0][0])
     return _rescaled(("1", "-", a), r, f"-{s.value(a)}", number(m), r.offset + _zero(s, a) * m)
 
 
-def _unary(form: str = "{}", role: Callable[[Task], str] = lambda task: "rescale") -> Emit:
-    def emit(s: Scope, task: Task) -> Line:
-        (a,) = task.lanes
-        r = rescale_of(s.program.constants[task.node.output], role(task))
+def _unary(form: str = "{}", role: Callable[[Instruction], str] = lambda ins: "rescale") -> Emit:
+    def emit(s: Scope, ins: Instruction) -> Line:
+        (a,) = ins.lanes
+        r = rescale_of(s.program.constants[ins.node.output], role(ins))
         m = int(r.multipliers[0][0])
         return _rescaled((form.format(a),), r, s.value(a), number(m), r.offset - _zero(s, a) * m)
     return emit
 
 
-def _mean(s: Scope, task: Task) -> Line:
-    (a,) = task.lanes
-    r = rescale_of(s.program.constants[task.node.output])
-    return Line((f"mean({a})",), s.sum(task.node.output), "bt_mean", (
+def _mean(s: Scope, ins: Instruction) -> Line:
+    (a,) = ins.lanes
+    r = rescale_of(s.program.constants[ins.node.output])
+    return Line((f"mean({a})",), s.sum(ins.node.output), "bt_mean", (
         s.counted, number(int(r.multipliers[0][0])), number(r.offset), f"{r.shift}u", number(r.lo), number(r.hi)))
 
 
-def _function(s: Scope, task: Task) -> Line:
-    (a,) = task.node.inputs
-    t = s.program.constants[task.node.output]["lookup"]
+def _function(s: Scope, ins: Instruction) -> Line:
+    (a,) = ins.node.inputs
+    t = s.program.constants[ins.node.output]["lookup"]
     assert isinstance(t, Lookup)
-    table, meaning = s.rom(task.node.output, "tables"), (f"{task.node.op}({a})",)
+    table, meaning = s.rom(ins.node.output, "tables"), (f"{ins.node.op}({a})",)
     if t.step == 0:
-        call = "bt_lookup8" if s.program.formats[task.node.output].bits <= TABLE_BITS else "bt_lookup16"
+        call = "bt_lookup8" if s.program.formats[ins.node.output].bits <= TABLE_BITS else "bt_lookup16"
         return Line(meaning, table, call, (s.value(a), number(t.qmin)))
     return Line(meaning, table, "bt_knots", (
         s.value(a), number(t.qmin), f"{t.step}u", f"{t.guard}u", number(t.lo), number(t.hi)))
@@ -207,7 +207,7 @@ EMITTERS: Table[Emit] = Table("operator of the C exporter", {
     "one_minus": _one_minus,
     "relu": _unary("relu({})"),
     "requantise": _unary(),
-    "concat": _unary("{}", lambda task: f"rescale{task.part}"),
+    "concat": _unary("{}", lambda ins: f"rescale{ins.part}"),
     "mean": _mean,
     **{function.name: _function for function in FUNCTIONS},
 })

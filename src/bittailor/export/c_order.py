@@ -1,6 +1,6 @@
 """When and where: the order in which exported C computes a network, and which values need memory.
 
-Decided by the graph alone. Operators run in *phases*, each one loop over features (`engines.lowering_order`); what an
+Decided by the graph alone. Operators run in *phases*, each one loop over features (`compile.segments`); what an
 operator of the same loop reads feature by feature stays in a register. A *pass* is one run over the steps, forward or
 backward; layers of one direction share a pass, so a network without reversed layers has one and can stream. Operators
 on single values are the *head*; it follows the passes.
@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bittailor.common.lru import LruCache
+from bittailor.compile.segments import Instruction, Kind, NotLowered, Segment, arrange
 from bittailor.core.graph import Graph, Recurrence
-from bittailor.engines import bytecode as bc
-from bittailor.engines.lowering_numbers import NotLowered, Remembered
-from bittailor.engines.lowering_order import Segment, Task, arrange
 from bittailor.errors import UnsupportedNetwork
 
 Interval = tuple[int, int]
@@ -26,18 +25,18 @@ class Phase:
     """One loop over features. `layer` names the recurrence it belongs to, if any."""
 
     number: int
-    tasks: tuple[Task, ...]
+    body: tuple[Instruction, ...]
     layer: str = ""
 
     @property
     def features(self) -> int:
         """Iterations of the loop."""
-        return self.tasks[0].features
+        return self.body[0].features
 
     @property
     def made(self) -> set[str]:
         """The sites that it computes (a part of, for a concat)."""
-        return {task.node.output for task in self.tasks}
+        return {ins.node.output for ins in self.body}
 
 
 @dataclass
@@ -87,12 +86,12 @@ class Order:
             segments = arrange(graph)
         except NotLowered as error:
             raise UnsupportedNetwork(f"this network cannot be exported to C: {error}") from None
-        loops = [s for s in segments if s.kind == bc.LOOP]
+        loops = [s for s in segments if s.kind == Kind.LOOP]
         for segment in loops:
             self._join(segment)
         if not self.passes:
             self.passes.append(Pass(False))
-        self._number([s for s in segments if s.kind != bc.LOOP])
+        self._number([s for s in segments if s.kind != Kind.LOOP])
         self._end(segments)
         self._reads = self._collect()
         self._place_states()
@@ -121,7 +120,7 @@ class Order:
 
     def _join(self, segment: Segment) -> None:
         """Give a loop over steps to the earliest pass it can share."""
-        outside = {name for task in segment.tasks for name in (*task.lanes, *((task.whole,) if task.whole else ()))}
+        outside = {name for ins in segment.body for name in (*ins.lanes, *((ins.whole,) if ins.whole else ()))}
         outside -= segment.made | {previous for previous, _ in segment.states}
         at = max((self.pass_of[name] for name in outside if name != self.input), default=0)
         if segment.states:
@@ -140,8 +139,8 @@ class Order:
 
         def phases(segment: Segment) -> Iterator[Phase]:
             nonlocal number
-            for tasks in segment.phases if segment.kind != bc.MEAN else [segment.tasks]:
-                yield Phase(number, tuple(tasks), layer.get(tasks[0].node.output, ""))
+            for body in segment.phases if segment.kind != Kind.MEAN else [segment.body]:
+                yield Phase(number, tuple(body), layer.get(body[0].node.output, ""))
                 number += 1
 
         for p in self.passes:
@@ -153,15 +152,15 @@ class Order:
     def _end(self, segments: list[Segment]) -> None:
         """What becomes of operators over time: an alias of what is still there, or something to catch."""
         for segment in segments:
-            if segment.kind not in (bc.LAST, bc.FIRST, bc.MEAN):
+            if segment.kind not in (Kind.LAST, Kind.FIRST, Kind.MEAN):
                 continue
-            (task,) = segment.tasks
-            source, target = task.lanes[0], task.node.output
-            if segment.kind == bc.MEAN:
+            (ins,) = segment.body
+            source, target = ins.lanes[0], ins.node.output
+            if segment.kind == Kind.MEAN:
                 self.means[target] = source
             elif source == self.input and not self.streaming:
                 self.alias[target] = source  # the caller's array holds every step
-            elif (segment.kind == bc.FIRST) == self.passes[self.pass_of[source]].reverse:
+            elif (segment.kind == Kind.FIRST) == self.passes[self.pass_of[source]].reverse:
                 self.alias[target] = source
             else:
                 self.kept[target] = source
@@ -171,13 +170,13 @@ class Order:
     def _collect(self) -> dict[str, list[Read]]:
         reads: dict[str, list[Read]] = {}
         for phase in self.phases:
-            for task in phase.tasks:
-                if task.node.output in self.means:
+            for ins in phase.body:
+                if ins.node.output in self.means:
                     continue
-                for name in task.lanes:
+                for name in ins.lanes:
                     reads.setdefault(self.alias.get(name, name), []).append(Read(phase.number, False))
-                if task.whole is not None:
-                    reads.setdefault(self.alias.get(task.whole, task.whole), []).append(Read(phase.number, True))
+                if ins.whole is not None:
+                    reads.setdefault(self.alias.get(ins.whole, ins.whole), []).append(Read(phase.number, True))
         end = self.phases[-1].number + 1 if self.phases else 0
         if self.output in self.alias:
             reads.setdefault(self.alias[self.output], []).append(Read(end, True))
@@ -222,7 +221,7 @@ class Order:
                 self.vectors[site] = (first, max(last, *(r.phase for r in reads)))
 
 
-_ORDERS: Remembered[int, tuple[Graph, Order]] = Remembered(64)
+_ORDERS: LruCache[int, tuple[Graph, Order]] = LruCache(64)
 
 
 def order_of(graph: Graph) -> Order:

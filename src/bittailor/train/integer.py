@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bittailor.compile.groups import Loop, make_schedule
 from bittailor.core.arith import Floats, Ints
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS, Bound, Constants
@@ -24,7 +25,6 @@ from bittailor.core.plan import Plan
 from bittailor.core.qformat import QFormat
 from bittailor.errors import RangeError
 from bittailor.train.kernels import RULES, Kernel, Prepared, rule_of
-from bittailor.train.schedule import Loop, make_schedule
 from bittailor.train.workspace import Workspace
 
 STEPS = 64

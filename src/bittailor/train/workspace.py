@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bittailor.train.schedule import Buffer, Group, Loop, Ref, Schedule
+from bittailor.compile.groups import Buffer, Group, Loop, Ref, Schedule
 
 if TYPE_CHECKING:
     from bittailor.train.kernels import Kernel

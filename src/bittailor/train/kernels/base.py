@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bittailor.compile.groups import Group
 from bittailor.core.ops import Constants
 from bittailor.core.qformat import QFormat
-from bittailor.train.schedule import Group
 from bittailor.train.workspace import Rows
 
 

@@ -1,22 +1,32 @@
-"""The order of instructions: which operators run together over the same lanes. Decided by the graph alone.
-
-Part of `lowering`, which says what this is for.
-"""
+"""The order of instructions: which operators run together, feature by feature. Decided by the graph alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS
-from bittailor.engines import bytecode as bc
-from bittailor.engines.lowering_numbers import NotLowered
+
+
+class NotLowered(Exception):
+    """Compiled code has no form for a part of the program; the reference engine runs it."""
+
+
+class Kind(Enum):
+    """What a segment is: a loop over steps, operators on single values, or one operator over time."""
+
+    LOOP = auto()
+    ONCE = auto()
+    LAST = auto()
+    FIRST = auto()
+    MEAN = auto()
 
 
 @dataclass(frozen=True)
-class Task:
-    """One operator of a phase.
+class Instruction:
+    """One operator of a phase; a concat is one instruction for each of its inputs.
 
     lanes   the sites it reads feature by feature
     whole   the site a linear operator reads as a whole
@@ -36,32 +46,32 @@ class Task:
 class Segment:
     """A recurrence, a chain of operators over steps or on single values, or one operator over time."""
 
-    kind: int
-    tasks: list[Task] = field(default_factory=list)
+    kind: Kind
+    body: list[Instruction] = field(default_factory=list)
     states: list[tuple[str, str]] = field(default_factory=list)
     reverse: bool = False
-    phases: list[list[Task]] = field(default_factory=list)
+    phases: list[list[Instruction]] = field(default_factory=list)
 
     @property
     def made(self) -> set[str]:
         """The sites that it computes."""
-        return {task.node.output for task in self.tasks}
+        return {ins.node.output for ins in self.body}
 
 
-def _tasks(graph: Graph, node: Node) -> Iterator[Task]:
+def _instructions(graph: Graph, node: Node) -> Iterator[Instruction]:
     features = graph.sites[node.output].features
     if node.op == "linear":
-        yield Task(node, features, (), node.inputs[0])
+        yield Instruction(node, features, (), node.inputs[0])
     elif node.op == "concat":
         column = 0
         for i, name in enumerate(node.inputs):
             width = graph.sites[name].features
-            yield Task(node, width, (name,), None, i, column, i == len(node.inputs) - 1)
+            yield Instruction(node, width, (name,), None, i, column, i == len(node.inputs) - 1)
             column += width
     else:
         if any(graph.sites[name].features != features for name in node.inputs):
             raise NotLowered(f"{node.output} joins sites of different features")
-        yield Task(node, features, node.inputs)
+        yield Instruction(node, features, node.inputs)
 
 
 def arrange(graph: Graph) -> list[Segment]:
@@ -74,55 +84,55 @@ def arrange(graph: Graph) -> list[Segment]:
             if (any(not graph.sites[name].sequence for name in step.inputs)
                     or any(OPS[node.op].over_time for node in step.nodes)):
                 raise NotLowered(f"recurrence {step.name}")
-            loop = Segment(bc.LOOP, states=[(s.previous, s.update) for s in step.states], reverse=step.reverse)
-            loop.tasks = [task for node in step.nodes for task in _tasks(graph, node)]
+            loop = Segment(Kind.LOOP, states=[(s.previous, s.update) for s in step.states], reverse=step.reverse)
+            loop.body = [ins for node in step.nodes for ins in _instructions(graph, node)]
             if any(update not in loop.made for _, update in loop.states):
                 raise NotLowered(f"a state of {step.name} that the step does not compute")
             segments.append(loop)
         elif OPS[step.op].over_time:
             if step.op not in ("last", "first", "mean") or not graph.sites[step.inputs[0]].sequence:
                 raise NotLowered(f"operator {step.op}")
-            kind = {"last": bc.LAST, "first": bc.FIRST, "mean": bc.MEAN}[step.op]
-            segments.append(Segment(kind, [Task(step, graph.sites[step.output].features, step.inputs)]))
+            kind = {"last": Kind.LAST, "first": Kind.FIRST, "mean": Kind.MEAN}[step.op]
+            segments.append(Segment(kind, [Instruction(step, graph.sites[step.output].features, step.inputs)]))
         else:
             sequence = graph.sites[step.output].sequence
             if any(graph.sites[name].sequence != sequence for name in step.inputs):
                 raise NotLowered(f"{step.output} joins a sequence and a single value")
-            kind = bc.LOOP if sequence else bc.ONCE
+            kind = Kind.LOOP if sequence else Kind.ONCE
             if not (segments and segments[-1].kind == kind and not segments[-1].states and not segments[-1].reverse):
                 segments.append(Segment(kind))
-            segments[-1].tasks += _tasks(graph, step)
+            segments[-1].body += _instructions(graph, step)
     for segment in segments:
-        if segment.kind in (bc.LOOP, bc.ONCE):
+        if segment.kind in (Kind.LOOP, Kind.ONCE):
             segment.phases = _phases(segment)
     return segments
 
 
-def _phases(segment: Segment) -> list[list[Task]]:
+def _phases(segment: Segment) -> list[list[Instruction]]:
     """Group operators that can run lane block by lane block; what one reads as a whole must be complete before."""
     made, done = segment.made, set[str]()
-    left, phases = list(segment.tasks), []
+    left, phases = list(segment.body), []
     while left:
-        phase: list[Task] = []
+        phase: list[Instruction] = []
         inside: set[str] = set()
         grown = True
         while grown:
             grown = False
-            for task in list(left):
-                concat = task.node.op == "concat"
-                whole = (task.whole,) if task.whole else task.lanes if concat else ()
-                lanes = () if concat else task.lanes
-                if ((phase and (concat or phase[0].node.op == "concat" or phase[0].features != task.features))
+            for ins in list(left):
+                concat = ins.node.op == "concat"
+                whole = (ins.whole,) if ins.whole else ins.lanes if concat else ()
+                lanes = () if concat else ins.lanes
+                if ((phase and (concat or phase[0].node.op == "concat" or phase[0].features != ins.features))
                         or any(name in made and name not in done for name in whole)
                         or any(name in made and name not in done | inside for name in lanes)):
                     continue
-                phase.append(task)
-                left.remove(task)
-                inside.add(task.node.output)
+                phase.append(ins)
+                left.remove(ins)
+                inside.add(ins.node.output)
                 grown = True
         if not phase:
             raise NotLowered("operators that wait for each other")
-        done |= {task.node.output for task in phase if task.last}
+        done |= {ins.node.output for ins in phase if ins.last}
         # linear operators first, those with the same input together: they share its loads
         order = {name: i for i, name in enumerate(dict.fromkeys(t.whole for t in phase if t.whole))}
         linear = sorted((t for t in phase if t.whole), key=lambda t: order[t.whole or ""])
