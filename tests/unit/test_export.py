@@ -148,7 +148,7 @@ def test_every_loop_comes_after_what_it_reads(seed: int) -> None:
     order, done = Order(graph), {graph.inputs[0]}
     previous = set(order.states.values())
     for phase in order.phases:
-        for task in phase.tasks:
+        for task in phase.body:
             for name in (*task.lanes, *((task.whole,) if task.whole else ())):
                 assert name in done | phase.made | previous | set(order.alias) | set(order.kept), (seed, name)
         done |= phase.made
