@@ -5,8 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEMO   := runs/demo
+C      := $(wildcard $(addsuffix /*.[ch],src/bittailor/runtime src/bittailor/runtime/device \
+            src/bittailor/export/emulator tests/unit benchmarks))
 
-.PHONY: help setup demo test test-all lint types tables bench clean
+.PHONY: help setup demo test test-all lint format types tables bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,18 +35,18 @@ demo: $(READY) ## train a small GRU on real data, search its bit widths, report,
 	$(BIN)/bittailor export $(DEMO) $(DEMO)/firmware --pick careful
 	$(BIN)/bittailor verify $(DEMO)/firmware --cores host
 
-test: $(READY) ## lint, types, unit and property tests
-	$(BIN)/ruff check src tests benchmarks docs examples
-	$(BIN)/mypy
+test: lint types ## lint, types, unit and property tests
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-all: $(READY) ## also the slow tests
-	$(BIN)/ruff check src tests benchmarks docs examples
-	$(BIN)/mypy
+test-all: lint types ## also the slow tests
 	$(BIN)/python -m pytest -n auto
 
-lint: $(READY) ## ruff alone
+lint: $(READY) ## ruff for Python, clang-format for C
 	$(BIN)/ruff check src tests benchmarks docs examples
+	$(BIN)/clang-format --dry-run --Werror $(C)
+
+format: $(READY) ## lay out all C in the style of .clang-format
+	$(BIN)/clang-format -i $(C)
 
 types: $(READY) ## mypy alone
 	$(BIN)/mypy

@@ -33,8 +33,9 @@ static void read_into(FILE *file, void *p, size_t size) {
 
 /* Damage `count` places of the program; header and tables (the first `tables` bytes) more often than constants. */
 static void damage(uint8_t *p, uint32_t size, uint32_t tables) {
-    static const uint32_t odd[] = {0, 1, 2, 3, 7, 8, 31, 32, 63, 64, 255, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0xFFFFFF,
-                                   0x7FFFFFFF, 0x80000000, 0xFFFFFFFF};
+    static const uint32_t odd[] = {0,       1,        2,          3,          7,         8,      31,
+                                   32,      63,       64,         255,        0x7FFF,    0x8000, 0xFFFF,
+                                   0x10000, 0xFFFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF};
     for (uint32_t count = 1 + draw(3); count > 0; count--) {
         uint32_t at = draw(5) ? draw(tables) : draw(size);
         uint32_t value = odd[draw(sizeof odd / sizeof *odd)];
@@ -42,7 +43,10 @@ static void damage(uint8_t *p, uint32_t size, uint32_t tables) {
         case 0: p[at] ^= (uint8_t)(1u << draw(8)); break;
         case 1: p[at] = (uint8_t)draw(256); break;
         case 2: memcpy(p + at / 4 * 4, &value, 4); break;
-        default: value = draw(64); memcpy(p + at / 4 * 4, &value, 4); break;
+        default:
+            value = draw(64);
+            memcpy(p + at / 4 * 4, &value, 4);
+            break;
         }
     }
 }
@@ -71,8 +75,9 @@ int main(int argc, char **argv) {
     void *scratch = block(need);
     memset(scratch, 0x5A, need);
     if (bt_check(good, size) != BT_OK
-        || bt_run(good, size, input, input_bytes, width, lengths, items, steps, 0, items, output, output_bytes,
-                  scratch, need) != BT_OK) {
+        || bt_run(good, size, input, input_bytes, width, lengths, items, steps, 0, items, output, output_bytes, scratch,
+                  need)
+               != BT_OK) {
         fprintf(stderr, "the good program was refused\n");
         return 1;
     }
@@ -112,8 +117,8 @@ int main(int argc, char **argv) {
                 own_lengths[draw(some_items)] = (int32_t)draw(40) - 5;
         }
         size_t last = draw(8) ? some_items : draw(30);
-        int status = bt_run(part, given, x, some_input, draw(16) ? width : draw(4), own_lengths, some_items,
-                            some_steps, draw(8) ? 0 : draw(30), last, output, output_bytes, own, room);
+        int status = bt_run(part, given, x, some_input, draw(16) ? width : draw(4), own_lengths, some_items, some_steps,
+                            draw(8) ? 0 : draw(30), last, output, output_bytes, own, room);
         if (status < 0 || status > BT_RANGE)
             return 1;
         refused += status != BT_OK;

@@ -7,7 +7,7 @@
 
 enum {
     BT_ALIGN = 64,
-    BT_MOST = 1 << 24,  /* features, groups and steps stay below; so no product of sizes leaves 64 bits */
+    BT_MOST = 1 << 24,       /* features, groups and steps stay below; so no product of sizes leaves 64 bits */
     BT_MOST_TABLE = 1 << 16, /* rows of any of the four tables */
     BT_MOST_BUFFERS = 128,
     BT_MOST_TILES = 4096,
@@ -108,8 +108,7 @@ static int bt_phases_ok(const bt_view *v, const bt_segment *s) {
         return 0;
     for (uint32_t i = s->first; i < s->first + s->count; i++) {
         const bt_phase *phase = &v->phases[i];
-        if (phase->first > v->head->instrs || phase->count > v->head->instrs - phase->first
-            || phase->blocks >= BT_MOST)
+        if (phase->first > v->head->instrs || phase->count > v->head->instrs - phase->first || phase->blocks >= BT_MOST)
             return 0;
         for (uint32_t j = phase->first; j < phase->first + phase->count; j++)
             if (!bt_instr_ok(v, &v->instrs[j], phase->blocks))
@@ -165,8 +164,9 @@ static int bt_input_ok(const bt_view *v, uint32_t b, uint16_t size) {
 
 static int bt_view_ok(const bt_view *v) {
     const bt_header *h = v->head;
-    if (h->in_features == 0 || h->in_features >= BT_MOST || h->in_qmin < INT16_MIN || h->in_qmax > INT16_MAX || !bt_input_ok(v, h->in8, 1) || !bt_input_ok(v, h->in16, 2)
-        || h->out >= h->buffers || !bt_row(v, h->out, v->buffers[h->out].size, h->out_features))
+    if (h->in_features == 0 || h->in_features >= BT_MOST || h->in_qmin < INT16_MIN || h->in_qmax > INT16_MAX
+        || !bt_input_ok(v, h->in8, 1) || !bt_input_ok(v, h->in16, 2) || h->out >= h->buffers
+        || !bt_row(v, h->out, v->buffers[h->out].size, h->out_features))
         return 0;
     for (uint32_t b = 0; b < h->buffers; b++) {
         const bt_buffer *buffer = &v->buffers[b];
@@ -254,13 +254,13 @@ static uint32_t bt_run_linear(const bt_view *v, const bt_block *block, const bt_
     }
     const uint8_t *x = block->now[p->a];
     size_t row = (size_t)v->buffers[p->a].stride * v->buffers[p->a].size;
-#define BT_LINEAR_CASE(count, bytes, wide)                                                                            \
-    if (gates == (count)) {                                                                                           \
-        bt_linear(gate, count, x, row, p->size, bytes, wide);                                                         \
-        break;                                                                                                        \
+#define BT_LINEAR_CASE(count, bytes, wide)                                                                             \
+    if (gates == (count)) {                                                                                            \
+        bt_linear(gate, count, x, row, p->size, bytes, wide);                                                          \
+        break;                                                                                                         \
     }
 #if BT_LANES == 16
-#define BT_LINEAR_CASES(bytes, wide)                                                                                  \
+#define BT_LINEAR_CASES(bytes, wide)                                                                                   \
     BT_LINEAR_CASE(3, bytes, wide) BT_LINEAR_CASE(2, bytes, wide) BT_LINEAR_CASE(1, bytes, wide)
 #else
 #define BT_LINEAR_CASES(bytes, wide) BT_LINEAR_CASE(1, bytes, wide)
@@ -472,19 +472,19 @@ static int bt_in_range(const bt_header *h, const uint8_t *input, unsigned size, 
 }
 
 /* y[i] = x[i] + add for types of any size; pieces of 16, the last one overlapping the one before */
-#define BT_COPY(name, from, to)                                                                                       \
-    static void name(to *restrict y, const from *restrict x, size_t count, int32_t add) {                             \
-        enum { PIECE = 16 };                                                                                          \
-        if (count < PIECE) {                                                                                          \
-            for (size_t i = 0; i < count; i++)                                                                        \
-                y[i] = (to)((uint32_t)x[i] + (uint32_t)add);                                                          \
-            return;                                                                                                   \
-        }                                                                                                             \
-        for (size_t i = 0; i < count; i += PIECE) {                                                                   \
-            i = i + PIECE > count ? count - PIECE : i;                                                                \
-            for (size_t j = i; j < i + PIECE; j++)                                                                    \
-                y[j] = (to)((uint32_t)x[j] + (uint32_t)add);                                                          \
-        }                                                                                                             \
+#define BT_COPY(name, from, to)                                                                                        \
+    static void name(to *restrict y, const from *restrict x, size_t count, int32_t add) {                              \
+        enum { PIECE = 16 };                                                                                           \
+        if (count < PIECE) {                                                                                           \
+            for (size_t i = 0; i < count; i++)                                                                         \
+                y[i] = (to)((uint32_t)x[i] + (uint32_t)add);                                                           \
+            return;                                                                                                    \
+        }                                                                                                              \
+        for (size_t i = 0; i < count; i += PIECE) {                                                                    \
+            i = i + PIECE > count ? count - PIECE : i;                                                                 \
+            for (size_t j = i; j < i + PIECE; j++)                                                                     \
+                y[j] = (to)((uint32_t)x[j] + (uint32_t)add);                                                           \
+        }                                                                                                              \
     }
 BT_COPY(bt_copy_8_8, int8_t, uint8_t)
 BT_COPY(bt_copy_8_16, int8_t, int16_t)

@@ -43,11 +43,11 @@ enum { BT_GROUP8 = 4, BT_GROUP16 = 2 };
 /* What a call returns. */
 enum bt_status {
     BT_OK = 0,
-    BT_NULL = 1,     /* a pointer is null or not aligned to 8 bytes */
-    BT_PROGRAM = 2,  /* the program is not one, is damaged, or was made for other lanes or items */
-    BT_SHORT = 3,    /* a buffer is shorter than its shape says */
-    BT_LENGTH = 4,   /* a length is outside 1..steps, or a mean runs over more than 65,535 steps */
-    BT_RANGE = 5     /* an input integer is outside the program's input format */
+    BT_NULL = 1,    /* a pointer is null or not aligned to 8 bytes */
+    BT_PROGRAM = 2, /* the program is not one, is damaged, or was made for other lanes or items */
+    BT_SHORT = 3,   /* a buffer is shorter than its shape says */
+    BT_LENGTH = 4,  /* a length is outside 1..steps, or a mean runs over more than 65,535 steps */
+    BT_RANGE = 5    /* an input integer is outside the program's input format */
 };
 
 /* No buffer. */
@@ -69,24 +69,24 @@ enum bt_segment_kind {
 
 /* v: tile operands; acc: integer dot product with a buffer; W: 64-bit sums, the others are 32-bit. */
 enum bt_op {
-    BT_LOAD8 = 0,    /* tile out = buffer a (bytes) + c */
-    BT_LOAD16 = 1,   /* tile out = buffer a (int16) + c */
-    BT_STORE8 = 2,   /* buffer out (bytes), from column `size` on = tile a + c */
-    BT_STORE16 = 3,  /* buffer out (int16), from column `size` on = tile a + c */
-    BT_LINEAR8 = 4,  /* tile out = rescaled acc of buffer a (bytes) with int8 weights */
+    BT_LOAD8 = 0,   /* tile out = buffer a (bytes) + c */
+    BT_LOAD16 = 1,  /* tile out = buffer a (int16) + c */
+    BT_STORE8 = 2,  /* buffer out (bytes), from column `size` on = tile a + c */
+    BT_STORE16 = 3, /* buffer out (int16), from column `size` on = tile a + c */
+    BT_LINEAR8 = 4, /* tile out = rescaled acc of buffer a (bytes) with int8 weights */
     BT_LINEAR8W = 5,
     BT_LINEAR16 = 6, /* buffer a (int16) with int16 weights, int32 sums proved */
     BT_LINEAR16W = 7,
     BT_LINEAR64W = 8, /* the same with 64-bit sums; those of `step` groups fit 32 bits */
-    BT_ADD = 9,      /* (a * m0 + b * m1 + c) >> shift */
+    BT_ADD = 9,       /* (a * m0 + b * m1 + c) >> shift */
     BT_ADDW = 10,
-    BT_SCALE = 11,   /* (a * m0 + c) >> shift */
+    BT_SCALE = 11, /* (a * m0 + c) >> shift */
     BT_SCALEW = 12,
-    BT_MUL = 13,     /* ((a - za) * (b - zb) * m0 + c) >> shift */
+    BT_MUL = 13, /* ((a - za) * (b - zb) * m0 + c) >> shift */
     BT_MULW = 14,
-    BT_LOOKUP8 = 15, /* table[a as an unsigned byte], 256 int8 entries; with step < 8 they repeat after 2**step */
+    BT_LOOKUP8 = 15,  /* table[a as an unsigned byte], 256 int8 entries; with step < 8 they repeat after 2**step */
     BT_LOOKUP16 = 16, /* the same with int16 entries */
-    BT_KNOTS = 17,   /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
+    BT_KNOTS = 17,    /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
     BT_DIAGONAL = 18, /* (a * data[lane] + cons[lane]) >> shift: an int32 factor and constant per feature */
     BT_DIAGONALW = 19 /* (a * data[lane] * mult[lane] + cons[lane]) >> shift, int64 constants; a * data fits 32 bits */
 };
@@ -112,10 +112,10 @@ typedef struct bt_buffer {
 
 typedef struct bt_segment {
     uint32_t kind, reverse;
-    uint32_t first, count;         /* phases; BT_MEAN: instruction */
-    uint32_t in, out;              /* buffers of BT_LAST and BT_FIRST */
-    uint32_t first_state, states;  /* the buffers of kind BT_STATE that this loop advances */
-} bt_segment; /* 32 bytes */
+    uint32_t first, count;        /* phases; BT_MEAN: instruction */
+    uint32_t in, out;             /* buffers of BT_LAST and BT_FIRST */
+    uint32_t first_state, states; /* the buffers of kind BT_STATE that this loop advances */
+} bt_segment;                     /* 32 bytes */
 
 typedef struct bt_phase {
     uint32_t first, count; /* instructions */

@@ -17,14 +17,14 @@ enum { BT_TILE = BT_ITEMS * BT_LANES };
 static void bt_scale(int32_t *restrict y, const int32_t *restrict a, const bt_instr *p) {
     bt_i32 m = bt_all(p->m0), c = bt_all((int32_t)p->c);
     BT_EACH_VECTOR
-    bt_store(y + i, bt_clamp(bt_add(bt_mul(bt_load(a + i), m), c) >> p->shift, p->lo, p->hi));
+        bt_store(y + i, bt_clamp(bt_add(bt_mul(bt_load(a + i), m), c) >> p->shift, p->lo, p->hi));
 }
 
 static void bt_scale_wide(int32_t *restrict y, const int32_t *restrict a, const bt_instr *p) {
     bt_i32 m = bt_all(p->m0);
     bt_wide c = bt_wide_all(p->c);
     BT_EACH_VECTOR
-    bt_store(y + i, bt_wide_finish(bt_wide_add(bt_wide_mul(bt_load(a + i), m), c), p->shift, p->lo, p->hi));
+        bt_store(y + i, bt_wide_finish(bt_wide_add(bt_wide_mul(bt_load(a + i), m), c), p->shift, p->lo, p->hi));
 }
 
 static void bt_sum(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict b, const bt_instr *p) {
@@ -35,8 +35,7 @@ static void bt_sum(int32_t *restrict y, const int32_t *restrict a, const int32_t
     }
 }
 
-static void bt_sum_wide(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict b,
-                        const bt_instr *p) {
+static void bt_sum_wide(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict b, const bt_instr *p) {
     bt_i32 m0 = bt_all(p->m0), m1 = bt_all(p->m1);
     bt_wide c = bt_wide_all(p->c);
     BT_EACH_VECTOR {
@@ -68,7 +67,7 @@ static void bt_diagonal(int32_t *restrict y, const int32_t *restrict a, const in
                         const int32_t *restrict cons, const bt_instr *p) {
     bt_i32 m = bt_load(factor), c = bt_load(cons);
     BT_EACH_VECTOR
-    bt_store(y + i, bt_clamp(bt_add(bt_mul(bt_load(a + i), m), c) >> p->shift, p->lo, p->hi));
+        bt_store(y + i, bt_clamp(bt_add(bt_mul(bt_load(a + i), m), c) >> p->shift, p->lo, p->hi));
 }
 
 static void bt_diagonal_wide(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict weight,
@@ -89,10 +88,10 @@ static void bt_lookup8(int32_t *restrict y, const int32_t *restrict a, const voi
     bt_table t = bt_table_of(table);
     if (p->step < 8)
         BT_EACH_VECTOR
-        bt_store(y + i, bt_low_byte(bt_table_at(&t, bt_load(a + i), 1)));
+            bt_store(y + i, bt_low_byte(bt_table_at(&t, bt_load(a + i), 1)));
     else
         BT_EACH_VECTOR
-        bt_store(y + i, bt_low_byte(bt_table_at(&t, bt_load(a + i), 0)));
+            bt_store(y + i, bt_low_byte(bt_table_at(&t, bt_load(a + i), 0)));
 #else
     const int8_t *entries = table;
     (void)p;

@@ -186,7 +186,8 @@ typedef struct bt_wide {
 BT_INLINE bt_wide bt_wide_all(int64_t x) { return (bt_wide){_mm512_set1_epi64(x), _mm512_set1_epi64(x)}; }
 BT_INLINE bt_wide bt_wide_load(const int64_t *p) {
     __m512i low = _mm512_loadu_si512(p), high = _mm512_loadu_si512(p + 8);
-    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
+    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14),
+                  odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
     return (bt_wide){_mm512_permutex2var_epi64(low, even, high), _mm512_permutex2var_epi64(low, odd, high)};
 }
 BT_INLINE bt_wide bt_wide_add(bt_wide a, bt_wide b) {
@@ -257,7 +258,8 @@ typedef struct bt_wide {
 
 BT_INLINE bt_wide bt_wide_all(int64_t x) {
     bt_wide y;
-    BT_EACH_LANE y.v[l] = (uint64_t)x;
+    BT_EACH_LANE
+        y.v[l] = (uint64_t)x;
     return y;
 }
 BT_INLINE bt_wide bt_wide_load(const int64_t *p) {
@@ -266,7 +268,8 @@ BT_INLINE bt_wide bt_wide_load(const int64_t *p) {
     return y;
 }
 BT_INLINE bt_wide bt_wide_add(bt_wide a, bt_wide b) {
-    BT_EACH_LANE a.v[l] += b.v[l];
+    BT_EACH_LANE
+        a.v[l] += b.v[l];
     return a;
 }
 BT_INLINE bt_wide bt_wide_mul(bt_i32 a, bt_i32 b) {
@@ -274,13 +277,15 @@ BT_INLINE bt_wide bt_wide_mul(bt_i32 a, bt_i32 b) {
     bt_wide y;
     memcpy(p, &a, sizeof p);
     memcpy(q, &b, sizeof q);
-    BT_EACH_LANE y.v[l] = (uint64_t)((int64_t)p[l] * q[l]);
+    BT_EACH_LANE
+        y.v[l] = (uint64_t)((int64_t)p[l] * q[l]);
     return y;
 }
 BT_INLINE bt_wide bt_wide_times(bt_wide a, bt_i32 b) {
     int32_t q[BT_LANES];
     memcpy(q, &b, sizeof q);
-    BT_EACH_LANE a.v[l] *= (uint64_t)q[l];
+    BT_EACH_LANE
+        a.v[l] *= (uint64_t)q[l];
     return a;
 }
 BT_INLINE bt_i32 bt_wide_finish(bt_wide sum, int shift, int32_t lo, int32_t hi) {

@@ -44,16 +44,14 @@ static struct {
 static size_t waiting;
 static int trace = -1;
 
-static void flush(void)
-{
+static void flush(void) {
     if (fw_write(trace, traced, waiting * sizeof *traced) == waiting * sizeof *traced) {
         waiting = 0;
     }
 }
 
 void FW_TRACE(unsigned site, unsigned feature, int32_t value);
-void FW_TRACE(unsigned site, unsigned feature, int32_t value)
-{
+void FW_TRACE(unsigned site, unsigned feature, int32_t value) {
     if (trace < 0) {
         trace = fw_open("trace.bin", 'w');
     }
@@ -66,21 +64,18 @@ void FW_TRACE(unsigned site, unsigned feature, int32_t value)
 }
 #endif
 
-static int failed(const char *what, uint32_t item)
-{
+static int failed(const char *what, uint32_t item) {
     printf("item %lu: %s\n", (unsigned long)item, what);
     return 4;
 }
 
-BT_NOIPA static int whole(size_t steps)
-{
+BT_NOIPA static int whole(size_t steps) {
     NAME(_reset)(&fw_state);
     return NAME(_run)(&fw_state, &fw_scratch, items, steps, outputs);
 }
 
 #if FW_STREAM
-static uint64_t step(const in_t *frame, out_t *y)
-{
+static uint64_t step(const in_t *frame, out_t *y) {
     count_start();
     NAME(_step)(&fw_state, &fw_scratch, frame, y);
     return count_stop();
@@ -88,8 +83,7 @@ static uint64_t step(const in_t *frame, out_t *y)
 
 /* Streams an item. The read-out is what a step with it takes beyond the same step without; where every step has an
    output, it is a part of the step. */
-static int stream(uint32_t item, size_t steps, int counted)
-{
+static int stream(uint32_t item, size_t steps, int counted) {
     NAME(_reset)(&fw_state);
     for (size_t t = 0; t < steps; t++) {
         const in_t *frame = items + t * FW_FEATURES;
@@ -127,8 +121,7 @@ static int stream(uint32_t item, size_t steps, int counted)
 }
 #endif
 
-int main(void)
-{
+int main(void) {
     uint32_t head[2], steps;
     const int from = fw_open("items.bin", 'r'), to = fw_open("outputs.bin", 'w');
     if (from < 0 || to < 0 || fw_read(from, head, sizeof head) != sizeof head) {

@@ -19,7 +19,7 @@
 #endif
 
 /* Whether a word can be loaded from any address in one instruction. */
-#if (defined(__ARM_FEATURE_UNALIGNED) || defined(__aarch64__) || defined(__x86_64__) || defined(__i386__))            \
+#if (defined(__ARM_FEATURE_UNALIGNED) || defined(__aarch64__) || defined(__x86_64__) || defined(__i386__))             \
     && !defined(__ARM_BIG_ENDIAN)
 #define BT_UNALIGNED 1
 #else
@@ -94,9 +94,7 @@ BT_INLINE const void *bt_after(const void *x, size_t k, const unsigned xb) { ret
 #else
 
 /* Weights between byte boundaries, less 1: 0, 1, 3 or 7. */
-BT_INLINE unsigned bt_mask(unsigned b) {
-    return (b & 1u) != 0u ? 7u : (b & 2u) != 0u ? 3u : (b & 4u) != 0u ? 1u : 0u;
-}
+BT_INLINE unsigned bt_mask(unsigned b) { return (b & 1u) != 0u ? 7u : (b & 2u) != 0u ? 3u : (b & 4u) != 0u ? 1u : 0u; }
 
 /* A dot product of any width, weight by weight: a window of the bit string, refilled byte by byte; n > 0. */
 BT_INLINE uint32_t bt_few(const uint8_t *w, size_t first, const void *x, size_t n, unsigned b, const unsigned xb) {
@@ -175,7 +173,7 @@ BT_INLINE int32_t bt_weight(const uint8_t *w, const unsigned k, const unsigned b
     if (last == byte + 1u)
         return (int32_t)(((uint32_t)w[byte] | (uint32_t)w[last] << 8) << (32u - b - at)) >> (32u - b);
     return (int32_t)(((uint32_t)w[byte] | (uint32_t)w[byte + 1u] << 8 | (uint32_t)w[last] << 16) << (32u - b - at))
-           >> (32u - b);
+        >> (32u - b);
 }
 
 /* Sums stay in the order that is written and pointers are moved once per group: the compiler's own ideas take more

@@ -19,10 +19,10 @@ extern "C" {
 
 #define BT_EACH_WIDTH(F) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14) F(15) F(16)
 
-#define BT_DECLARE(b)                                                                        \
-    int32_t bt_dot##b##_x8(const uint8_t *w, size_t first, const int8_t *x, size_t n);       \
-    int32_t bt_dot##b##_x16(const uint8_t *w, size_t first, const int16_t *x, size_t n);     \
-    int64_t bt_dotl##b##_x8(const uint8_t *w, size_t first, const int8_t *x, size_t n);      \
+#define BT_DECLARE(b)                                                                                                  \
+    int32_t bt_dot##b##_x8(const uint8_t *w, size_t first, const int8_t *x, size_t n);                                 \
+    int32_t bt_dot##b##_x16(const uint8_t *w, size_t first, const int16_t *x, size_t n);                               \
+    int64_t bt_dotl##b##_x8(const uint8_t *w, size_t first, const int8_t *x, size_t n);                                \
     int64_t bt_dotl##b##_x16(const uint8_t *w, size_t first, const int16_t *x, size_t n);
 BT_EACH_WIDTH(BT_DECLARE)
 #undef BT_DECLARE
