@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import bittailor as bt
+from bittailor.core.cells import add_layer
 from bittailor.core.graph import Builder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,10 +53,7 @@ def test_the_cell_of_the_adding_page_works_everywhere() -> None:
     exec(python_block("docs/adding.md"), names)
     cell = names["MGU"]()
     b = Builder()
-    x = b.input("input", 3)
-    b.begin()
-    out = cell.step(b, "mgu0", x, 4, True)
-    b.end("mgu0", cell.name, (out,))
+    out = add_layer(b, cell, "mgu0", b.input("input", 3), 4)
     graph = b.graph(b.op("last", "last", out))
     rng = np.random.default_rng(0)
     parameters = cell.parameters("mgu0", {

@@ -1,7 +1,7 @@
 """Graph: a network as named sites and operators, written down once and walked by everything else.
 
 A *site* is a named place that holds a tensor; a *node* is an operator between sites; a *recurrence* is a cell
-unrolled over the steps of a sequence. The builder lets a cell be written as its equations (see `cells/gru.py`).
+unrolled over the steps of a sequence. A cell is written as its equations (see `cells/gru.py`).
 """
 
 from __future__ import annotations
@@ -239,6 +239,7 @@ class Builder:
         self._inputs: list[str] = []
         self._open: list[Node] | None = None
         self._states: list[State] = []
+        self._proven: dict[str, tuple[float, float] | None] = {}
         self._read: list[str] = []
 
     def input(self, name: str, features: int) -> str:
@@ -279,14 +280,14 @@ class Builder:
 
     def begin(self) -> None:
         """What follows is one step of a recurrence, until `end`."""
-        self._open, self._states, self._read = [], [], []
+        self._open, self._states, self._proven, self._read = [], [], {}, []
 
     def state(self, name: str, features: int, proven: tuple[float, float] | None = None) -> str:
         """A state; returns the site of its previous value. The step must write `name` itself."""
         previous = f"{name}.prev"
         self._add(Site(previous, "activation", (features,), tied=name))
         self._states.append(State(previous, name))
-        self._proven_state = {**getattr(self, "_proven_state", {}), name: proven}
+        self._proven[name] = proven
         return previous
 
     def open_states(self) -> tuple[str, ...]:
@@ -309,9 +310,10 @@ class Builder:
         op = OPS[node.op]
         sources = [self._sites[name] for name in node.inputs]
         features = op.features([s.features for s in sources], node.options)
-        state_names = [s.update for s in self._states] if self._open is not None else []
-        role: Role = "state" if node.output in state_names else "activation"
-        proven = self._proven_state[node.output] if role == "state" else op.proven([s.proven for s in sources])
+        role: Role = "activation"
+        proven = op.proven([s.proven for s in sources])
+        if self._open is not None and node.output in self._proven:
+            role, proven = "state", self._proven[node.output]
         sequence = all(s.sequence for s in sources) and not op.over_time
         tied = node.inputs[0] if op.tied else None
         self._add(Site(node.output, role, (features,), sequence, tied, proven))

@@ -1,7 +1,7 @@
 """The recurrent cells. Adding one is one file and one line here (and a torch module to train it, in `bittailor.nn`)."""
 
 from bittailor.common.registry import Table
-from bittailor.core.cells.base import Cell, add_layer
+from bittailor.core.cells.base import Cell, CellBuilder, add_layer
 from bittailor.core.cells.gru import GRU
 from bittailor.core.cells.gru_cho import GRUCho
 from bittailor.core.cells.ligru import LiGRU
@@ -18,4 +18,4 @@ CELLS: Table[Cell] = Table("cell", {cell.name: cell for cell in (
     SRU(),
 )})
 
-__all__ = ["CELLS", "Cell", "add_layer"]
+__all__ = ["CELLS", "Cell", "CellBuilder", "add_layer"]

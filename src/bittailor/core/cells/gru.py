@@ -17,8 +17,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bittailor.core.arith import Floats
-from bittailor.core.cells.base import Cell, gates
-from bittailor.core.graph import Builder
+from bittailor.core.cells.base import Cell, CellBuilder, split_gates
 
 
 class GRU(Cell):
@@ -27,34 +26,19 @@ class GRU(Cell):
     name = "gru"
     title = "GRU, reset gate after the recurrent matrix (torch.nn.GRU)"
 
-    def step(self, b: Builder, p: str, x: str, hidden: int, bias: bool, **options: Any) -> str:
-        def b_(name: str) -> str | None:
-            return f"{p}.{name}" if bias else None
+    def step(self, b: CellBuilder, x: str, **options: Any) -> str:
+        h = b.state("h", proven=(-1.0, 1.0))  # a convex combination of values in (-1, 1) cannot leave that range
+        r = b.gate("r", x, h)
+        z = b.gate("z", x, h)
+        n_x = b.linear("n.x", x, "W_in", "b_in")
+        n_h = b.mul("n.reset", r, b.linear("n.h", h, "W_hn", "b_hn"))
+        n = b.tanh("n.post", b.add("n.pre", n_x, n_h))
+        return b.add("h", b.mul("h.new", b.one_minus("z.not", z), n), b.mul("h.kept", z, h))
 
-        # a state is a convex combination of values in (-1, 1): it cannot leave that range
-        h = b.state(f"{p}.h", hidden, proven=(-1.0, 1.0))
-
-        r_x = b.linear(f"{p}.r.x", x, f"{p}.W_ir", hidden, b_("b_r"))
-        r_h = b.linear(f"{p}.r.h", h, f"{p}.W_hr", hidden)
-        r = b.op("sigmoid", f"{p}.r.post", b.op("add", f"{p}.r.pre", r_x, r_h))
-
-        z_x = b.linear(f"{p}.z.x", x, f"{p}.W_iz", hidden, b_("b_z"))
-        z_h = b.linear(f"{p}.z.h", h, f"{p}.W_hz", hidden)
-        z = b.op("sigmoid", f"{p}.z.post", b.op("add", f"{p}.z.pre", z_x, z_h))
-
-        n_x = b.linear(f"{p}.n.x", x, f"{p}.W_in", hidden, b_("b_in"))
-        n_h = b.linear(f"{p}.n.h", h, f"{p}.W_hn", hidden, b_("b_hn"))
-        n_r = b.op("mul", f"{p}.n.reset", r, n_h)
-        n = b.op("tanh", f"{p}.n.post", b.op("add", f"{p}.n.pre", n_x, n_r))
-
-        new = b.op("mul", f"{p}.h.new", b.op("one_minus", f"{p}.z.not", z), n)
-        kept = b.op("mul", f"{p}.h.kept", z, h)
-        return b.op("add", f"{p}.h", new, kept)
-
-    def parameters(self, p: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
-        named = dict(zip(("W_ir", "W_iz", "W_in"), gates(arrays["weight_ih"], 3), strict=True))
-        named |= zip(("W_hr", "W_hz", "W_hn"), gates(arrays["weight_hh"], 3), strict=True)
+    def unstack(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+        named = dict(zip(("W_ir", "W_iz", "W_in"), split_gates(arrays["weight_ih"], 3), strict=True))
+        named |= zip(("W_hr", "W_hz", "W_hn"), split_gates(arrays["weight_hh"], 3), strict=True)
         if "bias_ih" in arrays:
-            (ir, iz, in_), (hr, hz, hn) = gates(arrays["bias_ih"], 3), gates(arrays["bias_hh"], 3)
+            (ir, iz, in_), (hr, hz, hn) = split_gates(arrays["bias_ih"], 3), split_gates(arrays["bias_hh"], 3)
             named |= {"b_r": ir + hr, "b_z": iz + hz, "b_in": in_, "b_hn": hn}
-        return {f"{p}.{name}": values for name, values in named.items()}
+        return named

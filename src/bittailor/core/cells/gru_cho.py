@@ -16,8 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bittailor.core.arith import Floats
-from bittailor.core.cells.base import Cell, gates
-from bittailor.core.graph import Builder
+from bittailor.core.cells.base import Cell, CellBuilder, split_gates
 
 
 class GRUCho(Cell):
@@ -26,32 +25,18 @@ class GRUCho(Cell):
     name = "gru_cho"
     title = "GRU, reset gate before the recurrent matrix (Cho et al.; bittailor.nn.GRUCho)"
 
-    def step(self, b: Builder, p: str, x: str, hidden: int, bias: bool, **options: Any) -> str:
-        def b_(name: str) -> str | None:
-            return f"{p}.{name}" if bias else None
+    def step(self, b: CellBuilder, x: str, **options: Any) -> str:
+        h = b.state("h", proven=(-1.0, 1.0))  # a convex combination of values in (-1, 1) cannot leave that range
+        r = b.gate("r", x, h)
+        z = b.gate("z", x, h)
+        n_x = b.linear("n.x", x, "W_in", "b_n")
+        n_h = b.linear("n.h", b.mul("h.reset", r, h), "W_hn")
+        n = b.tanh("n.post", b.add("n.pre", n_x, n_h))
+        return b.add("h", b.mul("h.new", b.one_minus("z.not", z), n), b.mul("h.kept", z, h))
 
-        # a convex combination of values in (-1, 1)
-        h = b.state(f"{p}.h", hidden, proven=(-1.0, 1.0))
-
-        r_x = b.linear(f"{p}.r.x", x, f"{p}.W_ir", hidden, b_("b_r"))
-        r_h = b.linear(f"{p}.r.h", h, f"{p}.W_hr", hidden)
-        r = b.op("sigmoid", f"{p}.r.post", b.op("add", f"{p}.r.pre", r_x, r_h))
-
-        z_x = b.linear(f"{p}.z.x", x, f"{p}.W_iz", hidden, b_("b_z"))
-        z_h = b.linear(f"{p}.z.h", h, f"{p}.W_hz", hidden)
-        z = b.op("sigmoid", f"{p}.z.post", b.op("add", f"{p}.z.pre", z_x, z_h))
-
-        n_x = b.linear(f"{p}.n.x", x, f"{p}.W_in", hidden, b_("b_n"))
-        n_h = b.linear(f"{p}.n.h", b.op("mul", f"{p}.h.reset", r, h), f"{p}.W_hn", hidden)
-        n = b.op("tanh", f"{p}.n.post", b.op("add", f"{p}.n.pre", n_x, n_h))
-
-        new = b.op("mul", f"{p}.h.new", b.op("one_minus", f"{p}.z.not", z), n)
-        kept = b.op("mul", f"{p}.h.kept", z, h)
-        return b.op("add", f"{p}.h", new, kept)
-
-    def parameters(self, p: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
-        named = dict(zip(("W_ir", "W_iz", "W_in"), gates(arrays["weight_ih"], 3), strict=True))
-        named |= zip(("W_hr", "W_hz", "W_hn"), gates(arrays["weight_hh"], 3), strict=True)
+    def unstack(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+        named = dict(zip(("W_ir", "W_iz", "W_in"), split_gates(arrays["weight_ih"], 3), strict=True))
+        named |= zip(("W_hr", "W_hz", "W_hn"), split_gates(arrays["weight_hh"], 3), strict=True)
         if "bias_ih" in arrays:
-            named |= zip(("b_r", "b_z", "b_n"), gates(arrays["bias_ih"], 3), strict=True)
-        return {f"{p}.{name}": values for name, values in named.items()}
+            named |= zip(("b_r", "b_z", "b_n"), split_gates(arrays["bias_ih"], 3), strict=True)
+        return named

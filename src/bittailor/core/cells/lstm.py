@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittailor.core.arith import Floats
-from bittailor.core.cells.base import Cell, gates
-from bittailor.core.graph import Builder
+from bittailor.core.cells.base import Cell, CellBuilder, split_gates
 
 GATES = {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid"}
 """In PyTorch's order."""
@@ -34,29 +33,22 @@ class LSTM(Cell):
     title = "LSTM, also with a projected output (torch.nn.LSTM)"
     variants: ClassVar = {"projected": {"project": 3}}
 
-    def step(self, b: Builder, p: str, x: str, hidden: int, bias: bool, *, project: int = 0, **options: Any) -> str:
+    def step(self, b: CellBuilder, x: str, *, project: int = 0, **options: Any) -> str:
         """`project`: features of the projected output; 0 for none."""
-        h = b.state(f"{p}.h", project or hidden, proven=None if project else (-1.0, 1.0))
-        c = b.state(f"{p}.c", hidden)
-
-        def gate(name: str) -> str:
-            g_x = b.linear(f"{p}.{name}.x", x, f"{p}.W_i{name}", hidden, f"{p}.b_{name}" if bias else None)
-            g_h = b.linear(f"{p}.{name}.h", h, f"{p}.W_h{name}", hidden)
-            return b.op(GATES[name], f"{p}.{name}.post", b.op("add", f"{p}.{name}.pre", g_x, g_h))
-
-        i, f, g, o = (gate(name) for name in GATES)
-        new = b.op("add", f"{p}.c", b.op("mul", f"{p}.c.kept", f, c), b.op("mul", f"{p}.c.new", i, g))
-        squashed = b.op("tanh", f"{p}.c.post", new)
+        h = b.state("h", project or b.hidden, proven=None if project else (-1.0, 1.0))
+        c = b.state("c")
+        i, f, g, o = (b.gate(name, x, h, function) for name, function in GATES.items())
+        squashed = b.tanh("c.post", b.add("c", b.mul("c.kept", f, c), b.mul("c.new", i, g)))
         if not project:
-            return b.op("mul", f"{p}.h", o, squashed)
-        return b.linear(f"{p}.h", b.op("mul", f"{p}.h.full", o, squashed), f"{p}.W_hr", project)
+            return b.mul("h", o, squashed)
+        return b.linear("h", b.mul("h.full", o, squashed), "W_hr", rows=project)
 
-    def parameters(self, p: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
-        named = {f"W_i{gate}": W for gate, W in zip(GATES, gates(arrays["weight_ih"], 4), strict=True)}
-        named |= {f"W_h{gate}": W for gate, W in zip(GATES, gates(arrays["weight_hh"], 4), strict=True)}
+    def unstack(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+        named = {f"W_i{gate}": W for gate, W in zip(GATES, split_gates(arrays["weight_ih"], 4), strict=True)}
+        named |= {f"W_h{gate}": W for gate, W in zip(GATES, split_gates(arrays["weight_hh"], 4), strict=True)}
         if "bias_ih" in arrays:
-            pairs = zip(GATES, gates(arrays["bias_ih"], 4), gates(arrays["bias_hh"], 4), strict=True)
+            pairs = zip(GATES, split_gates(arrays["bias_ih"], 4), split_gates(arrays["bias_hh"], 4), strict=True)
             named |= {f"b_{gate}": input_ + hidden for gate, input_, hidden in pairs}
         if "weight_hr" in arrays:
             named["W_hr"] = np.asarray(arrays["weight_hr"], np.float64)
-        return {f"{p}.{name}": values for name, values in named.items()}
+        return named

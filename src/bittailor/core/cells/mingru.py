@@ -16,8 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bittailor.core.arith import Floats
-from bittailor.core.cells.base import Cell, gates
-from bittailor.core.graph import Builder
+from bittailor.core.cells.base import Cell, CellBuilder, split_gates
 
 
 class MinGRU(Cell):
@@ -26,16 +25,14 @@ class MinGRU(Cell):
     name = "mingru"
     title = "minGRU: gate and candidate see the input only (Feng et al.; bittailor.nn.MinGRU)"
 
-    def step(self, b: Builder, p: str, x: str, hidden: int, bias: bool, **options: Any) -> str:
-        h = b.state(f"{p}.h", hidden)
-        z = b.op("sigmoid", f"{p}.z.post", b.linear(f"{p}.z.pre", x, f"{p}.W_z", hidden, f"{p}.b_z" if bias else None))
-        n = b.linear(f"{p}.n", x, f"{p}.W_n", hidden, f"{p}.b_n" if bias else None)
-        new = b.op("mul", f"{p}.h.new", z, n)
-        kept = b.op("mul", f"{p}.h.kept", b.op("one_minus", f"{p}.z.not", z), h)
-        return b.op("add", f"{p}.h", new, kept)
+    def step(self, b: CellBuilder, x: str, **options: Any) -> str:
+        h = b.state("h")
+        z = b.sigmoid("z.post", b.linear("z.pre", x, "W_z", "b_z"))
+        n = b.linear("n", x, "W_n", "b_n")
+        return b.add("h", b.mul("h.new", z, n), b.mul("h.kept", b.one_minus("z.not", z), h))
 
-    def parameters(self, p: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
-        named = dict(zip(("W_z", "W_n"), gates(arrays["weight_ih"], 2), strict=True))
+    def unstack(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+        named = dict(zip(("W_z", "W_n"), split_gates(arrays["weight_ih"], 2), strict=True))
         if "bias_ih" in arrays:
-            named |= zip(("b_z", "b_n"), gates(arrays["bias_ih"], 2), strict=True)
-        return {f"{p}.{name}": values for name, values in named.items()}
+            named |= zip(("b_z", "b_n"), split_gates(arrays["bias_ih"], 2), strict=True)
+        return named

@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittailor.core.arith import Floats
-from bittailor.core.cells.base import Cell, gates
-from bittailor.core.graph import Builder
+from bittailor.core.cells.base import Cell, CellBuilder, split_gates
 from bittailor.errors import UnsupportedNetwork
 
 
@@ -39,8 +38,8 @@ class SRU(Cell):
     }
 
     def step(
-        self, b: Builder, p: str, x: str, hidden: int, bias: bool, *, skip: str | None = "auto", source: str = "",
-        scaled: bool = False, activation: str | None = None, **options: Any,
+        self, b: CellBuilder, x: str, *, skip: str | None = "auto", source: str = "", scaled: bool = False,
+        activation: str | None = None, **options: Any,
     ) -> str:
         """One step.
 
@@ -51,50 +50,44 @@ class SRU(Cell):
         scaled      the skip term is multiplied by v_s where it is the input (a matrix can hold the factor)
         activation  g: None for the identity, or the name of a function in `OPS`
         """
-        def b_(name: str) -> str | None:
-            return f"{p}.{name}" if bias else None
-
-        c = b.state(f"{p}.c", hidden)
-        candidate = b.linear(f"{p}.x", x, f"{p}.W_x", hidden)
+        c = b.state("c")
+        candidate = b.linear("x", x, "W_x")
 
         def gate(name: str) -> str:
-            g_x = b.linear(f"{p}.{name}.x", x, f"{p}.W_{name}", hidden, b_(f"b_{name}"))
-            g_c = b.diagonal(f"{p}.{name}.c", c, f"{p}.v_{name}")
-            return b.op("sigmoid", f"{p}.{name}.post", b.op("add", f"{p}.{name}.pre", g_x, g_c))
+            g_x = b.linear(f"{name}.x", x, f"W_{name}", f"b_{name}")
+            return b.sigmoid(f"{name}.post", b.add(f"{name}.pre", g_x, b.diagonal(f"{name}.c", c, f"v_{name}")))
 
         f, r = gate("f"), gate("r")
-        new = b.op("mul", f"{p}.c.new", b.op("one_minus", f"{p}.f.not", f), candidate)
-        state = b.op("add", f"{p}.c", b.op("mul", f"{p}.c.kept", f, c), new)
+        new = b.mul("c.new", b.one_minus("f.not", f), candidate)
+        state = b.add("c", b.mul("c.kept", f, c), new)
         if activation is not None:
-            state = b.op(activation, f"{p}.c.post", state)
+            state = b.op(activation, "c.post", state)
         source = source or x
         if skip == "auto":
-            skip = "input" if b.features(source) == hidden else "matrix"
+            skip = "input" if b.features(source) == b.hidden else "matrix"
         if skip is None:
-            return b.op("mul", f"{p}.h", r, state)
+            return b.mul("h", r, state)
         if skip == "matrix":
-            source = b.linear(f"{p}.s", x, f"{p}.W_s", hidden)
-        elif b.features(source) != hidden:
-            raise UnsupportedNetwork(f"the skip term of '{p}' has {b.features(source)} features and its state "
-                                     f"{hidden}; they must agree, or the skip term needs a matrix")
+            source = b.linear("s", x, "W_s")
+        elif b.features(source) != b.hidden:
+            raise UnsupportedNetwork(f"the skip term of '{b.path}' has {b.features(source)} features and its state "
+                                     f"{b.hidden}; they must agree, or the skip term needs a matrix")
         elif scaled:
-            source = b.diagonal(f"{p}.s", source, f"{p}.v_s")
-        shown = b.op("mul", f"{p}.h.shown", r, state)
-        skipped = b.op("mul", f"{p}.h.skip", b.op("one_minus", f"{p}.r.not", r), source)
-        return b.op("add", f"{p}.h", shown, skipped)
+            source = b.diagonal("s", source, "v_s")
+        return b.add("h", b.mul("h.shown", r, state), b.mul("h.skip", b.one_minus("r.not", r), source))
 
-    def parameters(self, p: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+    def unstack(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
         """`weight_ih` stacks x, f, r and, where there is one, s; `weight_c` the vectors f, r; `scale` is a number, that
         of the skip term (1 where left out), folded into W_s where there is one."""
         hidden = len(arrays["weight_c"]) // 2
-        rows = gates(arrays["weight_ih"], len(arrays["weight_ih"]) // hidden)
+        rows = split_gates(arrays["weight_ih"], len(arrays["weight_ih"]) // hidden)
         named = dict(zip(("W_x", "W_f", "W_r", "W_s"), rows, strict=False))
-        named |= {f"v_{gate}": v[:, None] for gate, v in zip("fr", gates(arrays["weight_c"], 2), strict=True)}
+        named |= {f"v_{gate}": v[:, None] for gate, v in zip("fr", split_gates(arrays["weight_c"], 2), strict=True)}
         if "bias_ih" in arrays:
-            named |= zip(("b_f", "b_r"), gates(arrays["bias_ih"], 2), strict=True)
+            named |= zip(("b_f", "b_r"), split_gates(arrays["bias_ih"], 2), strict=True)
         scale = float(arrays["scale"]) if "scale" in arrays else 1.0
         if "W_s" in named:
             named["W_s"] = scale * named["W_s"]
         elif scale != 1.0:
             named["v_s"] = np.full((hidden, 1), scale)
-        return {f"{p}.{name}": values for name, values in named.items()}
+        return named
