@@ -1,12 +1,13 @@
-"""`run_search`: a search from its first check to the result that is written last."""
+"""`run_search`: a search from its first check to the result that is written last, step by step."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,20 @@ from bittailor.evaluate.evaluator import (
     objectives_with,
 )
 from bittailor.evaluate.metrics import METRICS, Metric
-from bittailor.quantise.calibration import CalibrationSettings
+from bittailor.quantise.calibration import Calibration, CalibrationSettings
 from bittailor.quantise.spaces import BASELINES, SPACES, WIDTHS, homogeneous_widths
 from bittailor.runs.choice import SEEDINGS, Evaluators, front_of, pick
 from bittailor.runs.folder import calibrated, prepare, take_beacons
 from bittailor.runs.retraining import note_figures, polish_front
 from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run, Solution
-from bittailor.search.constraints import parse
+from bittailor.search.constraints import Constraint, parse
 from bittailor.search.executors import make_evaluate
 from bittailor.search.front import ReferenceBox, signs
-from bittailor.search.loop import Evaluate, Progress, search
+from bittailor.search.loop import Evaluate, Progress, Result, Revise, Rivals, search
 from bittailor.search.nsga2 import SearchSettings
 from bittailor.search.progress import ValueDisplay
-from bittailor.search.space import Space
-from bittailor.search.store import Store
+from bittailor.search.space import Genome, Space
+from bittailor.search.store import Row, Store
 from bittailor.train.beacons import Beacon, BeaconSearch, BeaconSettings, Region, Trainer
 
 UNIT_BITS = {"bit": 1, "B": 8}
@@ -99,187 +100,269 @@ def run_search(
     say          told in words what is being done where no display shows it, such as a calibration
     Raises DataError, FileError, FormatError or another BittailorError, before anything long has begun.
     """
-    say = say or (lambda text: None)
-    settings = settings or SearchSettings()
-    calibration_settings = calibration or CalibrationSettings()
-    names = tuple(objectives)
-    if guide not in ("loss", "error"):
-        raise BittailorError(f"guide '{guide}' is unknown; choose loss or error")
-    make_seeds = SEEDINGS[seeding]
-    table = objectives_with(platforms)
-    known = [table[name] for name in names]
-    if len(set(names)) < 2:
-        raise BittailorError(f"a search needs two or more objectives; got {', '.join(names) or 'none'}")
-    limits = [parse(text, {o.name: o.unit for o in table.values()}) for text in constraints]
-    for part in (data.train, data.valid, data.test):
-        check_task(network, part, metric)
-    chosen = SPACES[space](network.graph) if isinstance(space, str) else space
     engine = best_engine() if engine == "auto" else engine
-    workers = workers or (processors() if ENGINES[engine].threaded else 1)
-    reported = tuple(dict.fromkeys((*names, *(c.name for c in limits), "loss", "size", "stored")))
-    folder = Path(out)
-    config: dict[str, Any] = {
-        "bittailor_version": __version__,
-        "task": dict(task or {}),
-        "command": command,
-        "metric": metric,
-        "objectives": list(names),
-        "constraints": list(constraints),
-        "guide": guide,
-        "seeding": seeding,
-        "search": asdict(settings),
-        "calibration": asdict(calibration_settings),
-        "space": chosen.to_dict(),
-        "fingerprints": {"network": network.fingerprint, "data": data.fingerprint},
-    }
-    if platforms:
-        config["platforms"] = [dict(platform.document) for platform in platforms]
-    if beacons is not None:
-        config["beacons"] = asdict(beacons)
-        if early_stop:
+    table = objectives_with(platforms)
+    problem = Problem(
+        network=network, data=data, folder=Path(out), metric=METRICS[metric],
+        space=SPACES[space](network.graph) if isinstance(space, str) else space,
+        objectives=tuple(table[name] for name in objectives),
+        limits=tuple(parse(text, {o.name: o.unit for o in table.values()}) for text in constraints),
+        guide=guide, seeding=seeding, settings=settings or SearchSettings(),
+        calibration=calibration or CalibrationSettings(), early_stop=early_stop, engine=engine,
+        workers=workers or (processors() if ENGINES[engine].threaded else 1), platforms=tuple(platforms),
+        beacons=beacons, beacons_from=tuple(beacons_from), tell=say or (lambda text: None), display=progress,
+    )
+    problem.check()
+    prepare(problem.folder, problem.to_json(task or {}, command), resume)
+    began = time.monotonic()
+    ready = calibrate_run(problem)
+    store = Store(problem.folder / "evaluations.sqlite", ready.identity)
+    with store, evaluation(problem, ready, store) as way:
+        result = _search(problem, ready, store, way, seed(problem, ready))
+        chosen = select(problem, ready, store, way, result)
+    if not result.interrupted:
+        chosen = test(problem, ready, chosen)
+    return save(problem, ready, result, chosen, time.monotonic() - began)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Problem:
+    """What is searched, every name looked up; see `run_search`."""
+
+    network: Network
+    data: Splits
+    folder: Path
+    metric: Metric
+    space: Space
+    objectives: tuple[Objective, ...]
+    limits: tuple[Constraint, ...]
+    guide: str
+    seeding: str
+    settings: SearchSettings
+    calibration: CalibrationSettings
+    early_stop: bool
+    engine: str
+    workers: int
+    platforms: tuple[Platform, ...]
+    beacons: BeaconSettings | None
+    beacons_from: tuple[Path | str, ...]
+    tell: Callable[[str], None]
+    display: Callable[[ValueDisplay], Progress] | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the objectives."""
+        return tuple(objective.name for objective in self.objectives)
+
+    @property
+    def maximised(self) -> set[str]:
+        """The objectives of which more is better."""
+        return {objective.name for objective in self.objectives if objective.maximise}
+
+    @property
+    def guides(self) -> dict[str, str]:
+        """Objective -> the value that selection looks at in its place."""
+        return {"error": self.guide}
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """Every value that an evaluation reports beside the error."""
+        return tuple(dict.fromkeys((*self.names, *(c.name for c in self.limits), "loss", "size", "stored")))
+
+    def check(self) -> None:
+        """BittailorError where parts do not go together."""
+        if self.guide not in ("loss", "error"):
+            raise BittailorError(f"guide '{self.guide}' is unknown; choose loss or error")
+        _ = SEEDINGS[self.seeding]
+        if len(set(self.names)) < 2:
+            raise BittailorError(f"a search needs two or more objectives; got {', '.join(self.names) or 'none'}")
+        for part in (self.data.train, self.data.valid, self.data.test):
+            check_task(self.network, part, self.metric)
+        if self.beacons is not None and self.early_stop:
             raise BittailorError("early stopping and beacons exclude each other: what is hopeless from the float "
                                  "network may not be from a beacon. Leave out one of them")
-    elif beacons_from:
-        raise BittailorError("beacons of other runs are given, but this search uses none; give beacons or polish, too")
-    prepare(folder, config, resume)
-    began = time.monotonic()
-    if METRICS[metric].fit is not None:
-        say(f"learning to decode for the metric {metric}")
-    measure = METRICS[metric].fitted(data.train.y, lambda: network(data.valid.x, data.valid.lengths), data.valid.y)
-    if not (folder / "calibration.safetensors").exists():
-        say(f"calibrating on {min(calibration_settings.items, len(data.train)):,} sequences")
-    statistics = calibrated(folder, network, data.train, calibration_settings)
-    factory = WorkerFactory(chosen, statistics, data.valid, measure, engine, reported, tuple(platforms))
+        if self.beacons is None and self.beacons_from:
+            raise BittailorError("beacons of other runs are given, but this search uses none; give beacons or polish, "
+                                 "too")
+
+    def to_json(self, task: Mapping[str, Any], command: str) -> dict[str, Any]:
+        """What run.json holds."""
+        return {
+            "bittailor_version": __version__,
+            "task": dict(task),
+            "command": command,
+            "metric": self.metric.name,
+            "objectives": list(self.names),
+            "constraints": [limit.text for limit in self.limits],
+            "guide": self.guide,
+            "seeding": self.seeding,
+            "search": asdict(self.settings),
+            "calibration": asdict(self.calibration),
+            "space": self.space.to_dict(),
+            "fingerprints": {"network": self.network.fingerprint, "data": self.data.fingerprint},
+            **({"platforms": [dict(platform.document) for platform in self.platforms]} if self.platforms else {}),
+            **({} if self.beacons is None else {"beacons": asdict(self.beacons)}),
+        }
+
+
+# --- calibrate ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """What a search knows before its first candidate.
+
+    factory      evaluates candidates from the float network's weights on validation data; its metric has learnt what it
+                 has to learn
+    evaluator    one that it made
+    homogeneous  bits -> baseline
+    box          where hypervolume is measured
+    identity     what the evaluations depend on
+    beacons      name -> retrained network, filled as they come to be
+    """
+
+    factory: WorkerFactory
+    evaluator: Evaluator
+    homogeneous: Mapping[int, Solution]
+    box: ReferenceBox
+    identity: Mapping[str, str]
+    beacons: dict[str, Beacon] = field(default_factory=dict)
+
+    @property
+    def base(self) -> Solution:
+        """Homogeneous 8 bit, with which everything is compared."""
+        return self.homogeneous[8]
+
+    @cached_property
+    def valid(self) -> Evaluators:
+        """Evaluators on validation data."""
+        return self.evaluators(self.factory.data, self.factory.objectives)
+
+    def evaluators(self, part: Data, values: tuple[str, ...] = ()) -> Evaluators:
+        """Evaluators of solutions on a part of the data, which report these values beside the error."""
+        factory = replace(self.factory, data=part, objectives=values)
+        return Evaluators(lambda calibration: replace(factory, calibration=calibration).evaluator(),
+                          self.factory.calibration, self.beacons)
+
+
+def calibrate_run(problem: Problem) -> Calibrated:
+    """Freeze the statistics, and evaluate the baselines."""
+    network, data, names = problem.network, problem.data, problem.names
+    metric = problem.metric
+    if metric.fit is not None:
+        problem.tell(f"learning to decode for the metric {metric.name}")
+    measure = metric.fitted(data.train.y, lambda: network(data.valid.x, data.valid.lengths), data.valid.y)
+    if not (problem.folder / "calibration.safetensors").exists():
+        problem.tell(f"calibrating on {min(problem.calibration.items, len(data.train)):,} sequences")
+    statistics = calibrated(problem.folder, network, data.train, problem.calibration)
+    factory = WorkerFactory(problem.space, statistics, data.valid, measure, problem.engine, problem.reported,
+                            problem.platforms)
     evaluator = factory.evaluator()
-    baselines = {bits: homogeneous_widths(network.graph, bits) for bits in BASELINES}
+    widths = {bits: homogeneous_widths(network.graph, bits) for bits in BASELINES}
     # some hardware has no 16 bits; without 8 there is nothing to compare with
-    baselines = {bits: widths for bits, widths in baselines.items() if bits == 8 or evaluator.runs(widths)}
-    rows = dict(zip(baselines, evaluator.evaluate(list(baselines.values())), strict=True))
-    maximised = {objective.name for objective in known if objective.maximise}
-    box = ReferenceBox.around([[rows[bits][name] for name in names] for bits in WIDTHS], signs(names, maximised))
-    identity = {"network": network.fingerprint, "data": data.valid.fingerprint, "metric": metric,
-                "calibration": repr(calibration_settings), "space": chosen.name}
-    lit: dict[str, Beacon] = {}
-    about: dict[str, Any] = {}
+    widths = {bits: w for bits, w in widths.items() if bits == 8 or evaluator.runs(w)}
+    rows = dict(zip(widths, evaluator.evaluate(list(widths.values())), strict=True))
+    identity = {"network": network.fingerprint, "data": data.valid.fingerprint, "metric": metric.name,
+                "calibration": repr(problem.calibration), "space": problem.space.name}
+    return Calibrated(
+        factory, evaluator,
+        {bits: Solution(f"homogeneous {bits}", w, rows[bits], None) for bits, w in widths.items()},
+        ReferenceBox.around([[rows[bits][name] for name in names] for bits in WIDTHS], signs(names, problem.maximised)),
+        identity,
+    )
 
-    def evaluators(part: Data, values: tuple[str, ...] = ()) -> Evaluators:
-        return Evaluators(lambda weights: Evaluator(weights, part, measure, engine, values, tuple(platforms)),
-                          statistics, lit)
 
-    valid, base = evaluators(data.valid, reported), Solution("homogeneous 8", baselines[8], rows[8], None)
+# --- seed --------------------------------------------------------------------------------------------------------
+
+
+def seed(problem: Problem, ready: Calibrated) -> list[Genome]:
+    """What the first population holds besides random solutions."""
+    problem.tell(f"making the first population by {problem.seeding}")
+    return SEEDINGS[problem.seeding](problem.space, problem.network.graph, ready.evaluator)
+
+
+# --- search ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class BeaconWork:
+    """Retraining in this search: what was given, who trains, what is decided."""
+
+    given: Sequence[Beacon]
+    region: Region
+    trainer: Trainer
+    search: BeaconSearch
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How candidates are evaluated, and what the search must tell or ask on the way."""
+
+    evaluate: Evaluate
+    announce: Callable[[Rivals], None] | None = None
+    revise: Revise | None = None
+    retraining: BeaconWork | None = None
+
+
+@contextmanager
+def evaluation(problem: Problem, ready: Calibrated, store: Store) -> Iterator[Evaluation]:
+    """The way candidates are evaluated: plainly, with early stopping, or with beacons."""
     with ExitStack() as stack:
-        store = stack.enter_context(Store(folder / "evaluations.sqlite", identity))
-        plain = stack.enter_context(_evaluate(factory, evaluator, engine, workers))
-        served: BeaconSearch | None = None
-        if beacons is not None:
-            trainer = Trainer(statistics, data.train, metric, beacons.recipe, folder / "beacons")
-            trainer.settings()
-            given = take_beacons(store, beacons_from, network.fingerprint, data.train.fingerprint, trainer.folder)
-            region = Region.around(rows[8], rows.values(), beacons)
-            ways: dict[str, Evaluate] = {}
-
-            def through(beacon: Beacon) -> Evaluate:
-                if beacon.name not in ways:
-                    lit[beacon.name] = beacon
-                    there = replace(factory, calibration=beacon.calibration)
-                    ways[beacon.name] = stack.enter_context(
-                        _evaluate(there, valid.of(beacon.name), engine, workers))
-                return ways[beacon.name]
-
-            served = BeaconSearch(plain, through, chosen, network.graph, beacons, region, trainer, store, given=given,
-                                  seed=settings.seed, workers=workers, say=say)
-        guides = {"error": guide}
-        say(f"making the first population by {seeding}")
-        screen = EarlyStopping(evaluator, chosen, names, guides, limits) if early_stop else None
-        result = search(
-            chosen, names, served or screen or plain, settings, store, limits,
-            make_seeds(chosen, network.graph, evaluator),
-            progress(_look(known, metric, rows)) if progress else None,
-            box=box, guides=guides, maximised=maximised,
-            announce=screen.announce if screen else served.announce if served else None,
-            revise=served.revise if served else None,
-        )
-        dropped = [int((row.outcome.reason or "")[len(DROPPED) :].split()[0]) for row in store.rows()
-                   if (row.outcome.reason or "").startswith(DROPPED)]
-        stored, found = list(store.rows()), result.front
-        if served and beacons:
-            stored = served.final(stored, again=not result.interrupted)
-            found = front_of(stored, names, limits, maximised)
-            lit |= {beacon.name: beacon for beacon in served.beacons}
-        if served and beacons and not result.interrupted:
-            if beacons.polish:
-                say(f"retraining up to {beacons.polish} members of the front")
-            polished = polish_front(stored, chosen, region, rows[8], trainer, valid, lit, beacons, limits,
-                                    settings.seed, workers)
-            about["beacons"] = _about_beacons(given, served.beacons, polished)
-        # with what was fitted on the way, so that every program of this run is the same on any machine
-        statistics.save(folder / "calibration.safetensors")
-        for beacon in lit.values():
-            if beacon.failed is None:
-                beacon.calibration.save(beacon.folder / "calibration.safetensors")
-        picks = pick(stored, chosen, base, evaluators(data.train), limits, names, maximised)
-    by = {row.genome: row.outcome.beacon for row in stored}
-    front = [Solution(chosen.key(g), chosen.widths(g), dict(v), None, by[g])
-             for g, v in zip(found.genomes, found.values, strict=True)]
-    homogeneous = [Solution(f"homogeneous {bits}", w, rows[bits], None) for bits, w in baselines.items()]
-    real = {"valid": _float_error(network, data.valid, measure), "test": None}
-    if not result.interrupted:
-        say("measuring front, picks and baselines on test data")
-        # the one use of the test data: for the finished front, its picks and its baselines
-        test = evaluators(data.test)
-        front, homogeneous = test.tested(front), test.tested(homogeneous)
-        picks = dict(zip(picks, test.tested(list(picks.values())), strict=True))
-        note_figures(lit.values(), valid, test)
-        real["test"] = _float_error(network, data.test, measure)
-    body = {
-        "metric": metric,
-        "objectives": list(names),
-        "engine": engine,
-        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "items": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
-        "seconds": time.monotonic() - began,
-        "evaluations": result.evaluations,
-        "failed": result.failed - len(dropped),
-        "dropped": len(dropped),
-        "saved_percent": 100 * sum(1 - n / len(data.valid) for n in dropped) / max(1, result.evaluations),
-        "interrupted": result.interrupted,
-        "message": result.message,
-        "float": real,
-        "homogeneous": [s.to_json() for s in homogeneous],
-        "front": [s.to_json() for s in front],
-        "picks": {name: s.to_json() for name, s in picks.items()},
-        "hypervolume": {
-            "front": box.hypervolume([[s.values[n] for n in names] for s in front]) if front else 0.0,
-            "homogeneous": box.hypervolume([[rows[b][n] for n in names] for b in WIDTHS]),
-            "ideal": list(box.ideal),
-            "reference": list(box.reference),
-        },
-        "history": [generation.to_dict() for generation in result.history],
-        **about,
-    }
-    save_json(folder / "result.json", RESULT_KIND, RESULT_VERSION, body)
-    return Run.open(folder)
+        plain = stack.enter_context(_evaluate(ready.factory, ready.evaluator, problem.engine, problem.workers))
+        if problem.beacons is not None:
+            work = _beacon_work(problem, problem.beacons, ready, store, plain, stack)
+            yield Evaluation(work.search, work.search.announce, work.search.revise, work)
+        elif problem.early_stop:
+            stopping = EarlyStopping(ready.evaluator, problem.space, problem.names, problem.guides, problem.limits)
+            yield Evaluation(stopping, stopping.announce)
+        else:
+            yield Evaluation(plain)
 
 
-def _look(objectives: Sequence[Objective], metric: str, rows: Mapping[int, Mapping[str, float]]) -> ValueDisplay:
+def _beacon_work(
+    problem: Problem, settings: BeaconSettings, ready: Calibrated, store: Store, plain: Evaluate, stack: ExitStack
+) -> BeaconWork:
+    trainer = Trainer(ready.factory.calibration, problem.data.train, problem.metric.name, settings.recipe,
+                      problem.folder / "beacons")
+    trainer.settings()
+    given = take_beacons(store, problem.beacons_from, problem.network.fingerprint, problem.data.train.fingerprint,
+                         trainer.folder)
+    region = Region.around(ready.base.values, [s.values for s in ready.homogeneous.values()], settings)
+    known: dict[str, Evaluate] = {}
+
+    def from_weights_of(beacon: Beacon) -> Evaluate:
+        if beacon.name not in known:
+            ready.beacons[beacon.name] = beacon
+            factory = replace(ready.factory, calibration=beacon.calibration)
+            known[beacon.name] = stack.enter_context(
+                _evaluate(factory, ready.valid.of(beacon.name), problem.engine, problem.workers))
+        return known[beacon.name]
+
+    return BeaconWork(given, region, trainer, BeaconSearch(
+        plain, from_weights_of, problem.space, problem.network.graph, settings, region, trainer, store, given=given,
+        seed=problem.settings.seed, workers=problem.workers, say=problem.tell))
+
+
+def _search(
+    problem: Problem, ready: Calibrated, store: Store, way: Evaluation, seeds: Sequence[Genome]
+) -> Result:
+    """NSGA-II, from the store where that holds it."""
+    display = problem.display(_value_display(problem, ready)) if problem.display else None
+    return search(
+        problem.space, problem.names, way.evaluate, problem.settings, store, problem.limits, seeds, display,
+        box=ready.box, guides=problem.guides, maximised=problem.maximised, announce=way.announce, revise=way.revise)
+
+
+def _value_display(problem: Problem, ready: Calibrated) -> ValueDisplay:
     """How a display shows objectives: with units, and some baselines to compare with."""
     def text(objective: Objective) -> Callable[[float], str]:
         if objective.unit in UNIT_BITS:
             return lambda value: f"{value * UNIT_BITS[objective.unit] / 8192:.2f} KiB"
-        unit = METRICS[metric].unit if objective.name == "error" else objective.unit
+        unit = problem.metric.unit if objective.name == "error" else objective.unit
         return lambda value: f"{value:.4g} {unit}".rstrip()
 
-    return ValueDisplay({}, {o.name: text(o) for o in objectives},
-                        {f"homogeneous {bits}": rows[bits] for bits in (4, 8)})
-
-
-def _about_beacons(given: Sequence[Beacon], served: Sequence[Beacon], polished: Sequence[Beacon]) -> dict[str, Any]:
-    """What result.json says about beacons: names, and how many trainings the run paid for."""
-    new = [beacon for beacon in served if beacon.name not in {g.name for g in given}]
-    paid = list({beacon.name: beacon for beacon in (*new, *polished)}.values())
-    return {"given": [b.name for b in given], "search": [b.name for b in new], "polish": [b.name for b in polished],
-            "retrainings": len(paid), "failed": sum(b.failed is not None for b in paid),
-            "seconds": sum(float(b.about["seconds"]) for b in paid)}
+    return ValueDisplay({}, {o.name: text(o) for o in problem.objectives},
+                        {f"homogeneous {bits}": ready.homogeneous[bits].values for bits in (4, 8)})
 
 
 @contextmanager
@@ -292,5 +375,125 @@ def _evaluate(factory: WorkerFactory, evaluator: Evaluator, engine: str, workers
             yield evaluate
 
 
-def _float_error(network: Network, data: Data, metric: Metric) -> float:
-    return metric.of(network(data.x, data.lengths), data.y)
+# --- select ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """What a search shows: its front, picks and baselines.
+
+    real        part of the data -> the float network's error; None where it was not measured
+    dropped     items that each candidate dropped by early stopping was run on
+    retraining  what result.json says about beacons, where there were any
+    """
+
+    front: Sequence[Solution]
+    picks: Mapping[str, Solution]
+    homogeneous: Sequence[Solution]
+    real: Mapping[str, float | None]
+    dropped: Sequence[int]
+    retraining: Mapping[str, Any] | None
+
+
+def select(problem: Problem, ready: Calibrated, store: Store, way: Evaluation, result: Result) -> Chosen:
+    """The front, with members retrained where that is asked for, and the picks of everything evaluated."""
+    space, names, rows, front = problem.space, problem.names, list(store.rows()), result.front
+    dropped = [int((row.outcome.reason or "")[len(DROPPED) :].split()[0]) for row in rows
+               if (row.outcome.reason or "").startswith(DROPPED)]
+    retraining = None
+    if way.retraining is not None:
+        rows = way.retraining.search.final(rows, again=not result.interrupted)
+        front = front_of(rows, names, problem.limits, problem.maximised)
+        ready.beacons.update({beacon.name: beacon for beacon in way.retraining.search.beacons})
+        if not result.interrupted:
+            retraining = _polish(problem, ready, way.retraining, rows)
+    _keep_fitted(problem, ready)
+    picks = pick(rows, space, ready.base, ready.evaluators(problem.data.train), problem.limits, names,
+                 problem.maximised)
+    beacon_of = {row.genome: row.outcome.beacon for row in rows}
+    solutions = [Solution(space.key(g), space.widths(g), dict(v), None, beacon_of[g])
+                 for g, v in zip(front.genomes, front.values, strict=True)]
+    real = {"valid": _float_error(problem, ready, problem.data.valid), "test": None}
+    return Chosen(solutions, picks, list(ready.homogeneous.values()), real, dropped, retraining)
+
+
+def _polish(problem: Problem, ready: Calibrated, work: BeaconWork, rows: Sequence[Row]) -> dict[str, Any]:
+    """Retrain members of the front. Returns what result.json says: names, and how many trainings the run paid for."""
+    assert problem.beacons is not None
+    if problem.beacons.polish:
+        problem.tell(f"retraining up to {problem.beacons.polish} members of the front")
+    polished = polish_front(
+        rows, problem.space, work.region, ready.base.values, work.trainer,
+        ready.valid, ready.beacons, problem.beacons, problem.limits, problem.settings.seed, problem.workers)
+    given = [beacon.name for beacon in work.given]
+    new = [beacon for beacon in work.search.beacons if beacon.name not in given]
+    paid = list({beacon.name: beacon for beacon in (*new, *polished)}.values())
+    return {"given": given, "search": [b.name for b in new], "polish": [b.name for b in polished],
+            "retrainings": len(paid), "failed": sum(b.failed is not None for b in paid),
+            "seconds": sum(float(b.about["seconds"]) for b in paid)}
+
+
+def _keep_fitted(problem: Problem, ready: Calibrated) -> None:
+    """Write statistics with the weights fitted on the way, so that every program of this run is the same on any
+    machine."""
+    statistics: Calibration = ready.factory.calibration
+    statistics.save(problem.folder / "calibration.safetensors")
+    for beacon in ready.beacons.values():
+        if beacon.failed is None:
+            beacon.calibration.save(beacon.folder / "calibration.safetensors")
+
+
+def _float_error(problem: Problem, ready: Calibrated, part: Data) -> float:
+    measure = ready.evaluator.metric
+    return measure.of(problem.network(part.x, part.lengths), part.y)
+
+
+# --- test --------------------------------------------------------------------------------------------------------
+
+
+def test(problem: Problem, ready: Calibrated, chosen: Chosen) -> Chosen:
+    """The one use of the test data: for the finished front, its picks and its baselines."""
+    problem.tell("measuring front, picks and baselines on test data")
+    evaluators = ready.evaluators(problem.data.test)
+    front, homogeneous = evaluators.tested(chosen.front), evaluators.tested(chosen.homogeneous)
+    picks = dict(zip(chosen.picks, evaluators.tested(list(chosen.picks.values())), strict=True))
+    note_figures(ready.beacons.values(), ready.valid, evaluators)
+    real = {**chosen.real, "test": _float_error(problem, ready, problem.data.test)}
+    return replace(chosen, front=front, picks=picks, homogeneous=homogeneous, real=real)
+
+
+# --- save --------------------------------------------------------------------------------------------------------
+
+
+def save(problem: Problem, ready: Calibrated, result: Result, chosen: Chosen, seconds: float) -> Run:
+    """Write result.json and open the run."""
+    names, box, items, dropped = problem.names, ready.box, len(problem.data.valid), chosen.dropped
+    points = [[s.values[n] for n in names] for s in chosen.front]
+    body = {
+        "metric": problem.metric.name,
+        "objectives": list(names),
+        "engine": problem.engine,
+        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "items": {name: len(getattr(problem.data, name)) for name in ("train", "valid", "test")},
+        "seconds": seconds,
+        "evaluations": result.evaluations,
+        "failed": result.failed - len(dropped),
+        "dropped": len(dropped),
+        "saved_percent": 100 * sum(1 - n / items for n in dropped) / max(1, result.evaluations),
+        "interrupted": result.interrupted,
+        "message": result.message,
+        "float": dict(chosen.real),
+        "homogeneous": [s.to_json() for s in chosen.homogeneous],
+        "front": [s.to_json() for s in chosen.front],
+        "picks": {name: s.to_json() for name, s in chosen.picks.items()},
+        "hypervolume": {
+            "front": box.hypervolume(points) if points else 0.0,
+            "homogeneous": box.hypervolume([[ready.homogeneous[b].values[n] for n in names] for b in WIDTHS]),
+            "ideal": list(box.ideal),
+            "reference": list(box.reference),
+        },
+        "history": [generation.to_dict() for generation in result.history],
+        **({} if chosen.retraining is None else {"beacons": dict(chosen.retraining)}),
+    }
+    save_json(problem.folder / "result.json", RESULT_KIND, RESULT_VERSION, body)
+    return Run.open(problem.folder)
