@@ -17,7 +17,7 @@ from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.order import Order
 from bittailor.compile.segments import Instruction, Phase
 from bittailor.core.graph import Graph
-from bittailor.core.ops.base import Constants
+from bittailor.core.ops import Constants
 from bittailor.core.program import Program
 from bittailor.export.c_ops import EMITTERS, PLACES
 
