@@ -63,8 +63,8 @@ def of_runs(old: Path, new: Path) -> Iterator[str]:
     for name in ("network.safetensors", "calibration.safetensors"):
         yield from of_tensors(old / name, new / name, name)
     before, now = read_json(old / "run.json"), read_json(new / "run.json")
-    for key in ("fingerprints", "space", "metric", "objectives", "constraints", "guide", "seeding"):
-        yield from of_values(found(before, key), found(now, key), f"run.json {key}")
+    asked = ("fingerprints", "space", "metric", "objectives", "constraints", "guide", "seeding")
+    yield from of_values(*({key: found(config, key) for key in asked} for config in (before, now)), "run.json")
     names, lost = matched_beacons(old / "beacons", new / "beacons")
     yield from lost
     for theirs, ours in names.items():
