@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 import time
@@ -67,29 +68,20 @@ def room(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def imports(path: Path) -> Iterator[tuple[int, str, bool]]:
-    """(line, dotted name, whether it happens when the file is imported), without type-checking blocks."""
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of all imports, those inside functions included, without type-checking blocks."""
     tree = ast.parse(path.read_text())
     skipped: set[ast.AST] = set()
-    late: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             skipped |= set(ast.walk(node))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            late |= set(ast.walk(node))
-    for node in ast.walk(tree):
         if node in skipped:
             continue
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name, node not in late
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: write the import in full"
-            if node.module == "bittailor":
-                for alias in node.names:
-                    yield node.lineno, f"bittailor.{alias.name}", node not in late
-            else:
-                yield node.lineno, node.module or "", node not in late
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 def test_every_room_has_a_place() -> None:
@@ -100,7 +92,7 @@ def test_every_room_has_a_place() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_imports_point_down(path: Path) -> None:
     own = room(path)
-    for line, name, _ in imports(path):
+    for line, name in imports(path):
         parts = name.split(".")
         if parts[0] != "bittailor" or len(parts) < 2:
             continue
@@ -111,23 +103,41 @@ def test_imports_point_down(path: Path) -> None:
         assert allowed, f"{path.name}:{line}: {own} imports {other}, which stands beside or above it"
 
 
+def module(path: Path) -> str:
+    """The dotted name; a package's is that of its `__init__`."""
+    return ".".join(("bittailor", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def test_no_module_needs_itself() -> None:
+    """No circle of imports between modules, those inside functions and `from package import module` included."""
+    modules = {module(path) for path in FILES}
+    needed = {}
+    for path in FILES:
+        named = {name if name in modules else name.rpartition(".")[0] for _, name in imports(path)}
+        needed[module(path)] = named & modules - {module(path)}
+    try:
+        graphlib.TopologicalSorter(needed).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
-    for line, name, _ in imports(path):
+    for line, name in imports(path):
         rooms = HEAVY.get(name.split(".")[0])
         assert rooms is None or room(path) in rooms, f"{path.name}:{line}: {name} belongs in {sorted(rooms or ())}"
 
 
 def test_the_search_knows_neither_engines_nor_tasks() -> None:
-    known = {name.split(".")[1] for path in (SOURCE / "search").rglob("*.py")
-             for _, name, _ in imports(path) if name.startswith("bittailor.")}
+    known = {name.split(".")[1] for path in (SOURCE / "search").glob("*.py")
+             for _, name in imports(path) if name.startswith("bittailor.")}
     assert known <= {"search", "errors", "common", "_version"}, known
 
 
 def test_the_integer_path_stands_alone() -> None:
     """What a device needs to agree with knows nothing of data, search or training."""
     for path in (SOURCE / "core").rglob("*.py"):
-        below = {n.split(".")[1] for _, n, _ in imports(path) if n.startswith("bittailor.")}
+        below = {n.split(".")[1] for _, n in imports(path) if n.startswith("bittailor.")}
         assert below <= {"core", "common", "errors"}, path
 
 

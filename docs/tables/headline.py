@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from bittailor.search.settings import SearchSettings
+from bittailor.report.style import BLUE, DOT, GREEN, ORANGE
+from bittailor.search.nsga2 import SearchSettings
 from tables.common import Row, by_task, markdown_table, number, pair, read_csv, spread
 
 
@@ -129,7 +130,7 @@ def draw_operators() -> Figure | None:
     if not rows:
         return None
     tasks = list(dict.fromkeys(r["task"] for r in rows))
-    marked = {_default_variant(): "#0072b2", "seeding templates": "#d55e00", "seeding homogeneous": "#009e73"}
+    marked = {_default_variant(): BLUE, "seeding templates": ORANGE, "seeding homogeneous": GREEN}
     figure = Figure(figsize=(4.2 * len(tasks), 3.3), layout="constrained")
     axes = figure.subplots(1, len(tasks), squeeze=False)
     for ax, task in zip(axes[0], tasks, strict=True):
@@ -139,7 +140,7 @@ def draw_operators() -> Figure | None:
                 if (r["task"], r["variant"]) == (task, variant):
                     at.setdefault(int(r["evaluations"]), []).append(float(r["hypervolume_loss"]))
             name = f"{variant} (default)" if variant == _default_variant() else variant
-            ax.plot(list(at), [statistics.mean(v) for v in at.values()], "-", color=marked.get(variant, "#c3c9d1"),
+            ax.plot(list(at), [statistics.mean(v) for v in at.values()], "-", color=marked.get(variant, DOT),
                     lw=2 if variant in marked else 1, zorder=3 if variant in marked else 2,
                     label=name if variant in marked else None)
         ax.set(title=task, xlabel="evaluations")

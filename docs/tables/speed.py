@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from bittailor.report.style import BLUE, ORANGE
 from tables.common import markdown_table, read_json
 
 
@@ -70,15 +71,15 @@ def draw_growth() -> Figure | None:
     axes = figure.subplots(1, 5)
     for ax, axis in zip(axes, titles, strict=False):
         here = [r for r in rows if r["axis"] == axis]
-        ax.loglog([r["value"] for r in here], [r["ms_per_genome"] for r in here], "o-", color="#0072b2")
+        ax.loglog([r["value"] for r in here], [r["ms_per_genome"] for r in here], "o-", color=BLUE)
         if axis == "genomes":
             ax.set_yscale("linear")
             ax.set_ylim(0, None)
         ax.set(xlabel=titles[axis], ylabel="ms per genome")
         ax.set_xticks([r["value"] for r in here], [str(r["value"]) for r in here])
     stored = [r for r in rows if r["axis"] == "stored"]
-    for key, mark, colour, label in (("put_ms", "o-", "#0072b2", "put one"),
-                                     ("get40_ms", "s-", "#d55e00", "look up 40")):
+    for key, mark, colour, label in (("put_ms", "o-", BLUE, "put one"),
+                                     ("get40_ms", "s-", ORANGE, "look up 40")):
         axes[4].semilogx([r["value"] for r in stored], [r[key] for r in stored], mark, color=colour, label=label)
     axes[4].set(xlabel="evaluations stored", ylabel="ms", ylim=(0, None))
     axes[4].legend(frameon=False)

@@ -51,7 +51,7 @@ def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_cell_of_the_adding_page_works_everywhere() -> None:
     names: dict[str, Any] = {}
     exec(python_block("docs/adding.md"), names)
-    cell = names["MGU"]()
+    cell = names["MGUCell"]()
     b = Builder()
     out = add_layer(b, cell, "mgu0", b.input("input", 3), 4)
     graph = b.graph(b.op("last", "last", out))

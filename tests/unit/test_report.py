@@ -265,7 +265,7 @@ def test_units_come_from_the_tables() -> None:
 def test_axes_are_logarithmic_where_values_span_decades() -> None:
     from matplotlib.figure import Figure
 
-    from bittailor.report.figures import nice_ticks, scale
+    from bittailor.report.style import nice_ticks, scale
 
     for values, kind in (([1.0, 2.0], "linear"), ([1.0, 90.0], "log"), ([0.0, 1.0, 90.0], "symlog"), ([], "linear"),
                          ([0.0, 0.0], "linear")):

@@ -151,10 +151,8 @@ class Platform:
     document: Mapping[str, Any]
     _found: dict[tuple[int, int], Cost] = field(default_factory=dict, repr=False)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        from bittailor.cost.platform_file import parse_platform
-
-        return parse_platform, (self.document,)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_found": {}}  # what was looked up is no part of it
 
     @property
     def weights(self) -> tuple[int, ...]:

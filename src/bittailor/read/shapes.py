@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bittailor.read.values import (
     FEATURES,
@@ -28,9 +28,7 @@ from bittailor.read.values import (
     squeeze,
     unsqueeze,
 )
-
-if TYPE_CHECKING:
-    from bittailor.read.reader import Reader
+from bittailor.read.writer import Writer
 
 Operation = Callable[..., Any]
 FULL = slice(None, None, None)
@@ -46,24 +44,22 @@ def axed(value: Any) -> Axed:
     raise Refusal(f"it is given {type(value).__name__}, not a tensor of the sequence")
 
 
-
-
-def _mean(r: Reader, x: Any, dim: Any = None, keepdim: bool = False, axis: Any = None, **_: Any) -> Tensor:
-    value = r.single(x)
+def _mean(w: Writer, x: Any, dim: Any = None, keepdim: bool = False, axis: Any = None, **_: Any) -> Tensor:
+    value = w.single(x)
     dim = axis if dim is None else dim
     dims = list(dim) if isinstance(dim, list | tuple) else [dim]
     if len(dims) != 1 or dims[0] is None or value.axes[value.axis(dims[0])] != STEPS:
         raise Refusal(f"dim={dim} of {value.text()} is not the steps; the mean over steps can be read")
     place = value.axis(dims[0])
-    ref = r.over_time("mean", r.local_name("mean"), value)
+    ref = w.over_time("mean", w.local_name("mean"), value)
     left: tuple[Axis, ...] = ((),) if keepdim else ()
     return replace(value, sites=((ref,),), axes=(*value.axes[:place], *left, *value.axes[place + 1:]))
 
 
-def _pick(r: Reader, value: Tensor, place: int, op: str, keep: bool) -> Tensor:
+def _pick(w: Writer, value: Tensor, place: int, op: str, keep: bool) -> Tensor:
     left: tuple[Axis, ...] = ((),) if keep else ()
     axes = (*value.axes[:place], *left, *value.axes[place + 1:])
-    return replace(value, sites=((r.over_time(op, op, value),),), axes=axes)
+    return replace(value, sites=((w.over_time(op, op, value),),), axes=axes)
 
 
 def _step(value: Tensor, at: Any) -> tuple[str, bool]:
@@ -83,18 +79,18 @@ def _step(value: Tensor, at: Any) -> tuple[str, bool]:
                   "mean over all of them can be read")
 
 
-def _index_axis(r: Reader, value: Tensor, place: int, at: Any) -> Tensor:
+def _index_axis(w: Writer, value: Tensor, place: int, at: Any) -> Tensor:
     """value[..., at, ...] on one axis; the number of axes goes down by one for an integer."""
     axis = value.axes[place]
     if isinstance(at, slice) and (at == FULL or (at.start in (None, 0) and at.stop == value.size(axis)
                                                  and at.step in (None, 1))):
         return value
     if axis == STEPS:
-        return _pick(r, value, place, *_step(value, at))
+        return _pick(w, value, place, *_step(value, at))
     if axis in STATES and isinstance(at, int | slice):
         return choose(value, axis, at)
     if axis == FEATURES and isinstance(at, slice) and at.step in (None, 1):
-        return _features(r, value, at)
+        return _features(w, value, at)
     if at in (0, -1) and value.size(axis) == 1:
         return squeeze(value, place)
     if axis == ITEMS:
@@ -103,19 +99,19 @@ def _index_axis(r: Reader, value: Tensor, place: int, at: Any) -> Tensor:
     raise Refusal(f"[{at}] on axis {place} of {value.text()} cannot be read")
 
 
-def _features(r: Reader, value: Tensor, at: slice) -> Tensor:
+def _features(w: Writer, value: Tensor, at: slice) -> Tensor:
     start, stop, _ = at.indices(value.features)
-    sites = tuple(tuple(r.part(ref, start, stop) for ref in row) for row in value.sites)
+    sites = tuple(tuple(w.part(ref, start, stop) for ref in row) for row in value.sites)
     return replace(value, sites=sites, features=stop - start)
 
 
-def _getitem(r: Reader, value: Any, at: Any) -> Any:
+def _getitem(w: Writer, value: Any, at: Any) -> Any:
     if isinstance(value, tuple | list | dict):
         return value[at]
     value = axed(value)
     given = list(at) if isinstance(at, tuple) else [at]
     if isinstance(value, Tensor) and any(isinstance(each, Axed) for each in given):
-        return _advanced(r, value, given)
+        return _advanced(w, value, given)
     dots = [i for i, each in enumerate(given) if isinstance(each, EllipsisType)]
     if dots:
         missing = len(value.axes) - sum(each is not None for each in given) + 1
@@ -126,7 +122,7 @@ def _getitem(r: Reader, value: Any, at: Any) -> Any:
             value = unsqueeze(value, place)
         elif isinstance(value, Tensor):
             before = len(value.axes)
-            value = _index_axis(r, value, value.axis(place), each)
+            value = _index_axis(w, value, value.axis(place), each)
             place -= before - len(value.axes)
         elif each != FULL:
             raise Refusal(f"[{each}] of lengths")
@@ -134,7 +130,7 @@ def _getitem(r: Reader, value: Any, at: Any) -> Any:
     return value
 
 
-def _advanced(r: Reader, value: Tensor, given: Sequence[Any]) -> Tensor:
+def _advanced(w: Writer, value: Tensor, given: Sequence[Any]) -> Tensor:
     """out[torch.arange(items), lengths - 1]."""
     wanted = {ITEMS: ItemIndex, STEPS: StepIndex}
     places = [i for i, axis in enumerate(value.axes) if axis in wanted]
@@ -142,7 +138,7 @@ def _advanced(r: Reader, value: Tensor, given: Sequence[Any]) -> Tensor:
     if not fits or any(not isinstance(each, wanted[value.axes[i]]) for i, each in enumerate(given[:2])):
         raise Refusal("of indices by tensors only out[torch.arange(items), lengths - 1] can be read")
     _check_last(given[places[value.axes.index(STEPS)]])
-    return _pick(r, permute(value, (value.axes.index(ITEMS), value.axes.index(STEPS), 2)), 1, "last", False)
+    return _pick(w, permute(value, (value.axes.index(ITEMS), value.axes.index(STEPS), 2)), 1, "last", False)
 
 
 def _check_last(index: Any) -> None:
@@ -150,79 +146,79 @@ def _check_last(index: Any) -> None:
         raise Refusal("only the index lengths - 1, each item's last step, can be read")
 
 
-def _select(r: Reader, x: Any, dim: int, index: Any) -> Tensor:
+def _select(w: Writer, x: Any, dim: int, index: Any) -> Tensor:
     value = axed(x)
-    return _index_axis(r, r.single(x) if not isinstance(value, Tensor) else value, value.axis(dim), index)
+    return _index_axis(w, w.single(x) if not isinstance(value, Tensor) else value, value.axis(dim), index)
 
 
-def _narrow(r: Reader, x: Any, dim: int, start: int, length: int) -> Tensor:
+def _narrow(w: Writer, x: Any, dim: int, start: int, length: int) -> Tensor:
     stop = start + length
-    return _select(r, x, dim, slice(start, stop if stop or start >= 0 else None))
+    return _select(w, x, dim, slice(start, stop if stop or start >= 0 else None))
 
 
-def _gather(r: Reader, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
-    value = r.single(x)
+def _gather(w: Writer, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
+    value = w.single(x)
     _check_last(index)
     if value.axes[value.axis(dim)] != STEPS:
         raise Refusal(f"it gathers along an axis of {value.text()} that is not the steps")
-    return _pick(r, value, value.axis(dim), "last", True)
+    return _pick(w, value, value.axis(dim), "last", True)
 
 
-def _take_along_dim(r: Reader, x: Any, indices: Any, dim: int | None = None) -> Tensor:
+def _take_along_dim(w: Writer, x: Any, indices: Any, dim: int | None = None) -> Tensor:
     if dim is None:
         raise Refusal("it needs dim")
-    return _gather(r, x, dim, indices)
+    return _gather(w, x, dim, indices)
 
 
-def _split(r: Reader, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    value = r.single(x)
+def _split(w: Writer, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    value = w.single(x)
     if value.axes[value.axis(dim)] != FEATURES:
         raise Refusal(f"it takes an axis of {value.text()} apart that is not the features")
     sizes = [size] * math.ceil(value.features / size) if isinstance(size, int) else list(size)
     ends = [sum(sizes[:i + 1]) for i in range(len(sizes))]
-    return tuple(_features(r, value, slice(end - n, end)) for n, end in zip(sizes, ends, strict=True))
+    return tuple(_features(w, value, slice(end - n, end)) for n, end in zip(sizes, ends, strict=True))
 
 
-def _chunk(r: Reader, x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    return _split(r, x, math.ceil(axed(x).features / chunks), dim)
+def _chunk(w: Writer, x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    return _split(w, x, math.ceil(axed(x).features / chunks), dim)
 
 
 # -- axes ------------------------------------------------------------
 
 
-def _size(r: Reader, x: Any, dim: int | None = None) -> Any:
+def _size(w: Writer, x: Any, dim: int | None = None) -> Any:
     value = axed(x)
     return value.shape() if dim is None else value.shape()[value.axis(dim)]
 
 
-def _dim(r: Reader, x: Any) -> int:
+def _dim(w: Writer, x: Any) -> int:
     return len(axed(x).axes)
 
 
-def _getattr(r: Reader, x: Any, name: str) -> Any:
+def _getattr(w: Writer, x: Any, name: str) -> Any:
     if name in ("device", "dtype"):
         return Opaque(name)
     if name in ("T", "mT"):
-        return permute(axed(x), range(len(axed(x).axes))[::-1]) if name == "T" else _transpose(r, x, -2, -1)
+        return permute(axed(x), range(len(axed(x).axes))[::-1]) if name == "T" else _transpose(w, x, -2, -1)
     if name == "data":
         return x
     if name not in ("shape", "ndim"):
         raise Refusal(f"the attribute '{name}' of a tensor cannot be read")
-    return _size(r, x) if name == "shape" else _dim(r, x)
+    return _size(w, x) if name == "shape" else _dim(w, x)
 
 
-def _transpose(r: Reader, x: Any, a: int, b: int) -> Any:
+def _transpose(w: Writer, x: Any, a: int, b: int) -> Any:
     value = axed(x)
     order = list(range(len(value.axes)))
     order[value.axis(a)], order[value.axis(b)] = order[value.axis(b)], order[value.axis(a)]
     return permute(value, order)
 
 
-def _t(r: Reader, x: Any) -> Any:
-    return _transpose(r, x, 0, 1)
+def _t(w: Writer, x: Any) -> Any:
+    return _transpose(w, x, 0, 1)
 
 
-def _permute(r: Reader, x: Any, *dims: Any) -> Any:
+def _permute(w: Writer, x: Any, *dims: Any) -> Any:
     return permute(axed(x), _flat(dims))
 
 
@@ -230,14 +226,14 @@ def _flat(sizes: Sequence[Any]) -> list[Any]:
     return list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else list(sizes)
 
 
-def _reshape(r: Reader, x: Any, *shape: Any, **named: Any) -> Any:
+def _reshape(w: Writer, x: Any, *shape: Any, **named: Any) -> Any:
     sizes: list[Size] = _flat(shape or tuple(named.values()))
     if not all(isinstance(size, int | Dim) for size in sizes):
         raise Refusal("only reshapes to given sizes can be read")
-    return _tidy(r, regroup(axed(x), sizes))
+    return _tidy(w, regroup(axed(x), sizes))
 
 
-def _tidy(r: Reader, value: Any) -> Any:
+def _tidy(w: Writer, value: Any) -> Any:
     """Final states side by side on the features are a concatenation; steps there are refused."""
     if not isinstance(value, Tensor):
         return value
@@ -253,29 +249,29 @@ def _tidy(r: Reader, value: Any) -> Any:
         raise Refusal(f"it makes {value.text()}; take the last step or the mean over the steps before they "
                       "share an axis with the features")
     axes[place] = FEATURES
-    ref = r.joined(parts)
+    ref = w.joined(parts)
     return replace(value, axes=tuple(axes), sites=((ref,),), features=len(parts) * value.features)
 
 
-def _flatten(r: Reader, x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+def _flatten(w: Writer, x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     value = axed(x)
     start, end = value.axis(start_dim), value.axis(end_dim)
     merged = tuple(atom for axis in value.axes[start:end + 1] for atom in axis)
-    return _tidy(r, replace(value, axes=(*value.axes[:start], merged, *value.axes[end + 1:])))
+    return _tidy(w, replace(value, axes=(*value.axes[:start], merged, *value.axes[end + 1:])))
 
 
-def _squeeze(r: Reader, x: Any, dim: int | None = None) -> Any:
+def _squeeze(w: Writer, x: Any, dim: int | None = None) -> Any:
     value = axed(x)
     if dim is not None:
         return squeeze(value, dim)
     return replace(value, axes=tuple(axis for axis in value.axes if value.size(axis) != 1))
 
 
-def _unsqueeze(r: Reader, x: Any, dim: int) -> Any:
+def _unsqueeze(w: Writer, x: Any, dim: int) -> Any:
     return unsqueeze(axed(x), dim)
 
 
-def _expand(r: Reader, x: Any, *_: Any) -> Any:
+def _expand(w: Writer, x: Any, *_: Any) -> Any:
     if isinstance(x, StepIndex):
         return x
     raise Refusal("nothing is broadcast here, except an index for gather")

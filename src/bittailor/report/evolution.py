@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bittailor.report.facts import Facts
-from bittailor.report.figures import BLUE, GREEN, ORANGE, SKY, Drawing, finite, scale
+from bittailor.report.style import BLUE, GREEN, ORANGE, SKY, Drawing, finite, scale
 
 MOST = 60
 """Generations drawn at most; of more, evenly spaced ones."""

@@ -11,7 +11,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bittailor.report.facts import Axis, Facts, bits_of
-from bittailor.report.figures import BLUE, GREY, INK, MARKS, ORANGE, Drawing, scale, short, spans_decades
+from bittailor.report.style import (
+    BLUE,
+    DOT,
+    GREY,
+    INK,
+    MARKS,
+    ORANGE,
+    RULE,
+    Drawing,
+    scale,
+    short,
+    spans_decades,
+)
 from bittailor.runs import Solution
 
 _HALO = [effects.withStroke(linewidth=2.5, foreground="white")]
@@ -99,7 +111,7 @@ def pairs(facts: Facts) -> Drawing:
         for which, one in (("x", x), ("y", y)):
             scale(ax, which, [v[one.name] / one.divisor for v in every] + [one.of(s) for s in facts.homogeneous])
             getattr(ax, f"set_{which}label")(one.label)
-        ax.scatter([v[x.name] / x.divisor for v in every], [v[y.name] / y.divisor for v in every], s=8, color="#b8c0ca",
+        ax.scatter([v[x.name] / x.divisor for v in every], [v[y.name] / y.divisor for v in every], s=8, color=DOT,
                    linewidths=0, label="evaluated")
         ax.scatter([x.of(s) for s in facts.homogeneous], [y.of(s) for s in facts.homogeneous], s=34, marker="s",
                    color=ORANGE, label="homogeneous", zorder=3)
@@ -138,7 +150,7 @@ def parallel(facts: Facts) -> Drawing:
                 ls="--" if kind != "front" else "-", label=None if name in seen else name)
         seen.add(name)
     for i, one in enumerate(axes_of):
-        ax.axvline(i, color="#aab2bd", lw=1, zorder=1)
+        ax.axvline(i, color=RULE, lw=1, zorder=1)
         for y, value in ((-0.05, best[i]), (1.05, worst[i])):
             ax.text(i, y, one.text(value * one.divisor), ha="center", va="center", fontsize=9.5, color=INK)
     ax.set_xticks(range(len(names)), titles)

@@ -5,19 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
+from matplotlib.colors import BoundaryNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from bittailor.report.facts import Facts, by_size, number
-from bittailor.report.figures import BLUE, BROWN, INK, ORANGE, PURPLE, Drawing, nice_ticks, short, spans_decades
+from bittailor.report.style import BLUE, MARKS, ORANGE, Drawing, nice_ticks, short, spans_decades, width_palette
 
 POINTS = 2000
 """Solutions in the embedding at most."""
-
-FRAMES = {"smallest": ORANGE, "careful": PURPLE, "retrained": BROWN}
-"""Colours of the frames, told apart from those of the widths."""
 
 _ANNOTATED = 26
 _COLUMNS = 60
@@ -94,19 +91,6 @@ def embedding(facts: Facts) -> Drawing:
     return figure
 
 
-def palette(widths: NDArray[np.int64]) -> tuple[ListedColormap, dict[int, tuple[str, str]]]:
-    """A colour for every width, narrow light and wide dark, and the ink to write on it: width -> (colour, ink)."""
-    import matplotlib
-    from matplotlib.colors import to_hex
-
-    ramp = matplotlib.colormaps["YlGnBu"]
-    spots = np.linspace(0.06, 0.97, len(widths)) if len(widths) > 1 else np.array([0.5])
-    colours = [ramp(s) for s in spots]
-    inks = ["#ffffff" if 0.299 * r + 0.587 * g + 0.114 * b < 0.55 else INK for r, g, b, _ in colours]
-    table = {int(w): (to_hex(c), ink) for w, c, ink in zip(widths, colours, inks, strict=True)}
-    return ListedColormap(colours), table
-
-
 def all_widths(facts: Facts) -> NDArray[np.int64]:
     """Every width in the front or the baselines, ascending."""
     return np.unique([bits for s in facts.solutions for bits in s.widths.values()])
@@ -122,7 +106,7 @@ def heat_map(facts: Facts) -> Drawing:
     sites = facts.sites
     table = np.array([[solution.widths[s.name] for solution in order] for s in sites])
     widths = all_widths(facts)
-    cmap, colours = palette(widths)
+    cmap, colours = width_palette(widths)
     cell = 0.42 if len(order) <= _ANNOTATED else 0.24
     row = 0.225
     label = max(len(short(s.short)) for s in sites) * 0.075 + 1.3
@@ -154,7 +138,7 @@ def heat_map(facts: Facts) -> Drawing:
     _groups(ax, facts)
     for names, solution in facts.marks:
         if solution in order:
-            x, colour = order.index(solution), FRAMES[names.split(" ")[0]]
+            x, colour = order.index(solution), MARKS[names.split(" ")[0]]["frame"]
             ax.plot([x - 0.5, x + 0.5, x + 0.5, x - 0.5, x - 0.5],
                     [-0.5, -0.5, len(sites) - 0.5, len(sites) - 0.5, -0.5], color=colour, lw=2, clip_on=False,
                     label=names)

@@ -21,7 +21,8 @@ from bittailor.core.qformat import QFormat
 from bittailor.report import retraining
 from bittailor.report.facts import Detail, Facts, bits_of, headline, number, small_print
 from bittailor.report.figures import Drawn
-from bittailor.report.genomes import all_widths, palette
+from bittailor.report.genomes import all_widths
+from bittailor.report.style import width_palette
 from bittailor.runs import Solution
 
 GLOSSARY: Mapping[str, str] = {
@@ -241,7 +242,7 @@ def _data(facts: Facts) -> dict[str, Any]:
         "axes": axes, "costs": list(costs), "tested": facts.tested, "start": start, "marks": marks,
         "float": facts.result["float"], "objectives": list(facts.objectives),
         "metric": facts.error.label.removeprefix("validation "),
-        "colours": palette(all_widths(facts))[1],
+        "colours": width_palette(all_widths(facts))[1],
         "sites": [{"name": s.name, "layer": s.layer, "short": s.short, "role": s.role,
                    "shape": "×".join(map(str, s.shape))} for s in facts.sites],
         "solutions": solutions,

@@ -8,11 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bittailor.report.facts import Facts, number
-from bittailor.report.figures import BLUE, BROWN, GREEN, GREY, ORANGE, Drawing, scale
+from bittailor.report.style import GREY, ORANGE, RETRAINED, Drawing, scale
 from bittailor.train.beacons import Beacon
-
-KINDS = {"beacon": BLUE, "polish": GREEN, "retrained": BROWN}
-"""Why a network was retrained -> its colour: for its neighbours in the search, after it, or because it was asked."""
 
 
 def trained(facts: Facts) -> list[Beacon]:
@@ -71,16 +68,17 @@ def curves(facts: Facts) -> Drawing:
     size, error, seen = facts.axes["size"], facts.error, set()
     for b in good:
         kind = str(b.about["kind"])
-        how = {"color": KINDS[kind], "label": None if kind in seen else kind}
+        how = {"color": RETRAINED[kind], "label": None if kind in seen else kind}
         seen.add(kind)
         history = b.about["history"]
         left.plot([h["epoch"] for h in history], [h["loss"] for h in history], lw=1.4, alpha=0.85, **how)
         figures = b.about["figures"]
         x = figures["after"]["size"] / size.divisor
         before, after = (figures[n]["error"] / error.divisor for n in ("before", "after"))
-        right.annotate("", (x, after), (x, before), arrowprops={"arrowstyle": "->", "color": KINDS[kind], "lw": 1.3})
-        right.plot([x], [before], "o", mfc="white", mec=KINDS[kind], ms=5.5, zorder=3)
-        right.plot([x], [after], "o", color=KINDS[kind], ms=5.5, zorder=4)
+        colour = RETRAINED[kind]
+        right.annotate("", (x, after), (x, before), arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.3})
+        right.plot([x], [before], "o", mfc="white", mec=colour, ms=5.5, zorder=3)
+        right.plot([x], [after], "o", color=colour, ms=5.5, zorder=4)
     front = sorted((size.of(s), error.of(s)) for s in facts.front)
     right.step([x for x, _ in front], [y for _, y in front], where="post", color=GREY, lw=1.2, label="front", zorder=1)
     right.axhline(error.of(facts.base), color=ORANGE, lw=1.2, ls=(0, (4, 3)), label="homogeneous 8 bit", zorder=1)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from bittailor.common.files import write_whole
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.report.facts import Facts, number, site_rows
-from bittailor.report.figures import INK, STYLE, Drawing, png, short
+from bittailor.report.style import INK, STYLE, Drawing, png, short
 from bittailor.report.tables import csv_text
 from bittailor.runs import Run
 

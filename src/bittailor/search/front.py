@@ -166,9 +166,9 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
         values = values[np.argsort(values[:, 0])]
         right = np.append(values[1:, 0], bound[0])
         return float(np.sum((right - values[:, 0]) * (bound[1] - values[:, 1])))
-    from pymoo.indicators.hv import HV
+    from bittailor.search.nsga2 import pymoo_hypervolume
 
-    return float(HV(ref_point=bound)(values))
+    return pymoo_hypervolume(values, bound)
 
 
 def knee(points: ArrayLike) -> int | None:

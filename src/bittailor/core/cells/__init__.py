@@ -2,20 +2,20 @@
 
 from bittailor.common.registry import Table
 from bittailor.core.cells.base import Cell, CellBuilder, add_layer
-from bittailor.core.cells.gru import GRU
-from bittailor.core.cells.gru_cho import GRUCho
-from bittailor.core.cells.ligru import LiGRU
-from bittailor.core.cells.lstm import LSTM
-from bittailor.core.cells.mingru import MinGRU
-from bittailor.core.cells.sru import SRU
+from bittailor.core.cells.gru import GRUCell
+from bittailor.core.cells.gru_cho import GRUChoCell
+from bittailor.core.cells.ligru import LiGRUCell
+from bittailor.core.cells.lstm import LSTMCell
+from bittailor.core.cells.mingru import MinGRUCell
+from bittailor.core.cells.sru import SRUCell
 
 CELLS: Table[Cell] = Table("cell", {cell.name: cell for cell in (
-    GRU(),
-    GRUCho(),
-    LSTM(),
-    LiGRU(),
-    MinGRU(),
-    SRU(),
+    GRUCell(),
+    GRUChoCell(),
+    LSTMCell(),
+    LiGRUCell(),
+    MinGRUCell(),
+    SRUCell(),
 )})
 
 __all__ = ["CELLS", "Cell", "CellBuilder", "add_layer"]

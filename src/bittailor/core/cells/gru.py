@@ -20,7 +20,7 @@ from bittailor.core.arith import Floats
 from bittailor.core.cells.base import Cell, CellBuilder, split_gates
 
 
-class GRU(Cell):
+class GRUCell(Cell):
     """Every arrow of the equations is an operator, every operator's result a site with a width of its own."""
 
     name = "gru"

@@ -19,7 +19,7 @@ from bittailor.core.arith import Floats
 from bittailor.core.cells.base import Cell, CellBuilder, split_gates
 
 
-class GRUCho(Cell):
+class GRUChoCell(Cell):
     """The matrix of the candidate waits for the reset state, which is a site of its own."""
 
     name = "gru_cho"

@@ -19,7 +19,7 @@ from bittailor.core.arith import Floats
 from bittailor.core.cells.base import Cell, CellBuilder, split_gates
 
 
-class LiGRU(Cell):
+class LiGRUCell(Cell):
     """The state is a mean of values of a relu: not negative, without an upper bound, so it is calibrated."""
 
     name = "ligru"

@@ -26,7 +26,7 @@ GATES = {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid"}
 """In PyTorch's order."""
 
 
-class LSTM(Cell):
+class LSTMCell(Cell):
     """The cell state c is a sum without bound, so it is calibrated; h = o * tanh(c) stays in (-1, 1)."""
 
     name = "lstm"

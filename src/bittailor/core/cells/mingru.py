@@ -19,7 +19,7 @@ from bittailor.core.arith import Floats
 from bittailor.core.cells.base import Cell, CellBuilder, split_gates
 
 
-class MinGRU(Cell):
+class MinGRUCell(Cell):
     """The state is a mean of past candidates, which have no bound: it is calibrated."""
 
     name = "mingru"

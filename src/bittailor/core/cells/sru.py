@@ -25,7 +25,7 @@ from bittailor.core.cells.base import Cell, CellBuilder, split_gates
 from bittailor.errors import UnsupportedNetwork
 
 
-class SRU(Cell):
+class SRUCell(Cell):
     """c is a mean of past candidates, which have no bound: it is calibrated, and so is h."""
 
     name = "sru"

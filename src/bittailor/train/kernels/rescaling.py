@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from bittailor.core.arith import Rescale
-from bittailor.core.ops import forms as ops
 from bittailor.train.kernels.base import Kernel, Prepared, vector
 from bittailor.train.workspace import Rows
 
@@ -47,7 +46,7 @@ class Rescaling(Kernel):
 
     def rescale_of(self, node: Prepared, i: int) -> Rescale:
         """The rescaling of one member."""
-        return cast(ops.Rescaling, node.constants).rescale
+        return cast(Rescale, node.constants["rescale"])
 
     def widths(self) -> list[int]:
         """Features per member."""
@@ -172,7 +171,7 @@ class Concat(Rescaling):
     """concat: every operand rescaled to the common format, side by side."""
 
     def rescale_of(self, node: Prepared, i: int) -> Rescale:
-        return cast(ops.Joined, node.constants).rescales[i]
+        return cast(Rescale, node.constants[f"rescale{i}"])
 
     def prepare(self, nodes: Sequence[Prepared]) -> None:
         super().prepare([nodes[0]] * len(self.group.ins))
