@@ -32,7 +32,8 @@ from bittailor.quantise.spaces import WIDTHS, homogeneous_widths
 from bittailor.runs.choice import SEEDINGS
 from bittailor.search.front import ReferenceBox, nondominated
 from bittailor.search.loop import search
-from bittailor.search.nsga2 import CROSSOVERS, MUTATIONS, SearchSettings
+from bittailor.search.optimisers.operators import CROSSOVERS, MUTATIONS
+from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome
 from bittailor.search.store import Outcome
 

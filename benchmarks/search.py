@@ -36,7 +36,7 @@ from bittailor.engines.lowering import Lowering
 from bittailor.errors import BittailorError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.search.loop import Status
-from bittailor.search.nsga2 import Nsga2
+from bittailor.search.optimisers.nsga2 import Nsga2
 from bittailor.search.store import Outcome, Store
 
 

@@ -66,10 +66,11 @@ def same_constants(a: Any, b: Any) -> None:
     assert a.formats == b.formats
     assert a.constants.keys() == b.constants.keys()
     for owner, constants in a.constants.items():
-        assert constants.keys() == b.constants[owner].keys()
-        for role, constant in constants.items():
-            for field, value in vars(constant).items():
-                other = getattr(b.constants[owner][role], field)
+        parts, others = constants.parts(), b.constants[owner].parts()
+        assert parts.keys() == others.keys()
+        for role, part in parts.items():
+            for field, value in vars(part).items():
+                other = getattr(others[role], field)
                 if isinstance(value, tuple):
                     assert all(np.array_equal(p, q) for p, q in zip(value, other, strict=True)), (owner, role, field)
                 else:

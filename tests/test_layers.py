@@ -129,7 +129,7 @@ def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
 
 
 def test_the_search_knows_neither_engines_nor_tasks() -> None:
-    known = {name.split(".")[1] for path in (SOURCE / "search").glob("*.py")
+    known = {name.split(".")[1] for path in (SOURCE / "search").rglob("*.py")
              for _, name in imports(path) if name.startswith("bittailor.")}
     assert known <= {"search", "errors", "common", "_version"}, known
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from bittailor.report.style import BLUE, DOT, GREEN, ORANGE
-from bittailor.search.nsga2 import SearchSettings
+from bittailor.search.settings import SearchSettings
 from tables.common import Row, by_task, markdown_table, number, pair, read_csv, spread
 
 

@@ -30,7 +30,7 @@ _WHERE = {
     "Program": "core.program",
     "QFormat": "core.qformat",
     "Run": "runs",
-    "SearchSettings": "search.nsga2",
+    "SearchSettings": "search.settings",
     "Solution": "runs",
     "Space": "search.space",
     "Splits": "common.data",
@@ -91,7 +91,7 @@ if TYPE_CHECKING:
     from bittailor.runs import retrain_picks as retrain_picks
     from bittailor.runs import run_search as run_search
     from bittailor.runs import run_sensitivity as run_sensitivity
-    from bittailor.search.nsga2 import SearchSettings as SearchSettings
+    from bittailor.search.settings import SearchSettings as SearchSettings
     from bittailor.search.space import Space as Space
     from bittailor.tasks import TASKS as TASKS
     from bittailor.train.beacons import BeaconSettings as BeaconSettings

@@ -56,7 +56,7 @@ def test_integers_are_those_of_plain_python(name: str, seed: int) -> None:
     constants = OPS[name].bind(Bound(tuple(ins), out))
     plain = make_golden.bind(node, formats, {})
     columns = values_for(rng, ins)
-    got = OPS[name].integers(constants, ins, *(np.array([v]) for v in columns))
+    got = OPS[name].integers(constants, ins, [np.array([v]) for v in columns])
     assert got.shape == (1, OPS[name].features([len(v) for v in columns], {}))
     assert got[0].tolist() == make_golden.apply(node, plain, formats, columns)
     assert out.qmin <= got.min() <= got.max() <= out.qmax
@@ -73,11 +73,11 @@ def test_integers_mean_what_the_float_operator_says(name: str, seed: int) -> Non
     out = draw_format(rng)
     constants = OPS[name].bind(Bound(tuple(ins), out))
     columns = [np.array([v]) for v in values_for(rng, ins)]
-    got = OPS[name].integers(constants, ins, *columns)
-    real = OPS[name].real(*(f.dequantise(v) for f, v in zip(ins, columns, strict=True)), params={}, options={})
+    got = OPS[name].integers(constants, ins, columns)
+    real = OPS[name].real([f.dequantise(v) for f, v in zip(ins, columns, strict=True)], {})
     exact = np.clip(real, out.low, out.high) / out.scale[0] + out.zero_point
     slack = 0.0
-    for constant in constants.values():
+    for constant in constants.parts().values():
         assert isinstance(constant, Rescale | Lookup)
         if isinstance(constant, Rescale):
             reach = ins[0].reach * ins[1].reach if name == "mul" else max(f.reach for f in ins)
@@ -98,10 +98,10 @@ def test_over_time_with_ragged_lengths(name: str, seed: int) -> None:
     pool = edges_and_random(x.qmin, x.qmax, rng, 20)
     q = [[[rng.choice(pool) for _ in range(features)] for _ in range(steps)] for _ in range(items)]
     lengths = [rng.randint(1, steps) for _ in range(items)]
-    got = OPS[name].integers(constants, [x], np.array(q), lengths=np.array(lengths))
+    got = OPS[name].integers(constants, [x], [np.array(q)], np.array(lengths))
     for i, length in enumerate(lengths):
         assert got[i].tolist() == make_golden.over_time(node, plain, formats, q[i][:length])
-    real = OPS[name].real(x.dequantise(q), params={}, options={"lengths": np.array(lengths)})
+    real = OPS[name].real([x.dequantise(q)], {}, np.array(lengths))
     exact = np.clip(real, out.low, out.high) / out.scale[0] + out.zero_point
     assert np.abs(got - exact).max() <= 0.5 + 1e-3
 
@@ -143,10 +143,10 @@ def test_weighted(op: str, seed: int) -> None:
     # and the two vectors that take each row to its extremes
     for row in [[w for w, in params["W"][0].tolist()]] if op == "diagonal" else params["W"][0].tolist():
         q += [[x.qmax if w > 0 else x.qmin for w in row], [x.qmin if w > 0 else x.qmax for w in row]]
-    got = OPS[op].integers(constants, [x], np.array(q))
+    got = OPS[op].integers(constants, [x], [np.array(q)])
     assert got.tolist() == [make_golden.apply(node, plain, formats, [v]) for v in q]
     # what a device holds: raw products, offsets and corrected accumulators in its own word
-    word = 2**63 if constants["rescale"].wide else 2**31
+    word = 2**63 if constants.rescale.wide else 2**31
     for v in q:
         for o, (row, k) in enumerate(zip(plain["W"], plain["k"], strict=True)):
             raw = sum(a * b for a, b in zip(row, [v[o]] if op == "diagonal" else v, strict=True))
@@ -165,7 +165,7 @@ def test_contract(name: str) -> None:
     assert op.name == name
     counts = op.work([4] * OPERANDS.get(name, 1), 4)
     assert set(counts) <= {"mac", "add", "mul", "lookup"}
-    given_format = op.given_format(8)
+    given_format = op.given_format(8, [(0.0, 1.0)] * OPERANDS.get(name, 1))
     ranges = op.proven([(-0.5, 0.25)] * OPERANDS.get(name, 1))
     if given_format is not None and ranges is not None:
         # the last step below the end is the price of a power of two as scale
@@ -184,8 +184,7 @@ def test_proven_ranges_hold(name: str, seed: int) -> None:
         return
     shape = (1, 30, 1)
     xs = [np.array([rng.uniform(*r) for _ in range(30)]).reshape(shape) for r in ranges]
-    options = {"lengths": np.array([30])}
-    y = OPS[name].real(*xs, params={}, options=options)
+    y = OPS[name].real(xs, {}, np.array([30]))
     assert proven[0] - 1e-12 <= y.min() <= y.max() <= proven[1] + 1e-12
 
 

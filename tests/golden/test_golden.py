@@ -55,7 +55,7 @@ def test_binding_gives_the_vectors_constants(name: str) -> None:
     program = program_of(case)
     assert program.constants.keys() == case["constants"].keys()
     for owner, wanted in case["constants"].items():
-        got = program.constants[owner]
+        got = program.constants[owner].parts()
         for role, constant in got.items():
             if isinstance(constant, Rescale):
                 item = wanted[role]

@@ -284,7 +284,7 @@ def test_tables(function: object, formats: tuple[QFormat, QFormat], seed: int) -
 def test_tables_are_close_to_the_function(name: str, bits: int, out_bits: int) -> None:
     """Up to 8 bits to nearest; above, half a step, the knots' own rounding and the chord's distance h²/8 max|f''|."""
     (function,) = (f for f in FUNCTIONS if f.name == name)
-    source, out = activation_format(-6.0, 6.0, bits), function.given_format(out_bits)
+    source, out = activation_format(-6.0, 6.0, bits), function.given_format(out_bits, [None])
     q = np.arange(source.qmin, source.qmax + 1)
     got = make_lookup(function.f, source, out)(q)
     exact = np.clip(function.f(source.dequantise(q)), out.low, out.high) / out.scale[0] + out.zero_point

@@ -80,7 +80,7 @@ def test_the_listing_is_that_of_the_generated_code(case: int, rng: np.random.Gen
     assert listing.runtime == set(re.findall(r"\b(bt_dotl?\d+_x\d+|bt_bits_wide|bt_bits)\(", text))
     for call in ("bt_rescale", "bt_rescale2", "bt_rescale_wide", "bt_rescale2_wide", "bt_lookup8", "bt_knots"):
         assert listing.code[call] == len(re.findall(rf"\b{call}\(", text)), call
-    products = sum(n * program.constants[node.output]["W"].values.shape[1]  # type: ignore[union-attr]
+    products = sum(n * program.constants[node.output].W.values.shape[1]  # type: ignore[attr-defined]
                    for node in program.graph.nodes() if node.op == "linear"
                    for n in [program.graph.sites[node.output].features])
     dots = [*listing.step.dots.items(), *listing.head.dots.items()]

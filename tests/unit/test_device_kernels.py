@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bittailor.core import arith
 from bittailor.core.arith import Lookup, Rescale, pack, unpack
 from bittailor.core.ops import OPS
+from bittailor.core.ops.forms import Averaged
 from bittailor.core.qformat import QFormat
 from bittailor.engines.native_build import RUNTIME
 from bittailor.export.targets import EMULATOR, STANDARD, TARGETS, WARNINGS, build, compile_object, run, symbols
@@ -185,7 +186,7 @@ def mean_cases(rng: np.random.Generator) -> Cases:
                 ends = (x.qmin, x.qmax, None)[int(rng.integers(3))]
                 q = (rng.integers(x.qmin, x.qmax, steps, endpoint=True) if ends is None
                      else np.full(steps, ends))
-                want = op.integers({"rescale": rescale}, (x,), q[None, :, None], lengths=np.array([steps]))
+                want = op.integers(Averaged(rescale), (x,), [q[None, :, None]], np.array([steps]))
                 records.append(("mean", (int((q - zero).sum()), steps, int(rescale.multipliers[0][0]), rescale.offset,
                                          rescale.shift, rescale.lo, rescale.hi), int(want[0, 0])))
     cases.operations(b"", records)

@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 import bittailor as bt
 from bittailor.cli.actions import export_solution
 from bittailor.common.registry import Table
+from bittailor.compile.image import SIZES, image
+from bittailor.compile.liveness import liveness_of
+from bittailor.compile.order import order_of
 from bittailor.core.arith import pack
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder, Graph
@@ -24,10 +27,8 @@ from bittailor.core.program import Program, bind
 from bittailor.cost import account
 from bittailor.errors import BittailorError, FileError, UnsupportedNetwork
 from bittailor.export import c_ops, check_files, export_program
-from bittailor.export.c_image import SIZES, image
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import KEYWORDS, check_prefix, identifier, plain
-from bittailor.export.c_order import Order, order_of
 from bittailor.export.c_text import source
 from networks import gru_network, random_case, random_network, random_parameters, uniform_plan
 
@@ -82,9 +83,10 @@ def test_good_prefixes() -> None:
 
 
 def test_a_gru_keeps_only_its_state_and_the_next() -> None:
-    order = Order(gru_network(5, 16, 3).graph)
+    live = liveness_of(gru_network(5, 16, 3).graph)
+    order = live.order
     assert order.streaming
-    assert list(order.vectors) == ["gru0.h"]
+    assert list(live.vectors) == ["gru0.h"]
     assert order.alias == {"end": "gru0.h"}
     found = image(program_of(gru_network(5, 16, 3)))
     assert (found.state_bytes, found.scratch_bytes, found.ram, found.peak) == (16, 16, 32, 32 + 5 + 3)
@@ -102,15 +104,16 @@ def test_a_state_that_nothing_else_reads_is_written_in_place() -> None:
     h = add_layer(b, CELLS["mingru"], "mingru0", b.input("input", 3), 8)
     graph = b.graph(b.linear("out", b.op("last", "end", h), "W", 2))
     network = Network(graph, random_parameters(graph, np.random.default_rng(0)))
-    assert Order(network.graph).in_place
+    assert liveness_of(network.graph).in_place
     assert image(program_of(network)).scratch == ()
 
 
 def test_two_directions_and_their_last_steps_need_no_sequence() -> None:
-    order = Order(gru_network(5, 8, 3, bidirectional=True).graph)
+    live = liveness_of(gru_network(5, 8, 3, bidirectional=True).graph)
+    order = live.order
     assert not order.streaming
     assert [p.reverse for p in order.passes] == [False, True]
-    assert not order.sequences
+    assert not live.sequences
     export = Model(program_of(gru_network(5, 8, 3, bidirectional=True)), "model")
     assert export.limit is None
 
@@ -128,8 +131,8 @@ def test_sequences_between_passes_need_the_longest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_vectors_that_share_memory_are_never_alive_together(seed: int) -> None:
     program = random_case(seed).program
-    order = order_of(program.graph)
-    spans = {**{(s, False): t for s, t in order.vectors.items()}, **{(s, True): t for s, t in order.sequences.items()}}
+    live = liveness_of(program.graph)
+    spans = {**{(s, False): t for s, t in live.vectors.items()}, **{(s, True): t for s, t in live.sequences.items()}}
     found = image(program, 7)
     assert sum(len(slot.vectors) for slot in found.scratch) == len(spans)
     for slot in found.scratch:
@@ -145,11 +148,11 @@ def test_vectors_that_share_memory_are_never_alive_together(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_every_loop_comes_after_what_it_reads(seed: int) -> None:
     graph = random_network(np.random.default_rng(seed)).graph
-    order, done = Order(graph), {graph.inputs[0]}
+    order, done = order_of(graph), {graph.inputs[0]}
     previous = set(order.states.values())
     for phase in order.phases:
-        for task in phase.body:
-            for name in (*task.lanes, *((task.whole,) if task.whole else ())):
+        for ins in phase.body:
+            for name in ins.reads:
                 assert name in done | phase.made | previous | set(order.alias) | set(order.kept), (seed, name)
         done |= phase.made
     assert {s.name for s in graph.sites.values() if s.kind == "activation"} == (
@@ -159,7 +162,7 @@ def test_every_loop_comes_after_what_it_reads(seed: int) -> None:
 def test_what_cannot_be_exported_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     graph = gru_network().graph
     with pytest.raises(UnsupportedNetwork, match="more than one input"):
-        Order(Graph(graph.sites, graph.steps, (*graph.inputs, "other"), graph.outputs))
+        order_of(Graph(graph.sites, graph.steps, (*graph.inputs, "other"), graph.outputs))
     fewer = {name: emit for name, emit in c_ops.EMITTERS.items() if name != "tanh"}
     monkeypatch.setattr(c_ops, "EMITTERS", Table("operator of the C exporter", fewer))
     with pytest.raises(UnsupportedNetwork, match="has no form for operator tanh"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bittailor.compile.image import image
 from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops.time import MEAN_MOST_STEPS
@@ -19,7 +20,6 @@ from bittailor.export import export_program
 from bittailor.export.artefact import floating, foreign
 from bittailor.export.c import device_files
 from bittailor.export.c_fixed import Fixed
-from bittailor.export.c_image import image
 from bittailor.export.c_model import Model
 from bittailor.export.c_text import source
 from bittailor.export.targets import TARGETS

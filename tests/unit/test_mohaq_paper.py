@@ -12,8 +12,8 @@ from bittailor.cost import PLATFORMS, Workload, mohaq
 from bittailor.cost.hardware import FIGURES
 from bittailor.errors import FormatError
 from bittailor.quantise.spaces import SPACES, of_platform
-from bittailor.search.nsga2 import SearchSettings
 from bittailor.search.presets import PRESETS
+from bittailor.search.settings import SearchSettings
 from bittailor.train.beacons import distance
 
 SILAGO, BITFUSION = PLATFORMS["silago"], PLATFORMS["bitfusion"]

@@ -17,7 +17,7 @@ def test_one_minus_is_exact_between_gates_of_one_width(bits: int) -> None:
     fmt = unit_format(bits)
     op = OPS["one_minus"]
     q = np.arange(fmt.zero_point, fmt.qmax + 1)
-    got = op.integers(op.bind(Bound((fmt,), fmt)), [fmt], q)
+    got = op.integers(op.bind(Bound((fmt,), fmt)), [fmt], [q])
     wanted = np.minimum(1.0 - fmt.dequantise(q), fmt.high)
     assert np.array_equal(fmt.dequantise(got), wanted)
 
@@ -27,16 +27,16 @@ def test_add_and_sub_are_exact_on_a_common_scale() -> None:
     out = QFormat("activation", 8, (0.5,), 1)
     p, q = np.meshgrid(np.arange(-8, 8), np.arange(-16, 16))
     for name, sign in (("add", 1), ("sub", -1)):
-        got = OPS[name].integers(OPS[name].bind(Bound((a, b), out)), [a, b], p, q)
+        got = OPS[name].integers(OPS[name].bind(Bound((a, b), out)), [a, b], [p, q])
         assert np.array_equal(got, (p - 3) + sign * (q + 2) + 1)
 
 
 def test_mul_of_two_16_bit_operands_is_wide_and_right() -> None:
     f = symmetric_unit_format(16)
     constants = OPS["mul"].bind(Bound((f, f), f))
-    assert constants["rescale"].wide
+    assert constants.rescale.wide
     ends = np.array([f.qmin, f.qmin, f.qmax]), np.array([f.qmin, f.qmax, f.qmax])
-    assert OPS["mul"].integers(constants, [f, f], *ends).tolist() == [32767, -32767, 32766]
+    assert OPS["mul"].integers(constants, [f, f], ends).tolist() == [32767, -32767, 32766]
 
 
 def test_operands_of_different_size_are_refused() -> None:

@@ -26,7 +26,7 @@ def test_tanh_of_zero_is_zero_and_sigmoid_of_zero_a_half(bits: int) -> None:
     zero = np.array([source.zero_point])
     for name, out, wanted in (("tanh", symmetric_unit_format(8), 0.0), ("sigmoid", unit_format(8), 0.5)):
         op = OPS[name]
-        got = op.integers(op.bind(Bound((source,), out)), [source], zero)
+        got = op.integers(op.bind(Bound((source,), out)), [source], [zero])
         # between knots the chord of an asymmetric table may be off by a step
         assert abs(out.dequantise(got)[0] - wanted) <= (out.scale[0] if source.zero_point else 0.0)
 
@@ -36,7 +36,7 @@ def test_ends_saturate() -> None:
     ends = np.array([source.qmin, source.qmax])
     for name, out in (("tanh", symmetric_unit_format(8)), ("sigmoid", unit_format(8))):
         op = OPS[name]
-        assert op.integers(op.bind(Bound((source,), out)), [source], ends).tolist() == [-128, 127]
+        assert op.integers(op.bind(Bound((source,), out)), [source], [ends]).tolist() == [-128, 127]
 
 
 def test_huge_inputs_make_no_noise() -> None:

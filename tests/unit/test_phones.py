@@ -25,7 +25,7 @@ from bittailor.quantise.calibration import calibrate
 from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.read import from_torch
 from bittailor.runs import retrain_picks, run_search, run_sensitivity
-from bittailor.search.nsga2 import SearchSettings
+from bittailor.search.settings import SearchSettings
 from bittailor.tasks import TASKS, Recipe, espeak, phones, phones_text
 from bittailor.tasks.per_step import PerStepNetwork, mohaq_network
 from bittailor.tasks.phones import LABEL_OF, LABELS, PHONE_SET, TEST_VOICES, TRAIN_VOICES, Corpus

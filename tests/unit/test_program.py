@@ -39,7 +39,7 @@ def test_save_and_load_runs_equal(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_nothing_in_it_is_a_float(seed: int) -> None:
     for constants in networks.random_case(seed).program.constants.values():
-        for constant in constants.values():
+        for constant in constants.parts().values():
             arrays = {Packed: ("values",), Lookup: ("entries",), Rescale: ()}[type(constant)]
             assert all(getattr(constant, name).dtype == np.int64 for name in arrays)
             if isinstance(constant, Rescale):

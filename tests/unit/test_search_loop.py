@@ -13,7 +13,7 @@ from search_toy import OBJECTIVES, SEEDS, SETTINGS, SPACE, evaluate, summary, va
 from bittailor.errors import BittailorError, UnknownName
 from bittailor.search import Gene, Genome, Outcome, ReferenceBox, Result, SearchSettings, Space, Status, Store, search
 from bittailor.search.constraints import parse
-from bittailor.search.nsga2 import Nsga2
+from bittailor.search.optimisers.nsga2 import Nsga2
 
 UNITS = {"error": "", "size": "", "speed": ""}
 

@@ -13,7 +13,8 @@ from search_toy import OBJECTIVES, SEEDS, SPACE, values
 
 from bittailor.errors import BittailorError, UnknownName
 from bittailor.search import CROSSOVERS, MUTATIONS, Gene, Genome, SearchSettings, Space
-from bittailor.search.nsga2 import Nsga2, first_population, unseen
+from bittailor.search.optimisers.generational import first_population, unseen
+from bittailor.search.optimisers.nsga2 import Nsga2
 
 
 def drive(space: Space, wanted: SearchSettings, seeds: list[Genome] | None = None) -> list[list[Genome]]:

@@ -40,7 +40,7 @@ def test_the_account_is_the_bytes(seed: int) -> None:
         assert getattr(found, item) == sum(s.data.nbytes for s in stored if s.item == item)
     weights = tables = offsets = 0
     for owner, constants in program.constants.items():
-        for role, c in constants.items():
+        for role, c in constants.parts().items():
             if isinstance(c, Packed):
                 size = math.ceil(c.values.size * c.bits / 8)
                 weights += size if role == "W" else 0
@@ -67,7 +67,7 @@ def test_stored_bytes_of_tables_and_multipliers_read_back() -> None:
     ranges, widths = networks.calibrate(network, X), networks.uniform_plan(network, X, 8).widths
     program = bind(network, networks.plan_of(network, ranges, widths, per_row=["gru0.W_ir"]))
     by_owner = {(s.item, s.owner): s.data for s in program.stored()}
-    m = program.constants["gru0.r.x"]["rescale"].multipliers[0]
+    m = program.constants["gru0.r.x"].rescale.multipliers[0]
     assert by_owner["multipliers", "gru0.r.x"].view(np.int32).tolist() == m.tolist()
-    entries = program.constants["gru0.r.post"]["lookup"].entries
+    entries = program.constants["gru0.r.post"].lookup.entries
     assert by_owner["tables", "gru0.r.post"].view(np.int8).tolist() == entries.tolist()

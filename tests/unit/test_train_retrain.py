@@ -125,7 +125,7 @@ def test_it_learns() -> None:
     program = program_of(result)
     outputs = program.read_output(Reference().run(program, program.quantise_input(data.x), data.lengths))
     assert last["valid"] == 100 * np.mean(outputs.argmax(axis=1) != data.y)
-    assert np.abs(program.constants["gru0.r.h"]["W"].values).max() == 1  # type: ignore[union-attr]
+    assert np.abs(program.constants["gru0.r.h"].W.values).max() == 1
 
 
 def test_a_saved_result_gives_the_same_program(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ from bittailor.quantise.calibration import CalibrationSettings
 from bittailor.quantise.spaces import SPACES, of_platform
 from bittailor.runs import Retrained, Run, retrain_picks, run_search, run_sensitivity
 from bittailor.runs.retraining import same_data
-from bittailor.search.nsga2 import SearchSettings
 from bittailor.search.presets import PRESETS
 from bittailor.search.progress import make_display
+from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Space
 from bittailor.train.beacons import BeaconSettings
 

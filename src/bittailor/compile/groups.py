@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bittailor.compile.dependencies import Hoisted
 from bittailor.core.graph import Graph, Node, Recurrence
 
 Phase = Literal["outer", "before", "loop", "after"]
@@ -164,14 +165,10 @@ class _Maker:
             self.buffers[name].trainable = self.buffers[name].shared = True
             self.inside[state.update] = ref
             local[state.previous] = self.inside[state.previous] = Ref(name, 0, ref.width, 0)
-        stateful = self._downstream({s.previous for s in layer.states}, layer.nodes)
-        feeding = self._upstream({s.update for s in layer.states}, layer.nodes)
-        before = [n for n in layer.nodes if n.output not in stateful]
-        loop = [n for n in layer.nodes if n.output in stateful and n.output in feeding]
-        after = [n for n in layer.nodes if n.output in stateful and n.output not in feeding]
-        self.order += self._groups(before, "before", "", local)
-        self.order.append(Loop(layer.name, tuple(self._groups(loop, "loop", layer.name, local))))
-        self.order += self._groups(after, "after", "", local)
+        parts = Hoisted.of(layer)
+        self.order += self._groups(parts.before, "before", "", local)
+        self.order.append(Loop(layer.name, tuple(self._groups(parts.loop, "loop", layer.name, local))))
+        self.order += self._groups(parts.after, "after", "", local)
         for site in layer.outputs:
             ref = self.inside[site]
             self.outside[site] = self._turn(f"{layer.name}>{site}", ref, site) if layer.reverse else ref
@@ -183,22 +180,6 @@ class _Maker:
         out = self._buffer(name, [site])
         self.order.append(Group("turn", (), "outer", "", (source,), out))
         return out
-
-    @staticmethod
-    def _downstream(seeds: set[str], nodes: Sequence[Node]) -> set[str]:
-        found = set(seeds)
-        for node in nodes:
-            if found & set(node.inputs):
-                found.add(node.output)
-        return found
-
-    @staticmethod
-    def _upstream(seeds: set[str], nodes: Sequence[Node]) -> set[str]:
-        found = set(seeds)
-        for node in reversed(nodes):
-            if node.output in found:
-                found |= set(node.inputs)
-        return found
 
     # --- groups ------------------------------------------------------------------------------------------------
 

@@ -1,17 +1,20 @@
-"""The order of instructions: which operators run together, feature by feature. Decided by the graph alone."""
+"""Which operators run together, feature by feature, and in which order. Decided by the graph alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cached_property
+from itertools import groupby
 
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS
+from bittailor.errors import UnsupportedNetwork
 
 
-class NotLowered(Exception):
-    """Compiled code has no form for a part of the program; the reference engine runs it."""
+class NotLowered(UnsupportedNetwork):
+    """Phases have no form for a part of the network; the reference engine runs it."""
 
 
 class Kind(Enum):
@@ -24,38 +27,142 @@ class Kind(Enum):
     MEAN = auto()
 
 
+OVER_TIME = {"last": Kind.LAST, "first": Kind.FIRST, "mean": Kind.MEAN}
+
+
 @dataclass(frozen=True)
 class Instruction:
     """One operator of a phase; a concat is one instruction for each of its inputs.
 
     lanes   the sites it reads feature by feature
     whole   the site a linear operator reads as a whole
-    part    of a concat: which input; column: where it goes
+    joined  it writes a part of its site only: of a concat
+    part    which input of a concat; `column`: where its features go; `last`: whether it completes the site
     """
 
     node: Node
     features: int
     lanes: tuple[str, ...]
     whole: str | None = None
+    joined: bool = False
     part: int = 0
     column: int = 0
     last: bool = True
 
-
-@dataclass
-class Segment:
-    """A recurrence, a chain of operators over steps or on single values, or one operator over time."""
-
-    kind: Kind
-    body: list[Instruction] = field(default_factory=list)
-    states: list[tuple[str, str]] = field(default_factory=list)
-    reverse: bool = False
-    phases: list[list[Instruction]] = field(default_factory=list)
+    @property
+    def output(self) -> str:
+        """The site that it writes."""
+        return self.node.output
 
     @property
-    def made(self) -> set[str]:
+    def reads(self) -> tuple[str, ...]:
+        """All sites that it reads."""
+        return self.lanes if self.whole is None else (*self.lanes, self.whole)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One loop over features. A joined instruction stands alone in its phase.
+
+    layer   the recurrence that it belongs to, "" for none
+    number  its place in an order
+    """
+
+    body: tuple[Instruction, ...]
+    layer: str = ""
+    number: int = 0
+
+    @property
+    def features(self) -> int:
+        """Iterations of the loop."""
+        return self.body[0].features
+
+    @cached_property
+    def made(self) -> frozenset[str]:
+        """The sites that it computes, whole or in part."""
+        return frozenset(ins.output for ins in self.body)
+
+    @cached_property
+    def loads(self) -> tuple[str, ...]:
+        """The sites that it reads feature by feature from memory: what it did not itself compute of that feature."""
+        inside = frozenset[str]() if self.body[0].joined else self.made
+        return tuple(dict.fromkeys(name for ins in self.body for name in ins.lanes if name not in inside))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A recurrence, a chain of operators over steps or on single values, or one operator over time.
+
+    phases  in order; none for the last or first step, which is only a place
+    states  (previous, update)
+    """
+
+    kind: Kind
+    body: tuple[Instruction, ...]
+    phases: tuple[Phase, ...] = ()
+    states: tuple[tuple[str, str], ...] = ()
+    reverse: bool = False
+
+    @cached_property
+    def made(self) -> frozenset[str]:
         """The sites that it computes."""
-        return {ins.node.output for ins in self.body}
+        return frozenset(ins.output for ins in self.body)
+
+    @cached_property
+    def outside(self) -> frozenset[str]:
+        """The sites that it reads and others compute."""
+        own = self.made | {previous for previous, _ in self.states}
+        return frozenset(name for ins in self.body for name in ins.reads) - own
+
+
+def arrange(graph: Graph) -> tuple[Segment, ...]:
+    """The graph's segments, each with its phases. Raises NotLowered for what phases have no form for."""
+    if len(graph.inputs) != 1:
+        raise NotLowered("there is no compiled form of networks with more than one input")
+    segments: list[Segment] = []
+    for kind, steps in groupby(graph.steps, lambda step: _chained(graph, step)):
+        if kind is None:
+            segments += (_recurrence(graph, step) if isinstance(step, Recurrence) else _over_time(graph, step)
+                         for step in steps)
+        else:
+            segments.append(_chain(graph, kind, [step for step in steps if isinstance(step, Node)]))
+    return tuple(segments)
+
+
+def _chained(graph: Graph, step: Node | Recurrence) -> Kind | None:
+    """The kind of segment that an operator shares with its like; None for what is a segment of its own."""
+    if isinstance(step, Recurrence) or OPS[step.op].over_time:
+        return None
+    return Kind.LOOP if graph.sites[step.output].sequence else Kind.ONCE
+
+
+def _chain(graph: Graph, kind: Kind, nodes: Sequence[Node]) -> Segment:
+    """Operators between recurrences, all over steps or all on single values."""
+    for node in nodes:
+        if any(graph.sites[name].sequence != graph.sites[node.output].sequence for name in node.inputs):
+            raise NotLowered(f"there is no compiled form of {node.output}, which joins a sequence and a single value")
+    body = tuple(ins for node in nodes for ins in _instructions(graph, node))
+    return Segment(kind, body, _phases(body))
+
+
+def _recurrence(graph: Graph, layer: Recurrence) -> Segment:
+    body = tuple(ins for node in layer.nodes for ins in _instructions(graph, node))
+    made = {ins.output for ins in body}
+    if (any(not graph.sites[name].sequence for name in layer.inputs)
+            or any(OPS[node.op].over_time for node in layer.nodes)
+            or any(state.update not in made for state in layer.states)):
+        raise NotLowered(f"there is no compiled form of the recurrence {layer.name}: it reads a single value, works "
+                         "over time within a step, or does not compute one of its states")
+    states = tuple((s.previous, s.update) for s in layer.states)
+    return Segment(Kind.LOOP, body, _phases(body, layer.name), states, layer.reverse)
+
+
+def _over_time(graph: Graph, node: Node) -> Segment:
+    kind = OVER_TIME.get(node.op)
+    if kind is None or not graph.sites[node.inputs[0]].sequence:
+        raise NotLowered(f"there is no compiled form of operator {node.op} of {node.output}")
+    body = (Instruction(node, graph.sites[node.output].features, node.inputs),)
+    return Segment(kind, body, (Phase(body),) if kind is Kind.MEAN else ())
 
 
 def _instructions(graph: Graph, node: Node) -> Iterator[Instruction]:
@@ -66,77 +173,41 @@ def _instructions(graph: Graph, node: Node) -> Iterator[Instruction]:
         column = 0
         for i, name in enumerate(node.inputs):
             width = graph.sites[name].features
-            yield Instruction(node, width, (name,), None, i, column, i == len(node.inputs) - 1)
+            yield Instruction(node, width, (name,), None, True, i, column, i == len(node.inputs) - 1)
             column += width
     else:
         if any(graph.sites[name].features != features for name in node.inputs):
-            raise NotLowered(f"{node.output} joins sites of different features")
+            raise NotLowered(f"there is no compiled form of {node.output}, which joins sites of different features")
         yield Instruction(node, features, node.inputs)
 
 
-def arrange(graph: Graph) -> list[Segment]:
-    """The graph's segments, each with its phases. Raises NotLowered for what the runtime has no form for."""
-    if len(graph.inputs) != 1:
-        raise NotLowered("more than one input")
-    segments: list[Segment] = []
-    for step in graph.steps:
-        if isinstance(step, Recurrence):
-            if (any(not graph.sites[name].sequence for name in step.inputs)
-                    or any(OPS[node.op].over_time for node in step.nodes)):
-                raise NotLowered(f"recurrence {step.name}")
-            loop = Segment(Kind.LOOP, states=[(s.previous, s.update) for s in step.states], reverse=step.reverse)
-            loop.body = [ins for node in step.nodes for ins in _instructions(graph, node)]
-            if any(update not in loop.made for _, update in loop.states):
-                raise NotLowered(f"a state of {step.name} that the step does not compute")
-            segments.append(loop)
-        elif OPS[step.op].over_time:
-            if step.op not in ("last", "first", "mean") or not graph.sites[step.inputs[0]].sequence:
-                raise NotLowered(f"operator {step.op}")
-            kind = {"last": Kind.LAST, "first": Kind.FIRST, "mean": Kind.MEAN}[step.op]
-            segments.append(Segment(kind, [Instruction(step, graph.sites[step.output].features, step.inputs)]))
-        else:
-            sequence = graph.sites[step.output].sequence
-            if any(graph.sites[name].sequence != sequence for name in step.inputs):
-                raise NotLowered(f"{step.output} joins a sequence and a single value")
-            kind = Kind.LOOP if sequence else Kind.ONCE
-            if not (segments and segments[-1].kind == kind and not segments[-1].states and not segments[-1].reverse):
-                segments.append(Segment(kind))
-            segments[-1].body += _instructions(graph, step)
-    for segment in segments:
-        if segment.kind in (Kind.LOOP, Kind.ONCE):
-            segment.phases = _phases(segment)
-    return segments
-
-
-def _phases(segment: Segment) -> list[list[Instruction]]:
-    """Group operators that can run lane block by lane block; what one reads as a whole must be complete before."""
-    made, done = segment.made, set[str]()
-    left, phases = list(segment.body), []
+def _phases(body: Iterable[Instruction], layer: str = "") -> tuple[Phase, ...]:
+    """Group instructions into loops over features, each as large as it can be; what one reads as a whole, or lays side
+    by side, must be complete before its loop begins."""
+    left, phases = list(body), list[Phase]()
+    waiting = {ins.output for ins in left}
     while left:
-        phase: list[Instruction] = []
-        inside: set[str] = set()
-        grown = True
-        while grown:
-            grown = False
-            for ins in list(left):
-                concat = ins.node.op == "concat"
-                whole = (ins.whole,) if ins.whole else ins.lanes if concat else ()
-                lanes = () if concat else ins.lanes
-                if ((phase and (concat or phase[0].node.op == "concat" or phase[0].features != ins.features))
-                        or any(name in made and name not in done for name in whole)
-                        or any(name in made and name not in done | inside for name in lanes)):
-                    continue
+        phase = _grown(left, waiting)
+        if not phase:
+            raise NotLowered("there is no compiled form of operators that wait for each other")
+        waiting -= {ins.output for ins in phase if ins.last}
+        # linear operators first, those with the same input together: they share its loads
+        order = {name: i for i, name in enumerate(dict.fromkeys(ins.whole for ins in phase if ins.whole))}
+        phase.sort(key=lambda ins: order[ins.whole] if ins.whole else len(order))
+        phases.append(Phase(tuple(phase), layer))
+    return tuple(phases)
+
+
+def _grown(left: list[Instruction], waiting: set[str]) -> list[Instruction]:
+    """A loop of all that can run now, taken out of `left`."""
+    phase, inside, before = list[Instruction](), set[str](), -1
+    while before < len(phase):
+        before = len(phase)
+        for ins in list(left):
+            alone = phase and (ins.joined or phase[0].joined or ins.features != phase[0].features)
+            unread = ins.reads if ins.joined or ins.whole else [name for name in ins.lanes if name not in inside]
+            if not alone and waiting.isdisjoint(unread):
                 phase.append(ins)
                 left.remove(ins)
-                inside.add(ins.node.output)
-                grown = True
-        if not phase:
-            raise NotLowered("operators that wait for each other")
-        done |= {ins.node.output for ins in phase if ins.last}
-        # linear operators first, those with the same input together: they share its loads
-        order = {name: i for i, name in enumerate(dict.fromkeys(t.whole for t in phase if t.whole))}
-        linear = sorted((t for t in phase if t.whole), key=lambda t: order[t.whole or ""])
-        phases.append(linear + [t for t in phase if not t.whole])
-    return phases
-
-
+                inside.add(ins.output)
+    return phase

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bittailor.core.ops import OPS
-from bittailor.core.qformat import Kind, QFormat
+from bittailor.core.qformat import Kind, QFormat, symmetric_unit_format
 from bittailor.errors import BittailorError, FileError, UnknownName
 
 Role = Literal["input", "activation", "state", "weight", "bias"]
@@ -137,12 +137,9 @@ class Graph:
         producer = self.producer.get(site.name)
         if producer is None:
             return None
-        if producer.op == "one_minus":
-            # only the complement of something in [0, 1] lives in [0, 1]
-            return OPS[producer.op].given_format(bits) if self.sites[producer.inputs[0]].proven == (0.0, 1.0) else None
         if site.role == "state":
-            return OPS["tanh"].given_format(bits) if site.proven == (-1.0, 1.0) else None
-        return OPS[producer.op].given_format(bits)
+            return symmetric_unit_format(bits) if site.proven == (-1.0, 1.0) else None
+        return OPS[producer.op].given_format(bits, [self.sites[name].proven for name in producer.inputs])
 
     @property
     def producer(self) -> dict[str, Node]:

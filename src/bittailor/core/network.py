@@ -82,8 +82,7 @@ class Network:
         def apply(node: Node, inputs: list[Floats]) -> Floats:
             op = OPS[node.op]
             params = {role: self.parameters[name] for role, name in zip(op.roles, node.params, strict=False)}
-            options = {**node.options, "lengths": sizes} if op.over_time else node.options
-            return op.real(*inputs, params=params, options=options)
+            return op.real(inputs, params, sizes)
 
         return walk(self.graph, {self.graph.inputs[0]: values}, sizes, apply, lambda site: 0.0, keep)
 

@@ -20,6 +20,7 @@ from bittailor.core.arith import Floats, Ints, Lookup, Rescale, pack, unpack
 from bittailor.core.graph import Graph, Node
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS, Bound, Constants, Packed
+from bittailor.core.ops.forms import Part
 from bittailor.core.ops.linear import quantise_bias
 from bittailor.core.plan import Plan
 from bittailor.core.qformat import QFormat
@@ -99,20 +100,20 @@ class Program:
         """The operators that need 64-bit sums."""
         return tuple(
             name for name, constants in self.constants.items()
-            if any(isinstance(c, Rescale) and c.wide for c in constants.values())
+            if any(isinstance(part, Rescale) and part.wide for part in constants.parts().values())
         )
 
     def stored(self) -> Iterator[Stored]:
         """Every array that goes into flash, packed as it is stored there (docs/arithmetic.md, section 5)."""
         for owner, constants in self.constants.items():
-            for role, constant in constants.items():
-                if isinstance(constant, Packed):
-                    yield Stored("weights" if role == "W" else role, owner, constant.values, constant.bits)
-                elif isinstance(constant, Lookup):
-                    bits = 16 if constant.step or self.formats[owner].bits > 8 else 8
-                    yield Stored("tables", owner, constant.entries, bits)
+            for role, part in constants.parts().items():
+                if isinstance(part, Packed):
+                    yield Stored("weights" if role == "W" else role, owner, part.values, part.bits)
+                elif isinstance(part, Lookup):
+                    bits = 16 if part.step or self.formats[owner].bits > 8 else 8
+                    yield Stored("tables", owner, part.entries, bits)
                 else:
-                    for m in constant.multipliers:
+                    for m in part.multipliers:
                         if m.size > 1:
                             yield Stored("multipliers", owner, m, 32)
 
@@ -122,8 +123,8 @@ class Program:
         scalars: dict[str, dict[str, Any]] = {}
         for owner, constants in self.constants.items():
             scalars[owner] = {}
-            for role, c in constants.items():
-                scalars[owner][role], arrays = _dismantle(c)
+            for role, part in constants.parts().items():
+                scalars[owner][role], arrays = _dismantle(part)
                 tensors |= {f"{owner}/{role}/{name}": array for name, array in arrays.items()}
         body = {
             "graph": self.graph.to_json(),
@@ -139,23 +140,24 @@ class Program:
         try:
             graph = Graph.from_json(body["graph"])
             formats = {name: QFormat.from_json(fmt) for name, fmt in body["formats"].items()}
+            ops = {node.output: OPS[node.op] for node in graph.nodes()}
             constants = {
-                owner: {
+                owner: ops[owner].restore({
                     role: _assemble(item, {k.rsplit("/", 1)[1]: v for k, v in tensors.items()
                                            if k.rsplit("/", 1)[0] == f"{owner}/{role}"})
                     for role, item in roles.items()
-                }
+                })
                 for owner, roles in body["constants"].items()
             }
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, BittailorError) as error:
             raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None
         wanted = {site.name for site in graph.sites.values() if site.kind == "activation"}
-        if formats.keys() != wanted or constants.keys() != {node.output for node in graph.nodes()}:
+        if formats.keys() != wanted or constants.keys() != ops.keys():
             raise FileError(f"{path} is damaged: formats or constants do not fit its graph")
         return cls(graph, formats, constants)
 
 
-def _dismantle(constant: Packed | Lookup | Rescale) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _dismantle(constant: Part) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if isinstance(constant, Packed):
         shape = list(constant.values.shape)
         return {"bits": constant.bits, "shape": shape}, {"packed": pack(constant.values, constant.bits)}
@@ -167,7 +169,7 @@ def _dismantle(constant: Packed | Lookup | Rescale) -> tuple[dict[str, Any], dic
     return scalars, {f"m{i}": m.astype(np.int32) for i, m in enumerate(constant.multipliers)}
 
 
-def _assemble(item: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Packed | Lookup | Rescale:
+def _assemble(item: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Part:
     if "shape" in item:
         return Packed(unpack(arrays["packed"], item["bits"], tuple(item["shape"])), item["bits"])
     if "step" in item:
@@ -233,7 +235,8 @@ class Binder:
             else:
                 values = quantise_bias(self.network.parameters[name], fmt.bits, params[0], inputs[0])
                 integers[role] = (values, fmt)
-        return op.bind(Bound(inputs, output, integers, node.options))
+        constants: Constants = op.bind(Bound(inputs, output, integers))
+        return constants
 
 
 def bind(network: Network, plan: Plan, rounding: Rounding | None = None) -> Program:

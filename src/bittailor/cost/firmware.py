@@ -18,10 +18,10 @@ from typing import TypeVar
 
 from bittailor.common.files import load_json, save_json
 from bittailor.common.registry import Table
+from bittailor.compile.image import Image, image
 from bittailor.core.program import Program
 from bittailor.cost.listing import Listing, Work, describe
 from bittailor.errors import BittailorError
-from bittailor.export.c_image import Image, image
 
 CORE_KIND, CORE_VERSION = "core model", 1
 CORES_FOLDER = Path(__file__).resolve().parent / "cores"

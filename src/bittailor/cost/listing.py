@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bittailor.common.lru import LruCache
-from bittailor.compile.segments import Instruction
+from bittailor.compile.image import SIZES, ctype_of
+from bittailor.compile.liveness import Liveness, liveness_of
+from bittailor.compile.order import Order
+from bittailor.compile.segments import Instruction, Phase
 from bittailor.core.graph import Graph
-from bittailor.core.ops.base import Constants
+from bittailor.core.ops import Constants
 from bittailor.core.program import Program
-from bittailor.export.c_image import SIZES, ctype_of
 from bittailor.export.c_ops import EMITTERS, PLACES
-from bittailor.export.c_order import Order, Phase, order_of
 
 KERNEL = re.compile(r"bt_dotl?\d+_x\d+")
 _CALL = re.compile(r"\b(bt_\w+)\(([^()]*)\)")
@@ -132,15 +133,16 @@ def _loops(graph: Graph) -> tuple[list[tuple[bool, Phase, Mapping[str, int]]], _
     """(whether it belongs to the head, the loop, what it moves per value), and what there is once."""
     known = _LOOPS.get(id(graph))
     if known is None or known[0] is not graph:
-        order = order_of(graph)
-        loops = [(reading, phase, _moves(order, phase)) for reading, phase in _phases(order)]
+        live = liveness_of(graph)
+        order = live.order
+        loops = [(reading, phase, _moves(live, phase)) for reading, phase in _phases(order)]
         copied = order.output not in {s for phase in order.phases for s in phase.made}
         copies = graph.sites[order.output].features if copied else 0
-        committed = {site: graph.sites[site].features for site in order.commits}
-        code = {"network": 1, "pass": len(order.passes) - 1, "counter": order.counts_steps(), "copy": copied,
-                "state": len(order.states) + len(order.means) + len(order.kept), "commit": len(order.commits),
+        committed = {site: graph.sites[site].features for site in live.commits}
+        code = {"network": 1, "pass": len(order.passes) - 1, "counter": order.counts_steps, "copy": copied,
+                "state": len(order.states) + len(order.means) + len(order.kept), "commit": len(live.commits),
                 "head": bool(order.head or copied)}
-        step = {"call": 1, "commit": len(order.commits), "counter": order.counts_steps()}
+        step = {"call": 1, "commit": len(live.commits), "counter": order.counts_steps}
         known = _LOOPS.put(id(graph), (graph, loops, _Once(code, step, {"copied": copies}, committed)))
     return known[1], known[2]
 
@@ -151,13 +153,12 @@ def _phases(order: Order) -> Iterator[tuple[bool, Phase]]:
     yield from ((True, phase) for phase in order.head)
 
 
-def _moves(order: Order, phase: Phase) -> Mapping[str, int]:
+def _moves(live: Liveness, phase: Phase) -> Mapping[str, int]:
     """Loads and stores of a loop, per value."""
-    made = phase.made if phase.body[0].node.op != "concat" else set[str]()
-    loads = {name for ins in phase.body if ins.node.output not in order.means for name in ins.lanes
-             if name not in made}
-    sites = [ins.node.output for ins in phase.body]
-    stores = sum((site in order.in_place) + (site in order.sequences) + (site in order.vectors)
+    order = live.order
+    loads = phase.loads if phase.made.isdisjoint(order.means) else ()
+    sites = [ins.output for ins in phase.body]
+    stores = sum((site in live.in_place) + (site in live.sequences) + (site in live.vectors)
                  + (site == order.output) for site in sites)
     return {"iteration": 1, "load": len(loads), "store": stores,
             "sum": sum(source in sites for source in order.means.values()),
@@ -165,8 +166,8 @@ def _moves(order: Order, phase: Phase) -> Mapping[str, int]:
 
 
 def _piece(program: Program, ins: Instruction) -> _Piece:
-    constants = program.constants[ins.node.output]
-    key = id(program.graph), f"{ins.node.output} {ins.part}", id(constants)
+    constants = program.constants[ins.output]
+    key = id(program.graph), f"{ins.output} {ins.part}", id(constants)
     known = _PIECES.get(key)
     if known is None or known.constants is not constants:
         known = _PIECES.put(key, _read(program, ins, constants))

@@ -10,7 +10,7 @@ operators, whose true sums are proved to fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import ref
@@ -18,7 +18,8 @@ from weakref import ref
 import numpy as np
 
 from bittailor.common.lru import LruCache
-from bittailor.compile.segments import Instruction, Kind, Segment, arrange
+from bittailor.compile.memory import first_fit
+from bittailor.compile.segments import Instruction, Kind, Phase, Segment, arrange
 from bittailor.core.graph import Graph, Node
 from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
@@ -40,8 +41,8 @@ class Buffer:
 
 
 @dataclass
-class Slot:
-    """One instruction before its numbers are known.
+class Blank:
+    """An instruction whose numbers are not filled in yet.
 
     node      index into the program's operators, or None for a load or store
     part      which of the operator's instructions
@@ -63,7 +64,7 @@ class Slot:
 class Structure:
     """The tables of a program, up to the numbers in them. One per graph and coarse choice of widths."""
 
-    def __init__(self, graph: Graph, segments: list[Segment], facts: list[Facts], formats: Mapping[str, QFormat],
+    def __init__(self, graph: Graph, segments: Sequence[Segment], facts: list[Facts], formats: Mapping[str, QFormat],
                  layout: Layout) -> None:
         self.graph, self.layout = graph, layout
         self.nodes = list(graph.nodes())
@@ -78,20 +79,20 @@ class Structure:
         self._states: dict[int, tuple[int, int]] = {}
         self._make_buffers(needs)
         self._pool()
-        self.slots: list[Slot] = []
+        self.blanks: list[Blank] = []
         self.tiles = 1
         self.tables = self._emit()
 
-    def _without_aliases(self, segments: list[Segment]) -> list[Segment]:
+    def _without_aliases(self, segments: Sequence[Segment]) -> list[Segment]:
         """The last step of a state's sequence is the state at the end: nothing to copy."""
         updates = {(update, s.reverse): previous for s in segments for previous, update in s.states}
         kept = []
         for segment in segments:
             if segment.kind in (Kind.LAST, Kind.FIRST):
                 ins = segment.body[0]
-                previous = updates.get((ins.lanes[0], segment.kind == Kind.FIRST))
+                previous = updates.get((ins.lanes[0], segment.kind is Kind.FIRST))
                 if previous is not None:
-                    self._alias[ins.node.output] = previous
+                    self._alias[ins.output] = previous
                     continue
             kept.append(segment)
         return kept
@@ -106,23 +107,19 @@ class Structure:
         for segment in reversed(self._segments):
             if segment.kind in (Kind.LAST, Kind.FIRST):
                 ins = segment.body[0]
-                forms = needs.setdefault(ins.node.output, set()) or {self._default[ins.node.output]}
-                needs[ins.node.output] = forms
+                forms = needs.setdefault(ins.output, set()) or {self._default[ins.output]}
+                needs[ins.output] = forms
                 needs.setdefault(self._home(ins.lanes[0]), set()).update(forms)
                 continue
-            if segment.kind == Kind.MEAN:
-                soft += [self._home(segment.body[0].lanes[0]), segment.body[0].node.output]
             for phase in segment.phases:
-                inside = {ins.node.output for ins in phase}
-                for ins in phase:
+                soft += [self._home(name) for name in phase.loads]
+                if phase.body[0].joined or segment.kind is Kind.MEAN:
+                    soft.append(phase.body[0].output)
+                for ins in phase.body:
                     if ins.whole is not None:
-                        kind = self._facts[self._index[ins.node.output]].kinds[0]
+                        kind = self._facts[self._index[ins.output]].kinds[0]
                         form = 8 if kind in (bc.LINEAR8, bc.LINEAR8W) else 16
                         needs.setdefault(self._home(ins.whole), set()).add(form)
-                    if ins.node.op == "concat":
-                        soft += [self._home(ins.lanes[0]), ins.node.output]
-                    else:
-                        soft += [self._home(name) for name in ins.lanes if name not in inside]
         for site in soft:
             if not needs.get(site):
                 needs[site] = {self._default[site]}
@@ -131,9 +128,8 @@ class Structure:
     def _make_buffers(self, needs: Mapping[str, set[int]]) -> None:
         lanes = self.layout.lanes
         outside = {self._home(self.graph.outputs[0])} | {
-            self._home(name) for segment in self._segments for ins in segment.body
-            for name in (*ins.lanes, *((ins.whole,) if ins.whole else ())) if name not in segment.made}
-        joined = {node.output for node in self.nodes if node.op == "concat"}
+            self._home(name) for segment in self._segments for name in segment.outside}
+        joined = {ins.output for segment in self._segments for ins in segment.body if ins.joined}
 
         def add(site: str, kind: int) -> None:
             for form in sorted(needs.get(site, ())):
@@ -166,7 +162,7 @@ class Structure:
         self.pool_bytes = at
 
     def _emit(self) -> bytes:
-        """Segments and phases as bytes; fills `slots`."""
+        """Segments and phases as bytes; fills `blanks`."""
         segments: list[tuple[int, ...]] = []
         phases: list[tuple[int, ...]] = []
         for i, segment in enumerate(self._segments):
@@ -174,86 +170,82 @@ class Structure:
             if segment.kind in (Kind.LAST, Kind.FIRST):
                 ins = segment.body[0]
                 source = self._home(ins.lanes[0])
-                for form in sorted(f for s, f in self._place if s == ins.node.output):
+                for form in sorted(f for s, f in self._place if s == ins.output):
                     segments.append((SEGMENTS[segment.kind], 0, 0, 0, self._place[source, form],
-                                     self._place[ins.node.output, form], 0, 0))
-            elif segment.kind == Kind.MEAN:
+                                     self._place[ins.output, form], 0, 0))
+            elif segment.kind is Kind.MEAN:
                 ins = segment.body[0]
                 source = self._home(ins.lanes[0])
                 a = min(at for (site, _), at in self._place.items() if site == source)
                 for (site, _), out in self._place.items():
-                    if site == ins.node.output:
-                        segments.append((bc.MEAN, 0, len(self.slots), 0, 0, 0, 0, 0))
-                        self.slots.append(Slot(0, out, a, 0, ins.features, self._index[ins.node.output]))
+                    if site == ins.output:
+                        segments.append((bc.MEAN, 0, len(self.blanks), 0, 0, 0, 0, 0))
+                        self.blanks.append(Blank(0, out, a, 0, ins.features, self._index[ins.output]))
             else:
                 segments.append((SEGMENTS[segment.kind], int(segment.reverse), len(phases), len(segment.phases), 0, 0,
                                  first, count))
                 for phase in segment.phases:
-                    start = len(self.slots)
+                    start = len(self.blanks)
                     self._emit_phase(segment, phase)
-                    blocks = -(-phase[0].features // self.layout.lanes)
-                    phases.append((start, len(self.slots) - start, blocks, 0))
-        self.counts = (len(self.buffers), len(segments), len(phases), len(self.slots))
+                    blocks = -(-phase.features // self.layout.lanes)
+                    phases.append((start, len(self.blanks) - start, blocks, 0))
+        self.counts = (len(self.buffers), len(segments), len(phases), len(self.blanks))
         return b"".join([bc.SEGMENT.pack(*s) for s in segments] + [bc.PHASE.pack(*p) for p in phases])
 
-    def _emit_phase(self, segment: Segment, phase: list[Instruction]) -> None:
-        """Loads, operators and stores of a phase; tiles are given out and taken back as sites live and die."""
-        inside = {ins.node.output for ins in phase}
-        use: dict[str, int] = {}
-        for i, ins in enumerate(phase):
-            use |= dict.fromkeys((ins.node.output, *ins.lanes), i)
-        free: list[int] = []
-        tile: dict[str, int] = {}
-        count = 0
+    def _emit_phase(self, segment: Segment, phase: Phase) -> None:
+        """Loads, operators and stores of a phase; results of matrix products are stored together, after the last."""
+        tile, loads = self._tiles(phase)
+        first = sum(ins.whole is not None for ins in phase.body)
+        for i, ins in enumerate(phase.body):
+            for name in loads[i]:
+                home = self._home(name)
+                form = min(f for s, f in self._place if s == home)
+                load = bc.LOAD8 if form == 8 else bc.LOAD16
+                self.blanks.append(Blank(load, tile[name], self._place[home, form], 0, 0, site=name))
+            self._emit_operator(ins, tile)
+            ready = phase.body[:first] if i == first - 1 else () if i < first else (ins,)
+            for done in ready:
+                self._emit_stores(segment, done, tile[done.output])
 
-        def take(site: str) -> int:
-            nonlocal count
-            if not free:
-                free.append(count)
-                count += 1
-            tile[site] = free.pop()
-            return tile[site]
-
-        linear = [ins for ins in phase if ins.whole]
-        for i, ins in enumerate(phase):
+    def _tiles(self, phase: Phase) -> tuple[dict[str, int], list[list[str]]]:
+        """Site -> its tile, given out and taken back as sites live and die; what each instruction loads."""
+        loads: list[list[str]] = [[] for _ in phase.body]
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        matrices = sum(ins.whole is not None for ins in phase.body)
+        for i, ins in enumerate(phase.body):
             for name in ins.lanes:
-                if name not in tile and (name not in inside or ins.node.op == "concat"):
-                    home = self._home(name)
-                    form = min(f for s, f in self._place if s == home)
-                    load = bc.LOAD8 if form == 8 else bc.LOAD16
-                    self.slots.append(Slot(load, take(name), self._place[home, form], 0, 0, site=name))
-            index = self._index[ins.node.output]
-            op = self._facts[index].kinds[ins.part]
-            lanes = [tile[name] for name in ins.lanes]
-            out = take(ins.node.output)
-            if ins.whole is not None:
-                form = 8 if op in (bc.LINEAR8, bc.LINEAR8W) else 16
-                size = -(-self.graph.sites[ins.whole].features // bc.GROUP[form])
-                lanes, out_size = [self._place[self._home(ins.whole), form]], size
-            else:
-                out_size = 0
-            a, b = (lanes[0], lanes[1] if len(lanes) > 1 else 0)
-            self.slots.append(Slot(op, out, a, b, out_size, index, ins.part, constant=self._offsets[index]))
-            if ins in linear:
-                if i == len(linear) - 1:
-                    for done in linear:
-                        self._emit_stores(segment, done, tile[done.node.output])
-            else:
-                self._emit_stores(segment, ins, out)
-            if i >= len(linear) - 1:
-                for name in [name for name in tile if use[name] <= i]:
-                    free.append(tile.pop(name))
-        self.tiles = max(self.tiles, count)
+                if name in phase.loads and name not in first:
+                    loads[i].append(name)
+                first.setdefault(name, i)
+            first.setdefault(ins.output, i)
+            last |= dict.fromkeys((*ins.lanes, ins.output), max(i, matrices - 1))
+        slots = first_fit([(i, last[name]) for name, i in first.items()])
+        self.tiles = max(self.tiles, len(slots))
+        names = list(first)
+        return {names[value]: i for i, slot in enumerate(slots) for value in slot}, loads
+
+    def _emit_operator(self, ins: Instruction, tile: Mapping[str, int]) -> None:
+        index = self._index[ins.output]
+        op, constant, out = self._facts[index].kinds[ins.part], self._offsets[index], tile[ins.output]
+        if ins.whole is not None:
+            form = 8 if op in (bc.LINEAR8, bc.LINEAR8W) else 16
+            size = -(-self.graph.sites[ins.whole].features // bc.GROUP[form])
+            source = self._place[self._home(ins.whole), form]
+            self.blanks.append(Blank(op, out, source, 0, size, index, constant=constant))
+            return
+        a, b = (*(tile[name] for name in ins.lanes), 0)[:2]
+        self.blanks.append(Blank(op, out, a, b, 0, index, ins.part, constant=constant))
 
     def _emit_stores(self, segment: Segment, ins: Instruction, tile: int) -> None:
-        site = ins.node.output
+        site = ins.output
         targets = [site] + [previous for previous, update in segment.states if update == site]
         for target in targets:
             for form in (8, 16):
                 place = self._place.get((target, form))
                 if place is not None:
                     op = bc.STORE8 if form == 8 else bc.STORE16
-                    self.slots.append(Slot(op, place, tile, 0, ins.column, site=site))
+                    self.blanks.append(Blank(op, place, tile, 0, ins.column, site=site))
 
     # --- filling in numbers ---
 
@@ -280,7 +272,7 @@ class Structure:
             rows.append(bc.BUFFER.pack(b.kind, b.form // 8, b.stride, fill, 0))
         rows.append(self.tables)
         pack = bc.INSTR.pack
-        for s in self.slots:
+        for s in self.blanks:
             if s.node is None:
                 c = 0
                 if s.op in (bc.LOAD8, bc.STORE8):
@@ -303,7 +295,7 @@ class Structure:
             np.concatenate(parts, out=block[start:])
         return block
 
-    def _mean_zeros(self, s: Slot, formats: Mapping[str, QFormat]) -> tuple[int, int]:
+    def _mean_zeros(self, s: Blank, formats: Mapping[str, QFormat]) -> tuple[int, int]:
         source, target = self.buffers[s.a], self.buffers[s.out]
         x, y = formats[source.site], formats[target.site]
         return (x.qmin if source.form == 8 else 0) - x.zero_point, -y.qmin if target.form == 8 else 0
@@ -315,7 +307,7 @@ class Lowering:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._operators = Operators(layout)
-        self._orders: LruCache[int, tuple[Graph, list[Segment], list[Node]]] = LruCache(64)
+        self._orders: LruCache[int, tuple[Graph, tuple[Segment, ...], list[Node]]] = LruCache(64)
         self._structures: LruCache[tuple[Any, ...], tuple[Graph, Structure]] = LruCache(512)
         self._programs: LruCache[int, tuple[Callable[[], object], Bytes]] = LruCache(
             16 << 20, lambda entry: 1024 + entry[1].nbytes)

@@ -17,7 +17,17 @@ from bittailor.common.lru import LruCache
 from bittailor.compile.segments import NotLowered
 from bittailor.core.arith import Ints, Lookup, Rescale
 from bittailor.core.graph import Node
-from bittailor.core.ops import Constants, Packed
+from bittailor.core.ops import Constants
+from bittailor.core.ops.forms import (
+    Affine,
+    Averaged,
+    Copied,
+    DiagonalProduct,
+    Joined,
+    MatrixProduct,
+    Product,
+    Tabulated,
+)
 from bittailor.core.qformat import QFormat
 from bittailor.engines import bytecode as bc
 
@@ -103,53 +113,44 @@ class Operators:
 
     def facts(self, node: Node, constants: Constants, formats: Mapping[str, QFormat]) -> Facts:
         """The facts of a node. Constants are bound to the formats of the sites around them, so they are the key."""
-        if not constants:
+        if isinstance(constants, Copied):
             return _NOTHING
-        anchor = next((c for c in constants.values() if not isinstance(c, Packed)), None)
-        if anchor is None:
-            raise NotLowered(f"operator {node.op} of {node.output}")
-        known = self._facts.get(id(anchor))
-        if known is None or known.anchor() is not anchor:
+        known = self._facts.get(id(constants))
+        if known is None or known.anchor() is not constants:
             inputs = [formats[name] for name in node.inputs]
             kinds, numbers, parts = self._make(node, constants, inputs)
-            known = self._facts.put(id(anchor), Facts(kinds, numbers, parts, ref(anchor)))
+            known = self._facts.put(id(constants), Facts(kinds, numbers, parts, ref(constants)))
         return known
 
     def _make(self, node: Node, constants: Constants, inputs: list[QFormat]) -> _Made:
-        lookup = constants.get("lookup")
-        if isinstance(lookup, Lookup):
-            return self._lookup(lookup)
-        if node.op == "concat":
-            rescales = [constants[f"rescale{i}"] for i in range(len(inputs))]
-            rows = [_unary(r, f) for r, f in zip(rescales, inputs, strict=True)]  # type: ignore[arg-type]
+        if isinstance(constants, Tabulated):
+            return self._lookup(constants.lookup)
+        if isinstance(constants, Joined):
+            rows = [_unary(r, f) for r, f in zip(constants.rescales, inputs, strict=True)]
             return tuple(kind for kind, _ in rows), tuple(row for _, row in rows), ()
-        r = constants.get("rescale")
-        if not isinstance(r, Rescale):
+        if isinstance(constants, MatrixProduct):
+            return self._linear(constants, inputs[0])
+        if isinstance(constants, DiagonalProduct):
+            return self._diagonal(constants)
+        if not isinstance(constants, Affine | Product | Averaged):
             raise NotLowered(f"operator {node.op} of {node.output}")
-        if node.op == "linear":
-            return self._linear(constants, r, inputs[0])
-        if node.op == "diagonal":
-            return self._diagonal(constants, r)
+        r = constants.rescale
         if any(m.size != 1 for m in r.multipliers):
             raise NotLowered(f"per-row multipliers in {node.op}")
         m = [int(x[0]) for x in r.multipliers]
         z = [f.zero_point for f in inputs]
-        if node.op in ("add", "sub"):
-            m1 = m[1] if node.op == "add" else -m[1]
-            row = _numbers(r, m[0], m1, r.offset - z[0] * m[0] - z[1] * m1)
-            return (bc.ADDW if r.wide else bc.ADD,), (row,), ()
-        if node.op == "mul":
+        if isinstance(constants, Product):
             row = _numbers(r, m[0], 0, r.offset, z[0], z[1])
             return (bc.MULW if r.wide else bc.MUL,), (row,), ()
-        if node.op == "one_minus":
-            row = _numbers(r, -m[0], 0, r.offset + z[0] * m[0])
-            return (bc.SCALEW if r.wide else bc.SCALE,), (row,), ()
-        if node.op in ("relu", "requantise"):
-            kind, row = _unary(r, inputs[0])
-            return (kind,), (row,), ()
-        if node.op == "mean":
+        if isinstance(constants, Averaged):
             return (-1,), (_numbers(r, m[0], 0, r.offset),), ()
-        raise NotLowered(f"operator {node.op} of {node.output}")
+        m = [s * x for s, x in zip(constants.signs, m, strict=True)]
+        if len(m) > 2:
+            raise NotLowered(f"a sum of {len(m)} operands in {node.op}")
+        row = _numbers(r, m[0], m[1] if len(m) == 2 else 0,
+                       r.offset - sum(a * b for a, b in zip(z, m, strict=True)))
+        narrow, wide = (bc.ADD, bc.ADDW) if len(m) == 2 else (bc.SCALE, bc.SCALEW)
+        return (wide if r.wide else narrow,), (row,), ()
 
     def _lookup(self, t: Lookup) -> _Made:
         if t.step == 0:
@@ -166,9 +167,8 @@ class Operators:
             knots = np.concatenate((knots[0:-2:2], knots[1:-2:2], knots[-2:]))
         return (bc.KNOTS,), (row,), (_padded(knots),)
 
-    def _linear(self, constants: Constants, r: Rescale, x: QFormat) -> _Made:
-        packed = constants["W"]
-        assert isinstance(packed, Packed)
+    def _linear(self, constants: MatrixProduct, x: QFormat) -> _Made:
+        packed, r = constants.W, constants.rescale
         W = packed.values
         bytes_ = (x.bits <= 8 and packed.bits <= 8 and x.bits + max(packed.bits, 2) <= self.layout.widths8)
         weights = self._pack(W, 8 if bytes_ else 16)
@@ -187,26 +187,23 @@ class Operators:
         mult = np.zeros(rows, np.int64)
         mult[:len(W)] = r.multipliers[0]
         cons = np.zeros(rows, np.int64)
-        offsets = constants.get("offsets")
         if bias:
             cons[:len(W)] = bias * weights.sums
-        if isinstance(offsets, Packed):
-            cons[:len(W)] += offsets.values
+        if constants.offsets is not None:
+            cons[:len(W)] += constants.offsets.values
         cons = cons * mult + r.offset  # modulo 2**64; the low half is what narrow operators need
         narrow = cons.astype(np.int32) if not r.wide else cons
         row = (r.shift, step, 0, 0, r.lo, r.hi, 0, 0, 0)
         return (kind,), (row,), (weights.packed, _padded(mult.astype(np.int32)), _padded(narrow))
 
-    def _diagonal(self, constants: Constants, r: Rescale) -> _Made:
+    def _diagonal(self, constants: DiagonalProduct) -> _Made:
         """Per lane: weight, multiplier, constant. Narrow sums hold modulo 2**32, so weight and multiplier are one."""
-        packed, offsets = constants["W"], constants.get("offsets")
-        assert isinstance(packed, Packed)
-        v = packed.values[:, 0]
+        v, r = constants.W.values[:, 0], constants.rescale
         rows = _round(len(v), self.layout.lanes)
         lanes = np.zeros((3, rows), np.int64)
         lanes[0, :len(v)], lanes[1, :len(v)] = v, r.multipliers[0]
-        if isinstance(offsets, Packed):
-            lanes[2, :len(v)] = offsets.values
+        if constants.offsets is not None:
+            lanes[2, :len(v)] = constants.offsets.values
         lanes[2] = lanes[2] * lanes[1] + r.offset
         row = (r.shift, 0, 0, 0, r.lo, r.hi, 0, 0, 0)
         if r.wide:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bittailor.core.arith import Ints, Rescale
+from bittailor.core.arith import Ints
 from bittailor.core.graph import Node
 from bittailor.core.network import check_lengths
 from bittailor.core.ops import OPS
+from bittailor.core.ops.base import R, RescaledOp
 from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
 from bittailor.core.walk import walk
@@ -30,6 +31,9 @@ class Saturation:
     clamped: int
     total: int
     furthest: int
+
+    def __add__(self, other: Saturation) -> Saturation:
+        return Saturation(self.clamped + other.clamped, self.total + other.total, max(self.furthest, other.furthest))
 
 
 def check_integers(
@@ -82,14 +86,12 @@ class Reference(Engine):
         self, program: Program, q: Ints, lengths: Ints, keep: bool, counts: dict[str, Saturation] | None
     ) -> dict[str, NDArray[np.int64]]:
         def apply(node: Node, inputs: list[Ints]) -> Ints:
-            op = OPS[node.op]
-            constants = program.constants[node.output]
+            op, constants = OPS[node.op], program.constants[node.output]
             formats = [program.formats[name] for name in node.inputs]
-            if counts is not None and isinstance(constants.get("rescale"), Rescale) and not op.over_time:
-                self._count(node, op, constants, formats, inputs, counts)
-            if op.over_time:
-                return op.integers(constants, formats, *inputs, lengths=lengths)
-            return op.integers(constants, formats, *inputs)
+            if counts is not None and isinstance(op, RescaledOp):
+                saturation = self._saturation(op, constants, formats, inputs)
+                counts[node.output] = saturation + counts.get(node.output, Saturation(0, 0, 0))
+            return op.integers(constants, formats, inputs, lengths)
 
         def rest(site: str) -> int:
             return program.formats[site].zero_point
@@ -97,28 +99,13 @@ class Reference(Engine):
         return walk(program.graph, {program.graph.inputs[0]: q}, lengths, apply, rest, keep)
 
     @staticmethod
-    def _count(
-        node: Node, op: object, constants: object, formats: list[QFormat], inputs: list[Ints],
-        counts: dict[str, Saturation],
-    ) -> None:
-        rescale = constants["rescale"]  # type: ignore[index]
-        seen: list[Ints] = []
-
-        class Recorder:
-            """Stands in for the rescaling and keeps what it saw before the clamp."""
-
-            def __call__(self, *operands: Ints) -> Ints:
-                seen.append(rescale.unclamped(*operands))
-                return rescale(*operands)  # type: ignore[no-any-return]
-
-        OPS[node.op].integers({**constants, "rescale": Recorder()}, formats, *inputs)  # type: ignore[dict-item]
-        raw = seen[0]
-        below = 0 if OPS[node.op].clips_below else rescale.lo - raw
+    def _saturation(op: RescaledOp[R], constants: R, formats: list[QFormat], inputs: list[Ints]) -> Saturation:
+        """What one application of an operator clamps."""
+        rescale = constants.rescale
+        raw = rescale.unclamped(*op.operands(constants, formats, inputs))
+        below = 0 if op.clips_below else rescale.lo - raw
         beyond = np.maximum(np.maximum(below, raw - rescale.hi), 0)
-        old = counts.get(node.output, Saturation(0, 0, 0))
-        counts[node.output] = Saturation(
-            old.clamped + int((beyond > 0).sum()), old.total + raw.size, max(old.furthest, int(beyond.max(initial=0)))
-        )
+        return Saturation(int((beyond > 0).sum()), raw.size, int(beyond.max(initial=0)))
 
 
 __all__ = ["Reference", "Saturation", "check_integers"]

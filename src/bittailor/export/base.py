@@ -74,7 +74,7 @@ def check_program(program: Program) -> None:
         out = formats[node.output]
         if OPS[node.op].tied and formats[node.inputs[0]] != out:
             _unfit(node.output, "it has another format than what it copies")
-        for c in program.constants[node.output].values():
+        for c in program.constants[node.output].parts().values():
             if isinstance(c, Packed):
                 continue
             if c.lo < out.qmin or c.hi > out.qmax:
@@ -95,7 +95,7 @@ def fingerprint(program: Program) -> str:
     digest = hashlib.sha256(json.dumps(program.graph.to_json(), sort_keys=True).encode())
     digest.update(json.dumps({n: f.to_json() for n, f in program.formats.items()}, sort_keys=True).encode())
     for owner in sorted(program.constants):
-        for role, c in sorted(program.constants[owner].items()):
+        for role, c in sorted(program.constants[owner].parts().items()):
             digest.update(f"{owner} {role}".encode())
             if isinstance(c, Rescale):
                 digest.update(f"{c.shift} {c.offset} {c.wide} {c.lo} {c.hi}".encode())

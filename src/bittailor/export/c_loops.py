@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bittailor.compile.segments import Instruction
+from bittailor.compile.image import COUNTER, ctype_of
+from bittailor.compile.segments import Instruction, Phase
 from bittailor.core.ops.time import MEAN_MOST_STEPS
-from bittailor.export.c_image import COUNTER, ctype_of
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import plain
 from bittailor.export.c_ops import EMITTERS, Line, centred
-from bittailor.export.c_order import Phase
 from bittailor.export.template import fill
 
 WIDTH = 118
@@ -29,7 +28,8 @@ class _Loops:
     model: Model
 
     def __post_init__(self) -> None:
-        self.program, self.order, self.names = self.model.program, self.model.order, self.model.names
+        self.program, self.names = self.model.program, self.model.names
+        self.order, self.live = self.model.order, self.model.live
         self.number = {site: i for i, site in enumerate(self.order.traced)}
 
     def streaming(self) -> str:
@@ -43,7 +43,7 @@ class _Loops:
         lines += self._unused()
         body = "".join(self._body(0, "    "))
         lines.append(body if len(lines) > 1 else body.lstrip("\n"))
-        if order.counts_steps():
+        if order.counts_steps:
             lines.append(f"    if (state->{COUNTER} < {MEAN_MOST_STEPS}u)\n        state->{COUNTER}++;\n")
         lines += self._head("    if (y == NULL)\n        return;\n", f"state->{COUNTER}")
         y = "y == NULL ? NULL : y + t * OUTPUTS" if self.model.per_step else "t + 1u == steps ? y : NULL"
@@ -87,7 +87,7 @@ class _Loops:
                 yield f"{indent}for (size_t i = 0; i < FEATURES; i++) {{\n{seen}{indent}}}\n"
         for phase in order.passes[at].phases:
             yield from self._loop(phase, at, indent)
-            for update, last in order.commits.items():
+            for update, last in self.live.commits.items():
                 if last == phase.number:
                     member = f"state->{self.names[update]}"
                     yield f"{indent}memcpy({member}, {self.model.scratch[update, False]}, sizeof {member});\n"
@@ -118,23 +118,23 @@ class _Loops:
         for site in scope.loads:
             yield f"{inner}const int32_t {self.names[site]} = {self.model.vector(site, phase.number, at)}[i];\n"
         for ins, line in lines:
-            yield line.text(inner, self.names[ins.node.output], WIDTH)
+            yield line.text(inner, self.names[ins.output], WIDTH)
         for ins, _ in lines:
-            yield from self._stores(ins.node.output, _index(ins), at, inner)
+            yield from self._stores(ins.output, _index(ins), at, inner)
         for ins, _ in lines:
-            site = ins.node.output
+            site = ins.output
             yield f"{inner}TRACE({self.number[site]}u, {_index(ins)}, {self.names[site]});\n"
         yield f"{indent}}}\n"
 
     def _stores(self, site: str, index: str, at: int | None, indent: str) -> Iterator[str]:
         """What keeps a value beyond its loop."""
-        order, name = self.order, self.names[site]
+        order, live, name = self.order, self.live, self.names[site]
         value = f"({ctype_of(self.program.formats[site])}){name}"
-        if site in order.in_place:
+        if site in live.in_place:
             yield f"{indent}state->{name}[{index}] = {value};\n"
-        if site in order.sequences:
+        if site in live.sequences:
             yield f"{indent}{self.model.scratch[site, True]}[t][{index}] = {value};\n"
-        if site in order.vectors:
+        if site in live.vectors:
             yield f"{indent}{self.model.scratch[site, False]}[{index}] = {value};\n"
         yield from self._observers(site, name, index, indent)
         if site == order.output and at is None:
@@ -196,7 +196,7 @@ def _comment(phase: Phase, lines: Sequence[tuple[Instruction, Line]], indent: st
     title = f"{phase.layer}: " if phase.layer else ""
     rows = [f"{indent}/* {plain(title)}{phase.features} feature{'s' * (phase.features > 1)}\n"]
     for ins, line in lines:
-        left = ins.node.output.removeprefix(start)
+        left = ins.output.removeprefix(start)
         if ins.node.op == "concat":
             left += f"[{ins.column}..{ins.column + ins.features - 1}]"
         right = " ".join(re.sub(rf"(^|\(){re.escape(start)}", r"\1", word) for word in line.meaning)

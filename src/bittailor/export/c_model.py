@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from bittailor.compile.image import Image, image
+from bittailor.compile.liveness import Liveness, liveness_of
+from bittailor.compile.order import Order
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import Program
 from bittailor.errors import UnsupportedNetwork
 from bittailor.export.c_fixed import Fixed
-from bittailor.export.c_image import Image, image
 from bittailor.export.c_names import identifier, identifiers
 from bittailor.export.c_ops import missing
-from bittailor.export.c_order import Order, order_of
 
 ARRAY_WORDS = {"tables": "table", "multipliers": "rows"}
 """What arrays are called after their operator; weights have a name of their own."""
@@ -36,10 +37,15 @@ class Model:
             raise UnsupportedNetwork(f"exported C has no form for operator {', '.join(unknown)}; "
                                      "write one in export/c_ops.py")
 
-    @cached_property
+    @property
     def order(self) -> Order:
-        """When and where."""
-        return order_of(self.program.graph)
+        """When."""
+        return self.live.order
+
+    @cached_property
+    def live(self) -> Liveness:
+        """Where, and until when."""
+        return liveness_of(self.program.graph)
 
     @cached_property
     def image(self) -> Image:
@@ -75,7 +81,7 @@ class Model:
     def limit(self) -> int | None:
         """The longest sequence that `run` takes, if there is one."""
         most = MEAN_MOST_STEPS if self.order.means else None
-        return self.steps if self.order.sequences else most
+        return self.steps if self.live.sequences else most
 
     # --- names and places ---
 
@@ -117,7 +123,7 @@ class Model:
 
     def vector(self, site: str, phase: int, at: int | None) -> str:
         """The C expression of a site's values of the current step, read in a phase of pass `at` (None: the head)."""
-        order = self.order
+        order, live = self.order, self.live
         home = order.alias.get(site, site)
         last = at is None and site != home and self.program.graph.producer[site].op == "last"
         if home == order.input:
@@ -127,8 +133,8 @@ class Model:
         if home in self._previous:
             return f"state->{self.names[self._previous[home]]}"
         if home in order.states and at in (order.pass_of[home], None):
-            old = home not in order.in_place and at is not None and phase <= order.commits[home]
+            old = home not in live.in_place and at is not None and phase <= live.commits[home]
             return self.scratch[home, False] if old else f"state->{self.names[home]}"
-        if home in order.sequences:
+        if home in live.sequences:
             return f"{self.scratch[home, True]}[{'t' if at is not None else 'steps - 1u' if last else '0'}]"
         return f"state->{self.names[home]}" if home in order.kept else self.scratch[home, False]

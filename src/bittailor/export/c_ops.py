@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from bittailor.common.registry import Table
 from bittailor.compile.segments import Instruction
-from bittailor.core.arith import NARROW_BITS, TABLE_BITS, Lookup, Rescale
-from bittailor.core.ops.base import packed_of, rescale_of
+from bittailor.core.arith import NARROW_BITS, TABLE_BITS, Rescale
+from bittailor.core.ops.forms import (
+    Affine,
+    Averaged,
+    Constants,
+    DiagonalProduct,
+    Joined,
+    MatrixProduct,
+    Product,
+    Tabulated,
+    Weighted,
+)
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.program import Program
 
@@ -106,15 +116,26 @@ def _zero(s: Scope, site: str) -> int:
     return s.program.formats[site].zero_point
 
 
-def _accumulated(s: Scope, ins: Instruction, product: str, long: bool, meaning: tuple[str, ...]) -> Line:
+F = TypeVar("F", bound=Constants)
+
+
+def _constants(s: Scope, ins: Instruction, form: type[F]) -> F:
+    """The constants of a task's operator."""
+    found = s.program.constants[ins.node.output]
+    assert isinstance(found, form), f"{ins.node.output} is bound as {type(found).__name__}"
+    return found
+
+
+def _accumulated(
+    s: Scope, ins: Instruction, constants: Weighted, product: str, long: bool, meaning: tuple[str, ...]
+) -> Line:
     """A product plus the row's offset, rescaled with the row's multiplier or the matrix's."""
-    owner, constants = ins.node.output, s.program.constants[ins.node.output]
-    r = rescale_of(constants)
+    owner, r = ins.node.output, constants.rescale
     if len(ins.node.params) > 1:
         meaning += ("+", ins.node.params[1])
     operand = f"(int64_t){product}" if r.wide and not long else product
-    if "offsets" in constants:
-        bits = packed_of(constants, "offsets").bits
+    if constants.offsets is not None:
+        bits = constants.offsets.bits
         read = "bt_bits" if bits <= INT32_BITS else "bt_bits_wide"
         operand += f" + {read}({s.rom(owner, 'offsets')}, i, {bits}u)"
     m = r.multipliers[0]
@@ -125,30 +146,31 @@ def _accumulated(s: Scope, ins: Instruction, product: str, long: bool, meaning: 
 def _linear(s: Scope, ins: Instruction) -> Line:
     assert ins.whole is not None
     node, fmt = ins.node, s.program.formats[ins.whole]
-    W = packed_of(s.program.constants[node.output], "W")
+    constants = _constants(s, ins, MatrixProduct)
+    W = constants.W
     most = int(np.abs(W.values).sum(axis=1).max()) * max(-fmt.qmin, fmt.qmax)
     long = most >= 1 << NARROW_BITS
     columns = W.values.shape[1]
     dot = f"bt_dot{'l' if long else ''}{W.bits}_x{8 if fmt.bits <= 8 else 16}"
     product = f"{dot}({s.rom(node.output, 'weights')}, i * {columns}u, {s.vector(ins.whole)}, {columns}u)"
-    return _accumulated(s, ins, product, long, (node.params[0], node.inputs[0]))
+    return _accumulated(s, ins, constants, product, long, (node.params[0], node.inputs[0]))
 
 
 def _diagonal(s: Scope, ins: Instruction) -> Line:
     node = ins.node
-    W, w = packed_of(s.program.constants[node.output], "W"), s.rom(node.output, "weights")
-    x = s.value(node.inputs[0])
-    if W.bits == 1:
+    constants, w = _constants(s, ins, DiagonalProduct), s.rom(node.output, "weights")
+    x, bits = s.value(node.inputs[0]), constants.W.bits
+    if bits == 1:
         product = f"(((unsigned){w}[i >> 3] >> (i & 7u)) & 1u ? {x} : -{x})"
     else:
-        product = f"bt_bits({w}, i, {W.bits}u) * {x}"
-    return _accumulated(s, ins, product, False, (node.params[0], "*", node.inputs[0]))
+        product = f"bt_bits({w}, i, {bits}u) * {x}"
+    return _accumulated(s, ins, constants, product, False, (node.params[0], "*", node.inputs[0]))
 
 
 def _sum(sign: int, symbol: str) -> Emit:
     def emit(s: Scope, ins: Instruction) -> Line:
         a, b = ins.node.inputs
-        r = rescale_of(s.program.constants[ins.node.output])
+        r = _constants(s, ins, Affine).rescale
         m0, m1 = (int(m[0]) for m in r.multipliers)
         c = r.offset - _zero(s, a) * m0 - sign * _zero(s, b) * m1
         call = "bt_rescale2_wide" if r.wide else "bt_rescale2"
@@ -159,37 +181,42 @@ def _sum(sign: int, symbol: str) -> Emit:
 
 def _mul(s: Scope, ins: Instruction) -> Line:
     a, b = ins.node.inputs
-    r = rescale_of(s.program.constants[ins.node.output])
+    r = _constants(s, ins, Product).rescale
     return _rescaled((a, "*", b), r, f"{_factor(s, a)} * {_factor(s, b)}", number(int(r.multipliers[0][0])), r.offset)
 
 
 def _one_minus(s: Scope, ins: Instruction) -> Line:
     (a,) = ins.node.inputs
-    r = rescale_of(s.program.constants[ins.node.output])
+    r = _constants(s, ins, Affine).rescale
     m = int(r.multipliers[0][0])
     return _rescaled(("1", "-", a), r, f"-{s.value(a)}", number(m), r.offset + _zero(s, a) * m)
 
 
-def _unary(form: str = "{}", role: Callable[[Instruction], str] = lambda ins: "rescale") -> Emit:
-    def emit(s: Scope, ins: Instruction) -> Line:
-        (a,) = ins.lanes
-        r = rescale_of(s.program.constants[ins.node.output], role(ins))
-        m = int(r.multipliers[0][0])
-        return _rescaled((form.format(a),), r, s.value(a), number(m), r.offset - _zero(s, a) * m)
-    return emit
+def _alone(s: Scope, ins: Instruction, r: Rescale, meaning: str) -> Line:
+    """One operand, rescaled."""
+    (a,) = ins.lanes
+    m = int(r.multipliers[0][0])
+    return _rescaled((meaning.format(a),), r, s.value(a), number(m), r.offset - _zero(s, a) * m)
+
+
+def _unary(form: str = "{}") -> Emit:
+    return lambda s, ins: _alone(s, ins, _constants(s, ins, Affine).rescale, form)
+
+
+def _concat(s: Scope, ins: Instruction) -> Line:
+    return _alone(s, ins, _constants(s, ins, Joined).rescales[ins.part], "{}")
 
 
 def _mean(s: Scope, ins: Instruction) -> Line:
     (a,) = ins.lanes
-    r = rescale_of(s.program.constants[ins.node.output])
+    r = _constants(s, ins, Averaged).rescale
     return Line((f"mean({a})",), s.sum(ins.node.output), "bt_mean", (
         s.counted, number(int(r.multipliers[0][0])), number(r.offset), f"{r.shift}u", number(r.lo), number(r.hi)))
 
 
 def _function(s: Scope, ins: Instruction) -> Line:
     (a,) = ins.node.inputs
-    t = s.program.constants[ins.node.output]["lookup"]
-    assert isinstance(t, Lookup)
+    t = _constants(s, ins, Tabulated).lookup
     table, meaning = s.rom(ins.node.output, "tables"), (f"{ins.node.op}({a})",)
     if t.step == 0:
         call = "bt_lookup8" if s.program.formats[ins.node.output].bits <= TABLE_BITS else "bt_lookup16"
@@ -207,7 +234,7 @@ EMITTERS: Table[Emit] = Table("operator of the C exporter", {
     "one_minus": _one_minus,
     "relu": _unary("relu({})"),
     "requantise": _unary(),
-    "concat": _unary("{}", lambda ins: f"rescale{ins.part}"),
+    "concat": _concat,
     "mean": _mean,
     **{function.name: _function for function in FUNCTIONS},
 })

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bittailor._version import __version__
+from bittailor.compile.image import COUNTER, Array, Vector, ctype_of
 from bittailor.core.arith import Ints, pack
 from bittailor.core.ops.time import MEAN_MOST_STEPS
-from bittailor.export.c_image import COUNTER, Array, Vector, ctype_of
 from bittailor.export.c_loops import functions
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import plain

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bittailor.compile.image import SIZES, ctype_of
+from bittailor.compile.order import order_of
 from bittailor.core.arith import Ints
 from bittailor.core.program import Program
 from bittailor.errors import BittailorError
 from bittailor.export.artefact import Bytes, linked, total
-from bittailor.export.c_image import SIZES, ctype_of
-from bittailor.export.c_order import order_of
 from bittailor.export.targets import EMULATOR, TIMEOUT, Ran, Target, ToolError, build, compile_object, run, symbols
 
 _RECORD = np.dtype([("site", "<u2"), ("feature", "<u2"), ("value", "<i4")])

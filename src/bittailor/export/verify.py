@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bittailor.compile.order import order_of
 from bittailor.core.arith import Ints
 from bittailor.core.program import Program
 from bittailor.engines import ENGINES, Reference, best_engine
@@ -24,7 +25,6 @@ from bittailor.errors import BittailorError, FileError
 from bittailor.export.artefact import floating, foreign
 from bittailor.export.base import fingerprint
 from bittailor.export.c import PROGRAM_FILE
-from bittailor.export.c_order import order_of
 from bittailor.export.firmware import Counts, Differs, Firmware, Sizes
 from bittailor.export.folder import check_files
 from bittailor.export.targets import TARGETS, TIMEOUT, NoRoom, Target, ToolError

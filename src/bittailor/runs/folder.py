@@ -29,8 +29,8 @@ def prepare(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
         return
     old = Run.open(folder).config
     asked, begun = _plain(config), dict(old)
-    # more generations only make the same search longer
-    begun["search"] = {**old.get("search", {}), "generations": asked["search"]["generations"]}
+    # more generations only make the same search longer; there was one optimiser once
+    begun["search"] = {"optimiser": "nsga2", **old.get("search", {}), "generations": asked["search"]["generations"]}
     for name, value in asked.items():
         if name not in ("bittailor_version", "command") and begun.get(name) != value:
             was, now = _short(old.get(name)), _short(value)

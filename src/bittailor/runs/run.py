@@ -217,7 +217,7 @@ class Run:
     def _within(self, text: str) -> Solution:
         """The lowest validation error within a limit of another value: of everything evaluated where the run has that
         value, of the front where it is flash or RAM of the exported firmware and must be worked out."""
-        from bittailor.export.c_image import FIGURES, image
+        from bittailor.compile.image import FIGURES, image
 
         limit = parse(text, {o.name: o.unit for o in self.objectives.values()} | dict.fromkeys(FIGURES, "B"))
         known = {s.key: s for s in self.front}

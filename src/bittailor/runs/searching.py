@@ -39,8 +39,8 @@ from bittailor.search.constraints import Constraint, parse
 from bittailor.search.executors import make_evaluate
 from bittailor.search.front import ReferenceBox, signs
 from bittailor.search.loop import Evaluate, Progress, Result, Revise, Rivals, search
-from bittailor.search.nsga2 import SearchSettings
 from bittailor.search.progress import ValueDisplay
+from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Row, Store
 from bittailor.train.beacons import Beacon, BeaconSearch, BeaconSettings, Region, Trainer

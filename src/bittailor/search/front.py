@@ -166,9 +166,9 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
         values = values[np.argsort(values[:, 0])]
         right = np.append(values[1:, 0], bound[0])
         return float(np.sum((right - values[:, 0]) * (bound[1] - values[:, 1])))
-    from bittailor.search.nsga2 import pymoo_hypervolume
+    from pymoo.indicators.hv import HV
 
-    return pymoo_hypervolume(values, bound)
+    return float(HV(ref_point=bound)(values))
 
 
 def knee(points: ArrayLike) -> int | None:

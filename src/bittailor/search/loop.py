@@ -1,7 +1,7 @@
-"""The search loop: ask NSGA-II, evaluate what the store does not hold, tell, until the settings are done.
+"""The search loop: ask an optimiser, evaluate what the store does not hold, tell, until the settings are done.
 
 To resume is to replay: the same settings from the start, with the store as the cache, ask for the same genomes in
-the same order, so the result is that of a run that was never disturbed. No state of the algorithm is saved.
+the same order, so the result is that of a run that was never disturbed. No state of the optimiser is saved.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ from bittailor.common.registry import Table
 from bittailor.errors import BittailorError
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import Front, ReferenceBox, make_front, signs
-from bittailor.search.nsga2 import Nsga2, SearchSettings
+from bittailor.search.optimisers import OPTIMISERS
+from bittailor.search.optimisers.base import Optimiser
+from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Outcome, Store
 
 # the generation and its survivors so far -> those whose outcome is another now that the generation is evaluated
 Revise: TypeAlias = Callable[[int, Sequence[Genome]], Mapping[Genome, Outcome]]
+
+# space, settings, seeds, number of objectives -> an optimiser, such as a class of `OPTIMISERS`
+MakeOptimiser: TypeAlias = Callable[[Space, SearchSettings, Sequence[Genome], int], Optimiser]
 
 # yields one outcome per genome, in the order of the genomes, each as soon as it and those before it are ready
 Evaluate: TypeAlias = Callable[[Sequence[Genome]], Iterator[Outcome]]
@@ -159,7 +164,7 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
            progress: Progress | None = None, stop: Callable[[], bool] | None = None,
            box: ReferenceBox | None = None, guides: Mapping[str, str] | None = None,
            announce: Callable[[Rivals], None] | None = None, maximised: Collection[str] = (),
-           revise: Revise | None = None) -> Result:
+           revise: Revise | None = None, make_optimiser: MakeOptimiser | None = None) -> Result:
     """Search the front of `objectives`, minimised but for those that are `maximised`.
 
     evaluate     not called for genomes that the store holds. What it raises ends the search, with everything
@@ -172,9 +177,10 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     guides       objective → the value that selection looks at in its place: a smooth stand-in for a coarse
                  objective (the loss for the error). Front, hypervolume and history are of the objectives
     announce     told the rivals of each generation's new solutions, so that hopeless ones may be given up early
-    maximised    the objectives of which more is better; only NSGA-II sees their negative
+    maximised    the objectives of which more is better; only the optimiser sees their negative
     revise       asked after each generation for outcomes of survivors that are known better now; the store keeps
                  what it has, so a resumed search asks again and must be told the same
+    make_optimiser  makes another optimiser than the one that `settings` name
     Raises       BittailorError if the whole first generation fails (its failures are then not kept in the store),
                  UnknownName for an objective or constraint that the evaluation does not report.
     """
@@ -183,7 +189,8 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     # `is None`: an empty store counts as false
     with Store(":memory:") if store is None else nullcontext(store) as kept:
         run = _Run(space, tuple(objectives), evaluate, settings, kept, tuple(constraints), tuple(seeds),
-                   progress, stop, box, guides or {}, announce, frozenset(maximised), revise)
+                   progress, stop, box, guides or {}, announce, frozenset(maximised), revise,
+                   make_optimiser or OPTIMISERS[settings.optimiser])
         return run.go()
 
 
@@ -198,12 +205,12 @@ class _Run:
                  store: Store, constraints: tuple[Constraint, ...], seeds: tuple[Genome, ...],
                  progress: Progress | None, stop: Callable[[], bool] | None, box: ReferenceBox | None,
                  guides: Mapping[str, str], announce: Callable[[Rivals], None] | None,
-                 maximised: frozenset[str], revise: Revise | None) -> None:
+                 maximised: frozenset[str], revise: Revise | None, make_optimiser: MakeOptimiser) -> None:
         self.space, self.objectives, self.evaluate, self.settings = space, objectives, evaluate, settings
         self.store, self.constraints, self.seeds = store, constraints, seeds
         self.progress, self.stop, self.box = progress, stop, box
         self.history: list[Generation] = []
-        self.announce, self.revise = announce, revise
+        self.announce, self.revise, self.make_optimiser = announce, revise, make_optimiser
         self.guides = tuple(guides.get(name, name) for name in objectives)
         self.points: dict[Genome, NDArray[np.float64]] = {}
         self.maximised = maximised & set(objectives)
@@ -221,9 +228,10 @@ class _Run:
         if self.progress:
             self.progress.start(self.status())
         try:
-            algorithm = self.algorithm = Nsga2(self.space, self.settings, self.seeds, len(self.objectives))
+            optimiser = self.optimiser = self.make_optimiser(
+                self.space, self.settings, self.seeds, len(self.objectives))
             for generation in range(1, self.settings.generations + 1):
-                if not self.step(algorithm, generation):
+                if not self.step(optimiser, generation):
                     break
             message = self.conclusion()
         except (KeyboardInterrupt, _Stopped):
@@ -235,9 +243,9 @@ class _Run:
         return Result(self.front, tuple(self.history), self.box, self.done, self.new, self.failed,
                       perf_counter() - start, interrupted, None if len(self.front) else self.closest, message)
 
-    def step(self, algorithm: Nsga2, generation: int) -> bool:
+    def step(self, optimiser: Optimiser, generation: int) -> bool:
         """One generation; False where nothing is left to try."""
-        genomes = algorithm.ask()
+        genomes = optimiser.ask()
         if not genomes:
             return False
         self.generation = generation
@@ -253,12 +261,12 @@ class _Run:
         if self.generation == 1:
             self.begin(genomes, outcomes, points)
         elif self.revise is not None:
-            self.rethink(algorithm, self.revise(generation, algorithm.population[0]))
-        algorithm.tell(guided, violations)
-        self.note(algorithm, before)
+            self.rethink(optimiser, self.revise(generation, optimiser.population[0]))
+        optimiser.tell(guided, violations)
+        self.note(optimiser, before)
         return True
 
-    def rethink(self, algorithm: Nsga2, revised: Mapping[Genome, Outcome]) -> None:
+    def rethink(self, optimiser: Optimiser, revised: Mapping[Genome, Outcome]) -> None:
         """Take other outcomes for survivors, in the front too."""
         if revised:
             old = self.front
@@ -266,7 +274,7 @@ class _Run:
             self.front = make_front(self.objectives, [old.genomes[i] for i in kept], old.points[kept],
                                     [old.values[i] for i in kept], self.maximised)
             _, guided, violations = self.judge(list(revised), [self.checked(o) for o in revised.values()])
-            algorithm.revise(list(revised), guided, violations)
+            optimiser.revise(list(revised), guided, violations)
 
     def outcomes(self, genomes: Sequence[Genome]) -> Generator[Outcome, None, None]:
         """The outcomes of a generation, in order, from the store or new and then stored."""
@@ -304,7 +312,7 @@ class _Run:
         points = np.array([[values[name] for name in self.guides] for values in good])
         points = points.reshape(-1, len(self.guides)) * self.signs
         if self.generation > 1:
-            _, survivors, feasible = self.algorithm.population
+            _, survivors, feasible = self.optimiser.population
             points = np.concatenate([survivors[feasible], points])
         return Rivals(points, self.settings.population, self.front.costs, self.generation)
 
@@ -372,9 +380,9 @@ class _Run:
             of_seeds = points[[genome in seeds for genome in genomes]]
             self.box = ReferenceBox.around(of_seeds if np.isfinite(of_seeds).any() else points, self.signs)
 
-    def note(self, algorithm: Nsga2, before: tuple[int, int, int, int]) -> None:
+    def note(self, optimiser: Optimiser, before: tuple[int, int, int, int]) -> None:
         """Write the generation into the history and show it."""
-        genomes, _, feasible = algorithm.population
+        genomes, _, feasible = optimiser.population
         points = np.array([self.points[genome] for genome in genomes]).reshape(-1, len(self.objectives))
         _, new, cached, failed = before
         self.history.append(Generation(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bittailor.common.registry import Table
-from bittailor.search.nsga2 import SearchSettings
+from bittailor.search.settings import SearchSettings
 
 
 @dataclass(frozen=True)

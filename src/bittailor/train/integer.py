@@ -97,7 +97,7 @@ class IntegerNetwork:
                 quantise_bias(biases[name], fmt.bits, self.formats[node.params[0]], inputs[0]))
             params[role] = values, fmt
         try:
-            constants = op.bind(Bound(inputs, output, params, node.options))
+            constants = op.bind(Bound(inputs, output, params))
         except RangeError as error:
             raise RangeError(f"{node.output}: {error}") from None
         if weight is None:

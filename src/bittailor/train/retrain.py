@@ -324,7 +324,7 @@ class _Retrainer:
         def apply(node: Node, inputs: list[Any]) -> Any:
             op = OPS[node.op]
             params: Any = {role: self._floats[name] for role, name in zip(op.roles, node.params, strict=False)}
-            return op.real(*inputs, params=params, options={**node.options, "lengths": lengths})
+            return op.real(inputs, params, lengths)
 
         if not self._floats:
             self._floats = {name: np.asarray(value, np.float32) for name, value in network.parameters.items()}

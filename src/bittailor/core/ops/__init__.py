@@ -1,15 +1,18 @@
 """The operators. Each is one equation; the table is the list of what exists."""
 
-from bittailor.common.registry import Table
-from bittailor.core.ops.base import Bound, Constants, Op, Packed
-from bittailor.core.ops.diagonal import Diagonal
-from bittailor.core.ops.elementwise import Add, Mul, OneMinus, Sub
-from bittailor.core.ops.functions import FUNCTIONS
-from bittailor.core.ops.linear import Linear
-from bittailor.core.ops.shaping import Concat, Relu, Requantise
-from bittailor.core.ops.time import First, Last, Mean
+from typing import Any
 
-OPS: Table[Op] = Table("operator", {op.name: op for op in (
+from bittailor.common.registry import Table
+from bittailor.core.ops.base import Bound, Op
+from bittailor.core.ops.diagonal import Diagonal
+from bittailor.core.ops.elementwise import Add, Mul, OneMinus, Relu, Requantise, Sub
+from bittailor.core.ops.forms import Constants, Packed
+from bittailor.core.ops.functions import FUNCTIONS
+from bittailor.core.ops.joining import Concat
+from bittailor.core.ops.linear import Linear
+from bittailor.core.ops.time import Mean, Pick
+
+OPS: Table[Op[Any]] = Table("operator", {op.name: op for op in (
     Linear(),
     Diagonal(),
     Add(),
@@ -19,8 +22,8 @@ OPS: Table[Op] = Table("operator", {op.name: op for op in (
     Relu(),
     Requantise(),
     Concat(),
-    Last(),
-    First(),
+    Pick("last", -1),
+    Pick("first", 0),
     Mean(),
     *FUNCTIONS,
 )})

@@ -1,8 +1,8 @@
 """What an operator is: one equation, told four ways (shape, float, binding, integers), plus its work.
 
-Implementations stay silent; this page is the contract. Pointwise operators see arrays whose last axis is the
-features; what stands before it (items, or items and steps) is none of their business. Operators over time see
-[items, steps, features] and the items' lengths.
+Implementations stay silent; this page is the contract. Operators that work feature by feature see arrays whose last
+axis is the features; what stands before it (items, or items and steps) is none of their business. Operators over time
+see [items, steps, features] and the items' lengths.
 """
 
 from __future__ import annotations
@@ -10,26 +10,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.core.arith import Floats, Ints, Lookup, Rescale
+from bittailor.core.arith import Floats, Ints
+from bittailor.core.ops.forms import Constants, Part, Rescaling
 from bittailor.core.qformat import QFormat
 
+Access = Literal["feature", "whole", "joined", "time"]
+Range = tuple[float, float] | None
+"""Real numbers that a value cannot leave, whatever the data; None where there is no such bound."""
 
-@dataclass(frozen=True, eq=False)
-class Packed:
-    """An integer tensor that the device stores packed at `bits` bits."""
-
-    values: Ints
-    bits: int
-
-
-Constant = Rescale | Lookup | Packed
-Constants = Mapping[str, Constant]
-"""What binding leaves of an operator: integers only."""
+NO_LENGTHS: Ints = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -39,51 +33,66 @@ class Bound:
     inputs   formats of its input sites
     output   format of its output site
     params   per role ("W", "b"): the integers of that parameter and their format
-    options  the node's options
     """
 
     inputs: tuple[QFormat, ...]
     output: QFormat
     params: Mapping[str, tuple[Ints, QFormat]] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Op(ABC):
+C = TypeVar("C", bound=Constants)
+R = TypeVar("R", bound=Rescaling)
+
+
+class Op(ABC, Generic[C]):
     """An operator. Stateless; one instance stands in `OPS`."""
 
     name: str
+    form: type[C]
+    """What binding leaves of it."""
+    access: Access = "feature"
+    """How it reads: output feature i from input features i; from the whole vector; inputs laid side by side; or from a
+    whole sequence and its lengths."""
     roles: tuple[str, ...] = ()
     """Names of its parameters, in order; the last may be left out."""
-    over_time: bool = False
-    """Takes a whole sequence and its lengths."""
     tied: bool = False
     """The output has the format of the first input; nothing is computed, nothing is rounded."""
     clips_below: bool = False
     """Cutting off low values is what it is for, so it is not counted as saturation."""
 
+    @property
+    def over_time(self) -> bool:
+        """Whether it takes a whole sequence and its lengths."""
+        return self.access == "time"
+
     @abstractmethod
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
-        """The number of output features, from the numbers of input features."""
+        """The number of output features, from the numbers of input features and the node's options."""
 
     @abstractmethod
-    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
-        """The float meaning, float64. Operators over time are given `options["lengths"]`."""
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
+        """The float meaning, float64. Only operators over time look at `lengths`, int64 [items]."""
 
     @abstractmethod
-    def bind(self, bound: Bound) -> Constants:
+    def bind(self, bound: Bound) -> C:
         """The integers that the operator needs at run time."""
 
     @abstractmethod
-    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        """The reference arithmetic, int64, saturated; `formats` are those of the inputs (for their zero-points).
-        Operators over time are given `lengths`."""
+    def integers(
+        self, constants: C, formats: Sequence[QFormat], inputs: Sequence[Ints], lengths: Ints = NO_LENGTHS
+    ) -> Ints:
+        """The reference arithmetic, int64, saturated; `formats` are those of the inputs (for their zero-points)."""
 
-    def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    @abstractmethod
+    def restore(self, parts: Mapping[str, Part]) -> C:
+        """The inverse of `Constants.parts`; KeyError or TypeError for parts that are not this operator's."""
+
+    def proven(self, inputs: Sequence[Range]) -> Range:
         """A real range that the output cannot leave whatever the data, or None."""
         return None
 
-    def given_format(self, bits: int) -> QFormat | None:
-        """The output format that needs no calibration (a sigmoid's, a tanh's), or None."""
+    def given_format(self, bits: int, inputs: Sequence[Range]) -> QFormat | None:
+        """The output format that needs no calibration (a sigmoid's, a tanh's), or None; `inputs` are proven ranges."""
         return None
 
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
@@ -91,14 +100,17 @@ class Op(ABC):
         return {}
 
 
-def rescale_of(constants: Constants, role: str = "rescale") -> Rescale:
-    """The rescaling among an operator's constants."""
-    return cast(Rescale, constants[role])
+class RescaledOp(Op[R]):
+    """An operator that ends in one rescaling of operands that it forms exactly."""
 
+    @abstractmethod
+    def operands(self, constants: R, formats: Sequence[QFormat], inputs: Sequence[Ints]) -> tuple[Ints, ...]:
+        """What the rescaling multiplies, int64."""
 
-def packed_of(constants: Constants, role: str) -> Packed:
-    """A packed tensor among an operator's constants."""
-    return cast(Packed, constants[role])
+    def integers(
+        self, constants: R, formats: Sequence[QFormat], inputs: Sequence[Ints], lengths: Ints = NO_LENGTHS
+    ) -> Ints:
+        return constants.rescale(*self.operands(constants, formats, inputs))
 
 
 def centred(q: Ints, fmt: QFormat) -> Ints:

@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from bittailor.core.arith import Floats, Ints, make_rescale, signed_bits
-from bittailor.core.ops.base import Bound, Constant, Constants, Op, Packed, packed_of, rescale_of
+from bittailor.core.arith import Floats, Ints, make_rescale
+from bittailor.core.ops.base import NO_LENGTHS, Bound, RescaledOp
+from bittailor.core.ops.forms import DiagonalProduct, Packed, Part
+from bittailor.core.ops.linear import packed_offsets, weighted_parts, with_offsets
 from bittailor.core.qformat import QFormat
 from bittailor.errors import UnsupportedNetwork
 
 
-class Diagonal(Op):
+class Diagonal(RescaledOp[DiagonalProduct]):
     """W [features, 1] times x [..., features], feature by feature, plus b [features]."""
 
     name = "diagonal"
+    form = DiagonalProduct
     roles = ("W", "b")
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
@@ -27,11 +30,11 @@ class Diagonal(Op):
             raise UnsupportedNetwork(f"'{self.name}' has {options['features']} weights for {inputs[0]} features")
         return inputs[0]
 
-    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         y = inputs[0] * params["W"][:, 0]
         return y + params["b"] if "b" in params else y
 
-    def bind(self, bound: Bound) -> Constants:
+    def bind(self, bound: Bound) -> DiagonalProduct:
         (x,) = bound.inputs
         W, wf = bound.params["W"]
         v = W[:, 0]
@@ -45,16 +48,15 @@ class Diagonal(Op):
             accumulator=max(int(np.abs(v).max()) * max(-x.qmin, x.qmax), int(reach.max())),
         )
         offsets = bias - x.zero_point * v
-        constants: dict[str, Constant] = {"W": Packed(W, wf.bits), "rescale": rescale}
-        if offsets.any():
-            constants["offsets"] = Packed(offsets, signed_bits(offsets))
-        return constants
+        return DiagonalProduct(rescale, Packed(W, wf.bits), packed_offsets(offsets))
 
-    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        accumulator = inputs[0] * packed_of(constants, "W").values[:, 0]
-        if "offsets" in constants:
-            accumulator = accumulator + packed_of(constants, "offsets").values
-        return rescale_of(constants)(accumulator)
+    def restore(self, parts: Mapping[str, Part]) -> DiagonalProduct:
+        return DiagonalProduct(*weighted_parts(parts))
+
+    def operands(
+        self, constants: DiagonalProduct, formats: Sequence[QFormat], inputs: Sequence[Ints]
+    ) -> tuple[Ints, ...]:
+        return (with_offsets(inputs[0] * constants.W.values[:, 0], constants.offsets),)
 
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
         return {"mul": output}

@@ -1,81 +1,155 @@
-"""Element-wise sums and products: add, sub, mul, one_minus. One rounding each, two multipliers, one shift."""
+"""Element-wise sums and products: add, sub, mul, one_minus, relu, requantise. One rounding each, one shift."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bittailor.core.arith import Floats, Ints, make_rescale
-from bittailor.core.ops.base import Bound, Constants, Op, centred, rescale_of
+import numpy as np
+
+from bittailor.core.arith import Floats, Ints, Rescale, make_rescale
+from bittailor.core.ops.base import NO_LENGTHS, Bound, Range, RescaledOp, centred
+from bittailor.core.ops.forms import Affine, Part, Product, part
 from bittailor.core.qformat import QFormat, unit_format
 from bittailor.errors import UnsupportedNetwork
 
 
-class Pointwise(Op):
-    """Two operands of equal features; `combine` says which integers are rescaled."""
+def equal_features(name: str, inputs: Sequence[int]) -> int:
+    """The number of features that all operands have."""
+    if len(set(inputs)) > 1:
+        raise UnsupportedNetwork(f"'{name}' takes operands of equal features; got {inputs}")
+    return inputs[0]
+
+
+class AffineOp(RescaledOp[Affine]):
+    """A sum of operands, each with its sign, and perhaps a constant: y = sum_i s_i x_i + constant."""
+
+    form = Affine
+    signs: tuple[int, ...]
+    constant: float = 0.0
+    unsigned: bool = False
+    """Clamped from zero up."""
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
-        if len(set(inputs)) > 1:
-            raise UnsupportedNetwork(f"'{self.name}' takes operands of equal features; got {inputs}")
-        return inputs[0]
+        return equal_features(self.name, inputs)
 
+    @abstractmethod
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats: ...
 
-class Add(Pointwise):
-    """y = a + b."""
-
-    name = "add"
-
-    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
-        return inputs[0] + inputs[1]
-
-    def bind(self, bound: Bound) -> Constants:
-        return {"rescale": make_rescale(
-            [f.scale[0] / bound.output.scale[0] for f in bound.inputs],
+    def bind(self, bound: Bound) -> Affine:
+        scale = bound.output.scale[0]
+        return Affine(make_rescale(
+            [f.scale[0] / scale for f in bound.inputs],
             [f.reach for f in bound.inputs],
             bound.output,
-        )}
+            constant=self.constant / scale,
+            unsigned=self.unsigned,
+        ), self.signs)
 
-    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        a, b = (centred(q, f) for q, f in zip(inputs, formats, strict=True))
-        return rescale_of(constants)(a, b)
+    def restore(self, parts: Mapping[str, Part]) -> Affine:
+        return Affine(part(parts, "rescale", Rescale), self.signs)
+
+    def operands(self, constants: Affine, formats: Sequence[QFormat], inputs: Sequence[Ints]) -> tuple[Ints, ...]:
+        return tuple(s * centred(q, f) for s, q, f in zip(constants.signs, inputs, formats, strict=True))
 
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
         return {"add": output}
 
 
-class Sub(Add):
-    """y = a - b; the second operand enters with its sign turned."""
+class Add(AffineOp):
+    """y = a + b."""
+
+    name = "add"
+    signs = (1, 1)
+
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
+        return inputs[0] + inputs[1]
+
+
+class Sub(AffineOp):
+    """y = a - b."""
 
     name = "sub"
+    signs = (1, -1)
 
-    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         return inputs[0] - inputs[1]
 
-    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        a, b = (centred(q, f) for q, f in zip(inputs, formats, strict=True))
-        return rescale_of(constants)(a, -b)
+
+class OneMinus(AffineOp):
+    """y = 1 - a; exact where both sides share a power-of-two scale."""
+
+    name = "one_minus"
+    signs = (-1,)
+    constant = 1.0
+
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
+        return 1.0 - inputs[0]
+
+    def proven(self, inputs: Sequence[Range]) -> Range:
+        return None if inputs[0] is None else (1.0 - inputs[0][1], 1.0 - inputs[0][0])
+
+    def given_format(self, bits: int, inputs: Sequence[Range]) -> QFormat | None:
+        # the complement of a gate lives where the gate lives; that of anything else does not
+        return unit_format(bits) if inputs[0] == (0.0, 1.0) else None
 
 
-class Mul(Pointwise):
+class Requantise(AffineOp):
+    """y = x, in another format."""
+
+    name = "requantise"
+    signs = (1,)
+
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
+        return inputs[0]
+
+    def proven(self, inputs: Sequence[Range]) -> Range:
+        return inputs[0]
+
+
+class Relu(AffineOp):
+    """y = max(x, 0): a requantisation that saturates at the zero-point."""
+
+    name = "relu"
+    signs = (1,)
+    unsigned = True
+    clips_below = True
+
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
+        return np.asarray(np.maximum(inputs[0], 0.0))
+
+    def proven(self, inputs: Sequence[Range]) -> Range:
+        return None if inputs[0] is None else (max(inputs[0][0], 0.0), max(inputs[0][1], 0.0))
+
+
+class Mul(RescaledOp[Product]):
     """y = a * b."""
 
     name = "mul"
+    form = Product
 
-    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
+    def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
+        return equal_features(self.name, inputs)
+
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         return inputs[0] * inputs[1]
 
-    def bind(self, bound: Bound) -> Constants:
+    def bind(self, bound: Bound) -> Product:
         a, b = bound.inputs
         reach = a.reach * b.reach
-        return {"rescale": make_rescale(
+        return Product(make_rescale(
             [a.scale[0] * b.scale[0] / bound.output.scale[0]], [reach], bound.output, accumulator=reach
-        )}
+        ))
 
-    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
+    def restore(self, parts: Mapping[str, Part]) -> Product:
+        return Product(part(parts, "rescale", Rescale))
+
+    def operands(self, constants: Product, formats: Sequence[QFormat], inputs: Sequence[Ints]) -> tuple[Ints, ...]:
         a, b = (centred(q, f) for q, f in zip(inputs, formats, strict=True))
-        return rescale_of(constants)(a * b)
+        return (a * b,)
 
-    def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    def proven(self, inputs: Sequence[Range]) -> Range:
         a, b = inputs
         if a is None or b is None:
             return None
@@ -84,30 +158,3 @@ class Mul(Pointwise):
 
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
         return {"mul": output}
-
-
-class OneMinus(Pointwise):
-    """y = 1 - a; exact where both sides share a power-of-two scale."""
-
-    name = "one_minus"
-
-    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
-        return 1.0 - inputs[0]
-
-    def bind(self, bound: Bound) -> Constants:
-        (a,) = bound.inputs
-        scale = bound.output.scale[0]
-        return {"rescale": make_rescale([a.scale[0] / scale], [a.reach], bound.output, constant=1.0 / scale)}
-
-    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        return rescale_of(constants)(-centred(inputs[0], formats[0]))
-
-    def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
-        return None if inputs[0] is None else (1.0 - inputs[0][1], 1.0 - inputs[0][0])
-
-    def given_format(self, bits: int) -> QFormat | None:
-        # the complement of a gate lives where the gate lives
-        return unit_format(bits)
-
-    def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
-        return {"add": output}

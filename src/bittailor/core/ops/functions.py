@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from bittailor.core.arith import Floats, Ints, Lookup, make_lookup
-from bittailor.core.ops.base import Bound, Constants, Op
+from bittailor.core.ops.base import NO_LENGTHS, Bound, Op, Range
+from bittailor.core.ops.forms import Part, Tabulated, part
 from bittailor.core.qformat import QFormat, symmetric_unit_format, unit_format
 
 
-class Function(Op):
+class Function(Op[Tabulated]):
     """y = f(x), tabulated while binding.
 
     proven_range  a range that f cannot leave, or None
     given         bits -> the format that needs no calibration, or None
     """
 
+    form = Tabulated
+
     def __init__(
         self,
         name: str,
         f: Callable[[Floats], Floats],
-        proven_range: tuple[float, float] | None = None,
+        proven_range: Range = None,
         given: Callable[[int], QFormat] | None = None,
     ) -> None:
         self.name = name
@@ -34,19 +37,24 @@ class Function(Op):
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
         return inputs[0]
 
-    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         return self.f(inputs[0])
 
-    def bind(self, bound: Bound) -> Constants:
-        return {"lookup": make_lookup(self.f, bound.inputs[0], bound.output)}
+    def bind(self, bound: Bound) -> Tabulated:
+        return Tabulated(make_lookup(self.f, bound.inputs[0], bound.output))
 
-    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        return cast(Lookup, constants["lookup"])(inputs[0])
+    def restore(self, parts: Mapping[str, Part]) -> Tabulated:
+        return Tabulated(part(parts, "lookup", Lookup))
 
-    def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    def integers(
+        self, constants: Tabulated, formats: Sequence[QFormat], inputs: Sequence[Ints], lengths: Ints = NO_LENGTHS
+    ) -> Ints:
+        return constants.lookup(inputs[0])
+
+    def proven(self, inputs: Sequence[Range]) -> Range:
         return self._range
 
-    def given_format(self, bits: int) -> QFormat | None:
+    def given_format(self, bits: int, inputs: Sequence[Range]) -> QFormat | None:
         return None if self._given is None else self._given(bits)
 
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:

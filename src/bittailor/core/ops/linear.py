@@ -9,25 +9,28 @@ from typing import Any
 import numpy as np
 
 from bittailor.core.arith import Floats, Ints, Rescale, exact_matmul, make_rescale, round_half_up, signed_bits
-from bittailor.core.ops.base import Bound, Constants, Op, Packed, packed_of, rescale_of
+from bittailor.core.ops.base import NO_LENGTHS, Bound, RescaledOp
+from bittailor.core.ops.forms import MatrixProduct, Packed, Part, part
 from bittailor.core.qformat import EXACT_BIAS_BITS, QFormat
 from bittailor.errors import RangeError
 
 
-class Linear(Op):
+class Linear(RescaledOp[MatrixProduct]):
     """W [out, in] by x [..., in], plus b [out]."""
 
     name = "linear"
+    form = MatrixProduct
+    access = "whole"
     roles = ("W", "b")
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
         return int(options["features"])
 
-    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         y = inputs[0] @ params["W"].T
         return y + params["b"] if "b" in params else y
 
-    def bind(self, bound: Bound) -> Constants:
+    def bind(self, bound: Bound) -> MatrixProduct:
         (x,) = bound.inputs
         W, wf = bound.params["W"]
         step = np.asarray(wf.scale) * x.scale[0]
@@ -42,24 +45,35 @@ class Linear(Op):
             accumulator=max(int(row_sums.max()) * max(-x.qmin, x.qmax), int(reach.max())),
         )
         offsets = bias - x.zero_point * W.sum(axis=1)
-        constants: dict[str, Packed | Rescale] = {"W": Packed(W, wf.bits), "rescale": rescale}
-        if offsets.any():
-            constants["offsets"] = Packed(offsets, signed_bits(offsets))
-        return constants
+        return MatrixProduct(rescale, Packed(W, wf.bits), packed_offsets(offsets))
 
-    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        return rescale_of(constants)(self.accumulate(constants, inputs[0]))
+    def restore(self, parts: Mapping[str, Part]) -> MatrixProduct:
+        return MatrixProduct(*weighted_parts(parts))
 
-    @staticmethod
-    def accumulate(constants: Constants, x: Ints) -> Ints:
+    def operands(
+        self, constants: MatrixProduct, formats: Sequence[QFormat], inputs: Sequence[Ints]
+    ) -> tuple[Ints, ...]:
         """sum_k W[o, k] (x[k] - z_x) + bias, exactly."""
-        accumulator = exact_matmul(x, packed_of(constants, "W").values)
-        if "offsets" not in constants:
-            return accumulator
-        return np.asarray(accumulator + packed_of(constants, "offsets").values)
+        return (with_offsets(exact_matmul(inputs[0], constants.W.values), constants.offsets),)
 
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
         return {"mac": inputs[0] * output}
+
+
+def packed_offsets(offsets: Ints) -> Packed | None:
+    """Offsets at the least width that holds them; None where all are zero."""
+    return Packed(offsets, signed_bits(offsets)) if offsets.any() else None
+
+
+def with_offsets(accumulator: Ints, offsets: Packed | None) -> Ints:
+    """The accumulator plus the offsets, if there are any."""
+    return accumulator if offsets is None else np.asarray(accumulator + offsets.values)
+
+
+def weighted_parts(parts: Mapping[str, Part]) -> tuple[Rescale, Packed, Packed | None]:
+    """Rescaling, weights and offsets of a weighted operator."""
+    offsets = part(parts, "offsets", Packed) if "offsets" in parts else None
+    return part(parts, "rescale", Rescale), part(parts, "W", Packed), offsets
 
 
 def quantise_bias(bias: Floats, bits: int, weight: QFormat, x: QFormat) -> Ints:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from bittailor.core.arith import Floats, Ints, make_rescale
-from bittailor.core.ops.base import Bound, Constants, Op, centred, rescale_of, steps_mask
+from bittailor.core.arith import Floats, Ints, Rescale, make_rescale
+from bittailor.core.ops.base import NO_LENGTHS, Bound, Op, Range, centred, steps_mask
+from bittailor.core.ops.forms import Averaged, Copied, Part, part
 from bittailor.core.qformat import QFormat
 from bittailor.errors import RangeError
 
@@ -19,43 +20,42 @@ MEAN_SUM_BITS = 46
 MEAN_MOST_STEPS = 65535
 
 
-class Last(Op):
-    """y = x[length - 1]."""
+class Pick(Op[Copied]):
+    """y = x at one of an item's own steps: `step` is 0 for the first (where a reversed layer ends), -1 for the last."""
 
-    name = "last"
-    over_time = True
+    form = Copied
+    access = "time"
     tied = True
+
+    def __init__(self, name: str, step: int) -> None:
+        self.name, self.step = name, step
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
         return inputs[0]
 
-    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
-        return np.asarray(self.pick(inputs[0], options["lengths"]))
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
+        return np.asarray(self._pick(inputs[0], lengths))
 
-    def bind(self, bound: Bound) -> Constants:
-        return {}
+    def bind(self, bound: Bound) -> Copied:
+        return Copied(self.step)
 
-    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        return np.asarray(self.pick(inputs[0], kwargs["lengths"]))
+    def restore(self, parts: Mapping[str, Part]) -> Copied:
+        return Copied(self.step)
 
-    def pick(self, x: Any, lengths: Ints) -> Any:
+    def integers(
+        self, constants: Copied, formats: Sequence[QFormat], inputs: Sequence[Ints], lengths: Ints = NO_LENGTHS
+    ) -> Ints:
+        return np.asarray(self._pick(inputs[0], lengths))
+
+    def _pick(self, x: Any, lengths: Ints) -> Any:
         """[items, steps, features] -> [items, features]."""
-        return x[np.arange(len(x)), lengths - 1]
+        return x[np.arange(len(x)), self.step % lengths]
 
-    def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    def proven(self, inputs: Sequence[Range]) -> Range:
         return inputs[0]
 
 
-class First(Last):
-    """y = x[0]: where a reversed layer ends."""
-
-    name = "first"
-
-    def pick(self, x: Any, lengths: Ints) -> Any:
-        return x[:, 0]
-
-
-class Mean(Op):
+class Mean(Op[Averaged]):
     """y = mean of x over its T steps, rounded once: floor((A M + T c) / (T 2**S)) with A the sum of x - z.
 
     M, S and c are those of a requantisation, with |u M + c| < 2**46, so that the sums over up to 65,535 steps
@@ -63,33 +63,37 @@ class Mean(Op):
     """
 
     name = "mean"
-    over_time = True
+    form = Averaged
+    access = "time"
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
         return inputs[0]
 
-    def real(self, *inputs: Floats, params: Mapping[str, Floats], options: Mapping[str, Any]) -> Floats:
-        mask = steps_mask(options["lengths"], inputs[0].shape[1])
-        return np.asarray((inputs[0] * mask[:, :, None]).sum(axis=1) / options["lengths"][:, None])
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
+        mask = steps_mask(lengths, inputs[0].shape[1])
+        return np.asarray((inputs[0] * mask[:, :, None]).sum(axis=1) / lengths[:, None])
 
-    def bind(self, bound: Bound) -> Constants:
+    def bind(self, bound: Bound) -> Averaged:
         (x,) = bound.inputs
-        return {"rescale": make_rescale(
-            [x.scale[0] / bound.output.scale[0]], [x.reach], bound.output, sum_bits=MEAN_SUM_BITS
-        )}
+        ratio = x.scale[0] / bound.output.scale[0]
+        return Averaged(make_rescale([ratio], [x.reach], bound.output, sum_bits=MEAN_SUM_BITS))
 
-    def integers(self, constants: Constants, formats: Sequence[QFormat], *inputs: Ints, **kwargs: Any) -> Ints:
-        lengths: Ints = kwargs["lengths"]
+    def restore(self, parts: Mapping[str, Part]) -> Averaged:
+        return Averaged(part(parts, "rescale", Rescale))
+
+    def integers(
+        self, constants: Averaged, formats: Sequence[QFormat], inputs: Sequence[Ints], lengths: Ints = NO_LENGTHS
+    ) -> Ints:
         if lengths.max() > MEAN_MOST_STEPS:
             raise RangeError(f"a mean over {lengths.max()} steps; at most {MEAN_MOST_STEPS} are proved")
-        rescale = rescale_of(constants)
+        rescale = constants.rescale
         mask = steps_mask(lengths, inputs[0].shape[1])
         total = np.where(mask[:, :, None], centred(inputs[0], formats[0]), 0).sum(axis=1)
         steps = lengths[:, None]
         y = (total * rescale.multipliers[0] + steps * rescale.offset) // (steps << rescale.shift)
         return np.asarray(np.clip(y, rescale.lo, rescale.hi))
 
-    def proven(self, inputs: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    def proven(self, inputs: Sequence[Range]) -> Range:
         return inputs[0]
 
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bittailor.core.arith import Rescale
+from bittailor.core.ops import forms as ops
 from bittailor.train.kernels.base import Kernel, Prepared, vector
 from bittailor.train.workspace import Rows
 
@@ -46,7 +47,7 @@ class Rescaling(Kernel):
 
     def rescale_of(self, node: Prepared, i: int) -> Rescale:
         """The rescaling of one member."""
-        return cast(Rescale, node.constants["rescale"])
+        return cast(ops.Rescaling, node.constants).rescale
 
     def widths(self) -> list[int]:
         """Features per member."""
@@ -171,7 +172,7 @@ class Concat(Rescaling):
     """concat: every operand rescaled to the common format, side by side."""
 
     def rescale_of(self, node: Prepared, i: int) -> Rescale:
-        return cast(Rescale, node.constants[f"rescale{i}"])
+        return cast(ops.Joined, node.constants).rescales[i]
 
     def prepare(self, nodes: Sequence[Prepared]) -> None:
         super().prepare([nodes[0]] * len(self.group.ins))

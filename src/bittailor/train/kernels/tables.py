@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bittailor.core.arith import Floats, Lookup, knots
 from bittailor.core.ops import OPS
+from bittailor.core.ops.forms import Tabulated
 from bittailor.core.ops.functions import Function
 from bittailor.core.qformat import QFormat
 from bittailor.train.kernels.base import Kernel, Prepared, vector
@@ -21,7 +22,7 @@ class LookUp(Kernel):
     """Functions of one variable, by the operator's own table; the derivative by a table beside it."""
 
     def prepare(self, nodes: Sequence[Prepared]) -> None:
-        self.lookups = [cast(Lookup, node.constants["lookup"]) for node in nodes]
+        self.lookups = [cast(Tabulated, node.constants).lookup for node in nodes]
         widths = [self.buffer_sites[node.output][1] for node in self.group.nodes]
         entries, slopes, errors, bases, start = [], [], [], [], 0
         self.full = all(lookup.step == 0 for lookup in self.lookups)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor
 
-from bittailor.core.ops import OPS
-from bittailor.core.ops.time import Last
-from bittailor.train.kernels.base import Kernel
+from bittailor.core.ops.forms import Copied
+from bittailor.train.kernels.base import Kernel, Prepared
 from bittailor.train.kernels.rescaling import Rescaling
 from bittailor.train.workspace import Rows, Workspace
 
@@ -51,9 +53,11 @@ class Mean(Rescaling):
 class Pick(Kernel):
     """last, first: one step of each item, unchanged."""
 
+    def prepare(self, nodes: Sequence[Prepared]) -> None:
+        self.step = cast(Copied, nodes[0].constants).step
+
     def _at(self, ws: Workspace) -> Tensor:
-        op = OPS[self.group.nodes[0].op]
-        return ws.lengths - 1 if type(op) is Last else torch.zeros_like(ws.lengths)
+        return self.step % ws.lengths
 
     def forward(self, rows: Rows) -> None:
         ws = rows.workspace

@@ -8,7 +8,8 @@ from typing import cast
 import numpy as np
 import torch
 
-from bittailor.core.ops.base import packed_of
+from bittailor.core.arith import Ints
+from bittailor.core.ops.forms import Weighted
 from bittailor.core.qformat import QFormat
 from bittailor.train.kernels.base import Prepared, vector
 from bittailor.train.kernels.rescaling import Rescaling
@@ -16,6 +17,12 @@ from bittailor.train.workspace import Rows
 
 EXACT = {torch.float32: 2.0**24, torch.float64: 2.0**53}
 """Integers of smaller magnitude are held exactly."""
+
+
+def offsets_of(node: Prepared) -> Ints:
+    """Offsets of the rows of a bound node."""
+    constants = cast(Weighted, node.constants)
+    return np.zeros(len(constants.W.values), np.int64) if constants.offsets is None else constants.offsets.values
 
 
 class MatMul(Rescaling):
@@ -26,11 +33,10 @@ class MatMul(Rescaling):
         self.x_scale = nodes[0].inputs[0].scale[0]
         zero = nodes[0].inputs[0].zero_point
         reach = nodes[0].inputs[0].reach
-        integers = [packed_of(node.constants, "W").values for node in nodes]
+        integers = [cast(Weighted, node.constants).W.values for node in nodes]
         W = np.concatenate(integers)
         offsets = np.concatenate([
-            packed_of(node.constants, "offsets").values if "offsets" in node.constants else np.zeros(len(q), np.int64)
-            for node, q in zip(nodes, integers, strict=True)
+            offsets_of(node) for node in nodes
         ]) + zero * W.sum(axis=1)  # for centred inputs
         bound = float((np.abs(W).sum(axis=1) * reach + np.abs(offsets)).max())
         self.float = torch.float32 if bound < EXACT[torch.float32] else torch.float64
@@ -85,11 +91,10 @@ class Diagonal(Rescaling):
         super().prepare(nodes)
         weights, offsets, reals, scales = [], [], [], []
         for node in nodes:
-            q = packed_of(node.constants, "W").values.reshape(-1)
+            q = cast(Weighted, node.constants).W.values.reshape(-1)
             x, fmt = node.inputs[0], cast(QFormat, node.weight)
-            offset = packed_of(node.constants, "offsets").values if "offsets" in node.constants else 0
             weights.append((q, len(q)))
-            offsets.append((offset + x.zero_point * q, len(q)))
+            offsets.append((offsets_of(node) + x.zero_point * q, len(q)))
             reals.append(q * np.asarray(fmt.scale))
             scales.append(np.full(len(q), x.scale[0]))
         self.W, self.offsets = vector(weights, self.kind), vector(offsets, self.kind)

@@ -7,18 +7,19 @@ a tenth of a millisecond for a GRU, so that a search can ask for every candidate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from bittailor.compile.liveness import Liveness, liveness_of
+from bittailor.compile.memory import first_fit
 from bittailor.core.arith import Ints
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import Program, Stored
 from bittailor.core.qformat import QFormat
 from bittailor.errors import BittailorError
-from bittailor.export.c_order import Interval, Order, order_of
 
 SIZES = {"int32_t": 4, "uint16_t": 2, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
 """Bytes of the C types in use; each is aligned to its size."""
@@ -69,12 +70,11 @@ class Vector:
         return SIZES[self.ctype] * self.features * max(self.steps, 1)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Slot:
     """A member of the scratch structure: vectors that are never in use at the same time."""
 
-    vectors: list[Vector] = field(default_factory=list)
-    times: list[Interval] = field(default_factory=list)
+    vectors: tuple[Vector, ...]
 
     @property
     def align(self) -> int:
@@ -158,10 +158,11 @@ def image(program: Program, steps: int | None = None) -> Image:
     """Describe what a program takes on a device.
 
     steps  the longest sequence; needed by networks with reversed layers, which cannot stream
-    Raises BittailorError where it is needed and missing, UnsupportedNetwork for what exported C has no form for.
+    Raises BittailorError where it is needed and missing, NotLowered for what phases have no form for.
     """
-    order, formats, sites = order_of(program.graph), program.formats, program.graph.sites
-    if not order.streaming and steps is None and order.sequences:
+    live, formats, sites = liveness_of(program.graph), program.formats, program.graph.sites
+    order = live.order
+    if not order.streaming and steps is None and live.sequences:
         raise BittailorError("this network reads its sequence in both directions, so its memory depends on the "
                              "longest one: give the number of steps (--steps)")
     if not order.streaming and order.means and steps is not None and steps > MEAN_MOST_STEPS:
@@ -169,11 +170,11 @@ def image(program: Program, steps: int | None = None) -> Image:
     state = [Vector(update, ctype_of(formats[update]), sites[update].features) for update in order.states]
     state += [Vector(site, SUMS, sites[site].features) for site in order.means]
     state += [Vector(site, ctype_of(formats[site]), sites[site].features) for site in order.kept]
-    if order.counts_steps():
+    if order.counts_steps:
         state.append(Vector(COUNTER, "uint16_t", 1))
     frame = sum(SIZES[ctype_of(formats[site])] * sites[site].features for site in (order.input, order.output))
     return Image(_merged(program.stored()), tuple(sorted(state, key=lambda v: -SIZES[v.ctype])),
-                 _packed(order, formats, steps or 0), frame)
+                 _packed(live, formats, steps or 0), frame)
 
 
 def _merged(stored: Iterable[Stored]) -> tuple[Array, ...]:
@@ -196,17 +197,16 @@ def _merged(stored: Iterable[Stored]) -> tuple[Array, ...]:
     return tuple(sorted(found, key=lambda a: -SIZES[a.ctype]))
 
 
-def _packed(order: Order, formats: Mapping[str, QFormat], steps: int) -> tuple[Slot, ...]:
-    """Scratch memory: the largest vectors first, each into the first slot that is free while it is in use."""
-    sites = order.graph.sites
-    jobs = [(Vector(s, ctype_of(formats[s]), sites[s].features), t) for s, t in order.vectors.items()]
-    jobs += [(Vector(s, ctype_of(formats[s]), sites[s].features, steps), t) for s, t in order.sequences.items()]
-    slots: list[Slot] = []
-    for vector, (first, last) in sorted(jobs, key=lambda job: -job[0].nbytes):
-        free = [s for s in slots if all(end < first or last < begin for begin, end in s.times)]
-        slot = next((s for s in free if s.align >= SIZES[vector.ctype]), free[0] if free else None)
-        if slot is None:
-            slots.append(slot := Slot())
-        slot.vectors.append(vector)
-        slot.times.append((first, last))
+def _packed(live: Liveness, formats: Mapping[str, QFormat], steps: int) -> tuple[Slot, ...]:
+    """Scratch memory: the largest vectors first, each into a slot that is free while it is in use."""
+    sites = live.order.graph.sites
+    used = [(Vector(s, ctype_of(formats[s]), sites[s].features), t) for s, t in live.vectors.items()]
+    used += [(Vector(s, ctype_of(formats[s]), sites[s].features, steps), t) for s, t in live.sequences.items()]
+    used.sort(key=lambda item: -item[0].nbytes)
+    vectors = [vector for vector, _ in used]
+
+    def aligned(value: int, members: Sequence[int]) -> bool:
+        return max(SIZES[vectors[i].ctype] for i in members) >= SIZES[vectors[value].ctype]
+
+    slots = (Slot(tuple(vectors[i] for i in slot)) for slot in first_fit([span for _, span in used], aligned))
     return tuple(sorted(slots, key=lambda s: -s.align))

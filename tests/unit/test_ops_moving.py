@@ -23,7 +23,7 @@ def test_requantise_to_the_same_format_is_the_identity(bits: int, data: st.DataO
     fmt = QFormat("activation", bits, (data.draw(st.floats(1e-3, 10.0)),), zero)
     q = np.arange(fmt.qmin, fmt.qmax + 1)
     op = OPS["requantise"]
-    assert np.array_equal(op.integers(op.bind(Bound((fmt,), fmt)), [fmt], q), q)
+    assert np.array_equal(op.integers(op.bind(Bound((fmt,), fmt)), [fmt], [q]), q)
 
 
 @pytest.mark.parametrize("zero", [-8, -3, 0, 7])
@@ -31,7 +31,7 @@ def test_relu_stops_at_the_zero_point(zero: int) -> None:
     x, out = QFormat("activation", 4, (1.0,), 1), QFormat("activation", 4, (0.5,), zero)
     op = OPS["relu"]
     q = np.arange(-8, 8)
-    got = op.integers(op.bind(Bound((x,), out)), [x], q)
+    got = op.integers(op.bind(Bound((x,), out)), [x], [q])
     assert got.tolist() == [min(max(0, 2 * (v - 1)) + zero, 7) for v in q]
 
 
@@ -39,7 +39,7 @@ def test_concat_brings_each_part_to_the_common_format() -> None:
     a, b = QFormat("activation", 4, (1.0,), 2), QFormat("activation", 8, (0.25,), -10)
     out = QFormat("activation", 8, (0.5,), 5)
     op = OPS["concat"]
-    got = op.integers(op.bind(Bound((a, b), out)), [a, b], np.array([[2, 3]]), np.array([[-10, -8, -7]]))
+    got = op.integers(op.bind(Bound((a, b), out)), [a, b], [np.array([[2, 3]]), np.array([[-10, -8, -7]])])
     # 0 1 | 0 0.5 0.75 in steps of a half; the tie 1.5 goes up
     assert got.tolist() == [[5, 7, 5, 6, 7]]
     assert op.features([2, 3], {}) == 5
