@@ -1,10 +1,10 @@
 """Render the tables and figures in docs/ from results/* and from the tables in the code.
 
     python docs/make_tables.py           # rewrite what stands between the markers, and the figures
-    python docs/make_tables.py --check   # exit 1 if a table is out of date (a test does this)
+    python docs/make_tables.py --check   # exit 1 if a table or a drawing is out of date (a test does this)
 
 A page asks for a table by a marker, `<!-- table:NAME -->`, and ends it by `<!-- end -->`. The tables are in
-docs/tables/, one file per subject, each with its names in TABLES and its figures in FIGURES.
+docs/tables/, one file per subject, each with its names in TABLES, its figures in FIGURES and its SVG in DRAWINGS.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from tables import coverage, firmware, hardware, headline, post_training, speed, training
+from tables import coverage, firmware, hardware, headline, packages, post_training, speed, training
 from tables.common import ROOT
 
 DOCS = ROOT / "docs"
-SUBJECTS = (post_training, headline, training, firmware, speed, hardware, coverage)
+SUBJECTS = (post_training, headline, training, firmware, speed, hardware, coverage, packages)
 MARKER = re.compile(r"<!-- table:(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)
 
 
 def merged(kind: str, subjects: tuple[ModuleType, ...] = SUBJECTS) -> dict[str, Callable[[], Any]]:
-    """TABLES or FIGURES of all subjects; one without figures has none to give."""
+    """TABLES, FIGURES or DRAWINGS of all subjects; one without figures has none to give."""
     found: dict[str, Callable[[], Any]] = {}
     for subject in subjects:
         for name, make in getattr(subject, kind, {}).items():
@@ -49,6 +49,12 @@ def main() -> int:
         new = TABLE.sub(render, text)
         if new != text:
             stale.append(path.name)
+            if not check:
+                path.write_text(new)
+    for name, draw in merged("DRAWINGS").items():
+        path, new = DOCS / name, draw()
+        if not path.exists() or path.read_text() != new:
+            stale.append(name)
             if not check:
                 path.write_text(new)
     if not check:

@@ -1,1 +1,1 @@
-"""What every room uses: tables of names, files, the cache of downloads, processors, and data."""
+"""What every package uses: tables of names, files, the cache of downloads, processors, and data."""

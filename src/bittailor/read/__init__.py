@@ -1,4 +1,4 @@
-"""Reading: a float network of another library becomes a `Network`; see `docs/reading.md`."""
+"""Networks of other libraries become ours: a float network is read into a `Network`; see `docs/reading.md`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report: a finished run as figures (PNG), tables (CSV) and one self-contained HTML page.
+"""A run as figures, tables and one page: PNG, CSV and self-contained HTML.
 
 Plotting libraries load when a report is written, not when this is imported.
 """

@@ -1,4 +1,4 @@
-"""Tasks: data sets with a float network each. One file per task, one line per task below."""
+"""Data sets with a float network each. One file per task, one line per task below."""
 
 from __future__ import annotations
 
