@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from bittailor.core.program import Program
@@ -40,8 +41,10 @@ POISON = 0x5A
 
 
 def compile_c(command: Sequence[str | Path], folder: Path) -> None:
-    """Run a compiler; a failure shows what it said."""
+    """Run a compiler; a failure shows what it said. A compiler without its sanitizers skips the test."""
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=folder, check=False)
+    if done.returncode and "cannot find" in done.stderr and "clang_rt" in done.stderr:
+        pytest.skip(f"{command[0]} has no sanitizers here")
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr[:4000]}"
 
 

@@ -29,6 +29,8 @@ GUARD_BITS = 3
 TABLE_BITS = 8
 """Inputs of up to 8 bits index a full table; wider ones interpolate between 2**8 + 1 knots."""
 KNOT_BITS = 16
+MEAN_SUM_BITS = 46
+"""|u M + c| < 2**46 within a mean, so that sums over 65,535 steps stay below 2**62."""
 
 
 def round_half_up(real: ArrayLike) -> Floats:

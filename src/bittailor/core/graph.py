@@ -258,22 +258,22 @@ class Builder:
 
     def linear(self, output: str, x: str, weight: str, rows: int, bias: str | None = None) -> str:
         """output = weight x + bias; makes the parameter sites."""
-        self._add(Site(weight, "weight", (rows, self.features(x))))
-        params: tuple[str, ...] = (weight,)
-        if bias is not None:
-            self._add(Site(bias, "bias", (rows,)))
-            params = (weight, bias)
-        return self._node(Node("linear", (x,), output, params, {"features": rows}))
+        return self._weighted("linear", output, x, weight, bias, rows)
 
     def diagonal(self, output: str, x: str, weight: str, bias: str | None = None) -> str:
         """output = weight * x + bias, feature by feature; makes the parameter sites (the weight's shape: [n, 1])."""
-        features = self.features(x)
-        self._add(Site(weight, "weight", (features, 1)))
-        params: tuple[str, ...] = (weight,)
-        if bias is not None:
-            self._add(Site(bias, "bias", (features,)))
-            params = (weight, bias)
-        return self._node(Node("diagonal", (x,), output, params, {"features": features}))
+        return self._weighted("diagonal", output, x, weight, bias, self.features(x))
+
+    def _weighted(self, op: str, output: str, x: str, weight: str, bias: str | None, features: int) -> str:
+        params = (weight,) if bias is None else (weight, bias)
+        shapes = OPS[op].shapes([self.features(x)], features)
+        for role, name in zip(OPS[op].roles, params, strict=False):
+            self.parameter(name, shapes[role])
+        return self._node(Node(op, (x,), output, params, {"features": features}))
+
+    def parameter(self, name: str, shape: tuple[int, ...]) -> str:
+        """The site of a parameter: weights have two axes, biases one."""
+        return self._add(Site(name, "weight" if len(shape) == 2 else "bias", shape))
 
     def begin(self) -> None:
         """What follows is one step of a recurrence, until `end`."""

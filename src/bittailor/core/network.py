@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from bittailor.common.files import load_tensors, save_tensors
 from bittailor.core.arith import Floats
+from bittailor.core.checks import check_graph
 from bittailor.core.graph import Graph, Node
 from bittailor.core.ops import OPS
 from bittailor.core.walk import walk
-from bittailor.errors import DataError, UnsupportedNetwork
+from bittailor.errors import DataError, FileError, FormatError, UnsupportedNetwork
 
 NETWORK_KIND, NETWORK_VERSION = "network", 1
 
@@ -102,7 +103,12 @@ class Network:
     def load(cls, path: Path | str) -> Network:
         """Read what `save` wrote; FileError if it is something else, damaged or of another version."""
         meta, tensors = load_tensors(path, NETWORK_KIND, NETWORK_VERSION)
-        return cls(Graph.from_json(meta.get("graph")), tensors)
+        graph = Graph.from_json(meta.get("graph"))
+        try:
+            check_graph(graph)
+        except FormatError as error:
+            raise FileError(f"{path} is damaged: {error}") from None
+        return cls(graph, tensors)
 
 
 def check_lengths(lengths: ArrayLike | None, items: int, steps: int) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bittailor.common.files import load_tensors, save_tensors
 from bittailor.core.arith import Floats, Ints, Lookup, Rescale, pack, unpack
+from bittailor.core.checks import check_constants, check_graph
 from bittailor.core.graph import Graph, Node
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS, Bound, Constants, Packed
@@ -139,6 +140,7 @@ class Program:
         body, tensors = load_tensors(path, PROGRAM_KIND, PROGRAM_VERSION)
         try:
             graph = Graph.from_json(body["graph"])
+            check_graph(graph)
             formats = {name: QFormat.from_json(fmt) for name, fmt in body["formats"].items()}
             ops = {node.output: OPS[node.op] for node in graph.nodes()}
             constants = {
@@ -149,11 +151,9 @@ class Program:
                 })
                 for owner, roles in body["constants"].items()
             }
+            check_constants(graph, formats, constants)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, BittailorError) as error:
             raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None
-        wanted = {site.name for site in graph.sites.values() if site.kind == "activation"}
-        if formats.keys() != wanted or constants.keys() != ops.keys():
-            raise FileError(f"{path} is damaged: formats or constants do not fit its graph")
         return cls(graph, formats, constants)
 
 
@@ -170,12 +170,19 @@ def _dismantle(constant: Part) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
 
 def _assemble(item: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Part:
+    """The inverse of `_dismantle`; TypeError for numbers that are not whole."""
+    numbers = {name: n for name, n in item.items() if name not in ("shape", "wide")}
+    if any(type(n) is not int for n in (*numbers.values(), *item.get("shape", ()))) or item.get("wide") not in _WIDE:
+        raise TypeError("its constants are not whole numbers")
     if "shape" in item:
         return Packed(unpack(arrays["packed"], item["bits"], tuple(item["shape"])), item["bits"])
     if "step" in item:
         return Lookup(arrays["entries"].astype(np.int64), **item)
-    multipliers = tuple(arrays[f"m{i}"].astype(np.int64) for i in range(item["operands"]))
+    multipliers = tuple(arrays[f"m{i}"].astype(np.int64) for i in range(min(item["operands"], len(arrays) + 1)))
     return Rescale(multipliers, **{k: item[k] for k in ("shift", "offset", "wide", "lo", "hi")})
+
+
+_WIDE = (None, False, True)
 
 
 class Binder:

@@ -83,6 +83,10 @@ class Op(ABC, Generic[C]):
     ) -> Ints:
         """The reference arithmetic, int64, saturated; `formats` are those of the inputs (for their zero-points)."""
 
+    def shapes(self, inputs: Sequence[int], output: int) -> dict[str, tuple[int, ...]]:
+        """Role -> shape of that parameter, from numbers of features."""
+        return {}
+
     @abstractmethod
     def restore(self, parts: Mapping[str, Part]) -> C:
         """The inverse of `Constants.parts`; KeyError or TypeError for parts that are not this operator's."""

@@ -30,6 +30,9 @@ class Diagonal(RescaledOp[DiagonalProduct]):
             raise UnsupportedNetwork(f"'{self.name}' has {options['features']} weights for {inputs[0]} features")
         return inputs[0]
 
+    def shapes(self, inputs: Sequence[int], output: int) -> dict[str, tuple[int, ...]]:
+        return {"W": (output, 1), "b": (output,)}
+
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         y = inputs[0] * params["W"][:, 0]
         return y + params["b"] if "b" in params else y

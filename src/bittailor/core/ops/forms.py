@@ -7,11 +7,29 @@ once. u_i are the operands less their zero-points, M_i the multipliers, S the sh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bittailor.core.arith import Ints, Lookup, Rescale
+import numpy as np
+from numpy.typing import NDArray
+
+from bittailor.core.arith import (
+    KNOT_BITS,
+    MEAN_SUM_BITS,
+    MULTIPLIER_BITS,
+    NARROW_BITS,
+    TABLE_BITS,
+    WIDE_BITS,
+    WIDEST_SHIFT,
+    Ints,
+    Lookup,
+    Rescale,
+    signed_bits,
+)
+from bittailor.core.qformat import QFormat
+from bittailor.errors import FormatError
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +47,23 @@ ROLES = ("W", "rescale", "offsets", "lookup")
 """The order in which files and firmware hold the parts of an operator."""
 
 
-class Constants:
+@dataclass(frozen=True)
+class Place:
+    """Where an operator stands: formats and numbers of features of its inputs and of its output."""
+
+    inputs: tuple[QFormat, ...]
+    output: QFormat
+    input_features: tuple[int, ...]
+    features: int
+
+
+class Constants(ABC):
     """The bound integers of one operator. Subclasses are the forms."""
+
+    @abstractmethod
+    def check(self, place: Place) -> None:
+        """FormatError unless these are integers that binding could have made for such a place: shapes, ranges, and the
+        bounds that the arithmetic relies on."""
 
     def parts(self) -> dict[str, Part]:
         """Role -> part, as program files and firmware hold them; what a form lacks is left out."""
@@ -50,10 +83,19 @@ class Affine(Rescaling):
 
     signs: tuple[int, ...]
 
+    def check(self, place: Place) -> None:
+        _demand(len(self.signs) == len(place.inputs), f"{len(self.signs)} operands for {len(place.inputs)} inputs")
+        _check_rescale(self.rescale, [np.array([fmt.reach]) for fmt in place.inputs], place)
+
 
 @dataclass(frozen=True, eq=False)
 class Product(Rescaling):
     """y = clamp((u_0 u_1 M + c) >> S), feature by feature."""
+
+    def check(self, place: Place) -> None:
+        reach = place.inputs[0].reach * place.inputs[1].reach
+        _demand(self.rescale.wide or reach < 1 << NARROW_BITS, "a product that does not fit 32 bits")
+        _check_rescale(self.rescale, [np.array([reach])], place)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +109,35 @@ class Weighted(Rescaling):
     W: Packed
     offsets: Packed | None
 
+    def check(self, place: Place) -> None:
+        q, (x,) = self.W.values, place.inputs
+        most = max((1 << (self.W.bits - 1)) - 1, 1)
+        _demand(q.shape == self._shape(place), f"weights of shape {q.shape}; expected {self._shape(place)}")
+        _demand(1 <= self.W.bits <= 16 and bool((np.abs(q) <= most).all()) and (self.W.bits > 1 or bool(q.all())),
+                f"weights that do not fit {self.W.bits} bits")
+        offsets = np.zeros(len(q), np.int64)
+        if self.offsets is not None:
+            offsets = self.offsets.values
+            _demand(offsets.shape == (len(q),), f"offsets of shape {offsets.shape}; expected {(len(q),)}")
+            _demand(self.offsets.bits == signed_bits(offsets), f"offsets that are not {self.offsets.bits} bits wide")
+            _demand(int(np.abs(offsets).max()) < 1 << 62, "an offset beyond 62 bits")
+        raw = np.abs(q).sum(axis=1) * max(-x.qmin, x.qmax)
+        # what is multiplied: the centred sum plus the bias
+        reach = np.abs(q).sum(axis=1) * x.reach + np.abs(offsets + x.zero_point * q.sum(axis=1))
+        word = WIDE_BITS if self.rescale.wide else NARROW_BITS
+        _demand(max(int(raw.max()), int(reach.max())) < 1 << word, f"a sum that does not fit {word + 1} bits")
+        _check_rescale(self.rescale, [reach], place)
+
+    def _shape(self, place: Place) -> tuple[int, int]:
+        return place.features, 1
+
 
 @dataclass(frozen=True, eq=False)
 class MatrixProduct(Weighted):
     """y_o = clamp((a_o M_o + c) >> S), a_o = sum_k W[o, k] q_k + offsets_o; W is [rows, columns]."""
+
+    def _shape(self, place: Place) -> tuple[int, int]:
+        return place.features, place.input_features[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +151,28 @@ class Tabulated(Constants):
 
     lookup: Lookup
 
+    def check(self, place: Place) -> None:
+        t, (x,), y = self.lookup, place.inputs, place.output
+        step = max(0, x.bits - TABLE_BITS)
+        guard = KNOT_BITS - y.bits if step else 0
+        count = (1 << TABLE_BITS) + 1 if step else 1 << x.bits
+        _demand((t.qmin, t.step, t.guard, t.lo, t.hi) == (x.qmin, step, guard, y.qmin, y.qmax),
+                "a table for other formats")
+        _demand(t.entries.shape == (count,), f"a table of {t.entries.size} entries; expected {count}")
+        _demand(bool(((y.qmin << guard <= t.entries) & (t.entries <= y.qmax << guard)).all()),
+                "a table with entries outside its range")
+
 
 @dataclass(frozen=True, eq=False)
 class Joined(Constants):
     """y = (y_0, y_1, …), y_i = clamp((u_i M_i + c_i) >> S_i): every input rescaled, side by side."""
 
     rescales: tuple[Rescale, ...]
+
+    def check(self, place: Place) -> None:
+        _demand(len(self.rescales) == len(place.inputs), f"{len(self.rescales)} parts for {len(place.inputs)} inputs")
+        for rescale, fmt in zip(self.rescales, place.inputs, strict=True):
+            _check_rescale(rescale, [np.array([fmt.reach])], place)
 
     def parts(self) -> dict[str, Part]:
         return {f"rescale{i}": rescale for i, rescale in enumerate(self.rescales)}
@@ -101,12 +184,19 @@ class Averaged(Constants):
 
     rescale: Rescale
 
+    def check(self, place: Place) -> None:
+        _demand(self.rescale.wide, "a mean in 32 bits")
+        _check_rescale(self.rescale, [np.array([place.inputs[0].reach])], place, MEAN_SUM_BITS)
+
 
 @dataclass(frozen=True, eq=False)
 class Copied(Constants):
     """y = q at one of an item's steps: `step` is 0 for the first, -1 for its own last. Nothing is computed."""
 
     step: int
+
+    def check(self, place: Place) -> None:
+        _demand(place.inputs[0] == place.output, "another format than what it copies")
 
 
 def part(parts: Mapping[str, Part], role: str, kind: type[P]) -> P:
@@ -115,3 +205,24 @@ def part(parts: Mapping[str, Part], role: str, kind: type[P]) -> P:
     if not isinstance(found, kind):
         raise TypeError(f"'{role}' is a {type(found).__name__}, not a {kind.__name__}")
     return found
+
+
+def _demand(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise FormatError(f"it has {otherwise}")
+
+
+def _check_rescale(r: Rescale, reaches: Sequence[NDArray[np.int64]], place: Place, bits: int | None = None) -> None:
+    """FormatError unless |sum u M + c| < 2**bits is proved for operands of these reaches, one or one per row each."""
+    out = place.output
+    limit = bits or (WIDE_BITS if r.wide else NARROW_BITS)
+    _demand(len(r.multipliers) == len(reaches), f"{len(r.multipliers)} multipliers for {len(reaches)} operands")
+    _demand(0 <= r.shift <= WIDEST_SHIFT[r.wide], f"a shift of {r.shift}")
+    _demand(r.lo in (out.qmin, out.zero_point) and r.hi == out.qmax, f"a clamp to {r.lo}..{r.hi}")
+    most = 0
+    for m, reach in zip(r.multipliers, reaches, strict=True):
+        _demand(m.shape in ((1,), reach.shape), f"{m.size} multipliers for {reach.size} rows")
+        _demand(int(m.min()) >= 0 and int(m.max()) < 1 << MULTIPLIER_BITS, "a multiplier outside 0 .. 2**31 - 1")
+        pairs = zip(*(a.tolist() for a in np.broadcast_arrays(m, reach)), strict=True)
+        most += max(a * b for a, b in pairs)
+    _demand(abs(r.offset) + most < 1 << limit, f"sums that are not proved to fit {limit} bits")

@@ -26,6 +26,9 @@ class Linear(RescaledOp[MatrixProduct]):
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
         return int(options["features"])
 
+    def shapes(self, inputs: Sequence[int], output: int) -> dict[str, tuple[int, ...]]:
+        return {"W": (output, inputs[0]), "b": (output,)}
+
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         y = inputs[0] @ params["W"].T
         return y + params["b"] if "b" in params else y

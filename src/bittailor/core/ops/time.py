@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from bittailor.core.arith import Floats, Ints, Rescale, make_rescale
+from bittailor.core.arith import MEAN_SUM_BITS, Floats, Ints, Rescale, make_rescale
 from bittailor.core.ops.base import NO_LENGTHS, Bound, Op, Range, centred, steps_mask
 from bittailor.core.ops.forms import Averaged, Copied, Part, part
 from bittailor.core.qformat import QFormat
 from bittailor.errors import RangeError
 
-MEAN_SUM_BITS = 46
 MEAN_MOST_STEPS = 65535
 
 
