@@ -320,3 +320,28 @@ def test_the_command_line(run: bt.Run, tmp_path: Path) -> None:
     done = bittailor("export", str(run.path), "out", "--pick", "best", "--prefix", "int", "--force")
     assert done.returncode == 2
     assert "keyword of C or C++" in done.stderr
+
+
+def test_replacing_an_export_never_leaves_its_folder(tmp_path: Path) -> None:
+    """A link in the place of a folder of the export would have its files deleted elsewhere."""
+    program, out, other = program_of(gru_network()), tmp_path / "out", tmp_path / "other"
+    export_program(program, out)
+    (out / "src").rename(other)
+    (out / "src").symlink_to(other)
+    before = sorted(p.name for p in other.iterdir())
+    with pytest.raises(FileError, match=r"leads elsewhere: the folder of .* is a link"):
+        export_program(program, out, force=True)
+    assert sorted(p.name for p in other.iterdir()) == before
+    # the folder itself may be reached through a link
+    (tmp_path / "alias").symlink_to(tmp_path / "fine")
+    export_program(program, tmp_path / "fine")
+    export_program(program, tmp_path / "alias", force=True)
+
+
+def test_the_same_program_is_exported_to_the_same_bytes(tmp_path: Path) -> None:
+    program = program_of(gru_network())
+    for name in ("a", "b"):
+        export_program(program, tmp_path / name)
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file

@@ -118,3 +118,41 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot write"):
         write_whole(tmp_path / "file" / "a", b"")
+
+
+def test_equal_content_is_equal_bytes(tmp_path: Path) -> None:
+    tensors = {f"t{i}": np.arange(i + 1) for i in range(5)}
+    written = set()
+    for i in range(20):
+        save_tensors(tmp_path / str(i), "thing", 1, {"a": 1, "ß": "…"}, tensors)
+        written.add((tmp_path / str(i)).read_bytes())
+    assert len(written) == 1
+    body, back = load_tensors(tmp_path / "0", "thing", 1)
+    assert body == {"a": 1, "ß": "…"}
+    assert all(np.array_equal(back[name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless device")
+def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for load in (load_json, load_tensors):
+        with pytest.raises(FileError, match="it is no plain file"):
+            load(tmp_path / "link", "thing", 1)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "large").write_bytes(b"{}" * 100)
+    monkeypatch.setattr("bittailor.common.files.MOST_BYTES", 100)
+    with pytest.raises(FileError, match="it has 200 bytes; at most 100 are read"):
+        load_json(tmp_path / "large", "thing", 1)
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    (tmp_path / "j").write_text(deep)
+    with pytest.raises(FileError, match="is damaged: not JSON"):
+        load_json(tmp_path / "j", "thing", 1)
+    header = ('{"__metadata__":{"bittailor":"thing"},"x":' + deep + "}").encode()
+    (tmp_path / "t").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(FileError, match="is damaged"):
+        load_tensors(tmp_path / "t", "thing", 1)

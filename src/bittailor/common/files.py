@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from bittailor.errors import FileError
 
 _HEADER = "bittailor"
 _DIGEST = "sha256"
+
+MOST_BYTES = 1 << 33
+"""Of one file: eight gigabytes. Calibrations of large networks take some hundred megabytes."""
 
 
 def write_whole(path: Path | str, data: bytes) -> None:
@@ -41,9 +45,15 @@ def write_whole(path: Path | str, data: bytes) -> None:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """A file's bytes; FileError if it cannot be read."""
+    """A file's bytes; FileError if it cannot be read, is no plain file (a device never ends) or is larger than any."""
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise FileError(f"cannot read {path}: it is no plain file")
+            if status.st_size > MOST_BYTES:
+                raise FileError(f"cannot read {path}: it has {status.st_size:,} bytes; at most {MOST_BYTES:,} are read")
+            return file.read()
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from None
 
@@ -115,7 +125,17 @@ def save_tensors(
     arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     text = json.dumps(body)
     header = {_HEADER: kind, "version": str(version), _DIGEST: _tensor_digest(text, arrays), "body": text}
-    write_whole(path, save(arrays, metadata=header))
+    write_whole(path, _ordered(save(arrays, metadata=header)))
+
+
+def _ordered(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order (the library writes it in any): equal content, equal bytes."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def load_tensors(path: Path | str, kind: str, version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -129,14 +149,14 @@ def load_tensors(path: Path | str, kind: str, version: int) -> tuple[dict[str, A
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + size]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(f"{path} is damaged: not a safetensors file ({error})") from None
     check_header(path, {**header, "version": _number(header.get("version"))}, kind, version)
     if header.get(_DIGEST) != _tensor_digest(str(header.get("body")), tensors):
         raise FileError(f"{path} is damaged: its content does not match its checksum")
     try:
         return dict(json.loads(header["body"])), tensors
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise FileError(f"{path} is damaged: its header is incomplete ({error})") from None
 
 

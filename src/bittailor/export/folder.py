@@ -79,6 +79,11 @@ def read_export(folder: Path | str) -> dict[str, Any]:
     names = content.get("files")
     if not isinstance(names, dict) or any(Path(n).is_absolute() or ".." in Path(n).parts for n in names):
         raise FileError(f"{path} is damaged: it names no files, or files outside its directory")
+    home = Path(folder).resolve()
+    for name in names:
+        # a link among its folders would lead elsewhere
+        if (home / name).parent.resolve() != (home / name).parent:
+            raise FileError(f"{folder} leads elsewhere: the folder of {name} is a link; choose another directory")
     return content
 
 
