@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -213,3 +215,65 @@ def test_speed_with_100_000_rows(tmp_path: Path) -> None:
         for i in range(100):
             assert len(store.get([f"{i * 997 + j}{key}" for j in range(40)])) == 40
         assert (perf_counter() - start) / 100 < 0.01
+
+
+def _three(path: Path) -> None:
+    with Store(path) as store:
+        for i in range(3):
+            store.put(f"k{i}", (i,), Outcome({"error": i + 0.5}, None, 0.1, "beac" if i == 1 else None), 1)
+        store.decide(2, ["a"])
+
+
+@pytest.mark.parametrize(("column", "value"), [
+    ("key", "k7"), ("genome", "9"), ("vals", '{"error": 1.25}'), ("vals", "{"), ("reason", "no"), ("seconds", 7.0),
+    ("generation", 5), ("beacon", "other"), ("digest", None),
+])
+def test_a_damaged_row_is_evaluated_again_in_its_place(tmp_path: Path, column: str, value: Any,
+                                                       caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "s"
+    _three(file)
+    with Store(file) as store:
+        want = list(store.rows())
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute(f"UPDATE evaluations SET {column} = ? WHERE ordinal = 2", (value,))
+    with pytest.raises(FileError, match=r"1 row\(s\) of the store \S+ are damaged; resume the search"):
+        Store(file, readonly=True)
+    with Store(file) as store:
+        assert "1 row(s) of the store" in caplog.text
+        assert [row.key for row in store.rows()] == ["k0", "k2"]
+        assert store.get(["k1"]) == {}
+        store.put("k0", (0,), Outcome({"error": 9.0}), 1)  # there already: takes no place
+        store.put("k1", (1,), want[1].outcome, 1)
+        store.put("k3", (3,), Outcome({"error": 3.5}), 2)
+        assert list(store.rows())[:3] == want
+        assert [row.ordinal for row in store.rows()] == [1, 2, 3, 4]
+
+
+def test_a_damaged_decision_is_made_again(tmp_path: Path) -> None:
+    file = tmp_path / "s"
+    _three(file)
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE decisions SET value = '[\"b\"]'")
+    with Store(file) as store:
+        assert store.decisions() == {}
+        store.decide(2, ["a"])
+        assert store.decisions() == {2: ["a"]}
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_an_older_store_is_brought_up_to_date(tmp_path: Path, version: str) -> None:
+    file = tmp_path / "s"
+    _three(file)
+    with closing(sqlite3.connect(file)) as db, db:
+        for table in ("evaluations", "decisions"):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN digest")
+        if version == "1":
+            db.execute("ALTER TABLE evaluations DROP COLUMN beacon")
+            db.execute("DROP TABLE decisions")
+        db.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (version,))
+    with Store(file, readonly=True) as store:
+        old = [row.key for row in store.rows()]
+    with Store(file) as store:
+        assert [row.key for row in store.rows()] == old == ["k0", "k1", "k2"]
+        assert store.decisions() == ({2: ["a"]} if version == "2" else {})
+    Store(file).close()  # with digests now, none of them wrong

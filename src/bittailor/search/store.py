@@ -3,11 +3,16 @@
 Rows are only ever added, each in a transaction of its own, in the order in which the search asked for them.
 The file is in write-ahead mode, so a process killed at any moment loses nothing that was put, and a report may
 read while a search writes. Two searches on one file do no harm: the first result of a plan stays.
+
+Every row carries a checksum. A row that does not match its own is removed when the file is opened for writing, with a
+warning; the search then evaluates its plan again, and the new row takes the place of the old.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +25,8 @@ from urllib.parse import quote
 from bittailor.errors import FileError
 from bittailor.search.space import Genome
 
-SCHEMA = 2
-READABLE = ("1", "2")
+SCHEMA = 3
+READABLE = ("1", "2", "3")
 """Schema versions that can be read; a store of an older one is brought up to date when it is opened for writing."""
 _WAIT_S = 30.0  # how long to wait for another process that is writing
 _AT_ONCE = 500  # SQLite allows 999 variables in a statement in its oldest builds
@@ -36,18 +41,24 @@ CREATE TABLE evaluations (
     reason     TEXT,
     seconds    REAL NOT NULL,
     generation INTEGER NOT NULL,
-    beacon     TEXT
+    beacon     TEXT,
+    digest     TEXT
 );
 CREATE INDEX by_generation ON evaluations (generation);
 """ + (_DECISIONS := """
-CREATE TABLE decisions (generation INTEGER PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE decisions (generation INTEGER PRIMARY KEY, value TEXT NOT NULL, digest TEXT);
 """)
 
-_FROM_1 = f"""
-ALTER TABLE evaluations ADD COLUMN beacon TEXT;
-{_DECISIONS}
-UPDATE meta SET value = '2' WHERE name = 'schema';
-"""
+_ADD_DIGEST = "ALTER TABLE evaluations ADD COLUMN digest TEXT;"
+_UPGRADES = {
+    "1": f"{_ADD_DIGEST} ALTER TABLE evaluations ADD COLUMN beacon TEXT; {_DECISIONS}",
+    "2": f"{_ADD_DIGEST} ALTER TABLE decisions ADD COLUMN digest TEXT;",
+}
+"""Schema version -> what brings its tables up to date; the digests follow."""
+
+_COLUMNS = ("key", "genome", "vals", "reason", "seconds", "generation", "beacon")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -130,12 +141,16 @@ class Store:
         """Add evaluations (key, genome, outcome, generation) in one transaction: all or none."""
         data = [(key, " ".join(map(str, genome)),
                  None if outcome.values is None else json.dumps(dict(outcome.values), allow_nan=False),
-                 outcome.reason, outcome.seconds, generation, outcome.beacon)
+                 outcome.reason, float(outcome.seconds), generation, outcome.beacon)
                 for key, genome, outcome, generation in rows]
         with self._errors(), self._db:
-            self._db.executemany(
-                "INSERT OR IGNORE INTO evaluations (key, genome, vals, reason, seconds, generation, beacon) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)", data)
+            for row in data:
+                place = self._vacant[0] if self._vacant else None
+                added = self._db.execute(
+                    f"INSERT OR IGNORE INTO evaluations (ordinal, {', '.join(_COLUMNS)}, digest) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (place, *row, _digest(*row)))
+                if place is not None and added.rowcount:
+                    self._vacant.pop(0)
 
     def rows(self) -> Iterator[Row]:
         """Every evaluation, in the order in which they were put."""
@@ -148,7 +163,8 @@ class Store:
     def decide(self, generation: int, value: Any) -> None:
         """Keep what a generation decided (a JSON value), before it acts on it. The first decision stays."""
         with self._errors(), self._db:
-            self._db.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?)", (generation, json.dumps(value)))
+            row = generation, json.dumps(value)
+            self._db.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?)", (*row, _digest(*row)))
 
     def decisions(self) -> dict[int, Any]:
         """What every generation decided, as far as it came; in order."""
@@ -206,8 +222,8 @@ class Store:
         elif not {"meta", "evaluations"} <= tables:
             raise FileError(f"{self.path} is not a store of evaluations; give another path")
         version = self._db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
-        if version is not None and version[0] == "1" and not readonly:
-            self._db.executescript(f"BEGIN IMMEDIATE; {_FROM_1} COMMIT")
+        if version is not None and version[0] in _UPGRADES and not readonly:
+            self._upgrade(version[0])
             version = (str(SCHEMA),)
         if version is None or version[0] not in READABLE:
             raise FileError(f"{self.path} has schema version {version and version[0]}; this bittailor reads "
@@ -215,11 +231,45 @@ class Store:
         self._version = str(version[0])
         # a column that stores of the first schema lack
         self._beacon = "NULL" if self._version == "1" else "beacon"
+        self._check(readonly)
         mine = self.identity
         for name, value in (identity or {}).items():
             if mine.get(name) != value:
                 raise FileError(f"{self.path} belongs to another run: its {name} is {_short(mine.get(name))}, "
                                 f"here it is {_short(value)}. Give another run directory")
+
+    def _upgrade(self, version: str) -> None:
+        """From an older schema, whose rows are taken as they are."""
+        self._db.executescript(f"BEGIN IMMEDIATE; {_UPGRADES[version]} COMMIT")
+        with self._db:
+            for table, columns in _DIGESTED.items():
+                rows = self._db.execute(f"SELECT rowid, {', '.join(columns)} FROM {table}").fetchall()
+                self._db.executemany(f"UPDATE {table} SET digest = ? WHERE rowid = ?",
+                                     [(_digest(*row), rowid) for rowid, *row in rows])
+            self._db.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA),))
+
+    def _check(self, readonly: bool) -> None:
+        """Compare every row with its checksum. Bad ones are removed, so that they are evaluated again; a store that is
+        only read is refused."""
+        self._vacant: list[int] = []
+        said = " ".join(self._db.execute("PRAGMA quick_check(1)").fetchone()[0].split())
+        if said != "ok":
+            raise FileError(f"the store {self.path} is damaged ({said}); start a new run, or restore a copy")
+        if self._version != str(SCHEMA):
+            return
+        for table, columns in _DIGESTED.items():
+            bad = [rowid for rowid, digest, *row in self._db.execute(
+                f"SELECT rowid, digest, {', '.join(columns)} FROM {table} ORDER BY rowid") if digest != _digest(*row)]
+            if not bad:
+                continue
+            if readonly:
+                raise FileError(f"{len(bad)} row(s) of the store {self.path} are damaged; "
+                                "resume the search, which evaluates them again")
+            with self._db:
+                self._db.executemany(f"DELETE FROM {table} WHERE rowid = ?", [(rowid,) for rowid in bad])
+            log.warning("%d row(s) of the store %s were damaged and are made again", len(bad), self.path)
+            if table == "evaluations":
+                self._vacant = bad
 
     def _create(self, identity: Mapping[str, str]) -> None:
         if "schema" in identity:
@@ -259,6 +309,15 @@ _MEANINGS = {
     "locked": "the store {path} is in use by another process; wait until it ends",
     "disk I/O error": "the disk of the store {path} does not answer; what was stored before is safe",
 }
+
+
+_DIGESTED = {"evaluations": _COLUMNS, "decisions": ("generation", "value")}
+"""Table -> the columns that its digests are of."""
+
+
+def _digest(*row: object) -> str:
+    """The checksum of a row: numbers and texts in the order of the columns."""
+    return hashlib.sha256(json.dumps(row).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _outcome(vals: str | None, reason: str | None, seconds: float, beacon: str | None) -> Outcome:
