@@ -23,6 +23,7 @@ from networks import (
     plan_of,
     random_case,
     random_lengths,
+    random_network,
     random_parameters,
     random_plan,
     random_widths,
@@ -79,7 +80,7 @@ def test_random_cases(seed: int) -> None:
         return
     for found in UNDER_TEST.values():
         variant = found._variant if isinstance(found, Native) else None
-        if find_compiler() and (variant is None or variant in runnable()):
+        if (variant is None or variant in runnable()) and found.available() is None:
             check(found, case.program, case.q, case.lengths)
 
 
@@ -204,6 +205,26 @@ def test_many_programs_at_once(engine: Engine, rng: np.random.Generator) -> None
     q, lengths = programs[0].quantise_input(x), random_lengths(rng, 21, 6)
     for program, got in zip(programs, engine.run_many(programs, q, lengths), strict=True):
         assert np.array_equal(got, REFERENCE.run(program, q, lengths))
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 5))
+def test_random_populations(seed: int, count: int) -> None:
+    """Programs of one random network at widths of their own, each with its own input, beside one of another network."""
+    rng = np.random.default_rng(seed)
+    network, other = random_network(rng), random_network(rng, 3)
+    x = rng.normal(size=(5, 4, network.features))
+    try:
+        programs = [bind(network, random_plan(network, x, rng)) for _ in range(count)]
+        stranger = bind(other, random_plan(other, x[..., :1].repeat(3, axis=2), rng))
+    except RangeError:
+        return
+    jobs = [(program, _input(program, 5, 4, rng)) for program in (*programs, stranger)]
+    jobs += jobs[:1]
+    lengths = random_lengths(rng, 5, 4)
+    for found in ENGINES.values():
+        if found.available() is None:
+            for (program, q), got in zip(jobs, found.run_jobs(jobs, lengths), strict=True):
+                assert np.array_equal(got, REFERENCE.run(program, q, lengths)), found.name
 
 
 def test_input_types(engine: Engine, rng: np.random.Generator) -> None:

@@ -9,22 +9,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from bittailor.common.registry import Table
 from bittailor.core.arith import knots, make_lookup
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder, Graph, Node, Recurrence
 from bittailor.core.network import Network
-from bittailor.core.ops import OPS
+from bittailor.core.ops import OPS, forms
 from bittailor.core.ops.functions import FUNCTIONS, Function
 from bittailor.core.plan import Plan
-from bittailor.core.program import bind
+from bittailor.core.program import Program, bind
 from bittailor.core.qformat import QFormat
 from bittailor.engines import Reference
+from bittailor.engines.torch.kernels import KERNELS
 from bittailor.errors import UnsupportedNetwork
 from bittailor.train import kernels
 from bittailor.train.integer import IntegerNetwork
-from bittailor.train.kernels import RULES, rule_of
+from bittailor.train.kernels import GRADIENTS, trainable
 from bittailor.train.kernels.tables import tangent
+from helpers import same_constants
 from networks import (
     CELL_VARIANTS,
     calibrate,
@@ -47,17 +48,22 @@ REAL = {
 }
 
 
-def set_up(network: Network, plan: Plan, learned: frozenset[str] = frozenset()) -> IntegerNetwork:
-    """The training form, bound to a plan with weights to nearest."""
-    trained = IntegerNetwork(network.graph, learned)
+def bind_step(trained: IntegerNetwork, network: Network, plan: Plan) -> Program:
+    """Bind the training form to a plan, with weights to nearest."""
     values = network.parameters
     matrices = {name: fmt.quantise(values[name]) for name, fmt in plan.formats.items() if fmt.kind == "weight"}
     biases = {name: values[name] for name, fmt in plan.formats.items() if fmt.kind == "bias"}
-    trained.bind(plan, matrices, biases)
+    return trained.bind(plan, matrices, biases)
+
+
+def set_up(network: Network, plan: Plan, learned: frozenset[str] = frozenset()) -> IntegerNetwork:
+    """The training form, bound."""
+    trained = IntegerNetwork(network.graph, learned)
+    bind_step(trained, network, plan)
     return trained
 
 
-def same_everywhere(network: Network, plan: Plan, rng: Rng, training: bool) -> None:
+def same_everywhere(network: Network, plan: Plan, rng: Rng) -> None:
     """The same integers as the reference engine at every site, on random inputs and lengths."""
     program = bind(network, plan)
     items, steps = int(rng.choice([1, 2, 7, 16])), int(rng.choice([1, 2, 5, 9]))
@@ -70,9 +76,8 @@ def same_everywhere(network: Network, plan: Plan, rng: Rng, training: bool) -> N
     others = [int(n) for n in rng.integers(1, 12, 2)]
     earlier = [(random_integers(rng, program.input_format, (items, n, q.shape[2])), np.full(items, n)) for n in others]
     for x, sizes in (*earlier, (q, full)):
-        out = trained.forward(x, sizes, training=training, keep=True)
-        if training:
-            trained.backward(torch.ones_like(out))
+        out = trained.step(torch.from_numpy(x), torch.from_numpy(sizes), keep=True)
+        trained.backward(torch.ones_like(out))
     found = trained.trace()
     assert found.keys() == wanted.keys()
     for site, values in wanted.items():
@@ -84,7 +89,7 @@ def test_integers_of_random_networks(rng: Rng, round_: int) -> None:
     network = random_network(rng)
     style = str(rng.choice(["narrow", "wide", "any"]))
     plan = random_plan(network, rng.normal(size=(6, 7, network.features)), rng, style)
-    same_everywhere(network, plan, rng, bool(rng.random() < 0.5))
+    same_everywhere(network, plan, rng)
 
 
 @pytest.mark.parametrize(("cell", "variant"), CELL_VARIANTS)
@@ -98,19 +103,31 @@ def test_integers_of_every_cell(cell: str, variant: str, rng: Rng) -> None:
     graph = b.graph(y)
     network = Network(graph, random_parameters(graph, rng))
     plan = random_plan(network, rng.normal(size=(6, 7, 6)), rng, str(rng.choice(["narrow", "wide", "any"])))
-    same_everywhere(network, plan, rng, True)
+    same_everywhere(network, plan, rng)
 
 
-def test_every_operator_has_a_rule() -> None:
+def test_every_operator_can_be_trained() -> None:
     for name in OPS:
-        assert rule_of(Node(name, (), "y")).kind, name
-    assert RULES["function"].kind == "lookup"
+        kernel = trainable(Node(name, (), "y"))
+        assert issubclass(kernel, KERNELS[OPS[name].form]), "what is trained is what the engine computes"
 
 
-def test_an_operator_without_a_rule_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "RULES", Table("trainable operator", {"linear": RULES["linear"]}))
-    with pytest.raises(UnsupportedNetwork, match=r"a.y: the operator 'add' cannot be trained; add its rule"):
-        rule_of(Node("add", ("b", "c"), "a.y"))
+def test_an_operator_that_cannot_be_trained_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "GRADIENTS", {forms.MatrixProduct: GRADIENTS[forms.MatrixProduct]})
+    with pytest.raises(UnsupportedNetwork, match=r"a.y: the operator 'add' cannot be trained; its form Affine has no"):
+        trainable(Node("add", ("b", "c"), "a.y"))
+
+
+@pytest.mark.parametrize("round_", range(4))
+def test_a_step_binds_what_a_program_binds(rng: Rng, round_: int) -> None:
+    """Also when only some formats have changed since the step before."""
+    network = random_network(rng)
+    x = rng.normal(size=(6, 7, network.features))
+    plan, other = random_plan(network, x, rng), random_plan(network, x, rng)
+    mixed = Plan({name: other.formats[name] if rng.random() < 0.3 else fmt for name, fmt in plan.formats.items()})
+    trained = IntegerNetwork(network.graph)
+    for some in (plan, mixed):
+        same_constants(bind_step(trained, network, some), bind(network, some))
 
 
 def test_work_that_does_not_recur_is_done_once() -> None:
@@ -185,7 +202,7 @@ def gradients_agree(network: Network, rng: Rng) -> None:
     if sequence:
         weights *= (torch.arange(6)[None] < sizes[:, None])[:, :, None]
     (out * weights).sum().backward()
-    trained.forward(plan.formats[network.graph.inputs[0]].quantise(x), sizes)
+    trained.step(torch.from_numpy(plan.formats[network.graph.inputs[0]].quantise(x)), sizes)
     given = weights.float()
     found, _ = trained.backward(given.transpose(0, 1)[: int(sizes.max())] if sequence else given)
     wanted = {k: p.grad for k, p in parameters.items() if p.grad is not None}
@@ -236,7 +253,7 @@ def test_a_clamp_stops_the_gradient_and_answers_its_scale(rng: Rng) -> None:
     q = plan.formats["input"].quantise(x)
     exact = (q[:, 0] / 64) @ np.round(network.parameters["W"] * 64).T / 64
     trained = set_up(network, plan, learned)
-    out = trained.forward(q, np.ones(40, np.int64), scales=True)
+    out = trained.step(torch.from_numpy(q), torch.ones(40, dtype=torch.int64), scales=True)
     gradient = rng.normal(size=(40, 2))
     weights, scales = trained.backward(torch.from_numpy(gradient.astype(np.float32)))
     rounded = np.floor(exact / scale + 0.5)

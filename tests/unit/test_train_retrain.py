@@ -109,7 +109,8 @@ def _watch(original, seen, data):  # type: ignore[no-untyped-def]
     def result(self):  # type: ignore[no-untyped-def]
         made = original(self)
         self._bind()
-        self.network.forward(self._quantised(torch.from_numpy(data.x)), data.lengths, training=False, keep=True)
+        q, lengths = self._quantised(torch.from_numpy(data.x)), torch.from_numpy(data.lengths)
+        self.network.step(torch.from_numpy(q), lengths, keep=True)
         seen.append(self.network.trace())
         return made
     return result

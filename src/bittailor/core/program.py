@@ -221,29 +221,36 @@ class Binder:
         key = (node.output, inputs, params, formats[node.output])
         constants = self._constants.get(key)
         if constants is None:
-            try:
-                constants = self._constants[key] = self._make(node, inputs, params, formats[node.output])
-            except RangeError as error:
-                raise RangeError(f"{node.output}: {error}") from None
+            constants = self._constants[key] = bind_operator(
+                node, inputs, formats[node.output], params, self.weights, self.network.parameters)
             if len(self._constants) > KEPT_OPERATORS:
                 self._constants.popitem(last=False)
         else:
             self._constants.move_to_end(key)
         return constants
 
-    def _make(
-        self, node: Node, inputs: tuple[QFormat, ...], params: tuple[QFormat, ...], output: QFormat
-    ) -> Constants:
-        op = OPS[node.op]
-        integers: dict[str, tuple[Ints, QFormat]] = {}
+
+def bind_operator(
+    node: Node, inputs: tuple[QFormat, ...], output: QFormat, params: tuple[QFormat, ...], weights: Rounding,
+    biases: Mapping[str, Floats],
+) -> Constants:
+    """The integers of one operator, of a program as of a step of training.
+
+    inputs, output, params  formats of the sites it touches
+    biases                  bias site -> real values
+    Raises RangeError, which names the operator, where scales cannot be bound.
+    """
+    op = OPS[node.op]
+    integers: dict[str, tuple[Ints, QFormat]] = {}
+    try:
         for role, name, fmt in zip(op.roles, node.params, params, strict=False):
-            if fmt.kind == "weight":
-                integers[role] = (self.weights(name, fmt), fmt)
-            else:
-                values = quantise_bias(self.network.parameters[name], fmt.bits, params[0], inputs[0])
-                integers[role] = (values, fmt)
+            values = (weights(name, fmt) if fmt.kind == "weight"
+                      else quantise_bias(biases[name], fmt.bits, params[0], inputs[0]))
+            integers[role] = values, fmt
         constants: Constants = op.bind(Bound(inputs, output, integers))
-        return constants
+    except RangeError as error:
+        raise RangeError(f"{node.output}: {error}") from None
+    return constants
 
 
 def bind(network: Network, plan: Plan, rounding: Rounding | None = None) -> Program:

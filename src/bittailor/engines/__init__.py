@@ -7,9 +7,11 @@ from bittailor.common.registry import Table
 from bittailor.engines.base import Engine
 from bittailor.engines.native import Native
 from bittailor.engines.reference import Reference
+from bittailor.engines.torch import Torch
 
 ENGINES: Table[Engine] = Table("engine", {engine.name: engine for engine in (
     Reference(),
+    Torch(),
     Native(),
 )})
 
@@ -29,4 +31,4 @@ def _warn(missing: str) -> None:
     logging.getLogger(__name__).warning("%s", missing)
 
 
-__all__ = ["ENGINES", "Engine", "Native", "Reference", "best_engine"]
+__all__ = ["ENGINES", "Engine", "Native", "Reference", "Torch", "best_engine"]

@@ -140,7 +140,7 @@ class Native(Engine):
                           scratch.ctypes.data, scratch.nbytes)
         if status:
             raise BittailorError(f"the native runtime refused a program: {STATUS.get(status, status)}; "
-                                 "this is a bug, please report it (the reference engine still serves)")
+                                 "this is a bug, please report it (the other engines still serve)")
 
 
 class _Input:

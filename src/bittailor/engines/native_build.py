@@ -91,7 +91,7 @@ def find_compiler() -> str | None:
 
 
 MISSING = ("the native engine needs a C compiler, and there is none: install gcc or clang (for example "
-           "'apt-get install gcc'), or name one in CC; until then the reference engine serves")
+           "'apt-get install gcc'), or name one in CC; until then a slower one serves")
 
 
 @lru_cache(4)
@@ -128,7 +128,7 @@ def _compile(compiler: str, variant: Variant, target: Path) -> None:
         if done.returncode:
             first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
             raise BittailorError(f"the native engine's {variant.name} variant does not compile with {compiler}:\n"
-                                 f"  {first}\n  the reference engine still serves")
+                                 f"  {first}\n  the other engines still serve")
         os.replace(name, target)
     finally:
         Path(name).unlink(missing_ok=True)

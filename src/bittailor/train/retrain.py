@@ -27,8 +27,11 @@ from bittailor.core.arith import Floats
 from bittailor.core.graph import Node, Recurrence
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS
+from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
 from bittailor.core.walk import walk
+from bittailor.engines import ENGINES
+from bittailor.engines.torch.runner import Runner
 from bittailor.errors import BittailorError, FileError, RangeError
 from bittailor.evaluate.metrics import METRICS, Metric
 from bittailor.quantise.calibration import Calibration, calibrate
@@ -242,12 +245,12 @@ class _Retrainer:
                 teacher, hidden = self._asked(x.numpy(), lengths.numpy())
         x = x[:, : int(lengths.max())]
         try:
-            integers = self._bind()
+            integers, _ = self._bind()
         except RangeError as error:
             if not self.moved:
                 raise
             raise self._diverged(str(error)) from None
-        out = self.network.forward(self._quantised(x), lengths, scales=scales)
+        out = self.network.step(torch.from_numpy(self._quantised(x)), lengths, scales)
         scale = self.network.formats[self.graph.outputs[0]].scale[0]
         real = ((out.transpose(0, 1) if self.sequence else out) * scale).requires_grad_()
         if teacher is not None and self.sequence:
@@ -280,10 +283,9 @@ class _Retrainer:
         return BittailorError(f"the retraining diverged in epoch {self.done + 1} of {self.epochs}: {what}. "
                               f"Lower its rate ({self.settings.rate:g})")
 
-    def _bind(self) -> dict[str, NDArray[np.int64]]:
+    def _bind(self) -> tuple[dict[str, NDArray[np.int64]], Program]:
         integers = self.masters.integers()
-        self.network.bind(self.masters.plan(), integers, self.masters.biases())
-        return integers
+        return integers, self.network.bind(self.masters.plan(), integers, self.masters.biases())
 
     def _quantised(self, x: Tensor) -> NDArray[np.int64]:
         return self.network.formats[self.graph.inputs[0]].quantise(x.numpy())
@@ -343,15 +345,8 @@ class _Retrainer:
 
     def outputs(self, data: Data) -> Floats:
         """Real outputs of the integer network on data, [items, outputs]."""
-        self._bind()
-        parts = []
-        for i in range(0, len(data), EVALUATED):
-            lengths = data.lengths[i : i + EVALUATED]
-            x = data.x[i : i + EVALUATED, : int(lengths.max())]
-            out = self.network.forward(self._quantised(torch.from_numpy(x)), lengths, training=False)
-            parts.append((out.transpose(0, 1) if self.sequence else out).clone())
-        fmt = self.network.formats[self.graph.outputs[0]]
-        return np.asarray(self._padded(parts).numpy().astype(np.float64) * fmt.scale[0])
+        _, program = self._bind()
+        return program.read_output(ENGINES["torch"].run(program, program.quantise_input(data.x), data.lengths))
 
     # --- what stays ----------------------------------------------------------------------------------------------
 
@@ -362,10 +357,10 @@ class _Retrainer:
         optimizer was, and neighbours fitted to them are no better than untrained ones (docs/training.md).
         """
         self.network.release()  # a batch in training takes several times the room of one that runs
-        integers = self._bind()
+        integers, program = self._bind()
         network = Network(self.graph, self.masters.dequantised(integers))
         settings = self.calibration.settings
-        seen = calibrate(_Running(self.graph, network.parameters, self), self.train.x, self.train.lengths, settings)
+        seen = calibrate(_Running(self.graph, network.parameters, program), self.train.x, self.train.lengths, settings)
         pinned = {(name, fmt.bits): fmt for name, fmt in self.masters.formats.items()}
         fitted = {(name, self.masters.formats[name]): q for name, q in integers.items()}
         return Calibration(network, settings, seen.observed, seen.moments, pinned, fitted)
@@ -415,16 +410,17 @@ class _Retrainer:
 
 @dataclass(frozen=True, eq=False)
 class _Running(Network):
-    """A network whose trace is that of the integer network in training, as real values: what neighbours of the
-    trained widths are calibrated on."""
+    """A network whose trace is that of a program, as real values: what neighbours of the trained widths are
+    calibrated on."""
 
-    retrainer: _Retrainer
+    program: Program
 
     def trace(self, x: ArrayLike, lengths: ArrayLike | None = None, keep: bool = True) -> dict[str, Floats]:
         values, sizes = self.check_input(x, lengths)
-        net = self.retrainer.network
-        net.forward(net.formats[self.graph.inputs[0]].quantise(values), sizes, training=False, keep=True)
-        return {name: net.formats[name].dequantise(q) for name, q in net.trace().items()}
+        runner = Runner(self.graph)
+        runner.take([self.program])
+        runner.forward([torch.from_numpy(self.program.quantise_input(values))], torch.from_numpy(sizes), keep=True)
+        return {name: self.program.formats[name].dequantise(q) for name, q in runner.trace().items()}
 
 
 __all__ = ["Retrained", "Retraining", "retrain"]

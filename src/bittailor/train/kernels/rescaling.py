@@ -1,60 +1,32 @@
-"""Operators that end in one rescaling: sums, products and concatenations of vectors."""
+"""Forms that end in one rescaling: a clamp stops the gradient where it binds, and a scale learns from both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bittailor.core.arith import Rescale
-from bittailor.core.ops import forms as ops
-from bittailor.train.kernels.base import Kernel, Prepared, vector
-from bittailor.train.workspace import Rows
+from bittailor.core.ops import forms
+from bittailor.core.qformat import QFormat
+from bittailor.engines.torch.kernels import rescaling
+from bittailor.engines.torch.kernels.base import C, Member
+from bittailor.train.kernels.base import Trainable
+from bittailor.train.workspace import TrainingRows
 
 
-class Rescaling(Kernel):
-    """y = clamp((sum u_i M_i + c) >> S), less the zero-point. Subclasses form the sum."""
+class Clamped(Trainable[C], rescaling.Rescaled[C, TrainingRows]):
+    """Notes where the clamp did not bind, and what the rounding answers to the output's scale."""
 
-    signs: tuple[int, ...] = (1,)
-
-    def prepare(self, nodes: Sequence[Prepared]) -> None:
-        rescales = [self.rescale_of(node, i) for i, node in enumerate(nodes)]
-        widths = self.widths()
-        self.wide = any(r.wide for r in rescales)
-        kind = torch.int64 if self.wide else torch.int32
-        self.kind = kind
-        parts = list(zip(rescales, widths, strict=True))
-        zeros = [node.output.zero_point for node in nodes] if len(nodes) == len(rescales) else (
-            [nodes[0].output.zero_point] * len(rescales))
-        self.M = [
-            vector([(sign * r.multipliers[i], w) for r, w in parts], kind)
-            for i, sign in enumerate(self.signs)
-        ]
-        self.S = vector([(r.shift, w) for r, w in parts], kind)
-        # the zero-point leaves the constant, unless that makes it larger than what was proved to fit
-        early = all(abs(r.offset - (z << r.shift)) <= abs(r.offset) for r, z in zip(rescales, zeros, strict=True))
-        self.c = vector([
-            (r.offset - (z << r.shift if early else 0), w) for (r, w), z in zip(parts, zeros, strict=True)
-        ], kind)
-        self.zero = None if early else vector([(z, w) for (_, w), z in zip(parts, zeros, strict=True)], kind)
-        self.lo = vector([(r.lo - z, w) for (r, w), z in zip(parts, zeros, strict=True)], kind)
-        self.hi = vector([(r.hi - z, w) for (r, w), z in zip(parts, zeros, strict=True)], kind)
+    def prepare(self, programs: Sequence[Sequence[Member[C]]]) -> None:
+        super().prepare(programs)
         if self.learned:
             self.unit = torch.exp2(-self.S.to(torch.float32))
             self.half = torch.full_like(self.unit, -0.5)
 
-    def rescale_of(self, node: Prepared, i: int) -> Rescale:
-        """The rescaling of one member."""
-        return cast(ops.Rescaling, node.constants).rescale
-
-    def widths(self) -> list[int]:
-        """Features per member."""
-        return [self.buffer_sites[node.output][1] for node in self.group.nodes]
-
-    def settle(self, raw: Tensor, rows: Rows) -> None:
-        """Shift, clamp, and note where the clamp did not bind."""
+    def settle(self, raw: Tensor, rows: TrainingRows) -> None:
         if self.collects:
             rows.error.copy_(raw)
         torch.bitwise_right_shift(raw, self.S, out=raw)
@@ -66,12 +38,7 @@ class Rescaling(Kernel):
             rows.out.copy_(kept)
             if real is not None:
                 real.copy_(kept)
-            if mask is not None:
-                mask.copy_(raw == kept)
-        elif mask is None:
-            torch.clamp(raw, self.lo, self.hi, out=rows.out)
-            if real is not None:
-                real.copy_(rows.out)
+            mask.copy_(raw == kept)
         elif real is not None:
             mask.copy_(raw)
             torch.clamp(raw, self.lo, self.hi, out=rows.out)
@@ -83,51 +50,22 @@ class Rescaling(Kernel):
             mask.copy_(raw)
         if self.collects:
             # what the rounding (inside) or the clamp (outside) answers per step of scale: LSQ, arXiv 1902.08153
-            assert mask is not None
             assert real is not None
             torch.addcmul(self.half if self.zero is None else self.half - self.zero, rows.error, self.unit,
                           out=rows.error)
             torch.addcmul(real, mask, rows.error, value=-1, out=rows.error)
 
-    def raw(self, rows: Rows) -> Tensor:
-        """Room for the sum."""
-        return rows.raw if not self.wide else torch.empty(rows.raw.shape, dtype=torch.int64)
-
-    def masked(self, rows: Rows, out: Tensor) -> Tensor:
+    def masked(self, rows: TrainingRows, out: Tensor) -> Tensor:
         """The gradient behind the clamp."""
-        assert rows.mask is not None
         if self.collects:
             self.collect(rows)
         return torch.mul(rows.grad, rows.mask, out=out)
 
 
-class Affine(Rescaling):
-    """add, sub, one_minus, relu, requantise: a sum of operands, each times its own multiplier."""
+class Affine(Clamped[forms.Affine], rescaling.Affine[TrainingRows]):
+    """A sum hands its gradient to every operand, with the operand's sign."""
 
-    def __init__(self, *args: Any, signs: tuple[int, ...] = (1,)) -> None:
-        super().__init__(*args)
-        self.signs = signs
-        self.rest = [i for i in range(len(signs)) if i not in self.group.hoisted]
-
-    def hoist(self, rows: Rows) -> None:
-        if not self.group.hoisted:
-            return
-        kept = rows.workspace.partial(self.group, self.kind)
-        total = self.c
-        for i in self.group.hoisted:
-            total = torch.addcmul(total, rows.ins[i].to(self.kind), self.M[i], out=kept)
-
-    def forward(self, rows: Rows) -> None:
-        raw = self.raw(rows)
-        total = self.c if rows.partial is None else rows.partial
-        for i in self.rest:
-            u = rows.ins[i] if not self.wide else rows.ins[i].to(torch.int64)
-            total = torch.addcmul(total, u, self.M[i], out=raw)
-        if not self.rest:
-            raw.copy_(total)
-        self.settle(raw, rows)
-
-    def backward(self, rows: Rows) -> None:
+    def backward(self, rows: TrainingRows) -> None:
         masked: Tensor | None = None
         for i, (sign, write) in enumerate(zip(self.signs, self.group.writes, strict=True)):
             if not self.trainable[i]:
@@ -143,23 +81,14 @@ class Affine(Rescaling):
                 target.add_(masked, alpha=sign)
 
 
-class Product(Rescaling):
-    """mul: (a)(b), one multiplier."""
+class Product(Clamped[forms.Product], rescaling.Product[TrainingRows]):
+    """Each operand's gradient is the other's value."""
 
-    def prepare(self, nodes: Sequence[Prepared]) -> None:
-        super().prepare(nodes)
-        self.scales = [fmt.scale[0] for fmt in nodes[0].inputs]
+    def prepare(self, programs: Sequence[Sequence[Member[forms.Product]]]) -> None:
+        super().prepare(programs)
+        self.scales = [fmt.scale[0] for fmt in programs[0][0].inputs]
 
-    def forward(self, rows: Rows) -> None:
-        a, b = rows.ins
-        raw = self.raw(rows)
-        if self.wide:
-            a, b = a.to(torch.int64), b.to(torch.int64)
-        torch.mul(a, b, out=raw)
-        torch.addcmul(self.c, raw, self.M[0], out=raw)
-        self.settle(raw, rows)
-
-    def backward(self, rows: Rows) -> None:
+    def backward(self, rows: TrainingRows) -> None:
         masked = self.masked(rows, rows.scratch)
         for i, write in enumerate(self.group.writes):
             if self.trainable[i]:
@@ -168,36 +97,87 @@ class Product(Rescaling):
                 torch.addcmul(base, masked, rows.in_reals[1 - i], value=self.scales[1 - i], out=target)
 
 
-class Concat(Rescaling):
-    """concat: every operand rescaled to the common format, side by side."""
+class Joined(Clamped[forms.Joined], rescaling.Joined[TrainingRows]):
+    """Every operand gets its columns."""
 
-    def rescale_of(self, node: Prepared, i: int) -> Rescale:
-        return cast(ops.Joined, node.constants).rescales[i]
-
-    def prepare(self, nodes: Sequence[Prepared]) -> None:
-        super().prepare([nodes[0]] * len(self.group.ins))
-
-    def widths(self) -> list[int]:
-        return [ref.width for ref in self.group.ins]
-
-    def forward(self, rows: Rows) -> None:
-        raw = self.raw(rows)
-        start = 0
-        for u, width in zip(rows.ins, self.widths(), strict=True):
-            raw[:, start : start + width] = u
-            start += width
-        torch.addcmul(self.c, raw, self.M[0], out=raw)
-        self.settle(raw, rows)
-
-    def backward(self, rows: Rows) -> None:
+    def backward(self, rows: TrainingRows) -> None:
         masked = self.masked(rows, rows.scratch)
         start = 0
-        for i, width in enumerate(self.widths()):
-            part = masked[:, start : start + width]
-            start += width
+        for i, ref in enumerate(self.group.ins):
+            part = masked[:, start : start + ref.width]
+            start += ref.width
             if not self.trainable[i]:
                 continue
             if self.group.writes[i]:
                 rows.in_grads[i].copy_(part)
             else:
                 rows.in_grads[i].add_(part)
+
+
+def _scale_of(member: Member[Any]) -> QFormat:
+    assert member.weight is not None
+    return member.weight
+
+
+class MatMul(Clamped[forms.MatrixProduct], rescaling.MatMul[TrainingRows]):
+    """Gradients of a matrix and of its input, through the dequantised values of the other."""
+
+    arrays = ("mask", "kept")
+
+    def prepare(self, programs: Sequence[Sequence[Member[forms.MatrixProduct]]]) -> None:
+        super().prepare(programs)
+        (members,) = programs
+        self.x_scale = members[0].inputs[0].scale[0]
+        self.real_W = torch.from_numpy(np.concatenate([
+            m.constants.W.values * np.asarray(_scale_of(m).scale)[:, None] for m in members
+        ]).astype(np.float32))
+
+    def backward(self, rows: TrainingRows) -> None:
+        masked = self.masked(rows, rows.kept)
+        if self.trainable[0]:
+            target = rows.in_grads[0]
+            if self.group.writes[0]:
+                torch.mm(masked, self.real_W, out=target)
+            else:
+                target.addmm_(masked, self.real_W)
+
+    def finish(self, rows: TrainingRows) -> None:
+        W = (rows.kept.T @ rows.in_reals[0]).mul_(self.x_scale)
+        self.parameter_gradients |= _by_site(self, W, rows.kept.sum(dim=0))
+
+
+class Diagonal(Clamped[forms.DiagonalProduct], rescaling.Diagonal[TrainingRows]):
+    """The same, feature by feature."""
+
+    arrays = ("mask", "kept")
+
+    def prepare(self, programs: Sequence[Sequence[Member[forms.DiagonalProduct]]]) -> None:
+        super().prepare(programs)
+        (members,) = programs
+        self.real_W = torch.from_numpy(np.concatenate([
+            m.constants.W.values[:, 0] * np.asarray(_scale_of(m).scale) for m in members
+        ]).astype(np.float32))
+        self.x_scales = torch.from_numpy(np.concatenate([
+            np.full(w, m.inputs[0].scale[0]) for m, w in zip(members, self.widths, strict=True)
+        ]).astype(np.float32))
+
+    def backward(self, rows: TrainingRows) -> None:
+        masked = self.masked(rows, rows.kept)
+        if self.trainable[0]:
+            base = rows.zeros if self.group.writes[0] else rows.in_grads[0]
+            torch.addcmul(base, masked, self.real_W, out=rows.in_grads[0])
+
+    def finish(self, rows: TrainingRows) -> None:
+        W = (rows.kept * rows.in_reals[0]).sum(dim=0).mul_(self.x_scales)
+        self.parameter_gradients |= _by_site(self, W[:, None], rows.kept.sum(dim=0))
+
+
+def _by_site(kernel: Trainable[Any], W: Tensor, b: Tensor) -> dict[str, Tensor]:
+    """The gradients of a group's parameters, cut where its members meet."""
+    found: dict[str, Tensor] = {}
+    start = 0
+    for node, width in zip(kernel.group.nodes, kernel.widths, strict=True):
+        part = slice(start, start + width)
+        found |= zip(node.params, (W[part], b[part]), strict=False)
+        start += width
+    return found
