@@ -149,7 +149,7 @@ def search(
                           "warm_start=yes: when a candidate is retrained; repeatable.")
     ] = None,
     recipe: RecipeOption = None,
-    engine: Annotated[str, typer.Option(help="auto, or a name: reference, native.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, or a name: reference, torch, native.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Threads or processes; 0 takes every core.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     hidden: HiddenOption = None,
