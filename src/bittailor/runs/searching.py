@@ -39,6 +39,7 @@ from bittailor.search.constraints import Constraint, parse
 from bittailor.search.executors import make_evaluate
 from bittailor.search.front import ReferenceBox, signs
 from bittailor.search.loop import Evaluate, Progress, Result, Revise, Rivals, search
+from bittailor.search.optimisers import OPTIMISERS
 from bittailor.search.progress import ValueDisplay
 from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome, Space
@@ -85,7 +86,7 @@ def run_search(
     guide        what selection looks at in place of the error: "loss" (smooth; a small validation set has few error
                  values and many lucky solutions) or "error" itself. The front is of the error either way
     seeding      a name in `SEEDINGS`: what the first population holds besides random solutions
-    settings     population, generations, seed, operators of NSGA-II
+    settings     optimiser, population, generations, seed, genetic operators
     early_stop   give up on candidates that are certainly hopeless after a part of the data; front and `smallest` are
                  the same as without (see `screen`)
     engine       "auto" takes the fastest that runs here; results do not depend on it
@@ -181,6 +182,9 @@ class Problem:
         if self.beacons is not None and self.early_stop:
             raise BittailorError("early stopping and beacons exclude each other: what is hopeless from the float "
                                  "network may not be from a beacon. Leave out one of them")
+        if self.early_stop and not OPTIMISERS[self.settings.optimiser].early_stopping:
+            raise BittailorError(f"early stopping leaves the front as it is with nsga2, not with "
+                                 f"{self.settings.optimiser}. Leave out one of them")
         if self.beacons is None and self.beacons_from:
             raise BittailorError("beacons of other runs are given, but this search uses none; give beacons or polish, "
                                  "too")
@@ -346,7 +350,7 @@ def _beacon_work(
 def _search(
     problem: Problem, ready: Calibrated, store: Store, way: Evaluation, seeds: Sequence[Genome]
 ) -> Result:
-    """NSGA-II, from the store where that holds it."""
+    """The optimiser at work; evaluations that the store holds are taken from it."""
     display = problem.display(_value_display(problem, ready)) if problem.display else None
     return search(
         problem.space, problem.names, way.evaluate, problem.settings, store, problem.limits, seeds, display,
