@@ -27,9 +27,11 @@ from bittailor.cli.actions import Prepared, train_task
 from bittailor.cli.show import comparison_csv
 from bittailor.common.files import write_whole
 from bittailor.engines import best_engine
-from bittailor.evaluate.evaluator import Evaluator, evaluate_together
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.quantise.spaces import WIDTHS, homogeneous_widths
 from bittailor.runs.choice import SEEDINGS
+from bittailor.search.executors import InProcess
 from bittailor.search.front import ReferenceBox, nondominated
 from bittailor.search.loop import search
 from bittailor.search.optimisers.operators import CROSSOVERS, MUTATIONS
@@ -97,18 +99,20 @@ def measure(prepared: Prepared, variant: Variant, seed: int, evaluations: int, p
     graph = prepared.network.graph
     if not cache:
         calibration = bt.calibrate(prepared.network, prepared.data.train.x, prepared.data.train.lengths)
-        cache["evaluator"] = Evaluator(calibration, prepared.data.valid[:ITEMS], prepared.metric, best_engine(),
-                                       ("error", "loss", "size"))
+        cache["candidates"] = CandidateEvaluation(
+            bt.per_operator(graph), OneNetwork(calibration), prepared.data.valid[:ITEMS], prepared.metric,
+            best_engine(), ("error", "loss", "size"))
+        cache["evaluator"] = cache["candidates"].evaluator()
         rows = cache["evaluator"].evaluate([homogeneous_widths(graph, bits) for bits in WIDTHS])
         cache["boxes"] = [ReferenceBox.around([[row[name], row["size"]] for row in rows]) for name in ("error", "loss")]
     evaluator: Evaluator = cache["evaluator"]
     counting = Counting(evaluator)
-    space = bt.per_operator(graph)
+    space: bt.Space = cache["candidates"].space
     first = SEEDINGS[variant.seeding](space, graph, counting)  # type: ignore[arg-type]
     spent = len(counting.points)
     settings = replace(SearchSettings(population=population, generations=1, seed=seed), **variant.settings)
     left = max(population, evaluations - spent)
-    search(space, ("error", "size"), counting.stream(evaluate_together(evaluator, space, 8)),
+    search(space, ("error", "size"), counting.stream(InProcess(2).evaluation(cache["candidates"])),
            replace(settings, generations=-(-left // population)), None, (), first,
            box=cache["boxes"][0], guides={"error": "loss"})
     points = np.array(counting.points)

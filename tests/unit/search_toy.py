@@ -10,16 +10,28 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bittailor.errors import DataError
-from bittailor.search import Gene, Genome, Outcome, Result, SearchSettings, Space, Store, make_evaluate, search
+from bittailor.search import (
+    Executor,
+    Genome,
+    Outcome,
+    Result,
+    SearchSettings,
+    Space,
+    Store,
+    WidthGene,
+    make_executor,
+    search,
+)
 
 GENES = 12
-SPACE = Space("toy", tuple(Gene(f"g{i}", (f"s{i}", f"t{i}"), tuple(range(2, 9))) for i in range(GENES)), {"b": 16})
+SPACE = Space("toy", tuple(WidthGene(f"g{i}", (f"s{i}", f"t{i}"), tuple(range(2, 9))) for i in range(GENES)), {"b": 16})
 SEEDS = [(level,) * GENES for level in range(7)]
 SETTINGS = SearchSettings(population=20, generations=20, seed=3)
 OBJECTIVES = ("error", "size")
@@ -37,6 +49,19 @@ def evaluate(genomes: Sequence[Genome]) -> Iterator[Outcome]:
         yield Outcome(values(genome))
 
 
+def each(work: Callable[..., Outcome], *settings: Any) -> Callable[[Sequence[Genome]], Iterator[Outcome]]:
+    """A worker from a function of one genome."""
+    return lambda genomes: (work(*settings, genome) for genome in genomes)
+
+
+@contextmanager
+def evaluation(make: Callable[[], Any], workers: int = 1, executor: Executor | None = None
+               ) -> Iterator[Callable[[Sequence[Genome]], Iterator[Outcome]]]:
+    """An `evaluate` for a search."""
+    with executor or make_executor(workers) as made:
+        yield made.evaluation(make)
+
+
 def _work(delay_s: float, genome: Genome) -> Outcome:
     if delay_s:
         time.sleep(delay_s)
@@ -44,7 +69,7 @@ def _work(delay_s: float, genome: Genome) -> Outcome:
 
 
 def make_toy(delay_s: float = 0.0) -> Any:
-    return partial(_work, delay_s)
+    return each(_work, delay_s)
 
 
 def _fragile(folder: str, once: Sequence[Genome], always: Sequence[Genome], genome: Genome) -> Outcome:
@@ -58,7 +83,7 @@ def _fragile(folder: str, once: Sequence[Genome], always: Sequence[Genome], geno
 
 def make_fragile(folder: str, once: Sequence[Genome] = (), always: Sequence[Genome] = ()) -> Any:
     """Workers whose process is killed at some genomes, the first time or every time."""
-    return partial(_fragile, folder, once, always)
+    return each(_fragile, folder, once, always)
 
 
 def _raising(user: bool, genome: Genome) -> Outcome:
@@ -69,7 +94,7 @@ def _raising(user: bool, genome: Genome) -> Outcome:
 
 def make_raising(user: bool) -> Any:
     """Workers that raise where gene 0 is 0: a BittailorError, or something unexpected."""
-    return partial(_raising, user)
+    return each(_raising, user)
 
 
 def make_broken() -> Any:
@@ -80,7 +105,7 @@ def run(path: str | None, workers: int = 1, delay_s: float = 0.0, settings: Sear
         **options: Any) -> Result:
     store = None if path is None else Store(path, {"task": "toy"})
     try:
-        with make_evaluate(partial(make_toy, delay_s), workers) as worker:
+        with evaluation(partial(make_toy, delay_s), workers) as worker:
             return search(SPACE, OBJECTIVES, worker, settings, store, seeds=SEEDS, **options)
     finally:
         if store is not None:

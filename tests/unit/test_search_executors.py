@@ -14,6 +14,8 @@ from search_toy import (
     SEEDS,
     SETTINGS,
     SPACE,
+    evaluate,
+    evaluation,
     make_broken,
     make_fragile,
     make_raising,
@@ -24,8 +26,8 @@ from search_toy import (
 )
 
 from bittailor.errors import BittailorError, DataError
-from bittailor.search import Outcome, SearchSettings, make_evaluate, search
-from bittailor.search.executors import Given, Processes
+from bittailor.search import Given, SearchSettings, make_executor, search
+from bittailor.search.executors import Processes
 
 GENOMES = SPACE.random(np.random.default_rng(0), 30)
 
@@ -52,7 +54,7 @@ def test_results_do_not_depend_on_the_number_of_workers(workers: int) -> None:
 
 
 def test_order_is_kept_and_processes_are_reused() -> None:
-    with make_evaluate(partial(make_toy, 0.001), 2) as evaluate:
+    with evaluation(partial(make_toy, 0.001), 2) as evaluate:
         for _ in range(2):
             assert [outcome.values for outcome in evaluate(GENOMES)] == [values(g) for g in GENOMES]
         assert list(evaluate([])) == []
@@ -60,10 +62,10 @@ def test_order_is_kept_and_processes_are_reused() -> None:
 
 def test_a_given_executor_is_used_and_left_running() -> None:
     with ThreadPoolExecutor(3) as threads:
-        with make_evaluate(make_toy, executor=threads) as evaluate:
+        with evaluation(make_toy, executor=Given(threads)) as evaluate:
             assert [outcome.values for outcome in evaluate(GENOMES)] == [values(g) for g in GENOMES]
         assert threads.submit(int, "7").result() == 7
-        with make_evaluate(make_toy, executor=threads) as evaluate:
+        with evaluation(make_toy, executor=Given(threads)) as evaluate:
             result = search(SPACE, ("error", "size"), evaluate, SETTINGS, seeds=SEEDS)
         assert summary(result) == summary(run(None))
 
@@ -73,13 +75,13 @@ def test_each_thread_builds_one_worker() -> None:
     with ThreadPoolExecutor(2) as threads:
         for _ in range(2):
             [f.result() for f in [threads.submit(barrier.wait, 5) for _ in range(2)]]
-        evaluate = Given(make_toy, threads, ahead=4)
+        evaluate = Given(threads, ahead=4).evaluation(make_toy)
         assert len(list(evaluate(GENOMES))) == 30
 
 
 def test_given_executor_looks_ahead_within_bounds() -> None:
     flaky = Flaky(10**9)
-    stream = iter(Given(make_toy, flaky, ahead=5)(GENOMES))
+    stream = iter(Given(flaky, ahead=5).evaluation(make_toy)(GENOMES))
     next(stream)
     assert flaky.sent == 5
     next(stream)
@@ -87,9 +89,9 @@ def test_given_executor_looks_ahead_within_bounds() -> None:
 
 
 def test_tasks_that_an_executor_loses_are_sent_again() -> None:
-    outcomes = list(Given(make_toy, Flaky(4))(GENOMES))
+    outcomes = list(Given(Flaky(4)).evaluation(make_toy)(GENOMES))
     assert [outcome.values for outcome in outcomes] == [values(g) for g in GENOMES]
-    gone = list(Given(make_toy, Flaky(1))(GENOMES[:2]))
+    gone = list(Given(Flaky(1)).evaluation(make_toy)(GENOMES[:2]))
     assert [outcome.reason for outcome in gone] == [
         "lost 3 times, the last because of ConnectionError: machine 3 went away"] * 2
 
@@ -98,12 +100,12 @@ def test_an_executor_that_is_shut_down() -> None:
     threads = ThreadPoolExecutor(1)
     threads.shutdown()
     with pytest.raises(BittailorError, match="the executor takes no work"):
-        list(Given(make_toy, threads)(GENOMES))
+        list(Given(threads).evaluation(make_toy)(GENOMES))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bittailor_error_ends_the_search_as_it_is(workers: int) -> None:
-    with make_evaluate(partial(make_raising, True), workers) as evaluate, \
+    with evaluation(partial(make_raising, True), workers) as evaluate, \
             pytest.raises(DataError, match=r"^the data is empty$") as error:
         list(evaluate([(1, 2), (0, 1)]))
     assert error.value.__cause__ is None
@@ -111,21 +113,21 @@ def test_a_bittailor_error_ends_the_search_as_it_is(workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_other_exceptions_fail_their_genome(workers: int) -> None:
-    with make_evaluate(partial(make_raising, False), workers) as evaluate:
+    with evaluation(partial(make_raising, False), workers) as evaluate:
         outcomes = list(evaluate([(1, 2), (0, 1), (2, 2)]))
     assert [outcome.reason for outcome in outcomes] == [None, "ValueError: gene 0 is 0", None]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_that_cannot_be_made_stops_the_search(workers: int) -> None:
-    with make_evaluate(make_broken, workers) as evaluate, \
+    with evaluation(make_broken, workers) as evaluate, \
             pytest.raises(BittailorError, match="the first because: OSError: no such device"):
         search(SPACE, ("error", "size"), evaluate, SearchSettings(population=4))
 
 
 def test_a_killed_worker_costs_a_retry(tmp_path: Path) -> None:
     once = (GENOMES[3], GENOMES[17])
-    with make_evaluate(partial(make_fragile, str(tmp_path), once), 2) as evaluate:
+    with evaluation(partial(make_fragile, str(tmp_path), once), 2) as evaluate:
         outcomes = list(evaluate(GENOMES))
     assert [outcome.values for outcome in outcomes] == [values(g) for g in GENOMES]
     tries = {mark.name: mark.stat().st_size for mark in tmp_path.iterdir()}
@@ -136,14 +138,14 @@ def test_a_killed_worker_costs_a_retry(tmp_path: Path) -> None:
 def test_a_killed_worker_does_not_change_the_result(tmp_path: Path) -> None:
     result = run(None)
     once = result.front.genomes[1:6:4]
-    with make_evaluate(partial(make_fragile, str(tmp_path), once), 2) as evaluate:
+    with evaluation(partial(make_fragile, str(tmp_path), once), 2) as evaluate:
         again = search(SPACE, ("error", "size"), evaluate, SETTINGS, seeds=SEEDS)
     assert summary(again) == summary(result)
 
 
 def test_a_genome_that_always_kills_fails_alone(tmp_path: Path) -> None:
     always = (GENOMES[5],)
-    with make_evaluate(partial(make_fragile, str(tmp_path), (), always), 2) as evaluate:
+    with evaluation(partial(make_fragile, str(tmp_path), (), always), 2) as evaluate:
         outcomes = list(evaluate(GENOMES[:12]))
     assert [i for i, outcome in enumerate(outcomes) if outcome.values is None] == [5]
     name = " ".join(map(str, always[0]))
@@ -153,29 +155,28 @@ def test_a_genome_that_always_kills_fails_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_gives_up_where_every_genome_kills(tmp_path: Path) -> None:
-    with make_evaluate(partial(make_fragile, str(tmp_path), (), tuple(GENOMES)), 2) as evaluate, \
+    with evaluation(partial(make_fragile, str(tmp_path), (), tuple(GENOMES)), 2) as evaluate, \
             pytest.raises(BittailorError, match="died on each of the first 3 genomes, 3 times each"):
         list(evaluate(GENOMES))
 
 
 def test_closing_ends_long_evaluations() -> None:
-    evaluate = Processes(partial(make_toy, 60.0), 2)
-    stream = iter(evaluate(GENOMES))
+    executor = Processes(2)
+    stream = iter(executor.evaluation(partial(make_toy, 60.0))(GENOMES))
     reader = threading.Thread(target=lambda: next(stream, None))
     reader.start()
-    while evaluate._pool is None or len(evaluate._pool._processes) < 2 or not evaluate._greeted:
+    while executor._pool is None or len(executor._pool._processes) < 2 or not executor._greeted:
         reader.join(0.02)
-    processes = list(evaluate._pool._processes.values())
-    evaluate._recipe.key = ""  # nothing more is to be sent
-    evaluate._ever = True
-    evaluate.close()
+    processes = list(executor._pool._processes.values())
+    executor._ever = True
+    executor.close()
     assert not any(process.is_alive() for process in processes)
-    evaluate.close()
+    executor.close()
 
 
 def test_wrong_use() -> None:
     for workers in (0, -1, 1.5, True):
         with pytest.raises(BittailorError, match="expected a whole number, 1 or more"):
-            make_evaluate(make_toy, workers)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="cannot be sent to another process"):
-        make_evaluate(lambda: lambda genome: Outcome(values(genome)), 2)
+            make_executor(workers)  # type: ignore[arg-type]
+    with make_executor(2) as executor, pytest.raises(TypeError, match="cannot be sent to another process"):
+        list(executor.evaluation(lambda: evaluate)(GENOMES))

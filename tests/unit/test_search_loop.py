@@ -11,7 +11,18 @@ import pytest
 from search_toy import OBJECTIVES, SEEDS, SETTINGS, SPACE, evaluate, summary, values
 
 from bittailor.errors import BittailorError, UnknownName
-from bittailor.search import Gene, Genome, Outcome, ReferenceBox, Result, SearchSettings, Space, Status, Store, search
+from bittailor.search import (
+    Genome,
+    Outcome,
+    ReferenceBox,
+    Result,
+    SearchSettings,
+    Space,
+    Status,
+    Store,
+    WidthGene,
+    search,
+)
 from bittailor.search.constraints import parse
 from bittailor.search.optimisers.nsga2 import Nsga2
 
@@ -251,7 +262,7 @@ def test_wrong_use_is_named() -> None:
 
 
 def test_a_small_space_ends_early_and_says_so() -> None:
-    space = Space("small", tuple(Gene(f"g{i}", (f"s{i}",), (2, 4, 8)) for i in range(3)))
+    space = Space("small", tuple(WidthGene(f"g{i}", (f"s{i}",), (2, 4, 8)) for i in range(3)))
     counting = Counting()
     result = search(space, OBJECTIVES, counting, SearchSettings(population=10, generations=30))
     assert len(counting.genomes) == result.evaluations == 27
@@ -263,7 +274,7 @@ def test_one_objective_and_one_plan() -> None:
     result = search(SPACE, ["size"], evaluate, SearchSettings(population=20, generations=30, seed=1))
     assert len(result.front) == 1
     assert sum(result.front.genomes[0]) <= 2
-    single = search(Space("one", (Gene("g", ("s",), (8,)),)), OBJECTIVES, evaluate, SETTINGS)
+    single = search(Space("one", (WidthGene("g", ("s",), (8,)),)), OBJECTIVES, evaluate, SETTINGS)
     assert single.front.genomes == ((0,),)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from search_toy import OBJECTIVES, SEEDS, SPACE, values
 
 from bittailor.errors import BittailorError, UnknownName
-from bittailor.search import CROSSOVERS, MUTATIONS, Gene, Genome, SearchSettings, Space
+from bittailor.search import CROSSOVERS, MUTATIONS, Genome, SearchSettings, Space, WidthGene
 from bittailor.search.optimisers.generational import first_population, unseen
 from bittailor.search.optimisers.nsga2 import Nsga2
 
@@ -133,14 +133,14 @@ def test_more_seeds_than_fit_are_all_evaluated() -> None:
 @pytest.mark.parametrize("widths", [(4,), (4, 8), (2, 4, 8)])
 @pytest.mark.parametrize("genes", [1, 2, 3])
 def test_small_spaces_are_searched_to_the_last_plan(widths: tuple[int, ...], genes: int) -> None:
-    space = Space("small", tuple(Gene(f"g{i}", (f"s{i}",), widths) for i in range(genes)))
+    space = Space("small", tuple(WidthGene(f"g{i}", (f"s{i}",), widths) for i in range(genes)))
     every = [g for generation in drive(space, SearchSettings(population=4, offspring=3, generations=50))
              for g in generation]
     assert len(every) == len(set(every)) == space.size
 
 
 def test_unseen_in_a_nearly_exhausted_space() -> None:
-    large = Space("large", tuple(Gene(f"g{i}", (f"s{i}",), tuple(range(1, 17))) for i in range(5)))
+    large = Space("large", tuple(WidthGene(f"g{i}", (f"s{i}",), tuple(range(1, 17))) for i in range(5)))
     found = unseen(large, 10, set(), np.random.default_rng(0))
     assert len(set(found)) == 10
     assert unseen(SPACE, 0, set(), np.random.default_rng(0)) == []

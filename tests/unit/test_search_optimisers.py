@@ -10,7 +10,7 @@ import pytest
 from search_toy import OBJECTIVES, SEEDS, SPACE, evaluate, summary, values
 
 from bittailor.errors import BittailorError, UnknownName
-from bittailor.search import OPTIMISERS, Gene, Genome, Outcome, SearchSettings, Space, Store, search
+from bittailor.search import OPTIMISERS, Genome, Outcome, SearchSettings, Space, Store, WidthGene, search
 from bittailor.search.constraints import parse
 from bittailor.search.optimisers.smsemoa import SmsEmoa
 from bittailor.search.optimisers.unsga3 import UNsga3
@@ -88,7 +88,7 @@ def test_it_beats_chance_and_resumes_by_replay(name: str, objectives: Sequence[s
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_small_spaces_are_searched_to_the_last_plan_and_nothing_feasible_is_no_error(name: str) -> None:
-    space = Space("small", tuple(Gene(f"g{i}", (f"s{i}",), (2, 4, 8)) for i in range(3)))
+    space = Space("small", tuple(WidthGene(f"g{i}", (f"s{i}",), (2, 4, 8)) for i in range(3)))
     result = search(space, OBJECTIVES, evaluate, SearchSettings(population=6, generations=30, optimiser=name), None,
                     [parse("size<=1", UNITS)])
     assert result.evaluations == 27

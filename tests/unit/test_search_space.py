@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bittailor.errors import FormatError
-from bittailor.search import Gene, Space
+from bittailor.search import Space, WidthGene
 
-TINY = Space("tiny", (Gene("w", ("W", "U"), (2, 4, 8)), Gene("h", ("h",), (4, 8)), Gene("b", ("b",), (8, 16, 32))),
-             {"x": 8})
+TINY = Space("tiny", (WidthGene("w", ("W", "U"), (2, 4, 8)), WidthGene("h", ("h",), (4, 8)),
+                      WidthGene("b", ("b",), (8, 16, 32))), {"x": 8})
 
 _WIDTHS = st.sets(st.sampled_from([*range(1, 17), 32]), min_size=1, max_size=8).map(lambda s: tuple(sorted(s)))
 
@@ -22,7 +22,7 @@ _WIDTHS = st.sets(st.sampled_from([*range(1, 17), 32]), min_size=1, max_size=8).
 @st.composite
 def spaces(draw: st.DrawFn) -> Space:
     sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=8))
-    genes = tuple(Gene(f"g{i}", tuple(f"s{i}.{j}" for j in range(n)), draw(_WIDTHS)) for i, n in enumerate(sizes))
+    genes = tuple(WidthGene(f"g{i}", tuple(f"s{i}.{j}" for j in range(n)), draw(_WIDTHS)) for i, n in enumerate(sizes))
     return Space("any", genes, draw(st.dictionaries(st.sampled_from(["x", "y"]), st.integers(1, 16))))
 
 
@@ -49,7 +49,7 @@ def test_json_round_trip(space: Space) -> None:
 
 
 def test_size_is_exact_for_large_spaces() -> None:
-    space = Space("large", tuple(Gene(f"g{i}", (f"s{i}",), tuple(range(2, 9))) for i in range(93)))
+    space = Space("large", tuple(WidthGene(f"g{i}", (f"s{i}",), tuple(range(2, 9))) for i in range(93)))
     assert space.size == 7**93
 
 
@@ -73,19 +73,19 @@ def test_random_stays_in_range_and_repeats_for_a_seed() -> None:
 ])
 def test_bad_widths(widths: tuple[int, ...], message: str) -> None:
     with pytest.raises(FormatError, match=message) as error:
-        Gene("g", ("s",), widths)
+        WidthGene("g", ("s",), widths)
     assert "\n" not in str(error.value)
 
 
 def test_bad_spaces() -> None:
-    gene = Gene("g", ("s",), (4, 8))
+    gene = WidthGene("g", ("s",), (4, 8))
     for make, message in [
-        (lambda: Gene("g", (), (4,)), "gene 'g' has no sites"),
+        (lambda: WidthGene("g", (), (4,)), "gene 'g' has no sites"),
         (lambda: Space("p", ()), "space 'p' has no genes"),
-        (lambda: Space("p", (gene, Gene("k", ("s",), (4,)))), "sets the width of a site twice: 's'"),
-        (lambda: Space("p", (Gene("g", ("s", "s"), (4,)),)), "sets the width of a site twice: 's'"),
+        (lambda: Space("p", (gene, WidthGene("k", ("s",), (4,)))), "sets the width of a site twice: 's'"),
+        (lambda: Space("p", (WidthGene("g", ("s", "s"), (4,)),)), "sets the width of a site twice: 's'"),
         (lambda: Space("p", (gene,), {"s": 8}), "sets the width of a site twice: 's'"),
-        (lambda: Space("p", (gene, Gene("g", ("t",), (4,)))), "two genes named 'g'"),
+        (lambda: Space("p", (gene, WidthGene("g", ("t",), (4,)))), "two genes named 'g'"),
         (lambda: Space("p", (gene,), {"t": 17}), "fixed site 't' has width 17"),
         (lambda: Space.from_dict({"format": "other"}), "not a search space"),
         (lambda: Space.from_dict({**TINY.to_dict(), "version": 9}), "version 9"),

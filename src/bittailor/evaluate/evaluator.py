@@ -5,7 +5,6 @@ The search knows only the callable made here. Objectives stand in one table; add
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,11 +26,7 @@ from bittailor.engines import ENGINES
 from bittailor.errors import BittailorError, DataError, RangeError
 from bittailor.evaluate.metrics import METRICS, Metric
 from bittailor.quantise.calibration import Calibration
-from bittailor.search.space import Genome, Space
-from bittailor.search.store import Outcome
 
-CALL_SECONDS = 1.0
-"""How long one call of an engine may take in a search, about."""
 HELD_VALUES = 1 << 25
 """How many output values, of 8 bytes in each of two forms, an evaluator holds at a time: half a gigabyte."""
 
@@ -247,58 +242,3 @@ def check_task(network: Network, data: Data, metric: str | Metric) -> None:
         raise DataError(f"the data has {data.x.shape[2]} features per step; the network takes {network.features}")
     site = network.graph.sites[network.output]
     (METRICS[metric] if isinstance(metric, str) else metric).check(data.y, site.features, site.sequence)
-
-
-@dataclass(frozen=True, eq=False)
-class WorkerFactory:
-    """Builds an evaluator in a worker; picklable, holds what the worker needs."""
-
-    space: Space
-    calibration: Calibration
-    data: Data
-    metric: str | Metric
-    engine: str
-    objectives: tuple[str, ...]
-    platforms: tuple[Platform, ...] = ()
-
-    def evaluator(self) -> Evaluator:
-        """The evaluator itself."""
-        return Evaluator(self.calibration, self.data, self.metric, self.engine, self.objectives, self.platforms)
-
-    def __call__(self) -> Callable[[Genome], Outcome]:
-        evaluator = self.evaluator()
-
-        def evaluate(genome: Genome) -> Outcome:
-            start = time.perf_counter()
-            (found,) = evaluator.attempt([self.space.widths(genome)])
-            return _outcome(found, time.perf_counter() - start)
-
-        return evaluate
-
-
-def _outcome(found: dict[str, float] | RangeError, seconds: float) -> Outcome:
-    return Outcome(None, str(found), seconds) if isinstance(found, RangeError) else Outcome(found, None, seconds)
-
-
-def evaluate_together(
-    evaluator: Evaluator, space: Space, first: int
-) -> Callable[[Sequence[Genome]], Iterator[Outcome]]:
-    """An `evaluate` for the search that hands many genomes to the engine in one call (native engine: a genome per
-    thread): a whole generation, unless that would take longer than about CALL_SECONDS, which is what a killed process
-    loses at most. Begins with `first` of them. Results do not depend on how many go together."""
-    together = first
-
-    def evaluate(genomes: Sequence[Genome]) -> Iterator[Outcome]:
-        nonlocal together
-        start = 0
-        while start < len(genomes):
-            part = genomes[start : start + together]
-            begin = time.perf_counter()
-            rows = evaluator.attempt([space.widths(genome) for genome in part])
-            seconds = (time.perf_counter() - begin) / len(part)
-            start += len(part)
-            together = max(first, int(CALL_SECONDS / max(seconds, 1e-6)))
-            for found in rows:
-                yield _outcome(found, seconds)
-
-    return evaluate

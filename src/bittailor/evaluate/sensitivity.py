@@ -17,7 +17,7 @@ from bittailor.common.files import load_json, save_json
 from bittailor.core.graph import Graph
 from bittailor.errors import FileError, RangeError
 from bittailor.evaluate.evaluator import Evaluator
-from bittailor.search.space import Gene, Genome, Space
+from bittailor.search.space import Genome, Space, WidthGene
 
 KIND, VERSION = "sensitivity", 1
 TOGETHER = 64
@@ -116,7 +116,7 @@ class Sensitivity:
 
 
 def analyse(
-    evaluator: Evaluator, genes: Sequence[Gene], widths: Mapping[str, int], at: str = "homogeneous 8",
+    evaluator: Evaluator, genes: Sequence[WidthGene], widths: Mapping[str, int], at: str = "homogeneous 8",
 ) -> Sensitivity:
     """Evaluate every gene at every width that it may have, all others kept at `widths`.
 
@@ -135,9 +135,9 @@ def analyse(
     return Sensitivity(at, dict(widths), base, {gene.name: gene.sites for gene in genes}, tuple(responses))
 
 
-def parameter_genes(space: Space, graph: Graph) -> list[Gene]:
+def parameter_genes(space: Space, graph: Graph) -> list[WidthGene]:
     """The genes of a space that cost parameter bits: those with a weight or a bias among their sites."""
-    return [gene for gene in space.genes if any(graph.site(s).kind in ("weight", "bias") for s in gene.sites)]
+    return [gene for gene in space.width_genes if any(graph.site(s).kind in ("weight", "bias") for s in gene.sites)]
 
 
 def path(found: Sensitivity, space: Space, graph: Graph) -> list[Genome]:
@@ -148,11 +148,12 @@ def path(found: Sensitivity, space: Space, graph: Graph) -> list[Genome]:
     when narrowed is taken as free: on validation data that is noise.
     """
     place = {gene.name: i for i, gene in enumerate(space.genes)}
-    genome = [len(gene.widths) - 1 for gene in space.genes]
+    genome = [len(gene.options) - 1 for gene in space.genes]
+    allowed = {gene.name: gene.widths for gene in space.width_genes}
     count = {gene.name: sum(graph.site(s).count for s in gene.sites if graph.site(s).kind in ("weight", "bias"))
-             for gene in space.genes}
+             for gene in space.width_genes}
     cost: dict[str, list[float]] = {}
-    for gene in space.genes:
+    for gene in space.width_genes:
         if gene.name in found.genes and count[gene.name]:
             rises = [max(0.0, found.rise(gene.name, bits)) for bits in gene.widths]
             # narrower is never taken as better
@@ -161,7 +162,7 @@ def path(found: Sensitivity, space: Space, graph: Graph) -> list[Genome]:
     while True:
         steps = [
             ((cost[name][j] - cost[name][genome[i]]) / (count[name] * (widths[genome[i]] - widths[j])), -j, i, j)
-            for name in cost for i in [place[name]] for widths in [space.genes[i].widths]
+            for name in cost for i in [place[name]] for widths in [allowed[name]]
             for j in range(genome[i]) if np.isfinite(cost[name][j])
         ]
         if not steps:

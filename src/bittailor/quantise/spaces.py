@@ -15,7 +15,7 @@ from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.qformat import allowed_widths, check_width
 from bittailor.cost import PLATFORMS, Platform
 from bittailor.errors import FormatError
-from bittailor.search.space import Gene, Space
+from bittailor.search.space import Space, WidthGene
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 BIAS_WIDTHS = (4, 5, 6, 7, 8, 10, 12, 16)
@@ -37,7 +37,7 @@ def homogeneous(
     """One gene for everything but the biases, which are fixed."""
     sites = tuple(site.name for site in graph.free if site.kind != "bias")
     fixed = {site.name: max(biases) for site in graph.free if site.kind == "bias"}
-    return _checked(graph, Space("homogeneous", (Gene("all", sites, tuple(widths)),), fixed))
+    return _checked(graph, Space("homogeneous", (WidthGene("all", sites, tuple(widths)),), fixed))
 
 
 def per_operator(
@@ -51,7 +51,7 @@ def per_operator(
     biases       allowed for biases
     """
     allowed = {"weight": tuple(widths), "activation": _for_activations(widths, activations), "bias": tuple(biases)}
-    genes = tuple(Gene(site.name, (site.name,), allowed[site.kind]) for site in graph.free)
+    genes = tuple(WidthGene(site.name, (site.name,), allowed[site.kind]) for site in graph.free)
     return _checked(graph, Space("per_operator", genes))
 
 
@@ -68,9 +68,10 @@ def per_layer(
         for node in nodes:
             if node.op == "linear":
                 products.setdefault((layer, graph.root(node.inputs[0]).name), []).append(node.params[0])
-    genes = [Gene(f"W:{layer}:{source}", tuple(sites), tuple(widths)) for (layer, source), sites in products.items()]
+    genes = [WidthGene(f"W:{layer}:{source}", tuple(sites), tuple(widths))
+             for (layer, source), sites in products.items()]
     sources = dict.fromkeys(source for _, source in products)
-    genes += [Gene(f"A:{source}", (source,), _for_activations(widths, activations)) for source in sources]
+    genes += [WidthGene(f"A:{source}", (source,), _for_activations(widths, activations)) for source in sources]
     taken = {site for gene in genes for site in gene.sites}
     fixed = {
         site.name: max(biases) if site.kind == "bias" else rest for site in graph.free if site.name not in taken
@@ -150,7 +151,7 @@ def of_platform(
         for source, members in groups.items():
             output = any(block.place == "output" for block in members)
             sites = (*(site for block in members for site in block.weights), source)
-            genes.append(Gene(members[0].name, sites, _for_output(allowed, platform) if output else allowed))
+            genes.append(WidthGene(members[0].name, sites, _for_output(allowed, platform) if output else allowed))
     else:
         of_weights = _subset(widths, platform.weights, platform)
         of_inputs = _subset(activations or widths, platform.activations, platform)
@@ -158,12 +159,12 @@ def of_platform(
         genes, seen = [], set()
         for place in PLACES:
             here = [block for block in products if block.place == place]
-            genes += [Gene(f"W:{block.name}", block.weights, of_weights) for block in here]
+            genes += [WidthGene(f"W:{block.name}", block.weights, of_weights) for block in here]
             for block in here:
                 if block.source not in seen:
                     seen.add(block.source)
                     output = block.source in reads_output
-                    genes.append(Gene(f"A:{block.name}", (block.source,),
+                    genes.append(WidthGene(f"A:{block.name}", (block.source,),
                                       _for_output(of_inputs, platform) if output else of_inputs))
     taken = {site for gene in genes for site in gene.sites}
     fixed = {
@@ -205,7 +206,7 @@ def grouped(
     >>> #                 "rest": (["input", "*.r.*", "*.z.*", "*.n.*", "*.h*", "head.out"], [4, 8])})
     """
     free = [site.name for site in graph.free]
-    genes: list[Gene] = []
+    genes: list[WidthGene] = []
     fixed: dict[str, int] = {}
     taken: dict[str, str] = {}
     for group, (patterns, widths) in groups.items():
@@ -219,7 +220,7 @@ def grouped(
         if len(widths) == 1:
             fixed |= dict.fromkeys(sites, widths[0])
         else:
-            genes.append(Gene(group, tuple(sites), tuple(widths)))
+            genes.append(WidthGene(group, tuple(sites), tuple(widths)))
     rest = [site for site in free if site not in taken]
     if rest:
         raise FormatError(f"{len(rest)} site(s) are in no group, first '{rest[0]}'; add a last group for them")
@@ -240,7 +241,7 @@ def _layers(graph: Graph) -> list[tuple[str, tuple[Node, ...]]]:
 
 def _checked(graph: Graph, space: Space) -> Space:
     """FormatError if a width does not suit the kind of its site."""
-    for gene in space.genes:
+    for gene in space.width_genes:
         for site in gene.sites:
             for bits in gene.widths:
                 check_width(graph.site(site).kind, bits, site)

@@ -23,7 +23,7 @@ _COLUMNS = 60
 def normalised(facts: Facts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Genomes of all evaluations with values, each gene's widths scaled to 0..1, and their errors."""
     rows = [row for row in facts.evaluations if row.outcome.values is not None]
-    genes = facts.run.space.genes
+    genes = facts.run.space.width_genes
     widths = np.array([[g.widths[i] for g, i in zip(genes, row.genome, strict=True)] for row in rows], np.float64)
     widths = widths.reshape(len(rows), len(genes))
     low = np.array([g.widths[0] for g in genes], np.float64)

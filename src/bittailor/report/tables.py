@@ -32,7 +32,7 @@ def pick_rows(facts: Facts) -> Rows:
 
 def evaluation_rows(facts: Facts) -> Rows:
     """Every evaluation, failed ones with the reason, and the width of every gene."""
-    genes = facts.run.space.genes
+    genes = facts.run.space.width_genes
     names = list(facts.axes)
     header = ["ordinal", "generation", "key", "beacon", *(facts.axes[n].column for n in names), "seconds", "failed",
               *(f"gene {gene.name}" for gene in genes)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,38 +12,21 @@ from bittailor.core.graph import Graph
 from bittailor.errors import RangeError
 from bittailor.evaluate import sensitivity
 from bittailor.evaluate.evaluator import Evaluator
-from bittailor.quantise.calibration import Calibration
+from bittailor.evaluate.family import Evaluators
 from bittailor.quantise.spaces import WIDTHS, homogeneous_widths
 from bittailor.runs.run import Solution
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import Front, make_front, signs
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Row
-from bittailor.train.beacons import Beacon
 
 TEMPLATE_BIASES = (6, 8)
 """Bias widths of the seeds that pair narrow weights with wide activations."""
 PICK_BATCH = 16
 
 
-class Evaluators:
-    """Evaluators on one part of the data, one per set of weights: the float network's and every beacon's.
-
-    make     calibration -> evaluator
-    base     of the float network
-    beacons  name -> beacon
-    """
-
-    def __init__(self, make: Callable[[Calibration], Evaluator], base: Calibration,
-                 beacons: Mapping[str, Beacon]) -> None:
-        self._make, self._base, self._beacons = make, base, beacons
-        self._known: dict[str | None, Evaluator] = {}
-
-    def of(self, beacon: str | None) -> Evaluator:
-        """The evaluator of a beacon, or of the float network."""
-        if beacon not in self._known:
-            self._known[beacon] = self._make(self._base if beacon is None else self._beacons[beacon].calibration)
-        return self._known[beacon]
+class SolutionEvaluators(Evaluators[str | None]):
+    """Evaluators on one part of the data: that of the float network (None), and one for every beacon (its name)."""
 
     def evaluate(self, solutions: Sequence[Solution]) -> list[dict[str, float]]:
         """Values of solutions, each from its own weights."""
@@ -61,7 +44,7 @@ class Evaluators:
 
 
 def pick(
-    rows: Iterable[Row], space: Space, baseline: Solution, train: Evaluators, limits: Sequence[Constraint],
+    rows: Iterable[Row], space: Space, baseline: Solution, train: SolutionEvaluators, limits: Sequence[Constraint],
     objectives: Sequence[str] = (), maximised: Collection[str] = (),
 ) -> dict[str, Solution]:
     """`Run.picks`, of everything evaluated that keeps the constraints. Of equal size: the lower error, then the better
@@ -122,7 +105,7 @@ def seeds(space: Space, graph: Graph) -> list[Genome]:
 def sensitivity_seeds(space: Space, graph: Graph, evaluator: Evaluator) -> list[Genome]:
     """The homogeneous solutions, and a path from the widest to the narrowest parameters that lowers the least
     sensitive first. Costs one evaluation per parameter gene and width (see docs/results.md for what it gives)."""
-    widest = space.widths(tuple(len(gene.widths) - 1 for gene in space.genes))
+    widest = space.widths(tuple(len(gene.options) - 1 for gene in space.genes))
     try:
         found = sensitivity.analyse(evaluator, sensitivity.parameter_genes(space, graph), widest, "the widest")
     except RangeError:  # hardware that lacks the widest

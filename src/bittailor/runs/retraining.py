@@ -15,7 +15,7 @@ from bittailor.errors import BittailorError, DataError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.metrics import Metric
 from bittailor.evaluate.sensitivity import Sensitivity, analyse
-from bittailor.runs.choice import Evaluators
+from bittailor.runs.choice import SolutionEvaluators
 from bittailor.runs.run import Run, Solution, no_worse
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import nondominated
@@ -27,8 +27,8 @@ from bittailor.train.beacons.polish import Member
 
 def polish_front(
     rows: Iterable[Row], space: Space, region: Region, base: Mapping[str, float], trainer: Trainer,
-    valid: Evaluators, beacons: dict[str, Beacon], settings: BeaconSettings, limits: Sequence[Constraint], seed: int,
-    workers: int,
+    valid: SolutionEvaluators, beacons: dict[str, Beacon], settings: BeaconSettings, limits: Sequence[Constraint],
+    seed: int, workers: int,
 ) -> list[Beacon]:
     """Retrain members of a final front (of loss and size, in the region's sizes): see `beacons.polish`.
 
@@ -64,7 +64,7 @@ def as_trained(beacon: Beacon) -> Solution:
     return Solution(str(beacon.about["label"]), beacon.widths, {}, None, beacon.name)
 
 
-def note_figures(beacons: Iterable[Beacon], valid: Evaluators, test: Evaluators | None) -> None:
+def note_figures(beacons: Iterable[Beacon], valid: SolutionEvaluators, test: SolutionEvaluators | None) -> None:
     """Write what every beacon is worth beside it: values before (post-training, from the float network) and after,
     and the error on test data, where they may be used."""
     for beacon in beacons:
@@ -124,7 +124,7 @@ def retrain_picks(
 
 
 def run_evaluators(run: Run, part: Data, engine: str = "auto", tested: bool = False, *,
-                   metric: str | Metric = "") -> Evaluators:
+                   metric: str | Metric = "") -> SolutionEvaluators:
     """Evaluators of a run's solutions on one part of its data; `tested`: of the error alone.
 
     metric  the run's, from `Run.measure` where it has to learn first; by its name if not given
@@ -133,8 +133,9 @@ def run_evaluators(run: Run, part: Data, engine: str = "auto", tested: bool = Fa
     names = () if tested else tuple(name for name in run.baseline(8).values if name != "error")
     platforms = run.platforms
     measure = metric or run.config["metric"]
-    return Evaluators(lambda calibration: Evaluator(calibration, part, measure, engine, names, platforms),
-                      run.calibration, run.beacons)
+    return SolutionEvaluators(lambda beacon: Evaluator(
+        run.calibration if beacon is None else run.beacons[beacon].calibration, part, measure, engine, names,
+        platforms))
 
 
 def run_sensitivity(run: Run, data: Splits, at: str = "8bit", engine: str = "auto") -> Sensitivity:
@@ -144,7 +145,7 @@ def run_sensitivity(run: Run, data: Splits, at: str = "8bit", engine: str = "aut
     """
     solution = run.pick(at)
     evaluator = run_evaluators(run, data.valid, engine, metric=run.measure(data)).of(solution.beacon)
-    return analyse(evaluator, run.space.genes, solution.widths, at)
+    return analyse(evaluator, run.space.width_genes, solution.widths, at)
 
 
 def same_data(run: Run, data: Splits) -> None:

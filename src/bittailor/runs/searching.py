@@ -20,23 +20,17 @@ from bittailor.cost import Platform
 from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError
 from bittailor.evaluate.early_stopping import DROPPED, EarlyStopping
-from bittailor.evaluate.evaluator import (
-    Evaluator,
-    Objective,
-    WorkerFactory,
-    check_task,
-    evaluate_together,
-    objectives_with,
-)
+from bittailor.evaluate.evaluator import Evaluator, Objective, check_task, objectives_with
+from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.evaluate.metrics import METRICS, Metric
 from bittailor.quantise.calibration import Calibration, CalibrationSettings
 from bittailor.quantise.spaces import BASELINES, SPACES, WIDTHS, homogeneous_widths
-from bittailor.runs.choice import SEEDINGS, Evaluators, front_of, pick
+from bittailor.runs.choice import SEEDINGS, SolutionEvaluators, front_of, pick
 from bittailor.runs.folder import calibrated, prepare, take_beacons
 from bittailor.runs.retraining import note_figures, polish_front
 from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run, Solution
 from bittailor.search.constraints import Constraint, parse
-from bittailor.search.executors import make_evaluate
+from bittailor.search.executors import Executor, make_executor
 from bittailor.search.front import ReferenceBox, signs
 from bittailor.search.loop import Evaluate, Progress, Result, Revise, Rivals, search
 from bittailor.search.optimisers import OPTIMISERS
@@ -73,6 +67,7 @@ def run_search(
     beacons: BeaconSettings | None = None,
     beacons_from: Sequence[Path | str] = (),
     say: Callable[[str], None] | None = None,
+    executor: Executor | None = None,
 ) -> Run:
     """Search the widths of a network and write a run directory.
 
@@ -99,6 +94,8 @@ def run_search(
     beacons      retrain some candidates during the search and members of its front afterwards; None for neither
     beacons_from  runs (or folders of beacons) of the same network and data whose beacons serve from the start
     say          told in words what is being done where no display shows it, such as a calibration
+    executor     evaluates candidates instead of `workers` of this machine, such as `bittailor.search.Given` on a
+                 cluster; it is not closed
     Raises DataError, FileError, FormatError or another BittailorError, before anything long has begun.
     """
     engine = best_engine() if engine == "auto" else engine
@@ -112,6 +109,7 @@ def run_search(
         calibration=calibration or CalibrationSettings(), early_stop=early_stop, engine=engine,
         workers=workers or (processors() if ENGINES[engine].threaded else 1), platforms=tuple(platforms),
         beacons=beacons, beacons_from=tuple(beacons_from), tell=say or (lambda text: None), display=progress,
+        executor=executor,
     )
     problem.check()
     prepare(problem.folder, problem.to_json(task or {}, command), resume)
@@ -149,6 +147,7 @@ class Problem:
     beacons_from: tuple[Path | str, ...]
     tell: Callable[[str], None]
     display: Callable[[ValueDisplay], Progress] | None
+    executor: Executor | None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -216,37 +215,51 @@ class Problem:
 class Calibrated:
     """What a search knows before its first candidate.
 
-    factory      evaluates candidates from the float network's weights on validation data; its metric has learnt what it
+    statistics   of the float network
+    candidates   evaluates candidates from the float network's weights on validation data; its metric has learnt what it
                  has to learn
-    evaluator    one that it made
     homogeneous  bits -> baseline
     box          where hypervolume is measured
     identity     what the evaluations depend on
     beacons      name -> retrained network, filled as they come to be
     """
 
-    factory: WorkerFactory
-    evaluator: Evaluator
+    statistics: Calibration
+    candidates: CandidateEvaluation
     homogeneous: Mapping[int, Solution]
     box: ReferenceBox
     identity: Mapping[str, str]
     beacons: dict[str, Beacon] = field(default_factory=dict)
+    _from_beacons: dict[str, CandidateEvaluation] = field(default_factory=dict)
 
     @property
     def base(self) -> Solution:
         """Homogeneous 8 bit, with which everything is compared."""
         return self.homogeneous[8]
 
-    @cached_property
-    def valid(self) -> Evaluators:
-        """Evaluators on validation data."""
-        return self.evaluators(self.factory.data, self.factory.objectives)
+    @property
+    def evaluator(self) -> Evaluator:
+        """That of the float network on validation data."""
+        return self.candidates.evaluator()
 
-    def evaluators(self, part: Data, values: tuple[str, ...] = ()) -> Evaluators:
-        """Evaluators of solutions on a part of the data, which report these values beside the error."""
-        factory = replace(self.factory, data=part, objectives=values)
-        return Evaluators(lambda calibration: replace(factory, calibration=calibration).evaluator(),
-                          self.factory.calibration, self.beacons)
+    @cached_property
+    def valid(self) -> SolutionEvaluators:
+        """Evaluators on validation data."""
+        return SolutionEvaluators(lambda beacon: self.weights_of(beacon).evaluator())
+
+    def evaluators(self, part: Data) -> SolutionEvaluators:
+        """Evaluators of the error of solutions on a part of the data."""
+        return SolutionEvaluators(
+            lambda beacon: replace(self.weights_of(beacon), data=part, objectives=()).evaluator())
+
+    def weights_of(self, beacon: str | None) -> CandidateEvaluation:
+        """What evaluates candidates from the weights of a beacon (its name) or of the float network, kept."""
+        if beacon is None:
+            return self.candidates
+        if beacon not in self._from_beacons:
+            family = OneNetwork(self.beacons[beacon].calibration)
+            self._from_beacons[beacon] = replace(self.candidates, family=family)
+        return self._from_beacons[beacon]
 
 
 def calibrate_run(problem: Problem) -> Calibrated:
@@ -259,9 +272,9 @@ def calibrate_run(problem: Problem) -> Calibrated:
     if not (problem.folder / "calibration.safetensors").exists():
         problem.tell(f"calibrating on {min(problem.calibration.items, len(data.train)):,} sequences")
     statistics = calibrated(problem.folder, network, data.train, problem.calibration)
-    factory = WorkerFactory(problem.space, statistics, data.valid, measure, problem.engine, problem.reported,
-                            problem.platforms)
-    evaluator = factory.evaluator()
+    candidates = CandidateEvaluation(problem.space, OneNetwork(statistics), data.valid, measure, problem.engine,
+                                     problem.reported, problem.platforms)
+    evaluator = candidates.evaluator()
     widths = {bits: homogeneous_widths(network.graph, bits) for bits in BASELINES}
     # some hardware has no 16 bits; without 8 there is nothing to compare with
     widths = {bits: w for bits, w in widths.items() if bits == 8 or evaluator.runs(w)}
@@ -269,7 +282,7 @@ def calibrate_run(problem: Problem) -> Calibrated:
     identity = {"network": network.fingerprint, "data": data.valid.fingerprint, "metric": metric.name,
                 "calibration": repr(problem.calibration), "space": problem.space.name}
     return Calibrated(
-        factory, evaluator,
+        statistics, candidates,
         {bits: Solution(f"homogeneous {bits}", w, rows[bits], None) for bits, w in widths.items()},
         ReferenceBox.around([[rows[bits][name] for name in names] for bits in WIDTHS], signs(names, problem.maximised)),
         identity,
@@ -312,9 +325,11 @@ class Evaluation:
 def evaluation(problem: Problem, ready: Calibrated, store: Store) -> Iterator[Evaluation]:
     """The way candidates are evaluated: plainly, with early stopping, or with beacons."""
     with ExitStack() as stack:
-        plain = stack.enter_context(_evaluate(ready.factory, ready.evaluator, problem.engine, problem.workers))
+        executor = problem.executor or stack.enter_context(
+            make_executor(problem.workers, ENGINES[problem.engine].threaded))
+        plain = executor.evaluation(ready.candidates)
         if problem.beacons is not None:
-            work = _beacon_work(problem, problem.beacons, ready, store, plain, stack)
+            work = _beacon_work(problem, problem.beacons, ready, store, plain, executor)
             yield Evaluation(work.search, work.search.announce, work.search.revise, work)
         elif problem.early_stop:
             stopping = EarlyStopping(ready.evaluator, problem.space, problem.names, problem.guides, problem.limits)
@@ -324,9 +339,10 @@ def evaluation(problem: Problem, ready: Calibrated, store: Store) -> Iterator[Ev
 
 
 def _beacon_work(
-    problem: Problem, settings: BeaconSettings, ready: Calibrated, store: Store, plain: Evaluate, stack: ExitStack
+    problem: Problem, settings: BeaconSettings, ready: Calibrated, store: Store, plain: Evaluate,
+    executor: Executor,
 ) -> BeaconWork:
-    trainer = Trainer(ready.factory.calibration, problem.data.train, problem.metric.name, settings.recipe,
+    trainer = Trainer(ready.statistics, problem.data.train, problem.metric.name, settings.recipe,
                       problem.folder / "beacons")
     trainer.settings()
     given = take_beacons(store, problem.beacons_from, problem.network.fingerprint, problem.data.train.fingerprint,
@@ -337,9 +353,7 @@ def _beacon_work(
     def from_weights_of(beacon: Beacon) -> Evaluate:
         if beacon.name not in known:
             ready.beacons[beacon.name] = beacon
-            factory = replace(ready.factory, calibration=beacon.calibration)
-            known[beacon.name] = stack.enter_context(
-                _evaluate(factory, ready.valid.of(beacon.name), problem.engine, problem.workers))
+            known[beacon.name] = executor.evaluation(ready.weights_of(beacon.name))
         return known[beacon.name]
 
     return BeaconWork(given, region, trainer, BeaconSearch(
@@ -367,16 +381,6 @@ def _value_display(problem: Problem, ready: Calibrated) -> ValueDisplay:
 
     return ValueDisplay({}, {o.name: text(o) for o in problem.objectives},
                         {f"homogeneous {bits}": ready.homogeneous[bits].values for bits in (4, 8)})
-
-
-@contextmanager
-def _evaluate(factory: WorkerFactory, evaluator: Evaluator, engine: str, workers: int) -> Iterator[Evaluate]:
-    """Threads inside an engine that has them, processes for one that has not."""
-    if ENGINES[engine].threaded or workers == 1:
-        yield evaluate_together(evaluator, factory.space, 4 * workers)
-    else:
-        with make_evaluate(factory, workers) as evaluate:
-            yield evaluate
 
 
 # --- select ------------------------------------------------------------------------------------------------------
@@ -440,8 +444,7 @@ def _polish(problem: Problem, ready: Calibrated, work: BeaconWork, rows: Sequenc
 def _keep_fitted(problem: Problem, ready: Calibrated) -> None:
     """Write statistics with the weights fitted on the way, so that every program of this run is the same on any
     machine."""
-    statistics: Calibration = ready.factory.calibration
-    statistics.save(problem.folder / "calibration.safetensors")
+    ready.statistics.save(problem.folder / "calibration.safetensors")
     for beacon in ready.beacons.values():
         if beacon.failed is None:
             beacon.calibration.save(beacon.folder / "calibration.safetensors")

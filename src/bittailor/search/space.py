@@ -1,11 +1,13 @@
-"""Space: which sites share a width, which widths are allowed, and genome ↔ widths, both ways, exactly.
+"""Space: the free choices of a candidate, and genome ↔ structure and widths, both ways, exactly.
 
-A *genome* is what the search changes: for each gene, in order, an index into that gene's allowed widths. The
-*widths* are what it means: site → bits for every site of the space.
+A *genome* is what the search changes: for each gene, in order, an index into that gene's options. It means a
+*structure*, which network the candidate is (the words of the genes that are no widths; none of them, one network),
+and *widths*: site → bits for every site of the space.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,15 +21,40 @@ from bittailor.errors import FormatError
 
 Genome: TypeAlias = tuple[int, ...]
 
+# the words of the genes that choose a network, in their order
+Structure: TypeAlias = tuple[str, ...]
+
 EXACT = 32  # a bias held at 32 bits is the accumulator's own type: it loses nothing
 ALLOWED = (*range(1, 17), EXACT)
 
 _FORMAT, _VERSION = "bittailor.space", 1
 
 
+class Gene(ABC):
+    """One free choice of a candidate: one of some options, which stand in an order.
+
+    name  unique in its space
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def options(self) -> tuple[str, ...]:
+        """The options as words without blanks, all different; a genome holds the index of one."""
+
+    @abstractmethod
+    def index(self, word: str) -> int:
+        """The index of an option; FormatError if it is none."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The gene as JSON values."""
+
+
 @dataclass(frozen=True)
-class Gene:
-    """One free choice: the sites that share a width, and the widths that they may have.
+class WidthGene(Gene):
+    """A width: the sites that share a width, and the widths that they may have.
 
     name    unique in its space
     sites   at least one site name; no site stands in two genes
@@ -50,6 +77,18 @@ class Gene:
         if any(a >= b for a, b in zip(self.widths, self.widths[1:], strict=False)):
             raise FormatError(f"gene '{self.name}' has widths {self.widths}; they must strictly increase")
 
+    @cached_property
+    def options(self) -> tuple[str, ...]:
+        return tuple(map(str, self.widths))
+
+    def index(self, word: str) -> int:
+        if word not in self.options:
+            raise FormatError(f"gene '{self.name}' cannot have '{word}' bits; it allows {self.widths}")
+        return self.options.index(word)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "sites": list(self.sites), "widths": list(self.widths)}
+
 
 @dataclass(frozen=True)
 class Space:
@@ -60,7 +99,7 @@ class Space:
     fixed   site → bits for the sites that are not free
     Raises  FormatError for a width outside 1..16 (or 32), a site or gene named twice, or no genes.
 
-    >>> genes = Gene("weights", ("W", "U"), (2, 4, 8)), Gene("state", ("h",), (4, 8))
+    >>> genes = WidthGene("weights", ("W", "U"), (2, 4, 8)), WidthGene("state", ("h",), (4, 8))
     >>> space = Space("tiny", genes, fixed={"x": 8})
     >>> space.size, space.widths((1, 0))
     (6, {'W': 4, 'U': 4, 'h': 4, 'x': 8})
@@ -79,23 +118,28 @@ class Space:
         if not self.genes:
             raise FormatError(f"space '{self.name}' has no genes: nothing to search; give it at least one")
         _unique((gene.name for gene in self.genes), f"space '{self.name}' has two genes named")
-        _unique((*(site for gene in self.genes for site in gene.sites), *fixed),
+        _unique((*(site for gene in self.width_genes for site in gene.sites), *fixed),
                 f"space '{self.name}' sets the width of a site twice:")
 
     @cached_property
+    def width_genes(self) -> tuple[WidthGene, ...]:
+        """The genes that are widths, in their order; the others choose a structure."""
+        return tuple(gene for gene in self.genes if isinstance(gene, WidthGene))
+
+    @cached_property
     def levels(self) -> NDArray[np.int64]:
-        """How many widths each gene allows: int64 [genes], at least 1."""
-        return np.array([len(gene.widths) for gene in self.genes], np.int64)
+        """How many options each gene has: int64 [genes], at least 1."""
+        return np.array([len(gene.options) for gene in self.genes], np.int64)
 
     @property
     def size(self) -> int:
-        """How many different plans there are."""
-        return prod(len(gene.widths) for gene in self.genes)
+        """How many different candidates there are."""
+        return prod(self.levels.tolist())
 
     @property
     def sites(self) -> tuple[str, ...]:
         """Every site that the space gives a width, free ones first."""
-        return (*(site for gene in self.genes for site in gene.sites), *self.fixed)
+        return (*(site for gene in self.width_genes for site in gene.sites), *self.fixed)
 
     def check(self, genome: Sequence[int]) -> Genome:
         """The genome as a tuple of ints; FormatError where its length or an index does not fit."""
@@ -103,29 +147,33 @@ class Space:
             raise FormatError(f"a genome of {len(genome)} values; "
                               f"space '{self.name}' has {len(self.genes)} genes")
         for gene, index in zip(self.genes, genome, strict=True):
-            if not 0 <= index < len(gene.widths) or index != int(index):
+            if not 0 <= index < len(gene.options) or index != int(index):
                 raise FormatError(f"gene '{gene.name}' is {index}; expected an index "
-                                  f"0..{len(gene.widths) - 1} into its widths {gene.widths}")
+                                  f"0..{len(gene.options) - 1} into its options {', '.join(gene.options)}")
         return tuple(int(index) for index in genome)
 
     def widths(self, genome: Sequence[int]) -> dict[str, int]:
         """Site → bits of every site; the inverse of `genome`. FormatError if the genome does not fit."""
-        widths = {}
+        widths: dict[str, int] = {}
         for gene, index in zip(self.genes, self.check(genome), strict=True):
-            bits = gene.widths[index]
-            for site in gene.sites:
-                widths[site] = bits
+            if isinstance(gene, WidthGene):
+                widths |= dict.fromkeys(gene.sites, gene.widths[index])
         return widths | dict(self.fixed)
 
-    def genome(self, widths: Mapping[str, int]) -> Genome:
-        """The genome that stands for exactly these widths; the inverse of `widths`.
+    def structure(self, genome: Sequence[int]) -> Structure:
+        """Which network a genome means; empty where the space has widths only."""
+        return tuple(gene.options[index] for gene, index in zip(self.genes, genome, strict=True)
+                     if not isinstance(gene, WidthGene))
+
+    def genome(self, widths: Mapping[str, int], structure: Structure = ()) -> Genome:
+        """The genome that stands for exactly these widths in this structure; the inverse of `widths` and `structure`.
 
         Raises  FormatError naming gene and site where the space cannot say it: a width that is not allowed,
                 sites of one gene that differ, a fixed site at another width, a site missing or unknown.
         """
         self._same_sites(widths)
-        genome = []
-        for gene in self.genes:
+        found = []
+        for gene in self.width_genes:
             bits = widths[gene.sites[0]]
             for site in gene.sites:
                 if widths[site] != bits:
@@ -134,61 +182,55 @@ class Space:
             if bits not in gene.widths:
                 raise FormatError(f"site '{gene.sites[0]}' has {bits} bits; "
                                   f"gene '{gene.name}' allows {gene.widths}")
-            genome.append(gene.widths.index(bits))
+            found.append(gene.widths.index(bits))
         for site, bits in self.fixed.items():
             if widths[site] != bits:
                 raise FormatError(f"site '{site}' has {widths[site]} bits; "
                                   f"space '{self.name}' fixes it at {bits}")
-        return tuple(genome)
+        return self._joined(found, structure)
 
-    def nearest(self, widths: Mapping[str, int]) -> Genome:
+    def nearest(self, widths: Mapping[str, int], structure: Structure = ()) -> Genome:
         """The genome closest to these widths: per gene the allowed width with the smallest sum of distances
         to its sites, the larger one of equals. Fixed sites are not looked at and may be missing.
 
         For what the space cannot say exactly, such as 8 bits with 16-bit biases where biases end at 8.
         Raises  FormatError where a free site is missing.
         """
-        genome = []
-        for gene in self.genes:
+        found = []
+        for gene in self.width_genes:
             for site in gene.sites:
                 if site not in widths:
                     raise FormatError(f"site '{site}' of gene '{gene.name}' has no width; give it one")
             distance = [sum(abs(width - widths[site]) for site in gene.sites) for width in gene.widths]
-            genome.append(max(index for index, d in enumerate(distance) if d == min(distance)))
-        return tuple(genome)
+            found.append(max(index for index, d in enumerate(distance) if d == min(distance)))
+        return self._joined(found, structure)
 
     def key(self, genome: Sequence[int]) -> str:
-        """The plan as short canonical text: the bits of each gene, in order, as in `8 4 4 16`.
+        """The candidate as short canonical text: the option of each gene, in order, as in `8 4 4 16`.
 
-        Two genomes have the same key exactly when they decode to the same widths.
+        Two genomes have the same key exactly when they decode to the same structure and widths.
         """
-        return " ".join(str(gene.widths[index]) for gene, index in zip(self.genes, genome, strict=True))
+        return " ".join(gene.options[index] for gene, index in zip(self.genes, genome, strict=True))
 
     def read(self, key: str) -> Genome:
         """The genome of a key; the inverse of `key`. FormatError if it is none of this space.
 
-        >>> Space("tiny", (Gene("a", ("W",), (2, 4, 8)), Gene("b", ("h",), (4, 8)))).read("8 4")
+        >>> Space("tiny", (WidthGene("a", ("W",), (2, 4, 8)), WidthGene("b", ("h",), (4, 8)))).read("8 4")
         (2, 0)
         """
         words = key.split()
         if len(words) != len(self.genes):
-            raise FormatError(f"'{key}' has {len(words)} widths; space '{self.name}' has {len(self.genes)} genes")
-        genome = []
-        for gene, word in zip(self.genes, words, strict=True):
-            if word not in map(str, gene.widths):
-                raise FormatError(f"gene '{gene.name}' cannot have '{word}' bits; it allows {gene.widths}")
-            genome.append(gene.widths.index(int(word)))
-        return tuple(genome)
+            raise FormatError(f"'{key}' has {len(words)} words; space '{self.name}' has {len(self.genes)} genes")
+        return tuple(gene.index(word) for gene, word in zip(self.genes, words, strict=True))
 
     def random(self, rng: np.random.Generator, n: int) -> list[Genome]:
-        """`n` genomes, each gene uniform over its widths; equal ones may occur."""
+        """`n` genomes, each gene uniform over its options; equal ones may occur."""
         return genomes(rng.integers(0, self.levels, size=(n, len(self.genes))))
 
     def to_dict(self) -> dict[str, Any]:
         """The space as JSON values; `from_dict` reads it back equal."""
         return {"format": _FORMAT, "version": _VERSION, "name": self.name,
-                "genes": [{"name": gene.name, "sites": list(gene.sites), "widths": list(gene.widths)}
-                          for gene in self.genes],
+                "genes": [gene.to_dict() for gene in self.genes],
                 "fixed": dict(self.fixed)}
 
     @classmethod
@@ -200,14 +242,22 @@ class Space:
             raise FormatError(f"a search space of version {values.get('version')}; this bittailor reads "
                               f"version {_VERSION}. Write it again with this version")
         try:
-            genes = tuple(Gene(str(gene["name"]), tuple(map(str, gene["sites"])), tuple(gene["widths"]))
+            genes = tuple(WidthGene(str(gene["name"]), tuple(map(str, gene["sites"])), tuple(gene["widths"]))
                           for gene in values["genes"])
             return cls(str(values["name"]), genes, dict(values["fixed"]))
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"a damaged search space: {type(error).__name__}: {error}") from None
 
+    def _joined(self, widths: Sequence[int], structure: Structure) -> Genome:
+        """A genome of the indices of the width genes and the words of the others."""
+        indices, words = iter(widths), iter(structure)
+        if len(widths) + len(structure) != len(self.genes):
+            raise FormatError(f"a structure of {len(structure)} choices; space '{self.name}' has "
+                              f"{len(self.genes) - len(widths)}")
+        return tuple(next(indices) if isinstance(gene, WidthGene) else gene.index(next(words)) for gene in self.genes)
+
     def _same_sites(self, widths: Mapping[str, int]) -> None:
-        for gene in self.genes:
+        for gene in self.width_genes:
             for site in gene.sites:
                 if site not in widths:
                     raise FormatError(f"site '{site}' of gene '{gene.name}' has no width; give it one")

@@ -157,7 +157,7 @@ def site_weights(space: Space, graph: Graph, weighted: bool = False) -> dict[str
     """Weight site of a gene -> how much it counts in a distance: 1 for each gene that has weights, as MOHAQ counts
     its matrices, shared by the gene's sites; or in proportion to their parameters, with a mean of 1 for a gene."""
     count = {site.name: site.count for site in graph.free if site.kind == "weight"}
-    genes = [[site for site in gene.sites if site in count] for gene in space.genes]
+    genes = [[site for site in gene.sites if site in count] for gene in space.width_genes]
     genes = [sites for sites in genes if sites]
     mean = sum(count[site] for sites in genes for site in sites) / max(1, len(genes))
     return {site: count[site] / mean if weighted else 1 / len(sites) for sites in genes for site in sites}

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bittailor.common.data import Data
 from bittailor.common.files import save_json
 from bittailor.errors import BittailorError, FileError
 from bittailor.quantise.calibration import Calibration
-from bittailor.search.executors import make_evaluate
+from bittailor.search.executors import make_executor
 from bittailor.search.space import Genome
 from bittailor.search.store import Outcome
 from bittailor.train.beacons.base import KIND, VERSION, Beacon
@@ -132,15 +133,17 @@ class Trainer:
 
 @dataclass(frozen=True, eq=False)
 class _Factory:
-    """Makes a worker for `make_evaluate`: the "genome" is a job's place."""
+    """Makes a worker of an executor: the "genome" is a job's place."""
 
     trainer: Trainer
     jobs: tuple[Job, ...]
 
-    def __call__(self) -> Callable[[Genome], Outcome]:
-        def work(place: Genome) -> Outcome:
-            self.trainer.run(self.jobs[place[0]])
-            return Outcome({})
+    def __call__(self) -> Callable[[Sequence[Genome]], Iterator[Outcome]]:
+        def work(places: Sequence[Genome]) -> Iterator[Outcome]:
+            for (place,) in places:
+                start = perf_counter()
+                self.trainer.run(self.jobs[place])
+                yield Outcome({}, None, perf_counter() - start)
 
         return work
 
@@ -155,8 +158,9 @@ def train_all(trainer: Trainer, jobs: Sequence[Job], workers: int = 1) -> list[B
     missing = list({job.name: job for job in missing}.values())
     if missing:
         factory = _Factory(trainer, tuple(missing))
-        with make_evaluate(factory, max(1, min(workers, len(missing)))) as evaluate:
-            for job, outcome in zip(missing, evaluate([(i,) for i in range(len(missing))]), strict=True):
+        with make_executor(max(1, min(workers, len(missing)))) as executor:
+            train = executor.evaluation(factory)
+            for job, outcome in zip(missing, train([(i,) for i in range(len(missing))]), strict=True):
                 if outcome.values is None:
                     trainer.fail(job, outcome.reason or "no reason was given")
     return [Beacon.open(trainer.folder / job.name) for job in jobs]

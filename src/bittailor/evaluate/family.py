@@ -1,0 +1,103 @@
+"""From genomes to outcomes: which network a candidate has, an evaluator for each network, and the state of a worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from bittailor.common.data import Data
+from bittailor.cost import Platform
+from bittailor.errors import RangeError
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.evaluate.metrics import Metric
+from bittailor.quantise.calibration import Calibration
+from bittailor.search.space import Genome, Space, Structure
+from bittailor.search.store import Outcome
+
+Family: TypeAlias = Callable[[Structure], Calibration]
+"""The networks that candidates may have: the structural part of a genome -> a calibrated network. Picklable, and with
+the same answer in every process."""
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+@dataclass(frozen=True, eq=False)
+class OneNetwork:
+    """The family whose candidates differ in widths only: those of the float network, or of a beacon."""
+
+    calibration: Calibration
+
+    def __call__(self, structure: Structure) -> Calibration:
+        """The calibrated network."""
+        return self.calibration
+
+
+class Evaluators(Generic[Name]):
+    """An evaluator for each network, made when it is first asked for, and kept: it holds what candidates share.
+
+    make  what names a network (its structure, its beacon) -> evaluator
+    """
+
+    def __init__(self, make: Callable[[Name], Evaluator]) -> None:
+        self._make = make
+        self._known: dict[Name, Evaluator] = {}
+
+    def of(self, name: Name) -> Evaluator:
+        """The evaluator of a network."""
+        if name not in self._known:
+            self._known[name] = self._make(name)
+        return self._known[name]
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateEvaluation:
+    """What evaluating genomes takes beside the genomes: the state of an executor's workers. Picklable.
+
+    space       decodes them
+    family      the networks that they may have
+    data        what they are evaluated on
+    objectives  names of the values reported beside the error
+    platforms   those of a user, beside the ones of the package
+    """
+
+    space: Space
+    family: Family
+    data: Data
+    metric: str | Metric
+    engine: str
+    objectives: tuple[str, ...]
+    platforms: tuple[Platform, ...] = ()
+
+    def evaluator(self, structure: Structure = ()) -> Evaluator:
+        """This process's evaluator of the network of a structure."""
+        return self._evaluators.of(structure)
+
+    @cached_property
+    def _evaluators(self) -> Evaluators[Structure]:
+        return Evaluators(lambda structure: Evaluator(
+            self.family(structure), self.data, self.metric, self.engine, self.objectives, self.platforms))
+
+    def __call__(self) -> Callable[[Sequence[Genome]], list[Outcome]]:
+        """The worker."""
+        return self.outcomes
+
+    def outcomes(self, genomes: Sequence[Genome]) -> list[Outcome]:
+        """The outcomes of genomes, those of one network at once (native engine: a genome per thread)."""
+        start = time.perf_counter()
+        members: dict[Structure, list[int]] = {}
+        for i, genome in enumerate(genomes):
+            members.setdefault(self.space.structure(genome), []).append(i)
+        found: dict[int, dict[str, float] | RangeError] = {}
+        for structure, places in members.items():
+            rows = self.evaluator(structure).attempt([self.space.widths(genomes[i]) for i in places])
+            found |= zip(places, rows, strict=True)
+        seconds = (time.perf_counter() - start) / max(1, len(genomes))
+        return [Outcome(None, str(row), seconds) if isinstance(row, RangeError) else Outcome(row, None, seconds)
+                for _, row in sorted(found.items())]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # without the evaluators, which every process makes for itself
+        return {field.name: getattr(self, field.name) for field in fields(self)}
