@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from search_toy import (
     SEEDS,
     SETTINGS,
@@ -26,8 +29,9 @@ from search_toy import (
 )
 
 from bittailor.errors import BittailorError, DataError
-from bittailor.search import Given, SearchSettings, make_executor, search
-from bittailor.search.executors import Processes
+from bittailor.search import Given, InProcess, Outcome, Processes, SearchSettings, make_executor, search
+from bittailor.search.executors import base as executors_base
+from bittailor.search.executors.base import Batches, State, run_batch
 
 GENOMES = SPACE.random(np.random.default_rng(0), 30)
 
@@ -172,6 +176,82 @@ def test_closing_ends_long_evaluations() -> None:
     executor.close()
     assert not any(process.is_alive() for process in processes)
     executor.close()
+
+
+class Wire(Executor):
+    """Runs tasks at once, as if through a wire: what is sent is pickled, and its bytes are counted."""
+
+    def __init__(self) -> None:
+        self.bytes: list[int] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        blob = pickle.dumps((fn, args))
+        self.bytes.append(len(blob))
+        fn, args = pickle.loads(blob)
+        future: Future[Any] = Future()
+        future.set_result(fn(*args))
+        return future
+
+
+def make_heavy(weight: bytes) -> Any:
+    return make_toy()
+
+
+def test_a_state_goes_to_a_worker_once_and_genomes_in_batches() -> None:
+    weight = np.random.default_rng(1).bytes(300_000)
+    wire = Wire()
+    executor = Given(wire, workers=2)
+    evaluate = executor.evaluation(partial(make_heavy, weight))
+    many = SPACE.random(np.random.default_rng(5), 2000)
+    assert [outcome.values for outcome in evaluate(many)] == [values(g) for g in many]
+    assert [n > len(weight) for n in wire.bytes[:3]] == [True, True, False]
+    assert len(wire.bytes) < 60
+    assert sum(wire.bytes[2:]) / 1998 < 40  # bytes a genome
+    # a worker that comes late lacks the state; it is sent the state, and once
+    with ThreadPoolExecutor(1) as late:
+        sent = len(wire.bytes)
+        executor._executor = late
+        assert [outcome.values for outcome in evaluate(GENOMES)] == [values(g) for g in GENOMES]
+        assert len(wire.bytes) == sent
+        assert late.submit(lambda: list(executors_base._made.workers)).result() == [State(
+            partial(make_heavy, weight)).fingerprint]
+    assert run_batch("unknown", None, GENOMES) is None
+
+
+def test_two_states_share_an_executor() -> None:
+    with make_executor(2) as executor:
+        toy, raising = executor.evaluation(make_toy), executor.evaluation(partial(make_raising, False))
+        for _ in range(2):
+            assert [o.values for o in toy(GENOMES)] == [values(g) for g in GENOMES]
+            assert [o.values is None for o in raising(GENOMES)] == [g[0] == 0 for g in GENOMES]
+        assert executor._folder is not None
+        folder = Path(executor._folder.name)
+        assert len(list(folder.iterdir())) == 2
+    assert not folder.exists()
+
+
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 9), st.floats(0, 3))
+def test_batches_hold_every_genome_once(n: int, least: int, ahead: int, seconds: float) -> None:
+    batches = Batches([(i,) for i in range(n)], least, ahead)
+    seen: list[tuple[int, ...]] = []
+    for batch in batches:
+        assert len(batch) <= max(least, n / ahead + 1, 1 / max(seconds, 1e-6))
+        assert len(batch) <= max(least, int(1 / max(seconds, 1e-6))) or not seen
+        seen += batch
+        batches.took([Outcome({}, None, seconds)] * len(batch))
+    assert seen == [(i,) for i in range(n)]
+
+
+def test_a_worker_that_takes_many_at_once_fails_only_the_one_to_blame() -> None:
+    def at_once(genomes: Any) -> list[Outcome]:
+        if any(genome[0] == 0 for genome in genomes):
+            raise ValueError("one of them")
+        return [Outcome(values(genome)) for genome in genomes]
+
+    outcomes = list(InProcess(4).evaluation(lambda: at_once)(GENOMES))
+    assert [outcome.values for outcome in outcomes] == [None if g[0] == 0 else values(g) for g in GENOMES]
+    short = list(InProcess(4).evaluation(lambda: lambda genomes: [])(GENOMES[:2]))
+    assert [outcome.reason for outcome in short] == ["RuntimeError: a worker gave 0 outcomes for 1 genomes"] * 2
 
 
 def test_wrong_use() -> None:

@@ -6,7 +6,7 @@ from bittailor.errors import BittailorError
 from bittailor.search.executors.base import Executor as Executor
 from bittailor.search.executors.given import Given as Given
 from bittailor.search.executors.in_process import InProcess as InProcess
-from bittailor.search.executors.processes import Processes
+from bittailor.search.executors.processes import Processes as Processes
 
 
 def make_executor(workers: int = 1, threaded: bool = False) -> Executor:
