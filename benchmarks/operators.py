@@ -1,11 +1,14 @@
-"""Which operators the search should have: crossovers, mutations and first populations at equal budgets.
+"""Which operators and optimisers the search should have: at equal budgets, from the same first populations or others.
 
     python benchmarks/operators.py --data DIR          # writes results/operators.csv, a few minutes on 2 cores
     python benchmarks/operators.py --tasks digits --seeds 0           # a look, ten seconds
+    python benchmarks/operators.py --optimisers --tasks digits mnist mnist1d --data DIR
+    python benchmarks/operators.py --optimisers --tasks digits mnist mnist1d --data DIR --objectives size instructions
 
 Every variant differs from the defaults in what its name says. A row is the hypervolume, after so many evaluations, of
-the front of everything evaluated: of validation error and size (what a search returns), and of validation loss and
-size (what guides it; smooth, so less a matter of luck). The evaluations that a first population costs to make count.
+the front of everything evaluated: of validation error and the other objectives (what a search returns), and of
+validation loss and them (what guides it; smooth, so less a matter of luck). The evaluations that a first population
+costs to make count.
 Rows that are in the file already are not computed again.
 """
 
@@ -34,6 +37,7 @@ from bittailor.runs.choice import SEEDINGS
 from bittailor.search.executors import InProcess
 from bittailor.search.front import ReferenceBox, nondominated
 from bittailor.search.loop import search
+from bittailor.search.optimisers import OPTIMISERS
 from bittailor.search.optimisers.operators import CROSSOVERS, MUTATIONS
 from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome
@@ -63,17 +67,22 @@ def variants() -> list[Variant]:
     return found
 
 
+def optimisers() -> list[Variant]:
+    """Every optimiser with the default operators."""
+    return [Variant(optimiser.title, {"optimiser": name}) for name, optimiser in OPTIMISERS.items()]
+
+
 class Counting:
     """An evaluator's values, noted in the order in which they were asked for."""
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    def __init__(self, evaluator: Evaluator, objectives: Sequence[str]) -> None:
         self.evaluator = evaluator
-        self.points: list[tuple[float, float, float]] = []
+        self.names = ("error", "loss", *objectives)
+        self.points: list[list[float]] = []
 
     def note(self, outcome: Outcome) -> Outcome:
-        """Keep error, loss and size."""
-        v = outcome.values
-        self.points.append((v["error"], v["loss"], v["size"]) if v else (np.inf, np.inf, np.inf))
+        """Keep error, loss and the other objectives."""
+        self.points.append([outcome.values[name] if outcome.values else np.inf for name in self.names])
         return outcome
 
     def stream(self, evaluate: Callable[[Sequence[Genome]], Iterator[Outcome]]
@@ -93,26 +102,27 @@ class Counting:
         return self.attempt(widths)
 
 
-def measure(prepared: Prepared, variant: Variant, seed: int, evaluations: int, population: int,
-            cache: dict[str, Any]) -> list[tuple[int, float, float]]:
-    """(evaluations, hypervolume of error and size, of loss and size) at every checkpoint."""
+def measure(prepared: Prepared, variant: Variant, seed: int, objectives: Sequence[str], evaluations: int,
+            population: int, cache: dict[str, Any]) -> list[tuple[int, float, float]]:
+    """(evaluations, hypervolume of error and the other objectives, of loss and them) at every checkpoint."""
     graph = prepared.network.graph
     if not cache:
         calibration = bt.calibrate(prepared.network, prepared.data.train.x, prepared.data.train.lengths)
         cache["candidates"] = CandidateEvaluation(
             bt.per_operator(graph), OneNetwork(calibration), prepared.data.valid[:ITEMS], prepared.metric,
-            best_engine(), ("error", "loss", "size"))
+            best_engine(), tuple(dict.fromkeys(("error", "loss", "size", *objectives))))
         cache["evaluator"] = cache["candidates"].evaluator()
         rows = cache["evaluator"].evaluate([homogeneous_widths(graph, bits) for bits in WIDTHS])
-        cache["boxes"] = [ReferenceBox.around([[row[name], row["size"]] for row in rows]) for name in ("error", "loss")]
+        cache["boxes"] = [ReferenceBox.around([[row[name], *(row[o] for o in objectives)] for row in rows])
+                          for name in ("error", "loss")]
     evaluator: Evaluator = cache["evaluator"]
-    counting = Counting(evaluator)
+    counting = Counting(evaluator, objectives)
     space: bt.Space = cache["candidates"].space
     first = SEEDINGS[variant.seeding](space, graph, counting)  # type: ignore[arg-type]
     spent = len(counting.points)
     settings = replace(SearchSettings(population=population, generations=1, seed=seed), **variant.settings)
     left = max(population, evaluations - spent)
-    search(space, ("error", "size"), counting.stream(InProcess(2).evaluation(cache["candidates"])),
+    search(space, ("error", *objectives), counting.stream(InProcess(2).evaluation(cache["candidates"])),
            replace(settings, generations=-(-left // population)), None, (), first,
            box=cache["boxes"][0], guides={"error": "loss"})
     points = np.array(counting.points)
@@ -121,8 +131,8 @@ def measure(prepared: Prepared, variant: Variant, seed: int, evaluations: int, p
         part = points[:at]
         part = part[np.isfinite(part).all(axis=1)]
         volumes = []
-        for box, columns in zip(cache["boxes"], ([0, 2], [1, 2]), strict=True):
-            kept = part[:, columns]
+        for box, first_column in zip(cache["boxes"], (0, 1), strict=True):
+            kept = part[:, [first_column, *range(2, part.shape[1])]]
             volumes.append(box.hypervolume(kept[nondominated(kept)]))
         found.append((at, *volumes))
     return found
@@ -137,25 +147,32 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--evaluations", type=int, default=1200)
     parser.add_argument("--population", type=int, default=40)
+    parser.add_argument("--optimisers", action="store_true", help="compare optimisers instead of operators")
+    parser.add_argument("--objectives", nargs="+", default=["size"], help="beside the error; minimised")
     parser.add_argument("--csv", type=Path, default=Path("results/operators.csv"))
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     if options.csv.exists():
         with options.csv.open(newline="") as file:
             rows = list(csv.DictReader(file))
-    done = {(r["task"], int(r["seed"]), r["variant"]) for r in rows}
+    objectives = " ".join(("error", *options.objectives))
+    for row in rows:
+        row.setdefault("objectives", "error size")
+    done = {(r["task"], int(r["seed"]), r["variant"], r["objectives"]) for r in rows}
     for task in options.tasks:
         # one float network per task; the seed is that of the search
         prepared = train_task(task, hidden=HIDDEN.get(task, 32), data=options.data, cache=options.cache)
         cache: dict[str, Any] = {}
         for seed in options.seeds:
-            for variant in variants():
-                if (task, seed, variant.name) in done:
+            for variant in optimisers() if options.optimisers else variants():
+                if (task, seed, variant.name, objectives) in done:
                     continue
                 began = time.perf_counter()
-                found = measure(prepared, variant, seed, options.evaluations, options.population, cache)
+                found = measure(prepared, variant, seed, options.objectives, options.evaluations, options.population,
+                                cache)
                 rows += [{"task": task, "seed": seed, "variant": variant.name, "evaluations": at,
-                          "hypervolume_error": error, "hypervolume_loss": loss} for at, error, loss in found]
+                          "hypervolume_error": error, "hypervolume_loss": loss, "objectives": objectives}
+                         for at, error, loss in found]
                 write_whole(options.csv, comparison_csv(rows).encode())
                 print(f"{task} {seed} {variant.name}: {found[-1][1]:.4f} {found[-1][2]:.4f} "
                       f"({time.perf_counter() - began:.1f} s)", flush=True)

@@ -176,6 +176,8 @@ def test_closing_ends_long_evaluations() -> None:
     executor.close()
     assert not any(process.is_alive() for process in processes)
     executor.close()
+    reader.join(10)
+    assert (reader.is_alive(), executor._pool, executor._folder) == (False, None, None)
 
 
 class Wire(Executor):

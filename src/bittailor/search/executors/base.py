@@ -76,7 +76,7 @@ class Executor(ABC):
         return partial(self.run, State(make))
 
     def close(self) -> None:  # noqa: B027 - not every executor has something to stop
-        """Stop whatever is still at work. A second time does nothing."""
+        """Stop whatever is still at work, for good. A second time does nothing."""
 
     def __enter__(self) -> Self:
         return self

@@ -52,12 +52,13 @@ class Processes(Executor):
         self._folder: TemporaryDirectory[str] | None = None
         self._greeted = self._ever = False  # whether a process ever started, and ever finished an evaluation
         self._lost = 0  # genomes failed because their processes died
+        self._closed = False
 
     def run(self, state: State, genomes: Sequence[Genome]) -> Iterator[Outcome]:
         batches = Batches(genomes, ahead=AHEAD * self._workers)
         slots: deque[_Slot] = deque()
         try:
-            while self._fill(state, slots, batches):
+            while not self._closed and self._fill(state, slots, batches):
                 head = slots[0]
                 # a suspect runs alone, so that a death is its own
                 outcomes = self._result(head, alone=any(slot.suspect for slot in slots))
@@ -72,6 +73,7 @@ class Processes(Executor):
                 self._end_pool()
 
     def close(self) -> None:
+        self._closed = True
         self._end_pool()
         folder, self._folder = self._folder, None
         if folder is not None:
