@@ -36,7 +36,7 @@ from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.program import Program, bind
 from bittailor.core.qformat import EXACT_BIAS_BITS
 from bittailor.cost.firmware import CORES_FOLDER, Core, Error, Kernel
-from bittailor.cost.listing import KERNEL, describe
+from bittailor.cost.listing import describe
 from bittailor.errors import BittailorError
 from bittailor.export.artefact import kept
 from bittailor.export.c import DEVICE, device_files
@@ -237,7 +237,7 @@ def runtime_names() -> tuple[list[str], list[str]]:
     command = ["cc", "-E", "-P", str(DEVICE / "bt_dot.h")]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     names = list(dict.fromkeys(re.findall(r"\b(bt_\w+)\([^()]*\);", text)))
-    return [n for n in names if KERNEL.fullmatch(n)], [n for n in names if n != "bt_needs_arithmetic_shifts"]
+    return [n for n in names if n.startswith("bt_dot")], [n for n in names if n != "bt_needs_arithmetic_shifts"]
 
 
 # --- fitting --------------------------------------------------------------------------------------------------------

@@ -21,8 +21,7 @@ LAYERS = [
     {"common"},
     {"core"},
     {"compile", "nn", "search"},
-    {"engines", "export"},
-    {"cost"},
+    {"engines", "export", "cost"},
     {"quantise"},
     {"evaluate"},
     {"read", "train"},
@@ -35,8 +34,8 @@ LAYERS = [
 """From the ground up; a room may import rooms below it. Those of one line are siblings."""
 
 SIBLINGS = {("export", "engines"), ("train", "tasks")}
-"""Where one may use another, and why it can: what a device stores is ordered as the engine orders it; a task brings the
-torch network that `train` trains."""
+"""Where one may use another, and why it can: an export's self-test holds what the engines say; a task brings the torch
+network that `train` trains."""
 
 HEAVY = {
     "torch": {"train", "nn", "tasks", "read", "export", "engines"},

@@ -10,6 +10,8 @@ from itertools import groupby
 
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS
+from bittailor.core.ops.forms import Averaged
+from bittailor.core.ops.time import Pick
 from bittailor.errors import UnsupportedNetwork
 
 
@@ -25,9 +27,6 @@ class Kind(Enum):
     LAST = auto()
     FIRST = auto()
     MEAN = auto()
-
-
-OVER_TIME = {"last": Kind.LAST, "first": Kind.FIRST, "mean": Kind.MEAN}
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,10 @@ def _recurrence(graph: Graph, layer: Recurrence) -> Segment:
 
 
 def _over_time(graph: Graph, node: Node) -> Segment:
-    kind = OVER_TIME.get(node.op)
+    op = OPS[node.op]
+    kind = Kind.MEAN if op.form is Averaged else None
+    if isinstance(op, Pick):
+        kind = Kind.FIRST if op.step == 0 else Kind.LAST
     if kind is None or not graph.sites[node.inputs[0]].sequence:
         raise NotLowered(f"there is no compiled form of operator {node.op} of {node.output}")
     body = (Instruction(node, graph.sites[node.output].features, node.inputs),)
@@ -167,9 +169,10 @@ def _over_time(graph: Graph, node: Node) -> Segment:
 
 def _instructions(graph: Graph, node: Node) -> Iterator[Instruction]:
     features = graph.sites[node.output].features
-    if node.op == "linear":
+    access = OPS[node.op].access
+    if access == "whole":
         yield Instruction(node, features, (), node.inputs[0])
-    elif node.op == "concat":
+    elif access == "joined":
         column = 0
         for i, name in enumerate(node.inputs):
             width = graph.sites[name].features

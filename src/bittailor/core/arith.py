@@ -228,6 +228,11 @@ class Lookup:
     lo: int
     hi: int
 
+    @property
+    def entry_bits(self) -> int:
+        """Width that entries are stored at, 8 or 16."""
+        return KNOT_BITS if self.step or self.hi >= 1 << (TABLE_BITS - 1) else TABLE_BITS
+
     def __call__(self, q: Ints) -> Ints:
         """Apply to int64 values of the input's format."""
         index = q - self.qmin

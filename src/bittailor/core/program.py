@@ -111,8 +111,7 @@ class Program:
                 if isinstance(part, Packed):
                     yield Stored("weights" if role == "W" else role, owner, part.values, part.bits)
                 elif isinstance(part, Lookup):
-                    bits = 16 if part.step or self.formats[owner].bits > 8 else 8
-                    yield Stored("tables", owner, part.entries, bits)
+                    yield Stored("tables", owner, part.entries, part.entry_bits)
                 else:
                     for m in part.multipliers:
                         if m.size > 1:

@@ -1,17 +1,17 @@
 """What the generated C of a program holds: the features that the cost models of cores are linear in.
 
-Read from the order of the graph and from the very lines that the C exporter writes, so that they cannot disagree. What
-belongs to the graph is worked out once per graph, an operator's line once per binding of that operator.
+Counted in phases and bound instructions, which the C exporter prints. What belongs to the graph is worked out once per
+graph, an instruction's share once per binding of its operator.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bittailor.common.lru import LruCache
+from bittailor.compile.bound import DeviceCall, bind_instructions
 from bittailor.compile.image import SIZES, ctype_of
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.order import Order
@@ -19,11 +19,6 @@ from bittailor.compile.segments import Instruction, Phase
 from bittailor.core.graph import Graph
 from bittailor.core.ops import Constants
 from bittailor.core.program import Program
-from bittailor.export.c_ops import EMITTERS, PLACES
-
-KERNEL = re.compile(r"bt_dotl?\d+_x\d+")
-_CALL = re.compile(r"\b(bt_\w+)\(([^()]*)\)")
-_NUMBER = re.compile(r"(?:INT64_C\()?-?(\d+)\)?")
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class _Piece:
-    """One operator's line: features of its code, work per value computed, the functions it calls."""
+    """One instruction: features of its code, work per value computed, the runtime's functions it calls."""
 
     constants: Constants
     code: Mapping[str, int]
@@ -65,33 +60,12 @@ class _Piece:
     calls: frozenset[str] = frozenset()
 
 
-class _Words:
-    """Stands in for a loop while an operator's line is written (`c_ops.Scope`)."""
-
-    counted = "n"
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-
-    def value(self, site: str) -> str:
-        return "v"
-
-    def vector(self, site: str) -> str:
-        return "v"
-
-    def rom(self, owner: str, item: str) -> str:
-        return f"rom.{item}"
-
-    def sum(self, site: str) -> str:
-        return "v"
-
-
-_PIECES: LruCache[tuple[int, str, int], _Piece] = LruCache(1 << 14)
+_PIECES: LruCache[tuple[int, int], _Piece] = LruCache(1 << 14)
 _LOOPS: LruCache[int, tuple[Graph, list[tuple[bool, Phase, Mapping[str, int]]], _Once]] = LruCache(64)
 
 
 def describe(program: Program) -> Listing:
-    """What the C of a program is made of. UnknownName for an operator that exported C has no form for."""
+    """What the C of a program is made of. NotLowered for what phases and instructions have no form for."""
     loops, once = _loops(program.graph)
     code, step, head = Counter(once.code), Work(), Work()
     step.amounts.update(once.step)
@@ -167,36 +141,26 @@ def _moves(live: Liveness, phase: Phase) -> Mapping[str, int]:
 
 def _piece(program: Program, ins: Instruction) -> _Piece:
     constants = program.constants[ins.output]
-    key = id(program.graph), f"{ins.output} {ins.part}", id(constants)
+    key = id(constants), ins.part
     known = _PIECES.get(key)
     if known is None or known.constants is not constants:
-        known = _PIECES.put(key, _read(program, ins, constants))
+        bound = bind_instructions(constants, [program.formats[name] for name in ins.node.inputs])[ins.part]
+        known = _PIECES.put(key, _counted(constants, bound.device))
     return known
 
 
-def _read(program: Program, ins: Instruction, constants: Constants) -> _Piece:
-    """Read an operator's line of C."""
-    if ins.node.op in PLACES:
-        return _Piece(constants, {}, {})
-    line = EMITTERS[ins.node.op](_Words(program), ins)
-    own = {line.call or "copy of a value": 1, "product": line.operand.count("*")}
-    code, run, dots, calls = Counter(own), Counter(own), [], set()
-    for name, arguments in _CALL.findall(line.operand):
-        last = int(arguments.rsplit(",", 1)[1].rstrip("u "))
-        calls.add(name)
-        if KERNEL.fullmatch(name):
-            code["dot"] += 1
-            run["dot"] += 1
-            dots.append((name, last))
-        else:
-            code[name] += 1
-            run[name] += 1
-            run[f"{name}.bits"] += last
-    for text in line.numbers:
-        if "rom." in text:
-            code["row multiplier"] += 1
-            run["row multiplier"] += 1
-        elif found := _NUMBER.fullmatch(text):
-            bits = int(found[1]).bit_length()
-            code[f"literal{next(size for size in (8, 16, 32, 64) if bits <= size)}"] += 1
-    return _Piece(constants, code, run, tuple(dots), frozenset(calls))
+def _counted(constants: Constants, device: DeviceCall) -> _Piece:
+    """What an instruction is charged for."""
+    run = Counter({device.function: 1, "product": device.products})
+    if device.dot is not None:
+        run["dot"] += 1
+    for name, bits in device.unpacks:
+        run[name] += 1
+        run[f"{name}.bits"] += bits
+    if device.per_row:
+        run["row multiplier"] += 1
+    code = Counter({name: n for name, n in run.items() if not name.endswith(".bits")})
+    for value in device.literals:
+        code[f"literal{next(size for size in (8, 16, 32, 64) if abs(value).bit_length() <= size)}"] += 1
+    dots = () if device.dot is None else (device.dot,)
+    return _Piece(constants, code, run, dots, frozenset(name for name, _ in (*dots, *device.unpacks)))

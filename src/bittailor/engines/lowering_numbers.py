@@ -14,20 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittailor.common.lru import LruCache
+from bittailor.compile.bound import (
+    BoundDiagonal,
+    BoundInstruction,
+    BoundMatrix,
+    BoundMean,
+    BoundProduct,
+    BoundRescale,
+    BoundSum,
+    BoundTable,
+    bind_instructions,
+)
 from bittailor.compile.segments import NotLowered
 from bittailor.core.arith import Ints, Lookup, Rescale
 from bittailor.core.graph import Node
 from bittailor.core.ops import Constants
-from bittailor.core.ops.forms import (
-    Affine,
-    Averaged,
-    Copied,
-    DiagonalProduct,
-    Joined,
-    MatrixProduct,
-    Product,
-    Tabulated,
-)
 from bittailor.core.qformat import QFormat
 from bittailor.engines import bytecode as bc
 
@@ -66,17 +67,17 @@ class Facts:
     anchor: Callable[[], object]
 
 
-_NOTHING = Facts((), (), (), lambda: None)
-_Made = tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[Bytes, ...]]
+MEAN = -1
+"""In the place of an opcode: a mean is a segment of its own."""
+_Made = tuple[int, tuple[int, ...], tuple[Bytes, ...]]
+"""Opcode, numbers and constants of one instruction."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Weights:
-    """Weights as the runtime reads them, the sum of every row, the largest sum of magnitudes, and whose they are."""
+    """Weights as the runtime reads them, and whose they are."""
 
     packed: Bytes
-    sums: Ints
-    most: int
     anchor: Callable[[], object]
 
 
@@ -86,8 +87,14 @@ def _wrap(c: int, wide: bool) -> int:
     return (c + half) % (2 * half) - half
 
 
-def _numbers(r: Rescale, m0: int, m1: int, c: int, za: int = 0, zb: int = 0) -> tuple[int, ...]:
-    return (r.shift, 0, m0, m1, r.lo, r.hi, za, zb, _wrap(c, r.wide))
+def _numbers(bound: BoundRescale, m0: int, m1: int = 0, za: int = 0, zb: int = 0) -> tuple[int, ...]:
+    r = bound.rescale
+    return r.shift, 0, m0, m1, r.lo, r.hi, za, zb, _wrap(bound.constant, r.wide)
+
+
+def _per_lane(r: Rescale, step: int = 0) -> tuple[int, ...]:
+    """Where multiplier and constant of every lane stand in the pool."""
+    return r.shift, step, 0, 0, r.lo, r.hi, 0, 0, 0
 
 
 def _padded(array: NDArray[Any]) -> Bytes:
@@ -113,106 +120,89 @@ class Operators:
 
     def facts(self, node: Node, constants: Constants, formats: Mapping[str, QFormat]) -> Facts:
         """The facts of a node. Constants are bound to the formats of the sites around them, so they are the key."""
-        if isinstance(constants, Copied):
-            return _NOTHING
         known = self._facts.get(id(constants))
         if known is None or known.anchor() is not constants:
-            inputs = [formats[name] for name in node.inputs]
-            kinds, numbers, parts = self._make(node, constants, inputs)
-            known = self._facts.put(id(constants), Facts(kinds, numbers, parts, ref(constants)))
+            bound = bind_instructions(constants, [formats[name] for name in node.inputs])
+            made = [self._make(instruction) for instruction in bound]
+            parts = tuple(part for _, _, parts in made for part in parts)
+            known = self._facts.put(id(constants), Facts(
+                tuple(kind for kind, _, _ in made), tuple(row for _, row, _ in made), parts, ref(constants)))
         return known
 
-    def _make(self, node: Node, constants: Constants, inputs: list[QFormat]) -> _Made:
-        if isinstance(constants, Tabulated):
-            return self._lookup(constants.lookup)
-        if isinstance(constants, Joined):
-            rows = [_unary(r, f) for r, f in zip(constants.rescales, inputs, strict=True)]
-            return tuple(kind for kind, _ in rows), tuple(row for _, row in rows), ()
-        if isinstance(constants, MatrixProduct):
-            return self._linear(constants, inputs[0])
-        if isinstance(constants, DiagonalProduct):
-            return self._diagonal(constants)
-        if not isinstance(constants, Affine | Product | Averaged):
-            raise NotLowered(f"operator {node.op} of {node.output}")
-        r = constants.rescale
-        if any(m.size != 1 for m in r.multipliers):
-            raise NotLowered(f"per-row multipliers in {node.op}")
-        m = [int(x[0]) for x in r.multipliers]
-        z = [f.zero_point for f in inputs]
-        if isinstance(constants, Product):
-            row = _numbers(r, m[0], 0, r.offset, z[0], z[1])
-            return (bc.MULW if r.wide else bc.MUL,), (row,), ()
-        if isinstance(constants, Averaged):
-            return (-1,), (_numbers(r, m[0], 0, r.offset),), ()
-        m = [s * x for s, x in zip(constants.signs, m, strict=True)]
-        if len(m) > 2:
-            raise NotLowered(f"a sum of {len(m)} operands in {node.op}")
-        row = _numbers(r, m[0], m[1] if len(m) == 2 else 0,
-                       r.offset - sum(a * b for a, b in zip(z, m, strict=True)))
-        narrow, wide = (bc.ADD, bc.ADDW) if len(m) == 2 else (bc.SCALE, bc.SCALEW)
-        return (wide if r.wide else narrow,), (row,), ()
+    def _make(self, bound: BoundInstruction) -> _Made:
+        match bound:
+            case BoundTable():
+                return self._table(bound.lookup)
+            case BoundMatrix():
+                return self._matrix(bound)
+            case BoundDiagonal():
+                return self._diagonal(bound)
+            case BoundProduct():
+                return bc.MULW if bound.rescale.wide else bc.MUL, _numbers(bound, bound.multiplier, 0, *bound.zeros), ()
+            case BoundMean():
+                return MEAN, _numbers(bound, bound.multiplier), ()
+            case BoundSum():
+                narrow, wide = (bc.SCALE, bc.SCALEW) if len(bound.signs) == 1 else (bc.ADD, bc.ADDW)
+                return wide if bound.rescale.wide else narrow, _numbers(bound, *bound.multipliers), ()
+        raise NotLowered(f"the runtime has no instruction for {type(bound).__name__}")
 
-    def _lookup(self, t: Lookup) -> _Made:
+    def _table(self, t: Lookup) -> _Made:
         if t.step == 0:
             # the runtime indexes by q as an unsigned byte; a shorter table repeats
             bits = len(t.entries).bit_length() - 1
-            table = t.entries[(np.arange(256) - t.qmin) & (len(t.entries) - 1)].astype(np.int16)
-            small = t.lo >= -128 and t.hi <= 127
-            row = (0, bits, 0, 0, t.lo, t.hi, 0, 0, 0)
-            part = _padded(table.astype(np.int8) if small else table)
-            return (bc.LOOKUP8 if small else bc.LOOKUP16,), (row,), (part,)
+            table = t.entries[(np.arange(256) - t.qmin) & (len(t.entries) - 1)]
+            kind, width = (bc.LOOKUP8, np.int8) if t.entry_bits == 8 else (bc.LOOKUP16, np.int16)
+            return kind, (0, bits, 0, 0, t.lo, t.hi, 0, 0, 0), (_padded(table.astype(width)),)
         row = (t.step + t.guard, t.step, 0, 0, t.lo, t.hi, t.qmin, 0, 0)
         knots = t.entries.astype("<i2").view(np.uint8)
         if self.layout.split:
             knots = np.concatenate((knots[0:-2:2], knots[1:-2:2], knots[-2:]))
-        return (bc.KNOTS,), (row,), (_padded(knots),)
+        return bc.KNOTS, row, (_padded(knots),)
 
-    def _linear(self, constants: MatrixProduct, x: QFormat) -> _Made:
-        packed, r = constants.W, constants.rescale
-        W = packed.values
-        bytes_ = (x.bits <= 8 and packed.bits <= 8 and x.bits + max(packed.bits, 2) <= self.layout.widths8)
-        weights = self._pack(W, 8 if bytes_ else 16)
+    def _matrix(self, bound: BoundMatrix) -> _Made:
+        x, bits, wide = bound.source, bound.weights.bits, bound.rescale.wide
+        bytes_ = x.bits <= 8 and bits <= 8 and x.bits + max(bits, 2) <= self.layout.widths8
+        W = bound.weights.values
         step = 0
-        bias = x.qmin if bytes_ else 0
-        reach = x.qmax - x.qmin if bytes_ else max(-x.qmin, x.qmax)
-        if weights.most * reach >= bc.BOUND32:
-            if bytes_ or not r.wide:
+        if bytes_:
+            if bound.most * (x.qmax - x.qmin) >= bc.BOUND32:
                 raise NotLowered("sums beyond 32 bits of bytes")
+            kind = bc.LINEAR8W if wide else bc.LINEAR8
+        elif bound.long:
+            if not wide:
+                raise NotLowered("sums beyond 32 bits in a narrow operator")
             kind, step = bc.LINEAR64W, _chunk(W)
-        elif bytes_:
-            kind = bc.LINEAR8W if r.wide else bc.LINEAR8
         else:
-            kind = bc.LINEAR16W if r.wide else bc.LINEAR16
+            kind = bc.LINEAR16W if wide else bc.LINEAR16
         rows = _round(len(W), self.layout.lanes)
         mult = np.zeros(rows, np.int64)
-        mult[:len(W)] = r.multipliers[0]
+        mult[:len(W)] = bound.multipliers
         cons = np.zeros(rows, np.int64)
-        if bias:
-            cons[:len(W)] = bias * weights.sums
-        if constants.offsets is not None:
-            cons[:len(W)] += constants.offsets.values
-        cons = cons * mult + r.offset  # modulo 2**64; the low half is what narrow operators need
-        narrow = cons.astype(np.int32) if not r.wide else cons
-        row = (r.shift, step, 0, 0, r.lo, r.hi, 0, 0, 0)
-        return (kind,), (row,), (weights.packed, _padded(mult.astype(np.int32)), _padded(narrow))
+        if bytes_:
+            cons[:len(W)] = x.qmin * bound.row_sums  # the runtime's bytes are q - qmin
+        if bound.offsets is not None:
+            cons[:len(W)] += bound.offsets.values
+        cons = cons * mult + bound.constant  # modulo 2**64; the low half is what narrow operators need
+        weights = self._pack(W, 8 if bytes_ else 16)
+        return kind, _per_lane(bound.rescale, step), (
+            weights, _padded(mult.astype(np.int32)), _padded(cons if wide else cons.astype(np.int32)))
 
-    def _diagonal(self, constants: DiagonalProduct) -> _Made:
+    def _diagonal(self, bound: BoundDiagonal) -> _Made:
         """Per lane: weight, multiplier, constant. Narrow sums hold modulo 2**32, so weight and multiplier are one."""
-        v, r = constants.W.values[:, 0], constants.rescale
-        rows = _round(len(v), self.layout.lanes)
-        lanes = np.zeros((3, rows), np.int64)
-        lanes[0, :len(v)], lanes[1, :len(v)] = v, r.multipliers[0]
-        if constants.offsets is not None:
-            lanes[2, :len(v)] = constants.offsets.values
-        lanes[2] = lanes[2] * lanes[1] + r.offset
-        row = (r.shift, 0, 0, 0, r.lo, r.hi, 0, 0, 0)
-        if r.wide:
+        v = bound.weights.values[:, 0]
+        lanes = np.zeros((3, _round(len(v), self.layout.lanes)), np.int64)
+        lanes[0, :len(v)], lanes[1, :len(v)] = v, bound.multipliers
+        if bound.offsets is not None:
+            lanes[2, :len(v)] = bound.offsets.values
+        lanes[2] = lanes[2] * lanes[1] + bound.constant
+        if bound.rescale.wide:
             weights, mult = lanes[:2].astype(np.int32)
-            return (bc.DIAGONALW,), (row,), (_padded(weights), _padded(mult), _padded(lanes[2]))
+            return bc.DIAGONALW, _per_lane(bound.rescale), (_padded(weights), _padded(mult), _padded(lanes[2]))
         factor = (lanes[0] * lanes[1]).astype(np.int32)
-        return (bc.DIAGONAL,), (row,), (_padded(factor), _padded(factor[:0]), _padded(lanes[2].astype(np.int32)))
+        return bc.DIAGONAL, _per_lane(bound.rescale), (
+            _padded(factor), _padded(factor[:0]), _padded(lanes[2].astype(np.int32)))
 
-    def _pack(self, W: Ints, form: int) -> _Weights:
+    def _pack(self, W: Ints, form: int) -> Bytes:
         """Weights as [block][group][lane][4 bytes]."""
         known = self._weights.get((id(W), form))
         if known is None or known.anchor() is not W:
@@ -222,9 +212,8 @@ class Operators:
             room = np.zeros((blocks * lanes, groups * group), np.int8 if form == 8 else np.int16)
             room[:rows, :columns] = W
             tiled = room.reshape(blocks, lanes, groups, group).transpose(0, 2, 1, 3)
-            most = int(np.abs(W).sum(axis=1).max())
-            known = self._weights.put((id(W), form), _Weights(_padded(tiled), W.sum(axis=1), most, ref(W)))
-        return known
+            known = self._weights.put((id(W), form), _Weights(_padded(tiled), ref(W)))
+        return known.packed
 
 
 def _chunk(W: Ints) -> int:
@@ -237,11 +226,3 @@ def _chunk(W: Ints) -> int:
             break
         count *= 2
     return count
-
-
-def _unary(r: Rescale, x: QFormat) -> tuple[int, tuple[int, ...]]:
-    """requantise, relu and the parts of a concat: one operand, less its zero-point."""
-    m = int(r.multipliers[0][0])
-    return bc.SCALEW if r.wide else bc.SCALE, _numbers(r, m, 0, r.offset - x.zero_point * m)
-
-

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from bittailor.common.processors import processors
 from bittailor.compile.segments import NotLowered
 from bittailor.core.arith import Ints
+from bittailor.core.ops.forms import Averaged
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import Program
 from bittailor.engines import native_build
@@ -104,7 +105,7 @@ class Native(Engine):
                work: list[Callable[[], None]], parts: int) -> None:
         """Add the work of one program: one piece, or several over disjoint items."""
         site = program.graph.sites[program.graph.outputs[0]]
-        if any(node.op == "mean" for node in program.graph.nodes()) and x.lengths.max() > MEAN_MOST_STEPS:
+        if any(isinstance(c, Averaged) for c in program.constants.values()) and x.lengths.max() > MEAN_MOST_STEPS:
             raise RangeError(f"a mean over {x.lengths.max()} steps; at most {MEAN_MOST_STEPS} are proved")
         shape = (x.items, x.steps, site.features) if site.sequence else (x.items, site.features)
         block = self.runtime.layout.items

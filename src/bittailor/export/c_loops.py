@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bittailor.compile.bound import bind_instructions
 from bittailor.compile.image import COUNTER, ctype_of
 from bittailor.compile.segments import Instruction, Phase
+from bittailor.core.ops import OPS
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import plain
@@ -112,8 +114,8 @@ class _Loops:
         """One loop over features: what it reads, an operator a line, what outlives it."""
         inner = indent + "    "
         scope = _Scope(self.model, phase, at, counted)
-        lines = [(ins, EMITTERS[ins.node.op](scope, ins)) for ins in phase.body]
-        yield f"\n{_comment(phase, lines, indent)}"
+        lines = [(ins, self._line(scope, ins)) for ins in phase.body]
+        yield f"\n{_comment(phase, indent)}"
         yield f"{indent}for (size_t i = 0; i < {phase.features}u; i++) {{\n"
         for site in scope.loads:
             yield f"{inner}const int32_t {self.names[site]} = {self.model.vector(site, phase.number, at)}[i];\n"
@@ -125,6 +127,11 @@ class _Loops:
             site = ins.output
             yield f"{inner}TRACE({self.number[site]}u, {_index(ins)}, {self.names[site]});\n"
         yield f"{indent}}}\n"
+
+    def _line(self, scope: _Scope, ins: Instruction) -> Line:
+        constants, formats = self.program.constants[ins.output], self.program.formats
+        bound = bind_instructions(constants, [formats[name] for name in ins.node.inputs])[ins.part]
+        return EMITTERS[type(constants)](scope, ins, bound)
 
     def _stores(self, site: str, index: str, at: int | None, indent: str) -> Iterator[str]:
         """What keeps a value beyond its loop."""
@@ -167,7 +174,6 @@ class _Scope:
     counted: str
 
     def __post_init__(self) -> None:
-        self.program = self.model.program
         self.loads: dict[str, None] = {}
 
     def value(self, site: str) -> str:
@@ -190,15 +196,16 @@ def _index(ins: Instruction) -> str:
     return f"{ins.column}u + i" if ins.column else "i"
 
 
-def _comment(phase: Phase, lines: Sequence[tuple[Instruction, Line]], indent: str) -> str:
+def _comment(phase: Phase, indent: str) -> str:
     """The equations of a loop, names without the layer's."""
     start = f"{phase.layer}." if phase.layer else ""
     title = f"{phase.layer}: " if phase.layer else ""
     rows = [f"{indent}/* {plain(title)}{phase.features} feature{'s' * (phase.features > 1)}\n"]
-    for ins, line in lines:
+    for ins in phase.body:
         left = ins.output.removeprefix(start)
-        if ins.node.op == "concat":
+        if ins.joined:
             left += f"[{ins.column}..{ins.column + ins.features - 1}]"
-        right = " ".join(re.sub(rf"(^|\(){re.escape(start)}", r"\1", word) for word in line.meaning)
+        right = " ".join(re.sub(rf"(^|\(){re.escape(start)}", r"\1", word)
+                         for word in OPS[ins.node.op].words(ins.reads, ins.node.params))
         rows.append(f"{indent} *   {plain(left)} = {plain(right)}\n")
     return "".join(rows) + f"{indent} */\n"

@@ -8,6 +8,7 @@ from functools import cached_property
 from bittailor.compile.image import Image, image
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.order import Order
+from bittailor.core.ops.forms import Copied
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import Program
 from bittailor.errors import UnsupportedNetwork
@@ -121,11 +122,15 @@ class Model:
     def _previous(self) -> dict[str, str]:
         return {previous: update for update, previous in self.order.states.items()}
 
+    def _is_last(self, site: str) -> bool:
+        constants = self.program.constants[site]
+        return isinstance(constants, Copied) and constants.step == -1
+
     def vector(self, site: str, phase: int, at: int | None) -> str:
         """The C expression of a site's values of the current step, read in a phase of pass `at` (None: the head)."""
         order, live = self.order, self.live
         home = order.alias.get(site, site)
-        last = at is None and site != home and self.program.graph.producer[site].op == "last"
+        last = at is None and site != home and self._is_last(site)
         if home == order.input:
             if order.streaming:
                 return "x"

@@ -99,6 +99,10 @@ class Op(ABC, Generic[C]):
         """The output format that needs no calibration (a sigmoid's, a tanh's), or None; `inputs` are proven ranges."""
         return None
 
+    def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
+        """The right side of its equation, word by word, for people; of a joined operator that of one input's part."""
+        return (f"{self.name}({', '.join(inputs)})",)
+
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
         """Counts per application, from feature counts: "mac", "add", "mul", "lookup"."""
         return {}

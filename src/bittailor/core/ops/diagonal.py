@@ -33,6 +33,9 @@ class Diagonal(RescaledOp[DiagonalProduct]):
     def shapes(self, inputs: Sequence[int], output: int) -> dict[str, tuple[int, ...]]:
         return {"W": (output, 1), "b": (output,)}
 
+    def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
+        return (params[0], "*", inputs[0], *(word for b in params[1:] for word in ("+", b)))
+
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         y = inputs[0] * params["W"][:, 0]
         return y + params["b"] if "b" in params else y

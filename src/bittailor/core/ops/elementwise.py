@@ -63,6 +63,9 @@ class Add(AffineOp):
     name = "add"
     signs = (1, 1)
 
+    def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
+        return (inputs[0], "+", inputs[1])
+
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         return inputs[0] + inputs[1]
 
@@ -72,6 +75,9 @@ class Sub(AffineOp):
 
     name = "sub"
     signs = (1, -1)
+
+    def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
+        return (inputs[0], "-", inputs[1])
 
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         return inputs[0] - inputs[1]
@@ -83,6 +89,9 @@ class OneMinus(AffineOp):
     name = "one_minus"
     signs = (-1,)
     constant = 1.0
+
+    def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
+        return ("1", "-", inputs[0])
 
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         return 1.0 - inputs[0]
@@ -100,6 +109,9 @@ class Requantise(AffineOp):
 
     name = "requantise"
     signs = (1,)
+
+    def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
+        return (inputs[0],)
 
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         return inputs[0]
@@ -131,6 +143,9 @@ class Mul(RescaledOp[Product]):
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
         return equal_features(self.name, inputs)
+
+    def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
+        return (inputs[0], "*", inputs[1])
 
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         return inputs[0] * inputs[1]

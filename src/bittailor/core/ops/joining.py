@@ -23,6 +23,9 @@ class Concat(Op[Joined]):
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
         return sum(inputs)
 
+    def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
+        return (inputs[0],)
+
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         return np.concatenate(inputs, axis=-1)
 

@@ -29,6 +29,9 @@ class Linear(RescaledOp[MatrixProduct]):
     def shapes(self, inputs: Sequence[int], output: int) -> dict[str, tuple[int, ...]]:
         return {"W": (output, inputs[0]), "b": (output,)}
 
+    def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
+        return (params[0], inputs[0], *(word for b in params[1:] for word in ("+", b)))
+
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         y = inputs[0] @ params["W"].T
         return y + params["b"] if "b" in params else y

@@ -1,0 +1,280 @@
+"""Bound instructions: what binding left of an operator, folded into as few integers as run time needs.
+
+Zero-points of the operands go into the constant: y = clamp((sum_i q_i M_i + c') >> S), c' = c - sum_i z_i M_i. Since
+|z_i| is at most the operand's reach, the bound that binding proved for c holds for c' and every partial sum.
+
+An operator of a known form needs nothing here. A new form is a class and a line in `FORMS`, a kernel per engine, and an
+emitter.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from bittailor.common.lru import LruCache
+from bittailor.compile.segments import NotLowered
+from bittailor.core.arith import NARROW_BITS, Ints, Lookup, Rescale
+from bittailor.core.ops.forms import (
+    Affine,
+    Averaged,
+    Constants,
+    Copied,
+    DiagonalProduct,
+    Joined,
+    MatrixProduct,
+    Packed,
+    Product,
+    Tabulated,
+)
+from bittailor.core.qformat import QFormat
+
+UNPACKED_BITS = 32
+"""Packed integers up to this width are read as 32 bits, wider ones as 64."""
+
+
+@dataclass(frozen=True)
+class DeviceCall:
+    """What a device runs for one value of an instruction, by the names of `runtime/device/`.
+
+    The C exporter writes these calls, the cost model counts them.
+
+    function  gives the result
+    literals  the integers that stand in the code
+    products  multiplications (the address of a matrix row is one) beside those of the functions called
+    dot       (function, columns) of a dot product
+    unpacks   (function, bits) of each packed integer that is read
+    per_row   whether every row has a multiplier of its own, from an array
+    """
+
+    function: str
+    literals: tuple[int, ...]
+    products: int = 0
+    dot: tuple[str, int] | None = None
+    unpacks: tuple[tuple[str, int], ...] = ()
+    per_row: bool = False
+
+
+class BoundInstruction(ABC):
+    """The numbers of one instruction. Subclasses are the ways to compute."""
+
+    @property
+    @abstractmethod
+    def device(self) -> DeviceCall:
+        """What a device runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoundRescale(BoundInstruction):
+    """What ends in clamp((… + constant) >> S).
+
+    rescale   shift, limits, word, multipliers
+    constant  its offset less what the zero-points are worth
+    """
+
+    rescale: Rescale
+    constant: int
+
+    def _function(self, name: str) -> str:
+        return f"{name}_wide" if self.rescale.wide else name
+
+    def _literals(self, *multipliers: int) -> tuple[int, ...]:
+        return *multipliers, self.constant, self.rescale.lo, self.rescale.hi
+
+
+@dataclass(frozen=True, eq=False)
+class BoundSum(BoundRescale):
+    """sum_i signs_i q_i M_i, of one operand or two. `multipliers` are those with their signs."""
+
+    signs: tuple[int, ...]
+    multipliers: tuple[int, ...]
+
+    @property
+    def device(self) -> DeviceCall:
+        name = "bt_rescale" if len(self.signs) == 1 else "bt_rescale2"
+        return DeviceCall(self._function(name), self._literals(*self.multipliers))
+
+
+@dataclass(frozen=True, eq=False)
+class BoundProduct(BoundRescale):
+    """(q_0 - zeros_0) (q_1 - zeros_1) M."""
+
+    multiplier: int
+    zeros: tuple[int, int]
+
+    @property
+    def device(self) -> DeviceCall:
+        return DeviceCall(self._function("bt_rescale"), self._literals(self.multiplier), products=1)
+
+
+@dataclass(frozen=True, eq=False)
+class BoundMean(BoundRescale):
+    """floor((A M + T c) / (T 2**S)), A the sum of q - z over T steps."""
+
+    multiplier: int
+
+    @property
+    def device(self) -> DeviceCall:
+        return DeviceCall("bt_mean", self._literals(self.multiplier))
+
+
+@dataclass(frozen=True, eq=False)
+class BoundWeighted(BoundRescale):
+    """(a + offsets) M, a the product of weights and input, M the matrix's multiplier or the row's."""
+
+    weights: Packed
+    offsets: Packed | None
+
+    @property
+    def multipliers(self) -> Ints:
+        """[1] or [rows]."""
+        return self.rescale.multipliers[0]
+
+    def _call(self, products: int, dot: tuple[str, int] | None, unpacks: tuple[tuple[str, int], ...]) -> DeviceCall:
+        per_row = self.multipliers.size > 1
+        literals = self._literals() if per_row else self._literals(int(self.multipliers[0]))
+        if self.offsets is not None:
+            unpacks += (_unpack(self.offsets.bits),)
+        return DeviceCall(self._function("bt_rescale"), literals, products, dot, unpacks, per_row)
+
+
+@dataclass(frozen=True, eq=False)
+class BoundMatrix(BoundWeighted):
+    """a = sum_k W[row, k] q_k.
+
+    source    format of the q_k
+    row_sums  sum_k W[row, k], [rows]
+    most      the largest sum_k |W[row, k]|
+    """
+
+    source: QFormat
+    row_sums: Ints
+    most: int
+
+    @property
+    def long(self) -> bool:
+        """Whether a may need more than 32 bits."""
+        return self.most * max(-self.source.qmin, self.source.qmax) >= 1 << NARROW_BITS
+
+    @property
+    def device(self) -> DeviceCall:
+        kernel = f"bt_dot{'l' if self.long else ''}{self.weights.bits}_x{8 if self.source.bits <= 8 else 16}"
+        return self._call(1, (kernel, self.weights.values.shape[1]), ())
+
+
+@dataclass(frozen=True, eq=False)
+class BoundDiagonal(BoundWeighted):
+    """a = W[row] q_row. A weight of one bit turns the sign."""
+
+    @property
+    def device(self) -> DeviceCall:
+        bits = self.weights.bits
+        return self._call(0, None, ()) if bits == 1 else self._call(1, None, (_unpack(bits),))
+
+
+@dataclass(frozen=True, eq=False)
+class BoundTable(BoundInstruction):
+    """An entry of a table, or what lies between two of its knots."""
+
+    lookup: Lookup
+
+    @property
+    def device(self) -> DeviceCall:
+        t = self.lookup
+        if t.step:
+            return DeviceCall("bt_knots", (t.qmin, t.lo, t.hi))
+        return DeviceCall(f"bt_lookup{t.entry_bits}", (t.qmin,))
+
+
+def _unpack(bits: int) -> tuple[str, int]:
+    return "bt_bits" if bits <= UNPACKED_BITS else "bt_bits_wide", bits
+
+
+def bind_instructions(constants: Constants, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
+    """The bound instructions of an operator, one for each of its instructions; none for what is only a place.
+
+    Raises NotLowered for what instructions have no form for.
+    """
+    bind = FORMS.get(type(constants))
+    if bind is None:
+        raise NotLowered(f"there is no compiled form of {type(constants).__name__}")
+    return bind(constants, inputs)
+
+
+def _scalars(r: Rescale) -> tuple[int, ...]:
+    if any(m.size != 1 for m in r.multipliers):
+        raise NotLowered("there is no compiled form of element-wise operators with a multiplier per row")
+    return tuple(int(m[0]) for m in r.multipliers)
+
+
+def _sum(r: Rescale, signs: tuple[int, ...], inputs: Sequence[QFormat]) -> BoundSum:
+    if len(signs) > 2:
+        raise NotLowered(f"there is no compiled form of sums of {len(signs)} operands")
+    signed = tuple(s * m for s, m in zip(signs, _scalars(r), strict=True))
+    zeros = sum(f.zero_point * m for f, m in zip(inputs, signed, strict=True))
+    return BoundSum(r, r.offset - zeros, signs, signed)
+
+
+def _affine(form: Affine, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
+    return (_sum(form.rescale, form.signs, inputs),)
+
+
+def _joined(form: Joined, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
+    return tuple(_sum(r, (1,), (f,)) for r, f in zip(form.rescales, inputs, strict=True))
+
+
+def _product(form: Product, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
+    (multiplier,), (a, b) = _scalars(form.rescale), inputs
+    return (BoundProduct(form.rescale, form.rescale.offset, multiplier, (a.zero_point, b.zero_point)),)
+
+
+def _averaged(form: Averaged, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
+    (multiplier,) = _scalars(form.rescale)
+    return (BoundMean(form.rescale, form.rescale.offset, multiplier),)
+
+
+def _matrix(form: MatrixProduct, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
+    sums = _sums_of(form.W.values)
+    return (BoundMatrix(form.rescale, form.rescale.offset, form.W, form.offsets, inputs[0], sums.rows, sums.most),)
+
+
+def _diagonal(form: DiagonalProduct, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
+    return (BoundDiagonal(form.rescale, form.rescale.offset, form.W, form.offsets),)
+
+
+FORMS: Mapping[type[Constants], Callable[[Any, Sequence[QFormat]], tuple[BoundInstruction, ...]]] = {
+    Affine: _affine,
+    Product: _product,
+    MatrixProduct: _matrix,
+    DiagonalProduct: _diagonal,
+    Tabulated: lambda form, inputs: (BoundTable(form.lookup),),
+    Joined: _joined,
+    Averaged: _averaged,
+    Copied: lambda form, inputs: (),
+}
+"""How an operator's form is bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Of a matrix: the sum of every row, the largest sum of magnitudes; and whose they are."""
+
+    rows: Ints
+    most: int
+    anchor: Callable[[], object]
+
+
+_SUMS: LruCache[int, _Sums] = LruCache(1 << 12)
+
+
+def _sums_of(W: Ints) -> _Sums:
+    """Remembered: a search binds the same weights to many formats."""
+    known = _SUMS.get(id(W))
+    if known is None or known.anchor() is not W:
+        known = _SUMS.put(id(W), _Sums(W.sum(axis=1), int(np.abs(W).sum(axis=1).max()), ref(W)))
+    return known
