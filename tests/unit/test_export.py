@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import bittailor as bt
 from bittailor.cli.actions import export_solution
-from bittailor.compile.image import SIZES, image
+from bittailor.compile.image import SIZES, image_of
 from bittailor.compile.liveness import liveness_of
 from bittailor.compile.order import order_of
 from bittailor.core.arith import pack
@@ -88,13 +88,13 @@ def test_a_gru_keeps_only_its_state_and_the_next() -> None:
     assert order.streaming
     assert list(live.vectors) == ["gru0.h"]
     assert order.alias == {"end": "gru0.h"}
-    found = image(program_of(gru_network(5, 16, 3)))
+    found = image_of(program_of(gru_network(5, 16, 3)))
     assert (found.state_bytes, found.scratch_bytes, found.ram, found.peak) == (16, 16, 32, 32 + 5 + 3)
-    assert image(program_of(gru_network(5, 16, 3), h=12)).ram == 64
+    assert image_of(program_of(gru_network(5, 16, 3), h=12)).ram == 64
 
 
 def test_layers_share_their_scratch() -> None:
-    one, three = (image(program_of(gru_network(5, 16, 3, layers=n))) for n in (1, 3))
+    one, three = (image_of(program_of(gru_network(5, 16, 3, layers=n))) for n in (1, 3))
     assert three.state_bytes == 3 * one.state_bytes
     assert three.scratch_bytes == one.scratch_bytes
 
@@ -105,7 +105,7 @@ def test_a_state_that_nothing_else_reads_is_written_in_place() -> None:
     graph = b.graph(b.linear("out", b.op("last", "end", h), "W", 2))
     network = Network(graph, random_parameters(graph, np.random.default_rng(0)))
     assert liveness_of(network.graph).in_place
-    assert image(program_of(network)).scratch == ()
+    assert image_of(program_of(network)).scratch == ()
 
 
 def test_two_directions_and_their_last_steps_need_no_sequence() -> None:
@@ -123,9 +123,9 @@ def test_sequences_between_passes_need_the_longest(tmp_path: Path) -> None:
     with pytest.raises(BittailorError, match="give the number of steps") as caught:
         export_program(program, tmp_path / "out")
     assert "\n" not in str(caught.value)
-    assert image(program, 40).scratch_bytes - image(program, 20).scratch_bytes == 20 * 24
+    assert image_of(program, 40).scratch_bytes - image_of(program, 20).scratch_bytes == 20 * 24
     with pytest.raises(BittailorError, match="at most 65535"):
-        image(program_of(gru_network(5, 8, 3, layers=2, bidirectional=True, end="mean")), 65536)
+        image_of(program_of(gru_network(5, 8, 3, layers=2, bidirectional=True, end="mean")), 65536)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -133,7 +133,7 @@ def test_vectors_that_share_memory_are_never_alive_together(seed: int) -> None:
     program = random_case(seed).program
     live = liveness_of(program.graph)
     spans = {**{(s, False): t for s, t in live.vectors.items()}, **{(s, True): t for s, t in live.sequences.items()}}
-    found = image(program, 7)
+    found = image_of(program, 7)
     assert sum(len(slot.vectors) for slot in found.scratch) == len(spans)
     for slot in found.scratch:
         for a, b in combinations(slot.vectors, 2):
@@ -175,7 +175,7 @@ def test_what_cannot_be_exported_is_refused_by_name(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("seed", range(30))
 def test_the_image_is_the_account_without_duplicates(seed: int) -> None:
     program = random_case(seed).program
-    found, stored = image(program, 7), account(program)
+    found, stored = image_of(program, 7), account(program)
     contents = [(a.ctype, a.bits, a.values.tobytes()) for a in found.arrays]
     assert len(set(contents)) == len(contents)
     assert sum(len(a.owners) for a in found.arrays) == len(list(program.stored()))
@@ -193,7 +193,7 @@ def test_identical_arrays_are_stored_once() -> None:
     network = gru_network(5, 16, 3)
     parameters = {**network.parameters, "gru0.W_iz": network.parameters["gru0.W_ir"]}
     program = program_of(Network(network.graph, parameters), 4)
-    found = image(program)
+    found = image_of(program)
     shared = [a for a in found.arrays if ("gru0.r.x", "weights") in a.owners]
     assert shared[0].owners == (("gru0.r.x", "weights"), ("gru0.z.x", "weights"))
     assert found.flash < account(program).total
@@ -205,11 +205,11 @@ def test_identical_arrays_are_stored_once() -> None:
 def test_a_search_can_ask_for_every_candidate() -> None:
     """The image of a GRU of 64 units within a few milliseconds (a tenth of one on an idle machine)."""
     program = program_of(gru_network(28, 64, 10))
-    image(program)
+    image_of(program)
     times = []
     for _ in range(20):
         start = time.perf_counter()
-        _ = image(program).flash + image(program).ram
+        _ = image_of(program).flash + image_of(program).ram
         times.append(time.perf_counter() - start)
     assert min(times) < 4e-3
 
@@ -232,13 +232,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> bt.Run:
 
 
 def test_pick_within_a_flash_bound(run: bt.Run) -> None:
-    flash = [image(run.program(s)).flash for s in run.front]
+    flash = [image_of(run.program(s)).flash for s in run.front]
     bound = sorted(flash)[len(flash) // 2]
     picked = run.pick(f"flash<={bound}B")
     within = [s for s, size in zip(run.front, flash, strict=True) if size <= bound]
     assert picked in within
     assert picked.values["error"] == min(s.values["error"] for s in within)
-    assert image(run.program(run.pick("ram<=1KiB"))).ram <= 1024
+    assert image_of(run.program(run.pick("ram<=1KiB"))).ram <= 1024
     with pytest.raises(BittailorError, match=f"no solution has a flash that low; the lowest is {min(flash)}"):
         run.pick("flash<=1B")
 
@@ -259,7 +259,7 @@ def test_pick_within_a_bound_of_what_was_evaluated(run: bt.Run) -> None:
 def test_export_of_a_run_and_of_a_program(run: bt.Run, tmp_path: Path) -> None:
     exported = export_solution(run.path, tmp_path / "a", pick="best", prefix="tiny")
     assert exported.facts["prefix"] == "tiny"
-    assert exported.facts["flash"] == image(run.program(run.pick("best"))).flash
+    assert exported.facts["flash"] == image_of(run.program(run.pick("best"))).flash
     readme = (tmp_path / "a/README.md").read_text()
     assert "| validation error | 0 % |" in readme or "| validation error |" in readme
     assert "tiny_step(&state, &scratch, x, y)" in readme

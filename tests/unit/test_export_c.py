@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bittailor.compile.image import image
+from bittailor.compile.image import image_of
 from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops.time import MEAN_MOST_STEPS
@@ -254,7 +254,7 @@ def test_code_does_not_grow_with_the_number_of_steps(rng: np.random.Generator, t
         folder.mkdir()
         build({"model": program}, steps, "gcc", folder, ("-Os",))
         sizes.append(text_bytes(folder / "model.o"))
-        ram.append(image(program, steps).scratch_bytes)
+        ram.append(image_of(program, steps).scratch_bytes)
     assert sizes[0] == sizes[1]
     assert ram[1] > 29 * ram[0]
     stream = bind(gru_network(), uniform_plan(gru_network(), rng.normal(size=(4, 6, 5)), 8))

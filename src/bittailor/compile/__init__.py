@@ -25,15 +25,15 @@ From the graph, worked out once and remembered:
 From a program:
 
     bind_instructions(constants, formats) -> the numbers of an operator's instructions: native bytes, C lines, costs
-    image(program, steps)                 -> flash and RAM
+    image_of(program, steps)              -> flash and RAM
 """
 
 from bittailor.compile.bound import BoundInstruction, bind_instructions
 from bittailor.compile.groups import make_schedule
-from bittailor.compile.image import Image, image
+from bittailor.compile.image import Image, image_of
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.order import Order, order_of
 from bittailor.compile.segments import Instruction, NotLowered, Phase, Segment, arrange
 
 __all__ = ["BoundInstruction", "Image", "Instruction", "Liveness", "NotLowered", "Order", "Phase", "Segment", "arrange",
-           "bind_instructions", "image", "liveness_of", "make_schedule", "order_of"]
+           "bind_instructions", "image_of", "liveness_of", "make_schedule", "order_of"]

@@ -154,7 +154,7 @@ def ctype_of(fmt: QFormat) -> str:
     return f"{fmt.storage}_t"
 
 
-def image(program: Program, steps: int | None = None) -> Image:
+def image_of(program: Program, steps: int | None = None) -> Image:
     """Describe what a program takes on a device.
 
     steps  the longest sequence; needed by networks with reversed layers, which cannot stream

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from bittailor.common.files import load_json, save_json
 from bittailor.common.registry import Table
-from bittailor.compile.image import Image, image
+from bittailor.compile.image import Image, image_of
 from bittailor.core.program import Program
 from bittailor.cost.listing import Listing, Work, describe
 from bittailor.errors import BittailorError
@@ -152,7 +152,7 @@ class Costs:
     @cached_property
     def image(self) -> Image:
         """Constants, state and scratch memory."""
-        return image(self._program, self._steps)
+        return image_of(self._program, self._steps)
 
     @cached_property
     def listing(self) -> Listing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from bittailor.compile.image import Image, image
+from bittailor.compile.image import Image, image_of
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.order import Order
 from bittailor.core.ops.forms import Copied
@@ -51,7 +51,7 @@ class Model:
     @cached_property
     def image(self) -> Image:
         """Bytes."""
-        return image(self.program, self.steps)
+        return image_of(self.program, self.steps)
 
     @cached_property
     def fixed(self) -> Fixed:

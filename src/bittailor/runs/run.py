@@ -217,7 +217,7 @@ class Run:
     def _within(self, text: str) -> Solution:
         """The lowest validation error within a limit of another value: of everything evaluated where the run has that
         value, of the front where it is flash or RAM of the exported firmware and must be worked out."""
-        from bittailor.compile.image import FIGURES, image
+        from bittailor.compile.image import FIGURES, image_of
 
         limit = parse(text, {o.name: o.unit for o in self.objectives.values()} | dict.fromkeys(FIGURES, "B"))
         known = {s.key: s for s in self.front}
@@ -229,7 +229,7 @@ class Run:
             values = [(s.values[limit.name], s) for s in rows
                       if not any(c.violation(s.values[c.name]) for c in self.limits)]
         elif limit.name in FIGURES:
-            values = [(float(FIGURES[limit.name](image(self.program(s)))), s) for s in known.values()]
+            values = [(float(FIGURES[limit.name](image_of(self.program(s)))), s) for s in known.values()]
         else:
             raise BittailorError(f"the solutions of {self.path} have no '{limit.name}'; they have "
                                  f"{', '.join(next(iter(known.values())).values)}")
