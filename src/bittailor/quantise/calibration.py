@@ -150,7 +150,8 @@ class Calibration:
     def _weight(self, name: str, bits: int) -> QFormat:
         values, settings = self.network.parameters[name], self.settings
         node = self.network.graph.consumers[name][0]
-        if node.op != "linear":  # one weight a feature: nothing to cancel against, and a scale a row would be a weight
+        if OPS[node.op].access != "whole":
+            # one weight a feature: nothing to cancel against, and a scale a row would be a weight
             return weight_format(values, bits, "minmax" if settings.method == "minmax" else "mse", per_row=False)
         moment = self.moments.get(self.network.graph.root(node.inputs[0]).name)
         if settings.rounding == "inputs" and moment is not None:
@@ -260,7 +261,7 @@ def calibrate(
     each = 8 * max(1, width * values.shape[1])
     batch = max(1, int(TRACED_BYTES / each), min(16, int(5 * TRACED_BYTES / each)))  # few at a time cost many steps
     parts: dict[str, list[Floats]] = {site.name: [] for site in graph.free if site.kind == "activation"}
-    products = {graph.root(node.inputs[0]).name for node in graph.nodes() if node.op == "linear"}
+    products = {graph.root(node.inputs[0]).name for node in graph.nodes() if OPS[node.op].access == "whole"}
     moments = {name: np.zeros((graph.sites[name].features,) * 2) for name in products}
     counts = dict.fromkeys(products, 0)
     for start in range(0, len(values), batch):

@@ -12,6 +12,7 @@ from functools import partial
 
 from bittailor.common.registry import Table
 from bittailor.core.graph import Graph, Node, Recurrence
+from bittailor.core.ops import OPS
 from bittailor.core.qformat import allowed_widths, check_width
 from bittailor.cost import PLATFORMS, Platform
 from bittailor.errors import FormatError
@@ -66,7 +67,7 @@ def per_layer(
     products: dict[tuple[str, str], list[str]] = {}
     for layer, nodes in _layers(graph):
         for node in nodes:
-            if node.op == "linear":
+            if OPS[node.op].access == "whole":
                 products.setdefault((layer, graph.root(node.inputs[0]).name), []).append(node.params[0])
     genes = [WidthGene(f"W:{layer}:{source}", tuple(sites), tuple(widths))
              for (layer, source), sites in products.items()]
@@ -111,7 +112,7 @@ def blocks(graph: Graph) -> tuple[Block, ...]:
         nodes = step.nodes if isinstance(step, Recurrence) else (step,)
         inner = {node.output for node in nodes}
         for node in nodes:
-            if node.op != "linear":
+            if OPS[node.op].access != "whole":
                 continue
             source = graph.root(node.inputs[0]).name
             if not isinstance(step, Recurrence):
