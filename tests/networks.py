@@ -260,3 +260,20 @@ def random_case(seed: int, network: Network | None = None, style: str | None = N
     steps = int(rng.choice([1, 2, 5, 11]))
     q = random_integers(rng, program.input_format, (items, steps, network.features))
     return Case(seed, program, q, random_lengths(rng, items, steps))
+
+
+def same_constants(a: Any, b: Any) -> None:
+    """Assert that two programs hold the same integers."""
+    assert a.graph == b.graph
+    assert a.formats == b.formats
+    assert a.constants.keys() == b.constants.keys()
+    for owner, constants in a.constants.items():
+        parts, others = constants.parts(), b.constants[owner].parts()
+        assert parts.keys() == others.keys()
+        for role, part in parts.items():
+            for field, value in vars(part).items():
+                other = getattr(others[role], field)
+                if isinstance(value, tuple):
+                    assert all(np.array_equal(p, q) for p, q in zip(value, other, strict=True)), (owner, role, field)
+                else:
+                    assert np.array_equal(value, other), (owner, role, field)

@@ -23,7 +23,7 @@ from bittailor.engines import Reference
 from bittailor.errors import RangeError
 from bittailor.quantise.spaces import per_operator
 from golden import make_golden
-from helpers import network_of, plan_of, random_case
+from golden.cases import golden_network, golden_plan, random_golden
 
 REFERENCE = Reference()
 
@@ -70,8 +70,8 @@ def check_against_plain(network: Network, plan: Plan, q: np.ndarray, lengths: np
 @given(seed=st.integers(0, 2**32))
 def test_whole_layers_are_what_plain_integers_give(seed: int) -> None:
     """Any cell, one or two layers and directions, ragged, with and without biases, per tensor, per row, 1..16 bits."""
-    case = random_case(seed)
-    network, plan = network_of(case), plan_of(case)
+    case = random_golden(seed)
+    network, plan = golden_network(case), golden_plan(case)
     program = bind(network, plan)
     check_against_plain(network, plan, program.quantise_input(case["x"]), np.array(case["lengths"]))
 

@@ -14,7 +14,7 @@ from bittailor.core.arith import Lookup, Rescale
 from bittailor.core.program import Program, bind
 from bittailor.engines import ENGINES, Reference
 from golden import make_golden
-from helpers import network_of, plan_of
+from golden.cases import golden_network, golden_plan
 
 HERE = Path(__file__).parent
 
@@ -24,7 +24,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def program_of(case: dict[str, Any]) -> Program:
-    return bind(network_of(case), plan_of(case))
+    return bind(golden_network(case), golden_plan(case))
 
 
 @pytest.mark.parametrize("name", make_golden.CASES)
@@ -46,7 +46,7 @@ def test_maker_shares_nothing() -> None:
 @pytest.mark.parametrize("name", make_golden.CASES)
 def test_the_cell_is_the_makers_equations(name: str) -> None:
     case = load(name)
-    assert network_of(case).graph.to_json()["steps"] == case["graph"]["steps"]
+    assert golden_network(case).graph.to_json()["steps"] == case["graph"]["steps"]
 
 
 @pytest.mark.parametrize("name", make_golden.CASES)

@@ -46,7 +46,7 @@ def sure(*paths: str, labels: int = 4, steps: int = 0) -> np.ndarray:
     return outputs
 
 
-def random_case(seed: int, items: int = 4, steps: int = 9, labels: int = 4) -> tuple[np.ndarray, np.ndarray]:
+def random_outputs(seed: int, items: int = 4, steps: int = 9, labels: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Random outputs and labels of different lengths."""
     print("seed", seed)
     rng = np.random.default_rng(seed)
@@ -114,7 +114,7 @@ def test_distances_are_those_of_levenshtein() -> None:
 
 
 def test_outputs_beyond_the_end_mean_nothing() -> None:
-    outputs, y = random_case(1)
+    outputs, y = random_outputs(1)
     other = np.where((y[:, :, :1] < 0), 99.0, outputs)
     for name in ("per", "per_ctc"):
         assert METRICS[name].of(outputs, y) == METRICS[name].of(other, y)
@@ -127,7 +127,7 @@ def test_outputs_beyond_the_end_mean_nothing() -> None:
 @pytest.mark.parametrize("name", ["per", "per_ctc"])
 def test_amounts_make_sums_of_the_means(name: str) -> None:
     """What early stopping relies on."""
-    outputs, y = random_case(2, items=6)
+    outputs, y = random_outputs(2, items=6)
     metric = METRICS[name]
     for of, amount in ((metric.of, metric.amount), (metric.loss, metric.loss_amount)):
         parts = [of(outputs[i], y[i]) * amount(y[i]) for i in (slice(0, 2), slice(2, 6))]
@@ -136,7 +136,7 @@ def test_amounts_make_sums_of_the_means(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["per", "per_ctc", "error", "mse"])
 def test_losses_of_search_and_training_agree(name: str) -> None:
-    outputs, y = random_case(4, items=5, steps=12)
+    outputs, y = random_outputs(4, items=5, steps=12)
     lengths = (y[:, :, 0] >= 0).sum(axis=1)
     if name == "error":
         outputs, y = outputs[:, 0], y[:, 0, 0]
@@ -150,7 +150,7 @@ def test_losses_of_search_and_training_agree(name: str) -> None:
 
 
 def test_training_losses_take_fewer_steps_than_labels() -> None:
-    outputs, y = random_case(5, steps=7)
+    outputs, y = random_outputs(5, steps=7)
     longest = int((y[:, :, 0] >= 0).sum(axis=1).max())
     whole = LOSSES["per"](torch.from_numpy(outputs), torch.from_numpy(y), None)
     assert float(LOSSES["per"](torch.from_numpy(outputs[:, :longest]), torch.from_numpy(y), None)) == pytest.approx(
@@ -183,7 +183,7 @@ def score(decoder: Decoder, outputs: np.ndarray, path: tuple[int, ...]) -> float
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("beam", [4, 9])
 def test_wide_beam_finds_the_best_path(seed: int, beam: int) -> None:
-    outputs, y = random_case(seed, items=3, steps=5)
+    outputs, y = random_outputs(seed, items=3, steps=5)
     decoder = Decoder(Bigram.of(y, 4), weight=1.5, penalty=0.3, prior=0.5, beam=beam)
     lengths = (y[:, :, 0] >= 0).sum(axis=1)
     found = decoder.path(outputs, lengths)
@@ -194,7 +194,7 @@ def test_wide_beam_finds_the_best_path(seed: int, beam: int) -> None:
 
 
 def test_narrow_beam_is_no_better_than_a_wide_one() -> None:
-    outputs, y = random_case(7, items=6, steps=20)
+    outputs, y = random_outputs(7, items=6, steps=20)
     lengths = (y[:, :, 0] >= 0).sum(axis=1)
     wide = Decoder(Bigram.of(y, 4), weight=3, penalty=0.5, beam=4)
     for beam in (1, 2, 3):
@@ -229,7 +229,7 @@ def test_fitting_helps_where_order_tells() -> None:
 
 
 def test_fitting_never_loses_to_the_first_try() -> None:
-    outputs, y = random_case(11, items=8, steps=15)
+    outputs, y = random_outputs(11, items=8, steps=15)
     decoder = fit_decoder(y, outputs, y)
     assert decoder(outputs, y) <= Decoder(Bigram.of(y, 4))(outputs, y)
 

@@ -18,7 +18,6 @@ from bittailor.core.qformat import QFormat
 from bittailor.engines import Reference
 from bittailor.engines.reference import Saturation
 from bittailor.errors import DataError, FileError, FormatError, RangeError
-from helpers import same_constants
 
 REFERENCE = Reference()
 SMALL = networks.gru_network(2, 3, 2)
@@ -30,7 +29,7 @@ def test_save_and_load_runs_equal(tmp_path: Path, seed: int) -> None:
     case = networks.random_case(seed)
     case.program.save(tmp_path / "p")
     again = Program.load(tmp_path / "p")
-    same_constants(case.program, again)
+    networks.same_constants(case.program, again)
     q = case.q[:2]
     lengths = None if case.lengths is None else case.lengths[:2]
     assert np.array_equal(REFERENCE.run(again, q, lengths), REFERENCE.run(case.program, q, lengths))
@@ -53,7 +52,7 @@ def test_a_binder_remembers_and_gives_the_same() -> None:
     plans = [networks.random_plan(SMALL, X, rng) for _ in range(5)]
     first = [binder.bind(plan) for plan in plans]
     for plan, program in zip(plans, first, strict=True):
-        same_constants(program, bind(SMALL, plan))
+        networks.same_constants(program, bind(SMALL, plan))
         again = binder.bind(plan)
         assert all(again.constants[name] is constants for name, constants in program.constants.items())
 
@@ -186,5 +185,5 @@ def test_damaged_files(tmp_path: Path) -> None:
         except FileError:
             noticed += 1
         else:
-            same_constants(program, again)
+            networks.same_constants(program, again)
     assert noticed > 100

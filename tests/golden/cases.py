@@ -23,7 +23,7 @@ ENDS = ("last linear", "linear mean", "relu linear last", "first linear sigmoid"
         "linear", "requantise linear last softplus", "")
 
 
-def random_case(seed: int, low: int = 1, high: int = 16, **changes: Any) -> Json:
+def random_golden(seed: int, low: int = 1, high: int = 16, **changes: Any) -> Json:
     """A random network with a random plan; arguments of `make_golden.make_case` can be fixed."""
     rng = random.Random(seed)
     options = [(cell.name, dict(option)) for cell in CELLS.values() for option in ({}, *cell.variants.values())]
@@ -36,7 +36,7 @@ def random_case(seed: int, low: int = 1, high: int = 16, **changes: Any) -> Json
     return make_golden.make_case(seed, **arguments | changes)
 
 
-def network_of(case: Json) -> Network:
+def golden_network(case: Json) -> Network:
     """The case's network, written with the builder and the cells."""
     parameters = {name: np.asarray(values, np.float64) for name, values in case["parameters"].items()}
     about = case["about"]
@@ -55,23 +55,6 @@ def network_of(case: Json) -> Network:
     return Network(b.graph(*case["graph"]["outputs"]), parameters)
 
 
-def plan_of(case: Json) -> Plan:
+def golden_plan(case: Json) -> Plan:
     """The case's plan."""
     return Plan({name: QFormat.from_json(fmt) for name, fmt in case["plan"].items()})
-
-
-def same_constants(a: Any, b: Any) -> None:
-    """Assert that two programs hold the same integers."""
-    assert a.graph == b.graph
-    assert a.formats == b.formats
-    assert a.constants.keys() == b.constants.keys()
-    for owner, constants in a.constants.items():
-        parts, others = constants.parts(), b.constants[owner].parts()
-        assert parts.keys() == others.keys()
-        for role, part in parts.items():
-            for field, value in vars(part).items():
-                other = getattr(others[role], field)
-                if isinstance(value, tuple):
-                    assert all(np.array_equal(p, q) for p, q in zip(value, other, strict=True)), (owner, role, field)
-                else:
-                    assert np.array_equal(value, other), (owner, role, field)
