@@ -58,7 +58,7 @@ def test_every_platform_of_the_package(name: str) -> None:
     assert platform.name == name
     r = platform.reference
     work, widest = mohaq.WORK, dict.fromkeys(mohaq.decode([16] * 16), r)
-    assert platform.product(r, r).cycles == 1
+    assert platform.product_cost(r, r).cycles == 1
     assert platform.cycles(work, widest) == work.operations
     for figure in FIGURES.values():
         if figure.has(platform):
@@ -68,8 +68,8 @@ def test_every_platform_of_the_package(name: str) -> None:
     for w, a in pairs:
         for w2, a2 in pairs:
             if w <= w2 and a <= a2:
-                assert platform.product(w, a).cycles <= platform.product(w2, a2).cycles
-                assert platform.product(w, a).energy_pj <= platform.product(w2, a2).energy_pj
+                assert platform.product_cost(w, a).cycles <= platform.product_cost(w2, a2).cycles
+                assert platform.product_cost(w, a).energy_pj <= platform.product_cost(w2, a2).energy_pj
     again = pickle.loads(pickle.dumps(platform))
     assert (again.products, again.memory) == (platform.products, platform.memory)
     assert name in SPACES
@@ -84,7 +84,7 @@ def test_costs_against_a_count_by_hand(tmp_path: Path) -> None:
     # r: 1 sum; z: 1; n: 1 product, 1 sum; h: 1 complement, 2 products, 1 sum; 3 functions; all of 5 units
     adds, muls, lookups = 5 * 5, 3 * 5, 3 * 5
     assert work.macs == macs
-    assert {kind: sum(s.count for s in work.singles if s.kind == kind) for kind in ("add", "mul", "lookup")} == {
+    assert {kind: sum(s.count for s in work.elementwise if s.kind == kind) for kind in ("add", "mul", "lookup")} == {
         "add": adds, "mul": muls, "lookup": lookups}
     widths = bt.homogeneous_widths(graph, 8)
     bits = 8 * (macs) + 16 * (4 * 5 + 3)
@@ -110,24 +110,24 @@ def test_costs_against_a_count_by_hand(tmp_path: Path) -> None:
 def test_a_width_that_is_not_there_runs_as_the_cheapest_wider_one(w: int, a: int) -> None:
     for platform in PLATFORMS.values():
         wider = [cost for (pw, pa), cost in platform.products.items() if pw >= w and pa >= a]
-        assert platform.product(w, a).cycles == min(cost.cycles for cost in wider)
+        assert platform.product_cost(w, a).cycles == min(cost.cycles for cost in wider)
 
 
 def test_what_is_too_wide_is_refused() -> None:
     platform = chip()
     with pytest.raises(RangeError, match="cannot multiply 4-bit weights by 9-bit inputs; it has weights of up to 8 and "
                                          "inputs of up to 8 bits"):
-        platform.product(4, 9)
+        platform.product_cost(4, 9)
     with pytest.raises(RangeError, match="my_chip has no 'lookup' of 12 bits; its widest has 8"):
-        chip(lookup__widths=[8]).single("lookup", 12)
+        chip(lookup__widths=[8]).elementwise_cost("lookup", 12)
 
 
 def test_rules() -> None:
     product = chip(product__cycles=None, product__speedup={"rule": "inverse product", "most": 1.5})
-    assert [1 / product.product(w, 8).cycles for w in (4, 8)] == [1.5, 1.0]
+    assert [1 / product.product_cost(w, 8).cycles for w in (4, 8)] == [1.5, 1.0]
     widest = chip(product__activations=[4, 8], product__cycles=None, product__energy_pj=None,
                   product__speedup={"rule": "inverse widest"})
-    assert [1 / widest.product(*pair).cycles for pair in ((4, 4), (4, 8), (8, 8))] == [2.0, 1.0, 1.0]
+    assert [1 / widest.product_cost(*pair).cycles for pair in ((4, 4), (4, 8), (8, 8))] == [2.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(("changes", "message"), [

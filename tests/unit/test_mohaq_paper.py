@@ -76,11 +76,11 @@ def test_constants() -> None:
     blocks = {product.name: product.macs for product in mohaq.WORK.products}
     assert blocks == {"L0": 75_900, **dict.fromkeys(("L1", "L2", "L3"), 844_800),
                       **dict.fromkeys(("Pr1", "Pr2", "Pr3"), 281_600), "FC": 2_094_400}
-    assert [SILAGO.product(b, b).energy_pj for b in (4, 8, 16)] == [0.613 / 4, 1.084 / 2, 1.666]
-    assert [1 / SILAGO.product(b, b).cycles for b in (4, 8, 16)] == [4, 2, 1]
+    assert [SILAGO.product_cost(b, b).energy_pj for b in (4, 8, 16)] == [0.613 / 4, 1.084 / 2, 1.666]
+    assert [1 / SILAGO.product_cost(b, b).cycles for b in (4, 8, 16)] == [4, 2, 1]
     products = {256: 1, 128: 2, 64: 4, 32: 8, 16: 16, 8: 32, 4: 64}
     for w, a in itertools.product(mohaq.WIDTHS, mohaq.WIDTHS):
-        assert 1 / BITFUSION.product(w, a).cycles == products[w * a]
+        assert 1 / BITFUSION.product_cost(w, a).cycles == products[w * a]
 
 
 GENOMES = mohaq.BEACONS | {

@@ -26,10 +26,10 @@ from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.read import from_torch
 from bittailor.runs import retrain_picks, run_search, run_sensitivity
 from bittailor.search.settings import SearchSettings
-from bittailor.tasks import TASKS, Recipe, espeak, phones, phones_text
+from bittailor.tasks import TASKS, Recipe, espeak, phones, sentences
 from bittailor.tasks.per_step import PerStepNetwork, mohaq_network
 from bittailor.tasks.phones import LABEL_OF, LABELS, PHONE_SET, TEST_VOICES, TRAIN_VOICES, Corpus
-from bittailor.tasks.speech import HOP, WINDOW, filterbanks, frame_labels, mel_bands, resampled, side_by_side
+from bittailor.tasks.speech import HOP, WINDOW, filterbanks, frame_labels, mel_filters, resampled, side_by_side
 from bittailor.train.floats import train
 
 speaks = pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None,
@@ -77,11 +77,11 @@ def test_every_voice_is_there() -> None:
 
 
 def test_sentences_are_random_words_half_of_them_invented() -> None:
-    words = " ".join(phones_text.sentence(Random(i)) for i in range(300)).split()
-    known = sum(word in phones_text.WORDS for word in words) / len(words)
+    words = " ".join(sentences.sentence(Random(i)) for i in range(300)).split()
+    known = sum(word in sentences.WORDS for word in words) / len(words)
     assert 0.4 < known < 0.6
-    assert phones_text.sentence(Random(5)) == phones_text.sentence(Random(5))
-    assert len(set(phones_text.WORDS)) == len(phones_text.WORDS)
+    assert sentences.sentence(Random(5)) == sentences.sentence(Random(5))
+    assert len(set(sentences.WORDS)) == len(sentences.WORDS)
 
 
 @speaks
@@ -178,7 +178,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 def test_bands_cover_the_spectrum_once() -> None:
-    total = mel_bands().sum(axis=0)
+    total = mel_filters().sum(axis=0)
     inside = (np.arange(len(total)) * 16000 / 512 > 120) & (np.arange(len(total)) * 16000 / 512 < 7000)
     assert total[inside] == pytest.approx(1)
 

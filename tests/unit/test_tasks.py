@@ -20,7 +20,7 @@ from bittailor.tasks.adding import generate
 from bittailor.tasks.base import holdout
 from bittailor.tasks.mnist import read_idx
 from bittailor.tasks.pendigits import read_pen
-from bittailor.tasks.spoken_digits import BANDS, HOP, RATE_HZ, WINDOW, log_mel, mel_bands, read_wav, recordings
+from bittailor.tasks.spoken_digits import BANDS, HOP, RATE_HZ, WINDOW, log_mel, mel_filters, read_wav, recordings
 from bittailor.tasks.vowels import read_ts
 
 
@@ -178,7 +178,7 @@ def test_log_mel_has_a_frame_every_hop(samples: int, frames: int) -> None:
 
 def test_log_mel_of_a_tone_is_loudest_in_its_band() -> None:
     bins = np.arange(WINDOW // 2 + 1) * RATE_HZ / WINDOW
-    for band, weights in enumerate(mel_bands()):
+    for band, weights in enumerate(mel_filters()):
         tone = np.sin(2 * np.pi * bins[weights.argmax()] / RATE_HZ * np.arange(2000))
         assert (log_mel(tone)[:10].argmax(axis=1) == band).all()
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bittailor.common import units
 from bittailor.common.files import write_whole
 from bittailor.cost import PLATFORMS, account, load_platform
 from bittailor.evaluate.evaluator import OBJECTIVES, of_platform
@@ -21,7 +22,7 @@ from bittailor.runs import Retrained, Run, Solution
 
 
 def _kib(bits: float) -> str:
-    return f"{bits / 8 / 1024:.2f}"
+    return f"{bits / units.shown('bit')[1]:.2f}"
 
 
 def _value(value: float | None) -> str:

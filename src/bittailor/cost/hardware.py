@@ -39,7 +39,7 @@ RULES: Table[Callable[[int, int, int], float]] = Table("rule", {
 
 
 @dataclass(frozen=True)
-class Product:
+class MatrixProduct:
     """A matrix product: multiply-accumulates per step, and the sites whose widths decide what one costs."""
 
     name: str
@@ -49,7 +49,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Single:
+class ElementwiseWork:
     """Element-wise work: how many operations of a kind per step, as wide as the widest of these sites."""
 
     kind: str
@@ -64,26 +64,26 @@ class Workload:
     parameters  site -> number of values
     """
 
-    products: tuple[Product, ...]
-    singles: tuple[Single, ...]
+    products: tuple[MatrixProduct, ...]
+    elementwise: tuple[ElementwiseWork, ...]
     parameters: Mapping[str, int]
 
     @classmethod
     def of(cls, graph: Graph) -> Workload:
         """The work of a network: every operator once, which is a step that also gives the output."""
-        products, singles = [], []
+        products, elementwise = [], []
         for node in graph.nodes():
             work = OPS[node.op].work([graph.sites[name].features for name in node.inputs],
                                      graph.sites[node.output].features)
             sites = tuple(graph.root(name).name for name in (*node.inputs, node.output))
             for kind, count in work.items():
                 if kind == "mac":
-                    products.append(Product(node.output, count, node.params[0], sites[0]))
+                    products.append(MatrixProduct(node.output, count, node.params[0], sites[0]))
                 else:
                     weights = tuple(name for name in node.params if graph.sites[name].role == "weight")
-                    singles.append(Single(kind, count, tuple(dict.fromkeys((*weights, *sites)))))
+                    elementwise.append(ElementwiseWork(kind, count, tuple(dict.fromkeys((*weights, *sites)))))
         parameters = {site.name: site.count for site in graph.free if site.kind in ("weight", "bias")}
-        return cls(tuple(products), tuple(singles), parameters)
+        return cls(tuple(products), tuple(elementwise), parameters)
 
     @cached_property
     def macs(self) -> int:
@@ -93,7 +93,7 @@ class Workload:
     @cached_property
     def operations(self) -> int:
         """Multiply-accumulates and element-wise operations together."""
-        return self.macs + sum(single.count for single in self.singles)
+        return self.macs + sum(single.count for single in self.elementwise)
 
     def bits(self, widths: Mapping[str, int]) -> int:
         """Bits of all parameters at these widths."""
@@ -131,7 +131,7 @@ class Platform:
     reference            bits of both operands where the speed-up is 1
     formula              of the speed-up: "mean" or "time"
     products             (weight bits, input bits) -> cost; what is not in it cannot be multiplied
-    singles              element-wise kind -> bits -> cost
+    elementwise              element-wise kind -> bits -> cost
     same_width           whether weight and input must have one width
     output_activations   widths that a search may give the input of the network's output layer, if not all
     document             the file's content, as JSON values
@@ -143,7 +143,7 @@ class Platform:
     reference: int
     formula: str
     products: Mapping[tuple[int, int], Cost]
-    singles: Mapping[str, Mapping[int, Cost]]
+    elementwise: Mapping[str, Mapping[int, Cost]]
     memory: Memory
     same_width: bool
     has_energy: bool
@@ -164,7 +164,7 @@ class Platform:
         """Widths of inputs of matrix products, ascending."""
         return tuple(sorted({a for _, a in self.products}))
 
-    def product(self, weight: int, activation: int) -> Cost:
+    def product_cost(self, weight: int, activation: int) -> Cost:
         """The cost of one multiply-accumulate; RangeError where the platform has none so wide."""
         key = weight, activation
         if key not in self._found:
@@ -176,9 +176,9 @@ class Platform:
             self._found[key] = self.products[min(wide)[2]]
         return self._found[key]
 
-    def single(self, kind: str, bits: int) -> Cost:
+    def elementwise_cost(self, kind: str, bits: int) -> Cost:
         """The cost of one element-wise operation; RangeError where the platform has none so wide."""
-        widths = self.singles[kind]
+        widths = self.elementwise[kind]
         wide = [width for width in widths if width >= bits]
         if not wide:
             raise RangeError(f"{self.name} has no '{kind}' of {bits} bits; its widest has {max(widths)}")
@@ -187,39 +187,40 @@ class Platform:
     def check(self, work: Workload, widths: Mapping[str, int]) -> None:
         """RangeError where an operation is wider than the platform has one."""
         for product in work.products:
-            self.product(widths[product.weight], widths[product.source])
-        for single in work.singles:
+            self.product_cost(widths[product.weight], widths[product.source])
+        for single in work.elementwise:
             self._of(single, widths)
 
     def speedup(self, work: Workload, widths: Mapping[str, int]) -> float:
         """How many times faster than at the reference width, by the platform's formula."""
         r = self.reference
         if self.formula == "mean":
-            unit = self.product(r, r).cycles
-            done = sum(p.macs * unit / self.product(widths[p.weight], widths[p.source]).cycles for p in work.products)
+            unit = self.product_cost(r, r).cycles
+            done = sum(p.macs * unit / self.product_cost(widths[p.weight], widths[p.source]).cycles
+                       for p in work.products)
             return done / work.operations if work.operations else 1.0
         cycles = self.cycles(work, widths)
         return self.cycles(work, dict.fromkeys(widths, r)) / cycles if cycles else 1.0
 
     def cycles(self, work: Workload, widths: Mapping[str, int]) -> float:
         """Cycles of a step, one operation after the other (a processor of n units takes an n-th)."""
-        spent = sum(p.macs * self.product(widths[p.weight], widths[p.source]).cycles for p in work.products)
-        spent += sum(s.count * self._of(s, widths).cycles for s in work.singles)
+        spent = sum(p.macs * self.product_cost(widths[p.weight], widths[p.source]).cycles for p in work.products)
+        spent += sum(s.count * self._of(s, widths).cycles for s in work.elementwise)
         return spent + self.outside(work, widths) * self.memory.outside_cycles_per_bit
 
     def energy_uj(self, work: Workload, widths: Mapping[str, int]) -> float:
         """Energy of a step in µJ."""
         pj = self.memory.load_pj_per_bit * work.bits(widths)
-        pj += sum(p.macs * self.product(widths[p.weight], widths[p.source]).energy_pj for p in work.products)
-        pj += sum(s.count * self._of(s, widths).energy_pj for s in work.singles)
+        pj += sum(p.macs * self.product_cost(widths[p.weight], widths[p.source]).energy_pj for p in work.products)
+        pj += sum(s.count * self._of(s, widths).energy_pj for s in work.elementwise)
         return (pj + self.outside(work, widths) * self.memory.outside_pj_per_bit) / 1e6
 
     def outside(self, work: Workload, widths: Mapping[str, int]) -> float:
         """Bits of parameters that have no place in the SRAM."""
         return max(0.0, work.bits(widths) - 8 * self.memory.sram_bytes)
 
-    def _of(self, single: Single, widths: Mapping[str, int]) -> Cost:
-        return self.single(single.kind, max(widths[site] for site in single.sites))
+    def _of(self, single: ElementwiseWork, widths: Mapping[str, int]) -> Cost:
+        return self.elementwise_cost(single.kind, max(widths[site] for site in single.sites))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from typing import Any
 
 from bittailor.common.files import read_bytes
 from bittailor.common.registry import Table
+from bittailor.core.qformat import allowed_widths
 from bittailor.cost.hardware import ELEMENTWISE, RULES, Cost, Memory, Platform
 from bittailor.errors import FileError
 
 FORMAT = 1
-WIDEST = 16
+WIDEST = max(allowed_widths("activation"))
 
 _TOP = {"format", "name", "title", "source", "reference", "speedup", "product", "elementwise", "memory", "space",
         *ELEMENTWISE}
@@ -82,18 +83,18 @@ class _Reader:
             raise self.fail(f"speedup is {formula!r}; choose {' or '.join(_FORMULAS)}")
         product = self.table(document, "product", _PRODUCT)
         products = self.products(product, reference)
-        common = self.singles(document, "elementwise", reference) if "elementwise" in document else None
-        singles = {}
+        common = self.elementwise(document, "elementwise", reference) if "elementwise" in document else None
+        elementwise = {}
         for kind in ELEMENTWISE:
-            own = self.singles(document, kind, reference) if kind in document else common
+            own = self.elementwise(document, kind, reference) if kind in document else common
             if own is None:
                 raise self.fail(f"there is neither [elementwise] nor [{kind}]: what does it cost?")
-            singles[kind] = own
+            elementwise[kind] = own
         memory = self.table(document, "memory", _MEMORY)
         space = self.table(document, "space", _SPACE)
         allowed = space.get("output_activations")
         return Platform(
-            **texts, reference=reference, formula=formula, products=products, singles=singles,
+            **texts, reference=reference, formula=formula, products=products, elementwise=elementwise,
             memory=Memory(**{key: self.number(value, f"memory.{key}") for key, value in memory.items()}),
             same_width=product.get("same_width", False),
             has_energy="energy_pj" in product or "load_pj_per_bit" in memory,
@@ -120,7 +121,7 @@ class _Reader:
                   if "energy_pj" in table else dict.fromkeys(pairs, 0.0))
         return {pair: Cost(values[pair], energy[pair]) for pair in pairs}
 
-    def singles(self, document: Mapping[str, Any], kind: str, reference: int) -> dict[int, Cost]:
+    def elementwise(self, document: Mapping[str, Any], kind: str, reference: int) -> dict[int, Cost]:
         table = self.table(document, kind, _SINGLE)
         widths = self.widths(table.get("widths"), f"{kind}.widths")
         names = {str(bits): (bits, bits) for bits in widths}

@@ -75,7 +75,7 @@ class CalibrationSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Observed:
+class SiteStatistics:
     """What was seen at one activation site: extremes, and a histogram of BINS bins between them."""
 
     low: float
@@ -105,7 +105,7 @@ class Calibration:
 
     network: Network
     settings: CalibrationSettings
-    observed: Mapping[str, Observed]
+    observed: Mapping[str, SiteStatistics]
     moments: Mapping[str, Floats]
     _formats: dict[tuple[str, int], QFormat] = field(default_factory=dict, repr=False)
     _integers: dict[tuple[str, QFormat], Ints] = field(default_factory=dict, repr=False)
@@ -229,7 +229,7 @@ class Calibration:
             raise FileError(f"{path} was made from another network; calibrate again")
         try:
             observed = {
-                name: Observed(low, high, tensors[f"counts/{name}"])
+                name: SiteStatistics(low, high, tensors[f"counts/{name}"])
                 for name, (low, high) in body["extremes"].items()
             }
             moments = {k.removeprefix("moment/"): v for k, v in tensors.items() if k.startswith("moment/")}
@@ -290,7 +290,7 @@ def calibrate(
         elif high - low < 1e-6 * largest:  # constant: bins need an extent
             low, high = min(low, 0.0), max(high, 0.0)
         histogram, _ = np.histogram(seen, bins=BINS, range=(low, high))
-        observed[name] = Observed(low, high, histogram.astype(np.float64))
+        observed[name] = SiteStatistics(low, high, histogram.astype(np.float64))
     return Calibration(network, settings, observed, {name: m / counts[name] for name, m in moments.items()})
 
 

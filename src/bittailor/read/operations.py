@@ -16,21 +16,21 @@ from torch.nn import functional
 from torch.nn.utils import rnn
 
 from bittailor.read.shapes import SHAPES, Operation
-from bittailor.read.tables import ACTIVATIONS
-from bittailor.read.values import (
+from bittailor.read.symbolic import (
     FEATURES,
     ITEMS,
     STEPS,
     Constant,
     Dim,
     ItemIndex,
-    Packed,
+    PackedSequence,
     Refusal,
     StepIndex,
     Tensor,
     Zeros,
     permute,
 )
+from bittailor.read.tables import ACTIVATIONS
 from bittailor.read.writer import Writer
 
 # -- arithmetic ------------------------------------------------------------
@@ -138,18 +138,18 @@ def _arange(w: Writer, *args: Any, **_: Any) -> ItemIndex:
     raise Refusal("only torch.arange(items), to pick each item's last step, can be read")
 
 
-def _pack(w: Writer, x: Any, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True) -> Packed:
+def _pack(w: Writer, x: Any, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True) -> PackedSequence:
     value = w.single(x)
     if not isinstance(lengths, StepIndex) or lengths.offset:
         raise Refusal("its lengths must be the lengths that forward is given, unchanged")
     if value.axes != ((ITEMS, STEPS, FEATURES) if batch_first else (STEPS, ITEMS, FEATURES)):
         raise Refusal(f"with batch_first={batch_first} it is given {value.text()}")
-    return Packed(replace(value, axes=(ITEMS, STEPS, FEATURES)))
+    return PackedSequence(replace(value, axes=(ITEMS, STEPS, FEATURES)))
 
 
 def _unpack(w: Writer, packed: Any, batch_first: bool = False, padding_value: float = 0.0,
             total_length: Any = None) -> tuple[Tensor, StepIndex]:
-    if not isinstance(packed, Packed):
+    if not isinstance(packed, PackedSequence):
         raise Refusal("it is given something that is not a packed sequence")
     value = packed.tensor
     return value if batch_first else permute(value, (1, 0, 2)), StepIndex((ITEMS,), 1)

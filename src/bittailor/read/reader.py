@@ -13,21 +13,21 @@ from bittailor.core.cells import CELLS, add_layer
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read.operations import NAMES, OPERATIONS
 from bittailor.read.recurrent import Layers, is_recurrent, layers_of, own_forward
-from bittailor.read.tables import ACTIVATIONS, HINTS, IGNORED_MODULES, SOFTMAX, SUPPORTED
-from bittailor.read.values import (
+from bittailor.read.symbolic import (
     FEATURES,
     ITEMS,
     STEPS,
     Axes,
     Constant,
-    Packed,
-    Ref,
+    PackedSequence,
     Refusal,
+    SiteRef,
     StepIndex,
     Tensor,
     WrongLayout,
     Zeros,
 )
+from bittailor.read.tables import ACTIVATIONS, HINTS, IGNORED_MODULES, SOFTMAX, SUPPORTED
 from bittailor.read.writer import Writer, array
 
 
@@ -48,7 +48,7 @@ class Reader(Writer):
         self.root = root
         self.layout = layout
         self.lengths = lengths
-        self.input = Tensor(layout, features, ((Ref(self.builder.input("input", features)),),))
+        self.input = Tensor(layout, features, ((SiteRef(self.builder.input("input", features)),),))
         self._values: dict[fx.Node, Any] = {}
 
     # -- nodes ---------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class Reader(Writer):
         if given is not None and not zeros and not lengths:
             raise Refusal("its lengths must be the lengths that forward is given, unchanged" if layers.takes_lengths
                           else "it is given an initial state; a state starts at zero: leave the argument away")
-        packed = isinstance(source, Packed)
+        packed = isinstance(source, PackedSequence)
         order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first or packed else (STEPS, ITEMS, FEATURES)
         x = self.single(source.tensor if packed else source)
         if x.axes != order:
@@ -149,7 +149,7 @@ class Reader(Writer):
             raise WrongLayout(text) if set(x.axes) == set(order) else UnsupportedNetwork(text)
         self.check_features(x, layers.input_size, f"input_size={layers.input_size}")
         cell = CELLS[layers.cell]
-        states: dict[str, list[tuple[Ref, ...]]] = {}
+        states: dict[str, list[tuple[SiteRef, ...]]] = {}
         below: list[str] = []
         site = self.site(x)
         for layer, name in zip(layers.each, self._layer_names(path, layers), strict=True):
@@ -167,15 +167,15 @@ class Reader(Writer):
                                       bool(reverse), states=True, **options))
                 self.parameters |= cell.parameters(p, {kind: array(values) for kind, values in arrays.items()})
             for kind in layers.states:
-                ends = (Ref(out if kind == "h" else f"{out.removesuffix('.h')}.{kind}", "first" if reverse else "last")
-                        for reverse, out in enumerate(outs))
-                states.setdefault(kind, []).append(tuple(ends))
+                sites = [out if kind == "h" else f"{out.removesuffix('.h')}.{kind}" for out in outs]
+                ends = tuple(SiteRef(site, step) for site, step in zip(sites, ("last", "first"), strict=False))
+                states.setdefault(kind, []).append(ends)
             below = outs
             site = outs[0] if len(outs) == 1 else self.concat(outs, self.name(f"{name}.out"))
-        out = Tensor(order, self.builder.features(site), ((Ref(site),),))
+        out = Tensor(order, self.builder.features(site), ((SiteRef(site),),))
         axes: Axes = (("layers", "directions"), ITEMS, FEATURES)
         finals = [Tensor(axes, self.builder.features(rows[0][0].site), tuple(rows)) for rows in states.values()]
-        return (Packed(out) if packed else out), finals[0] if len(finals) == 1 else tuple(finals)
+        return (PackedSequence(out) if packed else out), finals[0] if len(finals) == 1 else tuple(finals)
 
     def _layer_names(self, path: str, layers: Layers) -> list[str]:
         base = self.name(self.layer_name(path, layers.cell))

@@ -8,17 +8,17 @@ from dataclasses import replace
 from types import EllipsisType
 from typing import Any
 
-from bittailor.read.values import (
+from bittailor.read.symbolic import (
     FEATURES,
     ITEMS,
     STEPS,
-    Axed,
     Axis,
     Constant,
     Dim,
     ItemIndex,
     Opaque,
     Refusal,
+    Shaped,
     Size,
     StepIndex,
     Tensor,
@@ -35,9 +35,9 @@ FULL = slice(None, None, None)
 STATES: tuple[Axis, ...] = (("layers", "directions"), ("layers",), ("directions",))
 
 
-def axed(value: Any) -> Axed:
+def shaped(value: Any) -> Shaped:
     """The value as something with axes."""
-    if isinstance(value, Axed):
+    if isinstance(value, Shaped):
         return value
     if isinstance(value, Constant):
         raise Refusal(f"'{value.path}' is a tensor of the module; use nn.Linear or functional.linear with it")
@@ -108,9 +108,9 @@ def _features(w: Writer, value: Tensor, at: slice) -> Tensor:
 def _getitem(w: Writer, value: Any, at: Any) -> Any:
     if isinstance(value, tuple | list | dict):
         return value[at]
-    value = axed(value)
+    value = shaped(value)
     given = list(at) if isinstance(at, tuple) else [at]
-    if isinstance(value, Tensor) and any(isinstance(each, Axed) for each in given):
+    if isinstance(value, Tensor) and any(isinstance(each, Shaped) for each in given):
         return _advanced(w, value, given)
     dots = [i for i, each in enumerate(given) if isinstance(each, EllipsisType)]
     if dots:
@@ -147,7 +147,7 @@ def _check_last(index: Any) -> None:
 
 
 def _select(w: Writer, x: Any, dim: int, index: Any) -> Tensor:
-    value = axed(x)
+    value = shaped(x)
     return _index_axis(w, w.single(x) if not isinstance(value, Tensor) else value, value.axis(dim), index)
 
 
@@ -180,26 +180,26 @@ def _split(w: Writer, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def _chunk(w: Writer, x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    return _split(w, x, math.ceil(axed(x).features / chunks), dim)
+    return _split(w, x, math.ceil(shaped(x).features / chunks), dim)
 
 
 # -- axes ------------------------------------------------------------
 
 
 def _size(w: Writer, x: Any, dim: int | None = None) -> Any:
-    value = axed(x)
+    value = shaped(x)
     return value.shape() if dim is None else value.shape()[value.axis(dim)]
 
 
 def _dim(w: Writer, x: Any) -> int:
-    return len(axed(x).axes)
+    return len(shaped(x).axes)
 
 
 def _getattr(w: Writer, x: Any, name: str) -> Any:
     if name in ("device", "dtype"):
         return Opaque(name)
     if name in ("T", "mT"):
-        return permute(axed(x), range(len(axed(x).axes))[::-1]) if name == "T" else _transpose(w, x, -2, -1)
+        return permute(shaped(x), range(len(shaped(x).axes))[::-1]) if name == "T" else _transpose(w, x, -2, -1)
     if name == "data":
         return x
     if name not in ("shape", "ndim"):
@@ -208,7 +208,7 @@ def _getattr(w: Writer, x: Any, name: str) -> Any:
 
 
 def _transpose(w: Writer, x: Any, a: int, b: int) -> Any:
-    value = axed(x)
+    value = shaped(x)
     order = list(range(len(value.axes)))
     order[value.axis(a)], order[value.axis(b)] = order[value.axis(b)], order[value.axis(a)]
     return permute(value, order)
@@ -219,7 +219,7 @@ def _t(w: Writer, x: Any) -> Any:
 
 
 def _permute(w: Writer, x: Any, *dims: Any) -> Any:
-    return permute(axed(x), _flat(dims))
+    return permute(shaped(x), _flat(dims))
 
 
 def _flat(sizes: Sequence[Any]) -> list[Any]:
@@ -230,7 +230,7 @@ def _reshape(w: Writer, x: Any, *shape: Any, **named: Any) -> Any:
     sizes: list[Size] = _flat(shape or tuple(named.values()))
     if not all(isinstance(size, int | Dim) for size in sizes):
         raise Refusal("only reshapes to given sizes can be read")
-    return _tidy(w, regroup(axed(x), sizes))
+    return _tidy(w, regroup(shaped(x), sizes))
 
 
 def _tidy(w: Writer, value: Any) -> Any:
@@ -254,21 +254,21 @@ def _tidy(w: Writer, value: Any) -> Any:
 
 
 def _flatten(w: Writer, x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
-    value = axed(x)
+    value = shaped(x)
     start, end = value.axis(start_dim), value.axis(end_dim)
     merged = tuple(atom for axis in value.axes[start:end + 1] for atom in axis)
     return _tidy(w, replace(value, axes=(*value.axes[:start], merged, *value.axes[end + 1:])))
 
 
 def _squeeze(w: Writer, x: Any, dim: int | None = None) -> Any:
-    value = axed(x)
+    value = shaped(x)
     if dim is not None:
         return squeeze(value, dim)
     return replace(value, axes=tuple(axis for axis in value.axes if value.size(axis) != 1))
 
 
 def _unsqueeze(w: Writer, x: Any, dim: int) -> Any:
-    return unsqueeze(axed(x), dim)
+    return unsqueeze(shaped(x), dim)
 
 
 def _expand(w: Writer, x: Any, *_: Any) -> Any:

@@ -20,8 +20,8 @@ from bittailor.core.ops.base import steps_mask
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read.reader import Reader
 from bittailor.read.recurrent import is_recurrent, layers_of, own_forward
+from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Axes, Tensor, WrongLayout
 from bittailor.read.trace import arguments, trace
-from bittailor.read.values import FEATURES, ITEMS, STEPS, Axes, Tensor, WrongLayout
 
 _LAYOUTS: tuple[Axes, ...] = ((ITEMS, STEPS, FEATURES), (STEPS, ITEMS, FEATURES))
 _PROBE_LENGTHS = (5, 3, 1)
@@ -66,10 +66,10 @@ def _own_copy(module: nn.Module) -> nn.Module:
             f"cannot copy the module: {str(error).splitlines()[0].split('. ')[0]}\n"
             "  it probably keeps a tensor of an earlier run as an attribute; delete that first"
         ) from None
-    return _Whole(root) if is_recurrent(root) or own_forward(root, nn.Linear) else root
+    return _SingleLayer(root) if is_recurrent(root) or own_forward(root, nn.Linear) else root
 
 
-class _Whole(nn.Module):
+class _SingleLayer(nn.Module):
     """A network that is nothing but one layer."""
 
     def __init__(self, layer: nn.Module) -> None:

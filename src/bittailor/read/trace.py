@@ -19,7 +19,7 @@ from bittailor.errors import UnsupportedNetwork
 from bittailor.read.operations import PACKING, TENSORS_MADE
 from bittailor.read.reader import Reader
 from bittailor.read.recurrent import is_recurrent, own_forward
-from bittailor.read.values import WrongLayout
+from bittailor.read.symbolic import WrongLayout
 
 _FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 

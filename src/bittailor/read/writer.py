@@ -10,8 +10,8 @@ import torch
 
 from bittailor.core.arith import Floats
 from bittailor.core.graph import Builder
+from bittailor.read.symbolic import FEATURES, Constant, PackedSequence, Refusal, SiteRef, Tensor
 from bittailor.read.tables import ACTIVATIONS
-from bittailor.read.values import FEATURES, Constant, Packed, Ref, Refusal, Tensor
 
 
 class Writer:
@@ -27,7 +27,7 @@ class Writer:
         self.path = ""
         self._tensors = tensors
         self._taken: set[str] = {"input"}
-        self._picks: dict[Ref, str] = {}
+        self._picks: dict[SiteRef, str] = {}
         self._parts: dict[str, tuple[str, ...]] = {}
 
     def name(self, base: str) -> str:
@@ -56,10 +56,10 @@ class Writer:
                 raise Refusal(f"it is given {len(value.each())} final states of a layer at once; pick one, "
                               "such as h_n[-1], or join them with torch.cat on the features")
             return value
-        if isinstance(value, tuple) and value and isinstance(value[0], Tensor | Packed):
+        if isinstance(value, tuple) and value and isinstance(value[0], Tensor | PackedSequence):
             raise Refusal("it is given the pair (output, final states) of a recurrent layer; take one: "
                           "output, h_n = gru(x)")
-        if isinstance(value, Packed):
+        if isinstance(value, PackedSequence):
             raise Refusal("it is given a packed sequence; use pad_packed_sequence first")
         if isinstance(value, Constant):
             raise Refusal(f"'{value.path}' is a constant tensor and there is no operator with constants: "
@@ -103,7 +103,7 @@ class Writer:
         self.parameters |= {name: array(values) for name, values in given.items()}
         b = None if bias is None else f"{p}.b"
         out = self.builder.linear(f"{p}.out", self.site(x), f"{p}.W", len(weight), b)
-        return replace(x, features=len(weight), sites=((Ref(out),),))
+        return replace(x, features=len(weight), sites=((SiteRef(out),),))
 
     def activation(self, op: str, source: Any, options: dict[str, float], name: str) -> Tensor:
         """A function of one variable, if its options are those of the operator."""
@@ -123,13 +123,13 @@ class Writer:
                 raise Refusal(f"its operands are {first.text()} with {first.features} features and "
                               f"{other.text()} with {other.features}; nothing is broadcast")
         sites = [self.site(value) for value in values]
-        return replace(first, sites=((Ref(self.builder.op(op, self.name(name), *sites)),),))
+        return replace(first, sites=((SiteRef(self.builder.op(op, self.name(name), *sites)),),))
 
-    def over_time(self, op: str, name: str, source: Tensor) -> Ref:
+    def over_time(self, op: str, name: str, source: Tensor) -> SiteRef:
         """last, first or mean of a sequence."""
         if op == "mean":
-            return Ref(self.builder.op(op, self.name(name), self.site(source)))
-        return Ref(self.site(source), op)
+            return SiteRef(self.builder.op(op, self.name(name), self.site(source)))
+        return SiteRef(self.site(source), op)
 
     def softmax(self, source: Any, dim: int | None, kind: str) -> Tensor:
         """Left away at the end of a network, since the largest output stays the largest."""
@@ -144,11 +144,11 @@ class Writer:
         self._parts[out] = tuple(sites)
         return out
 
-    def joined(self, values: Sequence[Tensor]) -> Ref:
+    def joined(self, values: Sequence[Tensor]) -> SiteRef:
         """The concatenation of tensors of one site each."""
-        return Ref(self.concat([self.site(value) for value in values], self.name(self.local_name("concat"))))
+        return SiteRef(self.concat([self.site(value) for value in values], self.name(self.local_name("concat"))))
 
-    def part(self, ref: Ref, start: int, stop: int) -> Ref:
+    def part(self, ref: SiteRef, start: int, stop: int) -> SiteRef:
         """Features start .. stop - 1 of a site, where it is a concatenation with an edge there."""
         width = self.builder.features(ref.site)
         if (start, stop) == (0, width):

@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bittailor.quantise.spaces import WIDTHS
 from bittailor.report.facts import Facts
 from bittailor.report.style import BLUE, GREEN, ORANGE, SKY, Drawing, finite, scale
 
-MOST = 60
+MAX_GENERATIONS = 60
 """Generations drawn at most; of more, evenly spaced ones."""
 
 
@@ -18,7 +19,8 @@ def generations(facts: Facts) -> Drawing:
     import seaborn
 
     history = facts.result["history"]
-    chosen = sorted(set(np.linspace(0, len(history) - 1, min(MOST, len(history))).round().astype(int).tolist()))
+    count = min(MAX_GENERATIONS, len(history))
+    chosen = sorted(set(np.linspace(0, len(history) - 1, count).round().astype(int).tolist()))
     columns = {}
     for j, name in enumerate(facts.objectives):
         parts = [finite([p[j] for p in history[i]["points"]]) for i in chosen]
@@ -61,7 +63,7 @@ def hypervolume(facts: Facts) -> Drawing:
     y = [g["hypervolume"] for g in history]
     base = facts.result["hypervolume"]["homogeneous"]
     ax.plot(x, y, "o-" if len(x) < 60 else "-", color=BLUE, ms=3.5, lw=1.8, label="mixed precision")
-    ax.axhline(base, color=ORANGE, lw=1.5, ls=(0, (5, 3)), label="homogeneous 2..8 bit")
+    ax.axhline(base, color=ORANGE, lw=1.5, ls=(0, (5, 3)), label=f"homogeneous {min(WIDTHS)}..{max(WIDTHS)} bit")
     scale(ax, "y", [*y, base] if max(y) > 0 else [0.0, base, 1.0])
     if ax.get_yscale() != "linear":
         ax.set_yscale("linear")

@@ -9,6 +9,7 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+from bittailor.common import units
 from bittailor.core.graph import Graph, Recurrence
 from bittailor.core.plan import Plan
 from bittailor.cost import Account, account
@@ -18,12 +19,6 @@ from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.runs import Run, Solution
 from bittailor.search.store import Row
 from bittailor.train.beacons import Beacon
-
-SHOWN: Mapping[str, tuple[str, float]] = {"bit": ("KiB", 8 * 1024.0), "B": ("KiB", 1024.0), "uJ": ("µJ", 1.0)}
-"""Unit of a value -> the unit that people read, and how many of the first make one of it."""
-
-WORDS: Mapping[str, str] = {"bit": "bits", "B": "bytes", "%": "percent"}
-"""Unit -> its ending in a column's name."""
 
 _ROLES = ("input", "weight", "bias", "activation", "state")
 
@@ -214,10 +209,8 @@ def axis(name: str, metric: str, objectives: Mapping[str, Objective] = OBJECTIVE
     title, unit = objective.title, objective.unit
     if name == "error":
         title, unit = f"validation {METRICS[metric].title}", METRICS[metric].unit
-    shown, divisor = SHOWN.get(unit, (unit, 1.0))
-    ending = WORDS.get(unit, "".join(c if c.isalnum() else "_" for c in unit.lower()))
-    column = name if name == "error" or not ending else f"{name}_{ending}"
-    return Axis(name, title, shown, divisor, column, objective.maximise)
+    column = name if name == "error" else units.column(name, unit)
+    return Axis(name, title, *units.shown(unit), column, objective.maximise)
 
 
 def site_rows(graph: Graph) -> tuple[SiteRow, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bittailor.report.facts import Facts, by_size, number
 from bittailor.report.style import BLUE, MARKS, ORANGE, Drawing, nice_ticks, short, spans_decades, width_palette
 
-POINTS = 2000
+MAX_POINTS = 2000
 """Solutions in the embedding at most."""
 
 _ANNOTATED = 26
@@ -45,10 +45,10 @@ def embedding(facts: Facts) -> Drawing:
     of_front = {tuple(facts.run.space.genome(s.widths)) for s in facts.front}
     in_front = np.array([row.genome in of_front for row in facts.evaluations if row.outcome.values is not None])
     total = len(points)
-    if total > POINTS:
+    if total > MAX_POINTS:
         # the front stays, of the others a sample that is the same every time
         others = np.flatnonzero(~in_front)
-        sample = np.random.default_rng(0).choice(others, POINTS - int(in_front.sum()), replace=False)
+        sample = np.random.default_rng(0).choice(others, MAX_POINTS - int(in_front.sum()), replace=False)
         kept = np.sort(np.concatenate([np.flatnonzero(in_front), sample]))
         points, errors, in_front = points[kept], errors[kept], in_front[kept]
     if len(np.unique(points, axis=0)) < 5 or points.shape[1] < 1:

@@ -19,7 +19,7 @@ from bittailor.report.style import INK, STYLE, Drawing, png, short
 from bittailor.report.tables import csv_text
 from bittailor.runs import Run
 
-NOTHING = 1e-2
+LINEAR_SHARE = 1e-2
 """A rise of the loss as small as this share of the largest counts as none: the scale is linear below it."""
 
 
@@ -39,7 +39,7 @@ def heat_map(found: Sensitivity, order: list[str], title: str = "") -> Figure:
     largest = max(float(np.nanmax(np.abs(rises))), 1e-9)
     figure = Figure(figsize=(2.9 + 0.62 * len(widths), 1.3 + 0.27 * len(order)), layout="constrained")
     ax: Any = figure.subplots()
-    norm = SymLogNorm(NOTHING * largest, 1.0, -largest, largest)
+    norm = SymLogNorm(LINEAR_SHARE * largest, 1.0, -largest, largest)
     image = ax.imshow(rises, cmap="RdBu_r", norm=norm, aspect="auto")
     for (row, column), error in np.ndenumerate(errors):
         if np.isfinite(error) and error != 0:
@@ -66,7 +66,7 @@ def heat_map(found: Sensitivity, order: list[str], title: str = "") -> Figure:
 
 
 def _ticks(largest: float) -> list[float]:
-    powers = [float(f"1e{p}") for p in range(int(np.floor(np.log10(NOTHING * largest))) + 1,
+    powers = [float(f"1e{p}") for p in range(int(np.floor(np.log10(LINEAR_SHARE * largest))) + 1,
                                               int(np.floor(np.log10(largest))) + 1)]
     return [*(-p for p in reversed(powers)), 0.0, *powers]
 

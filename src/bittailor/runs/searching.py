@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bittailor._version import __version__
+from bittailor.common import units
 from bittailor.common.data import Data, Splits
 from bittailor.common.files import save_json
 from bittailor.common.processors import processors
@@ -39,8 +40,6 @@ from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Row, Store
 from bittailor.train.beacons import Beacon, BeaconSearch, BeaconSettings, Region, Trainer
-
-UNIT_BITS = {"bit": 1, "B": 8}
 
 
 def run_search(
@@ -374,10 +373,8 @@ def _search(
 def _value_display(problem: Problem, ready: Calibrated) -> ValueDisplay:
     """How a display shows objectives: with units, and some baselines to compare with."""
     def text(objective: Objective) -> Callable[[float], str]:
-        if objective.unit in UNIT_BITS:
-            return lambda value: f"{value * UNIT_BITS[objective.unit] / 8192:.2f} KiB"
-        unit = problem.metric.unit if objective.name == "error" else objective.unit
-        return lambda value: f"{value:.4g} {unit}".rstrip()
+        unit, divisor = units.shown(problem.metric.unit if objective.name == "error" else objective.unit)
+        return lambda value: f"{value / divisor:{'.4g' if divisor == 1 else '.2f'}} {unit}".rstrip()
 
     return ValueDisplay({}, {o.name: text(o) for o in problem.objectives},
                         {f"homogeneous {bits}": ready.homogeneous[bits].values for bits in (4, 8)})

@@ -8,19 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bittailor.common.registry import Table
+from bittailor.common.units import UNITS
 from bittailor.errors import BittailorError
 
 _EXAMPLE = "write for example 'flash<=32KiB', 'error<=5%' or 'speedup>=2'"
 _TEXT = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=)"
                    r"\s*(?P<number>[-+.\deE]+?)\s*(?P<unit>[A-Za-z%]*)\s*")
-
-# unit as written -> (what kind of thing it measures, how many bits, or percent, it is)
-UNITS: Table[tuple[str, int]] = Table("unit", {
-    "bit": ("memory", 1), "kbit": ("memory", 1000), "Kibit": ("memory", 1024), "Mbit": ("memory", 10**6),
-    "B": ("memory", 8), "kB": ("memory", 8 * 1000), "KB": ("memory", 8 * 1000), "KiB": ("memory", 8 * 1024),
-    "MB": ("memory", 8 * 10**6), "MiB": ("memory", 8 * 1024**2),
-    "%": ("share", 1),
-})
 
 
 class ConstraintError(BittailorError):

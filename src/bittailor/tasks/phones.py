@@ -1,6 +1,6 @@
 """phones: SYNTHETIC speech, made here by espeak-ng, with the time of every phone. docs/speech.md says what it is not.
 
-Every utterance is a few random words, half of them invented (`phones_text.py`), in one of espeak-ng's voices, at a
+Every utterance is a few random words, half of them invented (`sentences.py`), in one of espeak-ng's voices, at a
 random speed and pitch, between two short silences, in noise. Voices of training, validation and test are different
 ones. Everything is decided by the constants here and the version of espeakng-loader; the features are cached.
 """
@@ -22,7 +22,7 @@ from bittailor.common import cache
 from bittailor.common.data import Data
 from bittailor.common.files import load_tensors, save_tensors
 from bittailor.errors import BittailorError, FileError
-from bittailor.tasks import espeak, phones_text
+from bittailor.tasks import espeak, sentences
 from bittailor.tasks.base import Recipe, Task
 from bittailor.tasks.speech import BANDS, RATE_HZ, filterbanks, frame_labels, network, resampled, side_by_side
 
@@ -45,7 +45,7 @@ stop with silence), and four vowels coloured by an r, which espeak-ng gives as o
 LABELS = tuple(PHONE_SET)
 LABEL_OF = {name: label for label, names in enumerate(PHONE_SET.values()) for name in names.split()}
 MARKS = "',%=|"  # of stress, in front of a phoneme
-PASSED_OVER = ";"  # makes the phoneme before it palatal; it has no sound of its own
+IGNORED = ";"  # makes the phoneme before it palatal; it has no sound of its own
 
 LANGUAGE = "en-us"
 TRAIN_VOICES = (
@@ -93,7 +93,7 @@ class Corpus:
             for voice in _voices(group):
                 random = Random(f"{self.seed} {voice}")
                 for _ in range(each):
-                    text = phones_text.sentence(random)
+                    text = sentences.sentence(random)
                     made.append(espeak.Request(f"{LANGUAGE}+{voice}", text, random.randint(*SPEEDS),
                                                random.randint(*PITCHES), random.randint(*RANGES)))
                     groups.append(number)
@@ -158,7 +158,7 @@ def utterance(seed: int, index: int, speech: espeak.Speech) -> tuple[NDArray[np.
     starts, labels = [0], [0]
     for at, name in speech.events:
         name = name.lstrip(MARKS)
-        if name == PASSED_OVER:
+        if name == IGNORED:
             continue
         if name not in LABEL_OF:
             raise BittailorError(f"espeak-ng says the phoneme '{name}', which the phone set of 'phones' does not know; "

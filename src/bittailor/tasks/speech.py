@@ -23,7 +23,7 @@ HOP = 160  # samples: 10 ms
 FFT = 512
 BANDS = 23
 LOWEST_HZ, HIGHEST_HZ = 20.0, 8000.0
-EMPHASIS = 0.97
+PRE_EMPHASIS = 0.97
 FLOOR = 1e-10  # added to a band's energy (full scale = 1) before the logarithm: below the step of 16-bit samples
 
 
@@ -46,17 +46,17 @@ def filterbanks(samples: NDArray[np.float64]) -> NDArray[np.float32]:
     deltas. These are the inputs of P2's recogniser, which normalises by speaker; one utterance needs no other here.
     Source  mel = 1127 ln(1 + f / 700): S. Young et al., The HTK Book.
     """
-    emphasised = np.append(samples[:1], samples[1:] - EMPHASIS * samples[:-1])
+    emphasised = np.append(samples[:1], samples[1:] - PRE_EMPHASIS * samples[:-1])
     padded = np.append(emphasised, np.zeros(max(0, WINDOW - len(emphasised))))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     spectrum = np.fft.rfft(windows * np.hamming(WINDOW), FFT)
-    energies = np.log((spectrum.real**2 + spectrum.imag**2) @ mel_bands().T / WINDOW + FLOOR)
+    energies = np.log((spectrum.real**2 + spectrum.imag**2) @ mel_filters().T / WINDOW + FLOOR)
     centred = energies - energies.mean(axis=0)
     return np.asarray(centred / np.maximum(centred.std(axis=0), 1e-3), np.float32)
 
 
 @lru_cache(maxsize=1)
-def mel_bands() -> NDArray[np.float64]:
+def mel_filters() -> NDArray[np.float64]:
     """Weights [bands, FFT // 2 + 1] of the triangular bands over the bins of the power spectrum."""
     lowest, highest = (1127 * np.log(1 + hertz / 700) for hertz in (LOWEST_HZ, HIGHEST_HZ))
     corners = np.linspace(lowest, highest, BANDS + 2)

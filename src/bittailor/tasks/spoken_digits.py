@@ -27,7 +27,7 @@ HOP = 160  # samples: 20 ms
 BANDS = 16
 LOWEST_HZ = 100.0
 FLOOR = 1e-6  # added to a band's energy (full scale = 1) before the logarithm; digital silence would give -inf
-MOST_STEPS = 48  # longer recordings are cut here: 0.96 s
+MAX_STEPS = 48  # longer recordings are cut here: 0.96 s
 TEST_TAKES = range(5)  # the official split: takes 0..4 of every speaker and digit
 
 NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]+)\.wav")
@@ -81,7 +81,7 @@ def read(folder: Path | None) -> tuple[Data, Data]:
         match = NAME.fullmatch(name)
         assert match is not None
         test = int(match[3]) in TEST_TAKES
-        spectra[test].append(log_mel(read_wav(content, f"{path}/{name}"))[:MOST_STEPS])
+        spectra[test].append(log_mel(read_wav(content, f"{path}/{name}"))[:MAX_STEPS])
         labels[test].append(int(match[1]))
     if not spectra[False] or not spectra[True]:
         raise DataError(f"{path} holds {len(spectra[False])} recordings for training (takes 5 and up) and "
@@ -126,11 +126,11 @@ def log_mel(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
     power = np.abs(np.fft.rfft(windows * hann)) ** 2 / WINDOW
-    energies: NDArray[np.float64] = np.log(power @ mel_bands().T + FLOOR)
+    energies: NDArray[np.float64] = np.log(power @ mel_filters().T + FLOOR)
     return energies
 
 
-def mel_bands() -> NDArray[np.float64]:
+def mel_filters() -> NDArray[np.float64]:
     """Weights [bands, WINDOW // 2 + 1] of the triangular bands over the bins of the power spectrum.
 
     Source  mel = 2595 log10(1 + f / 700): D. O'Shaughnessy, Speech Communication, 1987.
@@ -145,7 +145,7 @@ def mel_bands() -> NDArray[np.float64]:
 
 
 def _padded(items: list[NDArray[np.float64]], labels: list[int]) -> Data:
-    x = np.zeros((len(items), MOST_STEPS, BANDS), np.float32)
+    x = np.zeros((len(items), MAX_STEPS, BANDS), np.float32)
     for row, item in zip(x, items, strict=True):
         row[: len(item)] = item
     return Data(x, np.array(labels), np.array([len(item) for item in items]))

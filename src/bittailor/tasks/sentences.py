@@ -48,14 +48,14 @@ SOUNDS = {
     "coda": "b ch ck d dge f ft g k l ld lt m mp n nch nd ng nk nt p pt r rd rm rn rt s sh sk sp st t th v x z",
 }
 ONSETS, VOWELS, CODAS = (tuple(text.split()) for text in SOUNDS.values())
-INVENTED = 0.5  # the share of words that no dictionary knows, so that a network cannot go by words alone
-FEWEST, MOST = 4, 6  # words a sentence
+INVENTED_SHARE = 0.5  # the share of words that no dictionary knows, so that a network cannot go by words alone
+MIN_WORDS, MAX_WORDS = 4, 6  # words a sentence
 
 
 def sentence(random: Random) -> str:
     """Words one after the other, half of them invented."""
-    return " ".join(invented(random) if random.random() < INVENTED else random.choice(WORDS)
-                    for _ in range(random.randint(FEWEST, MOST)))
+    return " ".join(invented(random) if random.random() < INVENTED_SHARE else random.choice(WORDS)
+                    for _ in range(random.randint(MIN_WORDS, MAX_WORDS)))
 
 
 def invented(random: Random) -> str:

@@ -42,7 +42,7 @@ Size = int | Dim
 
 
 @dataclass(frozen=True)
-class Ref:
+class SiteRef:
     """A site, or its `last` or `first` step where `pick` says so (the operator is made when it is needed)."""
 
     site: str
@@ -50,7 +50,7 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Axed:
+class Shaped:
     """Something with axes.
 
     axes      the meaning of each axis
@@ -85,14 +85,14 @@ class Axed:
 
 
 @dataclass(frozen=True)
-class Tensor(Axed):
+class Tensor(Shaped):
     """Real values.
 
     sites    [layers][directions]; a single one except for final states of a recurrent layer
     softmax  "softmax" or "log_softmax" where one was put on top, to be left away at the network's end
     """
 
-    sites: tuple[tuple[Ref, ...], ...]
+    sites: tuple[tuple[SiteRef, ...], ...]
     softmax: str = ""
 
     def count(self, atom: str) -> int | None:
@@ -100,13 +100,13 @@ class Tensor(Axed):
         counts = {"features": self.features, "layers": len(self.sites), "directions": len(self.sites[0])}
         return counts.get(atom)
 
-    def each(self) -> tuple[Ref, ...]:
+    def each(self) -> tuple[SiteRef, ...]:
         """The sites, layer by layer."""
         return tuple(ref for row in self.sites for ref in row)
 
 
 @dataclass(frozen=True)
-class StepIndex(Axed):
+class StepIndex(Shaped):
     """For every item its length + offset: `lengths` itself, or the index of its last step (offset -1)."""
 
     offset: int = 0
@@ -118,7 +118,7 @@ class ItemIndex:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedSequence:
     """A packed sequence; `tensor` is what pad_packed_sequence(batch_first=True) makes of it."""
 
     tensor: Tensor
@@ -143,7 +143,7 @@ class Opaque:
     name: str
 
 
-A = TypeVar("A", bound=Axed)
+A = TypeVar("A", bound=Shaped)
 
 
 def permute(value: A, order: Sequence[int]) -> A:
@@ -226,7 +226,7 @@ def choose(value: Tensor, axis: Axis, at: int | slice) -> Tensor:
     return replace(value, sites=rows, axes=(*value.axes[:place], *left, *value.axes[place + 1:]))
 
 
-def _take(rows: tuple[tuple[Ref, ...], ...], at: int | slice) -> tuple[tuple[Ref, ...], ...]:
+def _take(rows: tuple[tuple[SiteRef, ...], ...], at: int | slice) -> tuple[tuple[SiteRef, ...], ...]:
     if isinstance(at, int):
         if not -len(rows) <= at < len(rows):
             raise Refusal(f"index {at} of {len(rows)} final state(s)")
