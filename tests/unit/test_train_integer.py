@@ -25,7 +25,6 @@ from bittailor.train import kernels
 from bittailor.train.integer import IntegerNetwork
 from bittailor.train.kernels import GRADIENTS, trainable
 from bittailor.train.kernels.tables import tangent
-from helpers import same_constants
 from networks import (
     CELL_VARIANTS,
     calibrate,
@@ -37,6 +36,7 @@ from networks import (
     random_network,
     random_parameters,
     random_plan,
+    same_constants,
 )
 
 Rng = np.random.Generator
