@@ -8,6 +8,8 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from bittailor.report.style import BLUE, DOT, GREEN, ORANGE
+from bittailor.search.optimisers import OPTIMISERS
+from bittailor.search.optimisers.nsga2 import Nsga2
 from bittailor.search.settings import SearchSettings
 from tables.common import Row, by_task, markdown_table, number, pair, read_csv, spread
 
@@ -95,8 +97,29 @@ def _correlation(a: list[float], b: list[float]) -> float:
 
 
 def operators() -> str:
-    """results/operators.csv at its largest budget: mean over tasks' seeds, and mean rank over all (1 is best)."""
-    rows = read_csv("operators.csv")
+    """results/operators.csv, NSGA-II with other operators: see `_ranked`."""
+    return _ranked(_of_operators(), _default_variant())
+
+
+def optimisers() -> str:
+    """results/operators.csv, every optimiser by sets of objectives: see `_ranked`."""
+    rows = [r for r in read_csv("operators.csv") if r["variant"] in _titles()]
+    tables = [f"Objectives {objectives.replace(' ', ', ')}:\n\n"
+              + _ranked([r for r in rows if r["objectives"] == objectives], Nsga2.title)
+              for objectives in dict.fromkeys(r["objectives"] for r in rows)]
+    return "\n\n".join(tables)
+
+
+def _titles() -> set[str]:
+    return {optimiser.title for optimiser in OPTIMISERS.values()}
+
+
+def _of_operators() -> list[dict[str, str]]:
+    return [r for r in read_csv("operators.csv") if r["variant"] not in _titles()]
+
+
+def _ranked(rows: list[dict[str, str]], default: str) -> str:
+    """At the largest budget: mean over tasks' seeds, and mean rank over all (1 is best); the default in bold."""
     if not rows:
         return ""
     tasks = list(dict.fromkeys(r["task"] for r in rows))
@@ -115,7 +138,7 @@ def operators() -> str:
     body = []
     for v in sorted(last, key=lambda v: last[v]):
         means = [f"{statistics.mean(x for (w, t, _), x in value.items() if (w, t) == (v, task)):.4f}" for task in tasks]
-        name = f"**{v}**" if v == _default_variant() else v
+        name = f"**{v}**" if v == default else v
         body.append([name, *means, f"{last[v]:.1f}", f"{first[v]:.1f}"])
     return markdown_table(["variant", *tasks, f"mean rank after {late}", f"after {early}"], body)
 
@@ -126,7 +149,7 @@ def _default_variant() -> str:
 
 def draw_operators() -> Figure | None:
     """results/operators.csv: hypervolume by evaluations; the default, the other first populations, the rest grey."""
-    rows = read_csv("operators.csv")
+    rows = _of_operators()
     if not rows:
         return None
     tasks = list(dict.fromkeys(r["task"] for r in rows))
@@ -156,6 +179,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "headline-gains": headline_gains,
     "beacons": beacons,
     "operators": operators,
+    "optimisers": optimisers,
 }
 
 FIGURES: dict[str, Callable[[], Figure | None]] = {
