@@ -135,7 +135,8 @@ static int bt_segment_ok(const bt_view *v, const bt_segment *s) {
     const bt_instr *p = &v->instrs[s->first];
     return p->a < h->buffers && p->out < h->buffers && p->a != p->out && v->buffers[p->a].kind == BT_SEQUENCE
         && v->buffers[p->out].kind == BT_STEP && bt_row(v, p->a, v->buffers[p->a].size, p->size)
-        && bt_row(v, p->out, v->buffers[p->out].size, p->size) && p->shift <= 45;
+        && bt_row(v, p->out, v->buffers[p->out].size, p->size) && p->shift <= 45 && p->lo <= p->hi
+        && (int64_t)p->hi - p->lo < 65536;
 }
 
 /* The parts of a program; 0 if it cannot be one. */
@@ -312,8 +313,8 @@ static void bt_run_phase(const bt_view *v, const bt_block *block, const bt_phase
             case BT_SCALEW: bt_scale_wide(y, a, p); break;
             case BT_MUL: bt_times(y, a, b, p); break;
             case BT_MULW: bt_times_wide(y, a, b, p); break;
-            case BT_LOOKUP8: bt_lookup8(y, a, v->bytes + p->data, p); break;
-            case BT_LOOKUP16: bt_lookup16(y, a, v->bytes + p->data); break;
+            case BT_LOOKUP8: bt_tile_lookup8(y, a, v->bytes + p->data, p); break;
+            case BT_LOOKUP16: bt_tile_lookup16(y, a, v->bytes + p->data); break;
             case BT_DIAGONAL:
                 bt_diagonal(y, a, bt_words(v, p->data) + j * BT_LANES, bt_words(v, p->cons) + j * BT_LANES, p);
                 break;
@@ -321,7 +322,7 @@ static void bt_run_phase(const bt_view *v, const bt_block *block, const bt_phase
                 bt_diagonal_wide(y, a, bt_words(v, p->data) + j * BT_LANES, bt_words(v, p->mult) + j * BT_LANES,
                                  (const int64_t *)(const void *)(v->bytes + p->cons) + j * BT_LANES, p);
                 break;
-            default: bt_knots(y, a, v->bytes + p->data, p); break;
+            default: bt_tile_knots(y, a, v->bytes + p->data, p); break;
             }
         }
     }
@@ -428,8 +429,9 @@ static int64_t bt_value(const uint8_t *rows, const bt_buffer *b, size_t i) {
     return b->size == 1 ? rows[i] : ((const int16_t *)(const void *)rows)[i];
 }
 
-/* a: values of u = a + za; y = clamp(floor((A * m0 + T * c) / (T * 2**shift)), lo, hi) + zb, A the sum of u over T steps */
-static void bt_mean(const bt_view *v, bt_block *block, const bt_instr *p) {
+/* a: values of u = a + za; y = clamp(floor((A * m0 + T * c) / (T * 2**shift)), lo, hi) + zb, A the sum of u over T
+ * steps, which may leave 32 bits: hence not bt_mean */
+static void bt_run_mean(const bt_view *v, bt_block *block, const bt_instr *p) {
     const bt_buffer *in = &v->buffers[p->a], *out = &v->buffers[p->out];
     size_t rows = (size_t)in->stride * BT_ITEMS;
     for (size_t n = 0; n < BT_ITEMS; n++)
@@ -437,10 +439,8 @@ static void bt_mean(const bt_view *v, bt_block *block, const bt_instr *p) {
             int64_t steps = (int64_t)block->lengths[n], sum = steps * p->za;
             for (size_t t = 0; t < block->lengths[n]; t++)
                 sum += bt_value(block->base[p->a], in, rows * t + n * in->stride + f);
-            int64_t top = (int64_t)((uint64_t)sum * (uint64_t)p->m0 + (uint64_t)steps * (uint64_t)p->c);
-            int64_t bottom = steps << p->shift, y = top / bottom - (top % bottom < 0);
-            y = y < p->lo ? p->lo : y > p->hi ? p->hi : y;
-            y = (int64_t)((uint64_t)y + (uint64_t)p->zb);
+            sum = (int64_t)((uint64_t)sum * (uint64_t)p->m0 + (uint64_t)steps * (uint64_t)p->c);
+            uint32_t y = (uint32_t)bt_divide(sum, (uint32_t)steps, p->shift, p->lo, p->hi) + (uint32_t)p->zb;
             if (out->size == 1)
                 block->base[p->out][n * out->stride + f] = (uint8_t)y;
             else
@@ -543,7 +543,7 @@ static void bt_run_segments(const bt_view *v, bt_block *block) {
         switch (s->kind) {
         case BT_LOOP: bt_run_loop(v, block, s); break;
         case BT_ONCE: bt_run_once(v, block, s); break;
-        case BT_MEAN: bt_mean(v, block, &v->instrs[s->first]); break;
+        case BT_MEAN: bt_run_mean(v, block, &v->instrs[s->first]); break;
         default: bt_pick(v, block, s); break;
         }
     }

@@ -17,7 +17,7 @@ enum { BT_TILE = BT_ITEMS * BT_LANES };
 static void bt_scale(int32_t *restrict y, const int32_t *restrict a, const bt_instr *p) {
     bt_i32 m = bt_all(p->m0), c = bt_all((int32_t)p->c);
     BT_EACH_VECTOR
-        bt_store(y + i, bt_clamp(bt_add(bt_mul(bt_load(a + i), m), c) >> p->shift, p->lo, p->hi));
+        bt_store(y + i, bt_clamp_all(bt_add(bt_mul(bt_load(a + i), m), c) >> p->shift, p->lo, p->hi));
 }
 
 static void bt_scale_wide(int32_t *restrict y, const int32_t *restrict a, const bt_instr *p) {
@@ -31,7 +31,7 @@ static void bt_sum(int32_t *restrict y, const int32_t *restrict a, const int32_t
     bt_i32 m0 = bt_all(p->m0), m1 = bt_all(p->m1), c = bt_all((int32_t)p->c);
     BT_EACH_VECTOR {
         bt_i32 sum = bt_add(bt_add(bt_mul(bt_load(a + i), m0), bt_mul(bt_load(b + i), m1)), c);
-        bt_store(y + i, bt_clamp(sum >> p->shift, p->lo, p->hi));
+        bt_store(y + i, bt_clamp_all(sum >> p->shift, p->lo, p->hi));
     }
 }
 
@@ -48,7 +48,7 @@ static void bt_times(int32_t *restrict y, const int32_t *restrict a, const int32
     bt_i32 m = bt_all(p->m0), c = bt_all((int32_t)p->c), za = bt_all(p->za), zb = bt_all(p->zb);
     BT_EACH_VECTOR {
         bt_i32 product = bt_mul(bt_sub(bt_load(a + i), za), bt_sub(bt_load(b + i), zb));
-        bt_store(y + i, bt_clamp(bt_add(bt_mul(product, m), c) >> p->shift, p->lo, p->hi));
+        bt_store(y + i, bt_clamp_all(bt_add(bt_mul(product, m), c) >> p->shift, p->lo, p->hi));
     }
 }
 
@@ -67,7 +67,7 @@ static void bt_diagonal(int32_t *restrict y, const int32_t *restrict a, const in
                         const int32_t *restrict cons, const bt_instr *p) {
     bt_i32 m = bt_load(factor), c = bt_load(cons);
     BT_EACH_VECTOR
-        bt_store(y + i, bt_clamp(bt_add(bt_mul(bt_load(a + i), m), c) >> p->shift, p->lo, p->hi));
+        bt_store(y + i, bt_clamp_all(bt_add(bt_mul(bt_load(a + i), m), c) >> p->shift, p->lo, p->hi));
 }
 
 static void bt_diagonal_wide(int32_t *restrict y, const int32_t *restrict a, const int32_t *restrict weight,
@@ -83,7 +83,7 @@ static void bt_diagonal_wide(int32_t *restrict y, const int32_t *restrict a, con
 /* --- functions of one variable ----------------------------------------------------------------------------------- */
 
 /* table: 256 int8 entries, indexed by q as an unsigned byte; with p->step < 8 they repeat after 2**step */
-static void bt_lookup8(int32_t *restrict y, const int32_t *restrict a, const void *table, const bt_instr *p) {
+static void bt_tile_lookup8(int32_t *restrict y, const int32_t *restrict a, const void *table, const bt_instr *p) {
 #if BT_SPLIT
     bt_table t = bt_table_of(table);
     if (p->step < 8)
@@ -101,7 +101,7 @@ static void bt_lookup8(int32_t *restrict y, const int32_t *restrict a, const voi
 }
 
 /* table: 256 int16 entries, likewise */
-static void bt_lookup16(int32_t *restrict y, const int32_t *restrict a, const void *table) {
+static void bt_tile_lookup16(int32_t *restrict y, const int32_t *restrict a, const void *table) {
     const int16_t *entries = table;
     for (int i = 0; i < BT_TILE; i++)
         y[i] = entries[(uint8_t)a[i]];
@@ -110,9 +110,9 @@ static void bt_lookup16(int32_t *restrict y, const int32_t *restrict a, const vo
 /* table: 257 int16 knots; i = (q - qmin) >> step, k = (q - qmin) mod 2**step:
  * y = clamp((knots[i] * (2**step - k) + knots[i+1] * k + half) >> shift), half = 2**(shift-1).
  * With BT_SPLIT the low bytes of knots 0..255 stand first, then the high ones, then knot 256. */
-static void bt_knots(int32_t *restrict y, const int32_t *restrict a, const void *table, const bt_instr *p) {
-    const int32_t unit = (int32_t)(UINT32_C(1) << p->step), half = (int32_t)((UINT32_C(1) << p->shift) >> 1);
+static void bt_tile_knots(int32_t *restrict y, const int32_t *restrict a, const void *table, const bt_instr *p) {
 #if BT_SPLIT || BT_GATHER
+    const int32_t unit = (int32_t)(UINT32_C(1) << p->step), half = (int32_t)((UINT32_C(1) << p->shift) >> 1);
 #if BT_SPLIT
     const uint8_t *bytes = table;
     bt_table lows = bt_table_of(bytes), highs = bt_table_of(bytes + 256);
@@ -131,17 +131,12 @@ static void bt_knots(int32_t *restrict y, const int32_t *restrict a, const void 
         bt_i32 pair = bt_gather_pairs(table, index);
 #endif
         bt_i32 parts = bt_sub(bt_all(unit), k) | (bt_i32)((bt_u32)k << 16);
-        bt_store(y + i, bt_clamp(bt_dot2(bt_all(half), pair, parts) >> p->shift, p->lo, p->hi));
+        bt_store(y + i, bt_clamp_all(bt_dot2(bt_all(half), pair, parts) >> p->shift, p->lo, p->hi));
     }
 #else
-    const int16_t *knots = table;
-    for (int i = 0; i < BT_TILE; i++) {
-        uint32_t at = (uint32_t)a[i] - (uint32_t)p->za;
-        const int16_t *knot = knots + ((at >> p->step) & 255);
-        int32_t k = (int32_t)(at & (uint32_t)(unit - 1)), v = (knot[0] * (unit - k) + knot[1] * k + half) >> p->shift;
-        v = v < p->lo ? p->lo : v;
-        y[i] = v > p->hi ? p->hi : v;
-    }
+    const uint32_t last = (UINT32_C(256) << p->step) - 1u; /* no value of a damaged program leads out of the table */
+    for (int i = 0; i < BT_TILE; i++)
+        y[i] = bt_between(table, ((uint32_t)a[i] - (uint32_t)p->za) & last, p->step, p->shift, p->lo, p->hi);
 #endif
 }
 
@@ -214,7 +209,7 @@ BT_INLINE void bt_linear(const bt_gate *gate, const int gates, const uint8_t *x,
         } else {
             bt_i32 c = bt_load(gate[g].cons);
             BT_UNROLL for (int n = 0; n < BT_ITEMS; n++)
-                bt_store(y + n * BT_LANES, bt_clamp(bt_add(bt_mul(acc[g][n], m), c) >> p->shift, p->lo, p->hi));
+                bt_store(y + n * BT_LANES, bt_clamp_all(bt_add(bt_mul(acc[g][n], m), c) >> p->shift, p->lo, p->hi));
         }
     }
 }

@@ -15,12 +15,11 @@
 #include <string.h> /* memcpy */
 
 #include "bittailor.h"
+#include "device/bt_ops.h"
 
 #if BT_LANES > 1 && (defined(__AVX2__) || defined(__SSE4_1__))
 #include <immintrin.h> /* the intrinsics of x86 */
 #endif
-
-#define BT_INLINE static inline __attribute__((always_inline))
 
 #if defined(__clang__)
 #define BT_UNROLL _Pragma("clang loop unroll(full)")
@@ -292,9 +291,7 @@ BT_INLINE bt_i32 bt_wide_finish(bt_wide sum, int shift, int32_t lo, int32_t hi) 
     int32_t y[BT_LANES];
     bt_i32 result;
     BT_EACH_LANE {
-        int64_t v = (int64_t)sum.v[l] >> shift;
-        v = v < lo ? lo : v;
-        y[l] = (int32_t)(v > hi ? hi : v);
+        y[l] = bt_clamp_wide((int64_t)sum.v[l] >> shift, lo, hi);
     }
     memcpy(&result, y, sizeof y);
     return result;
@@ -305,6 +302,6 @@ BT_INLINE bt_i32 bt_wide_finish(bt_wide sum, int shift, int32_t lo, int32_t hi) 
 /* The lowest byte of every value, as a signed number. */
 BT_INLINE bt_i32 bt_low_byte(bt_i32 v) { return (bt_i32)((bt_u32)v << 24) >> 24; }
 
-BT_INLINE bt_i32 bt_clamp(bt_i32 v, int32_t lo, int32_t hi) { return bt_min(bt_max(v, bt_all(lo)), bt_all(hi)); }
+BT_INLINE bt_i32 bt_clamp_all(bt_i32 v, int32_t lo, int32_t hi) { return bt_min(bt_max(v, bt_all(lo)), bt_all(hi)); }
 
 #endif

@@ -1,4 +1,5 @@
-/* The arithmetic of an exported network: rescaling, tables, means, packed integers. Integers only, C99 and C++.
+/* The arithmetic of one value: rescaling, tables, means, packed integers. Integers only, C99 and C++. Exported networks
+ * are made of it; the host's runtime takes its scalar parts from here.
  *
  * Right shifts of negative integers are arithmetic (checked below); sums and products are built in unsigned words:
  * nothing is undefined, and all is exact where the true result fits, which binding has proved. Indices are not checked:
@@ -58,21 +59,25 @@ BT_INLINE int32_t bt_rescale2_wide(int32_t a, int32_t m, int32_t b, int32_t k, i
 BT_INLINE int32_t bt_lookup8(const int8_t *entries, int32_t q, int32_t qmin) { return entries[q - qmin]; }
 BT_INLINE int32_t bt_lookup16(const int16_t *entries, int32_t q, int32_t qmin) { return entries[q - qmin]; }
 
-/* Linear interpolation between 16-bit knots 2**step integers apart, `guard` bits finer than the output. */
-BT_INLINE int32_t bt_knots(const int16_t *knots, int32_t q, int32_t qmin, unsigned step, unsigned guard, int32_t lo,
-                           int32_t hi) {
-    const uint32_t index = (uint32_t)(q - qmin);
+/* Linear interpolation at `index` between 16-bit knots 2**step (step 0..8) apart, the first for index 0:
+ * clamp((knot (2**step - k) + next k + half) >> shift, lo, hi), half = 2**(shift-1), shift 1..24. */
+BT_INLINE int32_t bt_between(const int16_t *knots, uint32_t index, unsigned step, unsigned shift, int32_t lo,
+                             int32_t hi) {
     const int16_t *knot = knots + (index >> step);
     const int32_t span = (int32_t)1 << step, k = (int32_t)(index & ((uint32_t)span - 1u));
-    const unsigned shift = step + guard;
     return bt_clamp((knot[0] * (span - k) + knot[1] * k + ((int32_t)1 << (shift - 1u))) >> shift, lo, hi);
 }
 
-/* The mean of `steps` (1..65535) values whose sum, less their zero-points, is `total`:
- * clamp(floor((total m + steps c) / (steps 2**s)), lo, hi), sums below 2**62.
+/* The same for q, with knots from qmin on that are `guard` bits finer than the output. */
+BT_INLINE int32_t bt_knots(const int16_t *knots, int32_t q, int32_t qmin, unsigned step, unsigned guard, int32_t lo,
+                           int32_t hi) {
+    return bt_between(knots, (uint32_t)(q - qmin), step, step + guard, lo, hi);
+}
+
+/* clamp(floor(sum / (steps 2**s)), lo, hi); steps 1..65535, hi - lo below 2**16.
  * The division is the 32-bit one: by 2**s first, which floors alike, then clamped to where the result is. */
-BT_INLINE int32_t bt_mean(int32_t total, uint32_t steps, int32_t m, int64_t c, unsigned s, int32_t lo, int32_t hi) {
-    const int64_t scaled = ((int64_t)total * m + (int64_t)steps * c) >> s;
+BT_INLINE int32_t bt_divide(int64_t sum, uint32_t steps, unsigned s, int32_t lo, int32_t hi) {
+    const int64_t scaled = sum >> s;
     const int64_t least = (int64_t)lo * (int64_t)steps;
     const int64_t most = ((int64_t)hi + 1) * (int64_t)steps - 1;
     if (scaled < least)
@@ -80,6 +85,12 @@ BT_INLINE int32_t bt_mean(int32_t total, uint32_t steps, int32_t m, int64_t c, u
     if (scaled > most)
         return hi;
     return lo + (int32_t)((uint32_t)(scaled - least) / steps);
+}
+
+/* The mean of `steps` values whose sum, less their zero-points, is `total`:
+ * clamp(floor((total m + steps c) / (steps 2**s)), lo, hi), sums below 2**62. */
+BT_INLINE int32_t bt_mean(int32_t total, uint32_t steps, int32_t m, int64_t c, unsigned s, int32_t lo, int32_t hi) {
+    return bt_divide((int64_t)total * m + (int64_t)steps * c, steps, s, lo, hi);
 }
 
 #ifdef __cplusplus
