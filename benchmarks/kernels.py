@@ -24,7 +24,7 @@ from command import as_command
 
 from bittailor.core.arith import pack
 from bittailor.engines.native_build import RUNTIME
-from bittailor.export.targets import OPTIMISE, STANDARD, TARGETS, WARNINGS, build, compile_object, run, symbols
+from bittailor.export.targets import OPTIMISE, STANDARD, TARGETS, build, compile_object, run, symbols
 
 DEVICE = RUNTIME / "device"
 ROWS = {n: tuple(n * row for row in range(8)) for n in (12, 28, 32, 64, 128)}
@@ -77,7 +77,7 @@ def cases(seed: int = 0) -> tuple[bytes, np.ndarray]:
 def counts(variant: Variant, folder: Path) -> dict[str, dict[str, list[float]]]:
     """Activation width -> row length -> instructions per multiply-accumulate, for widths 1..16."""
     target = TARGETS[variant.core]
-    flags = (*STANDARD, *WARNINGS, *OPTIMISE, *variant.defines)
+    flags = (*STANDARD, *OPTIMISE, *variant.defines)
     elf = build(target, [DEVICE / "bt_dot.c", Path(__file__).with_suffix(".c")], folder / "kernels.elf",
                 includes=[DEVICE], flags=flags)
     data, want = cases()

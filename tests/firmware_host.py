@@ -21,7 +21,8 @@ from bittailor.export.c import device_files
 from bittailor.export.c_model import Model
 from bittailor.export.c_text import header, source
 
-STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
+STRICT = ("-std=c99", *WARNINGS)
 COLLECT = """
 #include <stdint.h>
 int32_t *room;

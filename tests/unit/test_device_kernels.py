@@ -17,8 +17,9 @@ from bittailor.core.ops import OPS
 from bittailor.core.ops.forms import Averaged
 from bittailor.core.qformat import QFormat
 from bittailor.engines.native_build import RUNTIME
-from bittailor.export.targets import EMULATOR, STANDARD, TARGETS, WARNINGS, build, compile_object, run, symbols
+from bittailor.export.targets import EMULATOR, STANDARD, TARGETS, build, compile_object, run, symbols
 from cores import EMULATED
+from firmware_host import WARNINGS
 from values import edges
 
 DEVICE = RUNTIME / "device"

@@ -21,6 +21,7 @@ from bittailor.engines.lowering_numbers import Layout
 from bittailor.engines.native import STATUS, Native
 from bittailor.engines.native_build import FLAGS, RUNTIME, VARIANTS, Runtime, find_compiler, library, runnable
 from bittailor.errors import BittailorError, RangeError
+from firmware_host import WARNINGS
 from networks import calibrate, gru_network, plan_of, random_plan, random_widths, uniform_plan
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
@@ -71,14 +72,15 @@ def test_processes_that_start_together_share_one_library(tmp_path: Path) -> None
 
 @needs_compiler
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [*VARIANTS, "cpu"])
 def test_no_warnings(compiler: str, name: str, tmp_path: Path) -> None:
     import shutil
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler}")
-    if VARIANTS[name].x86 and name not in runnable():
+    if name not in (*runnable(), "cpu"):
         pytest.skip("another processor family")
-    command = [compiler, *FLAGS, *VARIANTS[name].flags, str(RUNTIME / "bittailor.c"), "-o", str(tmp_path / "x.so")]
+    variant = VARIANTS.get(name, native_build.CPU)
+    command = [compiler, *FLAGS, *WARNINGS, *variant.flags, str(RUNTIME / variant.source), "-o", str(tmp_path / "x.so")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -86,7 +88,7 @@ def test_no_warnings(compiler: str, name: str, tmp_path: Path) -> None:
 
 @needs_compiler
 def test_the_runtime_needs_no_heap_no_float_no_library(tmp_path: Path) -> None:
-    """What a microcontroller gets: only memcpy, memmove and memset may come from outside."""
+    """Only memcpy, memmove and memset may come from outside."""
     target = tmp_path / "x.o"
     flags = [flag for flag in FLAGS if flag != "-shared"]
     subprocess.run([str(find_compiler()), *flags, *VARIANTS["one-lane"].flags, "-c", str(RUNTIME / "bittailor.c"),

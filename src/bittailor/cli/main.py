@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands, so that `bittailor --help` ans
 from __future__ import annotations
 
 import contextlib
+import io
 import shlex
 import sys
 from pathlib import Path
@@ -398,6 +399,9 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Run the command line: errors a user can cause are one clear message and exit status 2, Ctrl-C is 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a Windows console's or a pipe's characters may be few
     try:
         app()
     except BittailorError as error:

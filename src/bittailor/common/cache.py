@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,12 +40,12 @@ class Source:
 
 
 def user_cache() -> Path:
-    """The folder for files that can be made again, e.g. ~/.cache/bittailor on Linux. It may not exist yet."""
-    try:
-        import pooch
-    except ImportError:
-        return Path.home() / ".cache" / "bittailor"
-    return Path(pooch.os_cache("bittailor"))
+    """The folder for files that can be made again, where the system keeps such. It may not exist yet."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local", "bittailor", "Cache")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "bittailor"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "bittailor")
 
 
 def find(task: str, layouts: Sequence[Sequence[str]], sources: Sequence[Source], folder: Path | None) -> list[Path]:

@@ -7,7 +7,6 @@ import os
 
 def processors() -> int:
     """Processors that this process may use, where the system says so; otherwise those of the machine; at least 1."""
-    try:
+    if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
+    return os.cpu_count() or 1  # macOS, Windows

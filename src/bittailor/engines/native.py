@@ -1,4 +1,7 @@
-"""The native engine: the C runtime of `runtime/`, the very source that exports put on microcontrollers.
+"""The native engine: the C runtime of `runtime/`, which runs any program without a new compilation.
+
+Exports do not use it: they are generated for one network, over `runtime/device/`. The scalar arithmetic there
+(`bt_ops.h`) serves both.
 
 A genome per thread: the C code runs without the interpreter's lock, so while one thread computes, another prepares
 the next program. Which instruction set is used never shows in a result.
@@ -63,11 +66,10 @@ class Native(Engine):
     def runtime(self) -> native_build.Runtime:
         """The loaded variant."""
         names = native_build.runnable()
-        name = self._variant or names[0]
-        if name not in names:
-            known = ", ".join(names)
-            raise BittailorError(f"this machine cannot run the runtime's variant '{name}'; it can run {known}")
-        return native_build.Runtime(native_build.VARIANTS[name])
+        if self._variant not in (None, *names):
+            raise BittailorError(f"this machine cannot run the runtime's variant '{self._variant}'; it can run "
+                                 f"{', '.join(names)}")
+        return native_build.load([self._variant] if self._variant else names)
 
     @cached_property
     def lowering(self) -> Lowering:

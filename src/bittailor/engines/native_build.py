@@ -10,11 +10,11 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,8 +24,9 @@ from bittailor.engines.lowering_numbers import Layout
 from bittailor.errors import BittailorError
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
-SOURCES = ("bittailor.c", "bittailor.h", "bt_kernels.h", "bt_vector.h")
-FLAGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fPIC", "-shared")
+HEADERS = ("bittailor.h", "bt_kernels.h", "bt_vector.h", "device/bt_ops.h")
+FLAGS = ("-std=c99", "-O3", "-shared", *(() if sys.platform == "win32" else ("-fPIC",)))
+SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 COMPILERS = ("cc", "gcc", "clang")
 
 
@@ -34,52 +35,38 @@ class Variant:
     """One way to compile the runtime.
 
     flags   instruction set and tile
-    needs   CPU features, as the kernel names them (/proc/cpuinfo); all must be there
-    x86     only on x86-64
+    level   what the processor must be capable of, at least (`enum bt_cpu_level`)
+    source  the C file
     """
 
     name: str
-    flags: tuple[str, ...]
-    needs: frozenset[str] = frozenset()
-    x86: bool = True
+    flags: tuple[str, ...] = ()
+    level: int = 0
+    source: str = "bittailor.c"
 
 
 def _tile(lanes: int, items: int) -> tuple[str, str]:
     return f"-DBT_LANES={lanes}", f"-DBT_ITEMS={items}"
 
 
-_V2 = frozenset({"ssse3", "sse4_1", "sse4_2", "popcnt"})
-_V3 = _V2 | {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
-_V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
-
 VARIANTS: dict[str, Variant] = {v.name: v for v in (
     Variant("avx512vnni", ("-march=x86-64-v4", "-mavx512vnni", "-mavx512vbmi", "-mprefer-vector-width=512",
-                           *_tile(16, 8)), _V4 | {"avx512_vnni", "avx512vbmi"}),
-    Variant("avx2", ("-march=x86-64-v3", *_tile(8, 8)), _V3),
-    Variant("x86-64-v2", ("-march=x86-64-v2", *_tile(4, 8)), _V2),
-    Variant("plain", _tile(4, 8), x86=False),
-    Variant("one-lane", _tile(1, 1), x86=False),
+                           *_tile(16, 8)), 4),
+    Variant("avx2", ("-march=x86-64-v3", *_tile(8, 8)), 3),
+    Variant("x86-64-v2", ("-march=x86-64-v2", *_tile(4, 8)), 2),
+    Variant("plain", _tile(4, 8)),
+    Variant("one-lane", _tile(1, 1)),
 )}
-"""Best first. `plain` runs everywhere; `one-lane` is the kernel of microcontrollers, here to be tested."""
+"""Best first. `plain` runs everywhere, in the vectors that every processor of its kind has (SSE2, NEON); `one-lane` is
+scalar C, here to be tested."""
 
-
-@lru_cache(1)
-def cpu_features() -> frozenset[str]:
-    """What this CPU can do, in the kernel's words; empty where that cannot be found out."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return frozenset()
-    for line in text.splitlines():
-        if line.startswith("flags"):
-            return frozenset(line.split(":", 1)[1].split())
-    return frozenset()
+CPU = Variant("cpu", source="bt_cpu.c")
 
 
 def runnable() -> list[str]:
-    """The variants that this machine can run, best first."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return [v.name for v in VARIANTS.values() if (x86 or not v.x86) and v.needs <= cpu_features()]
+    """The variants that this machine can run, best first. BittailorError where its compiler fails."""
+    level = int(ctypes.CDLL(str(library(CPU))).bt_cpu()) if find_compiler() else 0
+    return [v.name for v in VARIANTS.values() if v.level <= level]
 
 
 def find_compiler() -> str | None:
@@ -90,8 +77,10 @@ def find_compiler() -> str | None:
     return None
 
 
-MISSING = ("the native engine needs a C compiler, and there is none: install gcc or clang (for example "
-           "'apt-get install gcc'), or name one in CC; until then a slower one serves")
+_HOW = {"win32": "those of MinGW-w64; Microsoft's cl will not do", "darwin": "xcode-select --install"}
+MISSING = ("the native engine needs a C compiler, and there is none: install gcc or clang "
+           f"({_HOW.get(sys.platform, 'with apt-get install gcc')}), or name one in CC; until then a "
+           "slower one serves")
 
 
 @lru_cache(4)
@@ -106,9 +95,9 @@ def library(variant: Variant, folder: Path | None = None) -> Path:
     if compiler is None:
         raise BittailorError(MISSING)
     digest = hashlib.sha256("\0".join((compiler, _compiler_version(compiler), *FLAGS, *variant.flags)).encode())
-    for name in SOURCES:
+    for name in (variant.source, *HEADERS):
         digest.update((RUNTIME / name).read_bytes())
-    target = (folder or user_cache() / "runtime") / f"{variant.name}-{digest.hexdigest()[:20]}.so"
+    target = (folder or user_cache() / "runtime") / f"{variant.name}-{digest.hexdigest()[:20]}{SUFFIX}"
     if not target.exists():
         _compile(compiler, variant, target)
     return target
@@ -117,21 +106,37 @@ def library(variant: Variant, folder: Path | None = None) -> Path:
 def _compile(compiler: str, variant: Variant, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".build-", suffix=".so")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".build-", suffix=SUFFIX)
     except OSError as error:
         raise BittailorError(f"the native engine cannot write to {target.parent}: {error.strerror}") from None
     os.close(handle)
-    print(f"bittailor: compiling the native engine ({variant.name}), once; a second or two", file=sys.stderr)
+    if variant is not CPU:
+        print(f"bittailor: compiling the native engine ({variant.name}), once; a second or two", file=sys.stderr)
     try:
-        command = [compiler, *FLAGS, *variant.flags, str(RUNTIME / "bittailor.c"), "-o", name]
+        command = [compiler, *FLAGS, *variant.flags, str(RUNTIME / variant.source), "-o", name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
             raise BittailorError(f"the native engine's {variant.name} variant does not compile with {compiler}:\n"
                                  f"  {first}\n  the other engines still serve")
-        os.replace(name, target)
+        try:
+            os.replace(name, target)
+        except PermissionError:  # Windows replaces no library that another process has just put there and loaded
+            if not target.exists():
+                raise
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def load(names: Sequence[str]) -> Runtime:
+    """The first of some variants that builds: a compiler may be older than the processor. Raises the first error."""
+    errors = []
+    for name in names:
+        try:
+            return Runtime(VARIANTS[name])
+        except BittailorError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 class Runtime:

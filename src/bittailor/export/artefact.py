@@ -24,7 +24,7 @@ _KIND = re.compile(
 
 _ALLOCATION = re.compile(r"_*(malloc|calloc|realloc|free|aligned_alloc|memalign|posix_memalign|s?brk|alloca)(_r)?")
 _INTEGER_HELPERS = re.compile(
-    r"(__)?mem(cpy|set|move|cmp)(_chk)?"
+    r"(__)?mem(cpy|set|move|cmp|set_pattern\d+)(_chk)?|(__)?bzero"
     r"|__aeabi_(mem(cpy|move|set|clr)[48]?|lmul|llsl|llsr|lasr|u?lcmp|u?idiv(mod)?|u?ldivmod)"
     r"|__gnu_thumb1_case_\w+|__(mul|div|mod|udiv|umod|ashl|ashr|lshr|cmp|neg)[sd]i[23]|__clz[sd]i2"
     r"|__riscv_(save|restore)_\d+|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail"
@@ -114,7 +114,9 @@ def foreign(target: Target, objects: Sequence[Path]) -> list[str]:
 def floating(target: Target, objects: Sequence[Path]) -> list[str]:
     """The floating point instructions in objects, each as a line; empty if there are none (or if this machine's
     instructions are not known here)."""
-    family = next((name for name in ("arm", "riscv") if name in target.compiler), platform.machine().lower())
+    host = platform.machine().lower()  # Linux, macOS and Windows have names of their own
+    host = {"arm64": "aarch64", "amd64": "x86_64"}.get(host, host)
+    family = next((name for name in ("arm", "riscv") if name in target.compiler), host)
     problems = []
     for path in objects:
         for line in disassembly(target, path).splitlines():

@@ -84,7 +84,7 @@ class Firmware:
 
     @cached_property
     def objects(self) -> list[Path]:
-        """Object files of its sources, as shipped: warnings are errors."""
+        """Object files of its sources, as shipped."""
         return [source if source.suffix == ".o" else
                 compile_object(self.target, source, self.folder / f"{source.stem}.o", self.includes)
                 for source in self.sources]

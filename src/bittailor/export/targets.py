@@ -27,8 +27,6 @@ from bittailor.errors import BittailorError
 
 EMULATOR = Path(__file__).resolve().parent / "emulator"
 STANDARD = ("-std=c99",)
-WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
-"""What exported code must compile with."""
 OPTIMISE = ("-O2", "-ffunction-sections", "-fdata-sections")
 """How exported code is compiled where its size or its instructions are reported."""
 SHIFT = 6
@@ -156,7 +154,7 @@ class Ran:
 
 def compile_object(
     target: Target, source: Path, out: Path, includes: Iterable[Path] = (), defines: Mapping[str, str] = _NONE,
-    flags: Sequence[str] = (*STANDARD, *WARNINGS, *OPTIMISE),
+    flags: Sequence[str] = (*STANDARD, *OPTIMISE),
 ) -> Path:
     """Compile one C file to an object file. ToolError with the compiler's first message."""
     _call([*target.command(), *flags, *_arguments(includes, defines), "-c", str(source), "-o", str(out)],
@@ -166,7 +164,7 @@ def compile_object(
 
 def build(
     target: Target, sources: Sequence[Path], out: Path, includes: Iterable[Path] = (),
-    defines: Mapping[str, str] = _NONE, flags: Sequence[str] = (*STANDARD, *WARNINGS, *OPTIMISE),
+    defines: Mapping[str, str] = _NONE, flags: Sequence[str] = (*STANDARD, *OPTIMISE),
 ) -> Path:
     """Compile and link C and object files with the target's start-up code; what nothing uses is left out, and the
     linker's map is `out`.map (where the linker is GNU's).
@@ -252,13 +250,14 @@ class Symbol:
 
 
 def symbols(target: Target, file: Path) -> list[Symbol]:
-    """Its symbols, by nm."""
+    """Its symbols, by nm; without the underscore that macOS puts before names of C."""
+    lead = "_" if sys.platform == "darwin" and not target.emulated else ""
     found = []
     for line in _call([f"{target.tools}nm", "-S", str(file)], f"cannot read {file.name}").splitlines():
         words = line.split()
         size = int(words[1], 16) if len(words) == 4 else 0
         if len(words) >= 2:
-            found.append(Symbol(words[-1], words[-2], size))
+            found.append(Symbol(words[-1].removeprefix(lead), words[-2], size))
     return found
 
 

@@ -1,8 +1,8 @@
 """The proof that an exported directory is what was searched: the same integers at every site, the promised bytes.
 
-For this machine and every emulated core: compile with warnings as errors, run the shipped self-test, run random items
-and compare every output with the best engine and every site of one item with the reference, take flash and RAM from the
-linker, look for floating point and allocation in the machine code.
+For this machine and every emulated core: compile, run the shipped self-test, run random items and compare every output
+with the best engine and every site of one item with the reference, take flash and RAM from the linker, look for
+floating point and allocation in the machine code.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-/* bittailor runtime: runs integer recurrent networks. C99, no heap, no float, no library beyond <stdint.h>,
- * <stddef.h> and <string.h>; the caller owns all memory.
+/* bittailor runtime: runs integer recurrent networks on hosts, any program without a new compilation. (What goes into
+ * microcontrollers is generated for one network, over device/; the arithmetic of single values, device/bt_ops.h, is the
+ * same source.) C99 with the vector types of GCC and Clang, no heap, no float, no library beyond <stdint.h>, <stddef.h>
+ * and <string.h>; the caller owns all memory. For little-endian machines.
  *
  * A program is one block of bytes: a header, four tables and a pool of constants.
  *
@@ -14,7 +16,7 @@
  * constants, so they cost nothing here. Bit widths are data: they stand in lo, hi, multipliers and tables only.
  *
  * Files: bittailor.h (this contract), bt_vector.h (the primitives of an instruction set), bt_kernels.h (the operators,
- * written once over the primitives), bittailor.c (checks a program and runs it).
+ * written once over the primitives), bittailor.c (checks a program and runs it), bt_cpu.c (what this processor can do).
  */
 #ifndef BITTAILOR_H
 #define BITTAILOR_H
@@ -134,15 +136,33 @@ typedef struct bt_instr {
     int64_t c;
 } bt_instr; /* 64 bytes */
 
+/* Instruction sets, each with all before it. */
+enum bt_cpu_level {
+    BT_CPU_ANY = 0,
+    BT_CPU_V2 = 2, /* x86-64-v2, as compilers define it: SSE4.2 */
+    BT_CPU_V3 = 3, /* x86-64-v3: AVX2 */
+    BT_CPU_V4 = 4  /* x86-64-v4 (AVX-512) with its byte permutations (VBMI) and 8-bit dot products (VNNI) */
+};
+
+#if defined(_WIN32)
+#define BT_API __declspec(dllexport)
+#else
+#define BT_API
+#endif
+
+/* The highest level whose code this processor, its operating system and this compiler can all run. In bt_cpu.c, built
+ * before a variant of the others is chosen. */
+BT_API int bt_cpu(void);
+
 /* Constants of this build: lanes, items, the largest sum of the two widths for which BT_LINEAR8 is exact, and whether
  * the knots of BT_KNOTS stand split into low and high bytes. */
-void bt_layout(uint32_t layout[4]);
+BT_API void bt_layout(uint32_t layout[4]);
 
 /* BT_OK if the program can be run by this build without leaving its memory, whatever its constants are. */
-int bt_check(const void *program, size_t bytes);
+BT_API int bt_check(const void *program, size_t bytes);
 
 /* Bytes of scratch memory that bt_run needs for sequences of `steps`; 0 for a bad program or too many steps. */
-size_t bt_scratch(const void *program, size_t bytes, size_t steps);
+BT_API size_t bt_scratch(const void *program, size_t bytes, size_t steps);
 
 /* Run items first .. last-1 of a batch.
  *
@@ -152,9 +172,9 @@ size_t bt_scratch(const void *program, size_t bytes, size_t steps);
  * scratch  bt_scratch(...) bytes, aligned to 8 (64 is faster); nothing in it is kept between calls
  * The *_bytes are what the caller really holds; a value that is too small is an error, not an overrun.
  */
-int bt_run(const void *program, size_t bytes, const void *input, size_t input_bytes, unsigned input_size,
-           const int32_t *lengths, size_t items, size_t steps, size_t first, size_t last, int64_t *output,
-           size_t output_bytes, void *scratch, size_t scratch_bytes);
+BT_API int bt_run(const void *program, size_t bytes, const void *input, size_t input_bytes, unsigned input_size,
+                  const int32_t *lengths, size_t items, size_t steps, size_t first, size_t last, int64_t *output,
+                  size_t output_bytes, void *scratch, size_t scratch_bytes);
 
 #ifdef __cplusplus
 }

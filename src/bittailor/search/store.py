@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
 
 from bittailor.errors import FileError
 from bittailor.search.space import Genome
@@ -199,7 +198,7 @@ class Store:
     def _connect(self, readonly: bool) -> sqlite3.Connection:
         if not readonly or self.path == ":memory:":
             return sqlite3.connect(self.path, timeout=_WAIT_S)
-        address = f"file:{quote(str(Path(self.path).resolve()))}"
+        address = Path(self.path).resolve().as_uri()
         # a write-ahead file needs a shared-memory file beside it; where the directory cannot be written and no
         # writer left one, only `immutable` opens it
         for mode in ("?mode=ro", "?mode=ro&immutable=1"):
