@@ -36,7 +36,9 @@ def test_the_processor_says_what_the_kernel_says() -> None:
     flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
     expected = 0
     for level, names in LEVELS.items():
-        expected = level if names <= flags and expected in (0, level - 1) and (level == 2 or expected) else expected
+        if not names <= flags:
+            break
+        expected = level
     assert ctypes.CDLL(str(library(CPU))).bt_cpu() == expected
 
 
