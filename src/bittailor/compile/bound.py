@@ -207,16 +207,16 @@ def bind_instructions(constants: Constants, inputs: Sequence[QFormat]) -> tuple[
 
 
 def _scalars(r: Rescale) -> tuple[int, ...]:
-    if any(m.size != 1 for m in r.multipliers):
+    if max(map(len, r.multipliers)) > 1:
         raise NotLowered("there is no compiled form of element-wise operators with a multiplier per row")
-    return tuple(int(m[0]) for m in r.multipliers)
+    return tuple([int(m[0]) for m in r.multipliers])
 
 
 def _sum(r: Rescale, signs: tuple[int, ...], inputs: Sequence[QFormat]) -> BoundSum:
     if len(signs) > 2:
         raise NotLowered(f"there is no compiled form of sums of {len(signs)} operands")
-    signed = tuple(s * m for s, m in zip(signs, _scalars(r), strict=True))
-    zeros = sum(f.zero_point * m for f, m in zip(inputs, signed, strict=True))
+    signed = tuple([s * m for s, m in zip(signs, _scalars(r), strict=True)])
+    zeros = sum([f.zero_point * m for f, m in zip(inputs, signed, strict=True)])
     return BoundSum(r, r.offset - zeros, signs, signed)
 
 

@@ -9,12 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bittailor.common.lru import LruCache
+from bittailor.compile.memory import Interval
 from bittailor.compile.order import Order, order_of
 from bittailor.compile.segments import Phase
 from bittailor.core.graph import Graph
-
-Interval = tuple[int, int]
-"""First and last phase, by number, in which a vector holds something."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ Reads = Mapping[str, list[Read]]
 class Liveness:
     """Where the values of an order live.
 
-    order      what this is about
+    order      what this is about; its phases, by number, are the ends of intervals
     in_place   states that are written where they are read
     commits    update site -> the phase after which the new state is copied over the old
     vectors    site -> when its vector in scratch memory is in use

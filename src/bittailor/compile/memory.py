@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bittailor.compile.liveness import Interval
+Interval = tuple[int, int]
+"""When a value is in use: the first and last place in an order, both included."""
 
 
 def first_fit(
@@ -12,7 +13,7 @@ def first_fit(
 ) -> list[list[int]]:
     """Give each value, in the order given, the first slot that is free all the while.
 
-    spans  per value: when it is in use, both ends included
+    spans  per value: when it is in use
     suits  (value, the values in a slot) -> whether a slot should be preferred
     Returns the slots: the indices of their values.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
 from itertools import groupby
 
+from bittailor.compile.memory import first_fit
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS
 from bittailor.core.ops.forms import Averaged
@@ -60,6 +61,20 @@ class Instruction:
 
 
 @dataclass(frozen=True)
+class Registers:
+    """Where the values of one feature are while a phase computes it.
+
+    number  site -> its register; sites that are never needed together share one
+    loads   per instruction: the sites that must be loaded for it
+    count   registers in all
+    """
+
+    number: Mapping[str, int]
+    loads: tuple[tuple[str, ...], ...]
+    count: int
+
+
+@dataclass(frozen=True)
 class Phase:
     """One loop over features. A joined instruction stands alone in its phase.
 
@@ -86,6 +101,25 @@ class Phase:
         """The sites that it reads feature by feature from memory: what it did not itself compute of that feature."""
         inside = frozenset[str]() if self.body[0].joined else self.made
         return tuple(dict.fromkeys(name for ins in self.body for name in ins.lanes if name not in inside))
+
+    @cached_property
+    def matrices(self) -> int:
+        """How many instructions read whole inputs. They come first, and their results are stored together."""
+        return sum(ins.whole is not None for ins in self.body)
+
+    @cached_property
+    def registers(self) -> Registers:
+        """The registers of its sites, each in use from its load or result to its last reading or store."""
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for i, ins in enumerate(self.body):
+            for name in (*ins.lanes, ins.output):
+                first.setdefault(name, i)
+                last[name] = max(i, self.matrices - 1)
+        slots = first_fit([(i, last[name]) for name, i in first.items()])
+        names = list(first)
+        loads = (tuple(name for name in self.loads if first[name] == i) for i in range(len(self.body)))
+        return Registers({names[value]: i for i, slot in enumerate(slots) for value in slot}, tuple(loads), len(slots))
 
 
 @dataclass(frozen=True)

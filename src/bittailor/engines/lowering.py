@@ -18,7 +18,6 @@ from weakref import ref
 import numpy as np
 
 from bittailor.common.lru import LruCache
-from bittailor.compile.memory import first_fit
 from bittailor.compile.segments import Instruction, Kind, Phase, Segment, arrange
 from bittailor.core.graph import Graph, Node
 from bittailor.core.program import Program
@@ -194,36 +193,18 @@ class Structure:
 
     def _emit_phase(self, segment: Segment, phase: Phase) -> None:
         """Loads, operators and stores of a phase; results of matrix products are stored together, after the last."""
-        tile, loads = self._tiles(phase)
-        first = sum(ins.whole is not None for ins in phase.body)
+        tile = phase.registers.number
+        self.tiles = max(self.tiles, phase.registers.count)
         for i, ins in enumerate(phase.body):
-            for name in loads[i]:
+            for name in phase.registers.loads[i]:
                 home = self._home(name)
                 form = min(f for s, f in self._place if s == home)
                 load = bc.LOAD8 if form == 8 else bc.LOAD16
                 self.blanks.append(Blank(load, tile[name], self._place[home, form], 0, 0, site=name))
             self._emit_operator(ins, tile)
-            ready = phase.body[:first] if i == first - 1 else () if i < first else (ins,)
-            for done in ready:
+            last = phase.matrices - 1
+            for done in phase.body[:i + 1] if i == last else () if i < last else (ins,):
                 self._emit_stores(segment, done, tile[done.output])
-
-    def _tiles(self, phase: Phase) -> tuple[dict[str, int], list[list[str]]]:
-        """Site -> its tile, given out and taken back as sites live and die; what each instruction loads."""
-        loads: list[list[str]] = [[] for _ in phase.body]
-        first: dict[str, int] = {}
-        last: dict[str, int] = {}
-        matrices = sum(ins.whole is not None for ins in phase.body)
-        for i, ins in enumerate(phase.body):
-            for name in ins.lanes:
-                if name in phase.loads and name not in first:
-                    loads[i].append(name)
-                first.setdefault(name, i)
-            first.setdefault(ins.output, i)
-            last |= dict.fromkeys((*ins.lanes, ins.output), max(i, matrices - 1))
-        slots = first_fit([(i, last[name]) for name, i in first.items()])
-        self.tiles = max(self.tiles, len(slots))
-        names = list(first)
-        return {names[value]: i for i, slot in enumerate(slots) for value in slot}, loads
 
     def _emit_operator(self, ins: Instruction, tile: Mapping[str, int]) -> None:
         index = self._index[ins.output]

@@ -124,9 +124,8 @@ class Operators:
         if known is None or known.anchor() is not constants:
             bound = bind_instructions(constants, [formats[name] for name in node.inputs])
             made = [self._make(instruction) for instruction in bound]
-            parts = tuple(part for _, _, parts in made for part in parts)
-            known = self._facts.put(id(constants), Facts(
-                tuple(kind for kind, _, _ in made), tuple(row for _, row, _ in made), parts, ref(constants)))
+            kinds, rows, parts = zip(*made, strict=True) if made else ((), (), ())
+            known = self._facts.put(id(constants), Facts(kinds, rows, sum(parts, ()), ref(constants)))
         return known
 
     def _make(self, bound: BoundInstruction) -> _Made:

@@ -43,9 +43,6 @@ class Packed:
 Part = Rescale | Lookup | Packed
 P = TypeVar("P", Rescale, Lookup, Packed)
 
-ROLES = ("W", "rescale", "offsets", "lookup")
-"""The order in which files and firmware hold the parts of an operator."""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -66,8 +63,8 @@ class Constants(ABC):
         bounds that the arithmetic relies on."""
 
     def parts(self) -> dict[str, Part]:
-        """Role -> part, as program files and firmware hold them; what a form lacks is left out."""
-        return {role: part for role in ROLES if (part := getattr(self, role, None)) is not None}
+        """Role -> part, in the order in which program files and firmware hold them; what is None is left out."""
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +72,9 @@ class Rescaling(Constants):
     """A form that ends in one rescaling."""
 
     rescale: Rescale
+
+    def parts(self) -> dict[str, Part]:
+        return {"rescale": self.rescale}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +108,10 @@ class Weighted(Rescaling):
 
     W: Packed
     offsets: Packed | None
+
+    def parts(self) -> dict[str, Part]:
+        parts: dict[str, Part] = {"W": self.W, "rescale": self.rescale}
+        return parts if self.offsets is None else {**parts, "offsets": self.offsets}
 
     def check(self, place: Place) -> None:
         q, (x,) = self.W.values, place.inputs
@@ -151,6 +155,9 @@ class Tabulated(Constants):
 
     lookup: Lookup
 
+    def parts(self) -> dict[str, Part]:
+        return {"lookup": self.lookup}
+
     def check(self, place: Place) -> None:
         t, (x,), y = self.lookup, place.inputs, place.output
         step = max(0, x.bits - TABLE_BITS)
@@ -183,6 +190,9 @@ class Averaged(Constants):
     """y = clamp(floor((A M + T c) / (T 2**S))), A the sum of u over an item's T steps."""
 
     rescale: Rescale
+
+    def parts(self) -> dict[str, Part]:
+        return {"rescale": self.rescale}
 
     def check(self, place: Place) -> None:
         _demand(self.rescale.wide, "a mean in 32 bits")
