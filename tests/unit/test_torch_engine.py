@@ -136,6 +136,18 @@ def test_it_runs_where_a_gpu_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Torch("cpu").device == "cpu"
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_nothing_is_left_on_another_device(cell: str, rng: Rng) -> None:
+    """torch's device without memory refuses to compute with arrays of the CPU, as a GPU does."""
+    for end in ("last", "mean", "sequence"):
+        network = gru_network(5, 8, 3, layers=2, bidirectional=True, end=end, cell=cell)
+        jobs = population(network, rng, 3)
+        runner = Runner(network.graph, stacked=True, device=torch.device("meta"))
+        runner.take([program for program, _ in jobs])
+        out = runner.forward([torch.from_numpy(q) for _, q in jobs], torch.from_numpy(rng.integers(1, 8, 9)))
+        assert out.device.type == "meta"
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_gives_the_same(rng: Rng) -> None:
     jobs = population(gru_network(5, 20, 3, layers=2, bidirectional=True, end="mean"), rng, 6)

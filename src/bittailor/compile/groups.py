@@ -7,19 +7,21 @@ one call on a wider array. Everything follows from the graph; no cell is known b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from bittailor.compile.dependencies import Hoisted
 from bittailor.core.graph import Graph, Node, Recurrence
+from bittailor.core.ops import OPS, Constants
+from bittailor.core.ops.elementwise import AffineOp
+from bittailor.core.ops.forms import Affine, DiagonalProduct, MatrixProduct, Product, Tabulated
 
 Phase = Literal["outer", "before", "loop", "after"]
-KindOf = Callable[[Node], str]
-"""Node -> the kind of group that computes it; "" raises."""
+Form = type[Constants]
 
-FUSED = ("matmul", "affine", "lookup", "diagonal")
-"""Kinds whose members may share one group."""
+FUSED: tuple[Form, ...] = (MatrixProduct, Affine, Tabulated, DiagonalProduct)
+"""Forms whose members may share one group."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,14 @@ class Buffer:
 class Group:
     """Nodes computed in one call.
 
-    kind     names the kernel
-    ins      per operand where all members' inputs lie, side by side; for "matmul" the one input they share
+    form     of its operators; None turns a sequence for a reversed layer
+    ins      per operand where all members' inputs lie, side by side; for matrices the one input they share
     out      where the results go
     writes   per operand: whether its gradient is written (True) or added to (False)
     hoisted  operands whose share of the sum is computed before the loop, for all steps
     """
 
-    kind: str
+    form: Form | None
     nodes: tuple[Node, ...]
     phase: Phase
     layer: str
@@ -113,14 +115,20 @@ class Schedule:
                 yield step
 
 
-def make_schedule(graph: Graph, kind_of: KindOf, watched: Sequence[str] = ()) -> Schedule:
+def make_schedule(graph: Graph, watched: Sequence[str] = ()) -> Schedule:
     """The schedule of a graph; gradients may be added from outside at the sites `watched`."""
-    return _Maker(graph, kind_of, watched).make()
+    return _Maker(graph, watched).make()
+
+
+def _alike(node: Node) -> tuple[Form, tuple[int, ...]]:
+    """What the members of a group have in common: their form, and the signs of a sum."""
+    op = OPS[node.op]
+    return op.form, op.signs if isinstance(op, AffineOp) else ()
 
 
 class _Maker:
-    def __init__(self, graph: Graph, kind_of: KindOf, watched: Sequence[str]) -> None:
-        self.graph, self.kind_of, self.watched = graph, kind_of, watched
+    def __init__(self, graph: Graph, watched: Sequence[str]) -> None:
+        self.graph, self.watched = graph, watched
         self.buffers: dict[str, Buffer] = {}
         self.order: list[Group | Loop] = []
         self.inside: dict[str, Ref] = {}
@@ -178,7 +186,7 @@ class _Maker:
     def _turn(self, name: str, source: Ref, site: str) -> Ref:
         """A copy in the other order of time."""
         out = self._buffer(name, [site])
-        self.order.append(Group("turn", (), "outer", "", (source,), out))
+        self.order.append(Group(None, (), "outer", "", (source,), out))
         return out
 
     # --- groups ------------------------------------------------------------------------------------------------
@@ -190,44 +198,43 @@ class _Maker:
         made: list[Group] = []
         for depth in sorted(set(level.values())):
             now = [node for node in nodes if level[node.output] == depth]
-            for kind in dict.fromkeys(self.kind_of(node) for node in now):
-                members = [node for node in now if self.kind_of(node) == kind]
-                for part in self._split(kind, members, local):
-                    group = self._group(kind, part, phase, layer, local)
-                    made.append(group)
+            for kind in dict.fromkeys(_alike(node) for node in now):
+                members = [node for node in now if _alike(node) == kind]
+                made += [self._group(kind[0], part, phase, layer, local)
+                         for part in self._split(kind[0], members, local)]
         return made
 
-    def _split(self, kind: str, members: list[Node], local: dict[str, Ref]) -> Iterator[list[Node]]:
+    def _split(self, form: Form, members: list[Node], local: dict[str, Ref]) -> Iterator[list[Node]]:
         """Runs of members that can be computed in one call."""
-        if kind != "matmul":
+        if form is not MatrixProduct:
             members = sorted(members, key=lambda n: [(local[i].buffer, local[i].start) for i in reversed(n.inputs)])
         run: list[Node] = []
         for node in members:
-            if run and not self._joins(kind, run[-1], node, local):
+            if run and not self._joins(form, run[-1], node, local):
                 yield run
                 run = []
             run.append(node)
         if run:
             yield run
 
-    def _joins(self, kind: str, last: Node, node: Node, local: dict[str, Ref]) -> bool:
+    def _joins(self, form: Form, last: Node, node: Node, local: dict[str, Ref]) -> bool:
         states = [s.update for step in self.graph.steps if isinstance(step, Recurrence) for s in step.states]
-        if not kind.startswith(FUSED) or last.output in states or node.output in states:
+        if form not in FUSED or last.output in states or node.output in states:
             return False
         if len(last.inputs) != len(node.inputs):
             return False
-        if kind == "matmul":
+        if form is MatrixProduct:
             return local[last.inputs[0]] == local[node.inputs[0]]
         pairs = [(local[a], local[b]) for a, b in zip(last.inputs, node.inputs, strict=True)]
         return all(
             a.buffer == b.buffer and a.shift == b.shift and a.start + a.width == b.start for a, b in pairs
         )
 
-    def _group(self, kind: str, nodes: list[Node], phase: Phase, layer: str, local: dict[str, Ref]) -> Group:
+    def _group(self, form: Form, nodes: list[Node], phase: Phase, layer: str, local: dict[str, Ref]) -> Group:
         ins = []
         for i in range(len(nodes[0].inputs)):
             first = local[nodes[0].inputs[i]]
-            width = first.width if kind == "matmul" else sum(local[n.inputs[i]].width for n in nodes)
+            width = first.width if form is MatrixProduct else sum(local[n.inputs[i]].width for n in nodes)
             ins.append(Ref(first.buffer, first.start, width, first.shift))
         sites = [node.output for node in nodes]
         if sites[0] in self.inside:  # a state's update: its buffer is there already
@@ -240,9 +247,9 @@ class _Maker:
         for site in sites:
             local[site] = self.inside[site]
         hoisted: tuple[int, ...] = ()
-        if phase == "loop" and kind.startswith("affine"):
+        if phase == "loop" and form is Affine:
             hoisted = tuple(i for i, ref in enumerate(ins) if not self.buffers[ref.buffer].layer)
-        return Group(kind, tuple(nodes), phase, layer, tuple(ins), out, hoisted=hoisted)
+        return Group(form, tuple(nodes), phase, layer, tuple(ins), out, hoisted=hoisted)
 
     # --- what is needed of every buffer -------------------------------------------------------------------------
 
@@ -256,9 +263,9 @@ class _Maker:
                 buffer = self.buffers[ref.buffer]
                 if not inside or buffer.layer != group.layer:
                     buffer.shared = True
-                if group.kind in ("matmul", "product", "diagonal"):
+                if group.form in (MatrixProduct, Product, DiagonalProduct):
                     buffer.real = True
-                if group.kind in ("matmul", "diagonal") or buffer.trainable:
+                if group.form in (MatrixProduct, DiagonalProduct) or buffer.trainable:
                     self.buffers[group.out.buffer].trainable = True
         for site in self.graph.outputs:
             buffer = self.buffers[self.outside[site].buffer]

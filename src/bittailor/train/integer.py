@@ -23,7 +23,7 @@ from bittailor.core.qformat import QFormat
 from bittailor.engines.torch.kernels import Kernel, Member
 from bittailor.engines.torch.runner import Forward
 from bittailor.engines.torch.workspace import Workspace
-from bittailor.train.kernels import Trainable, Turn, trainable
+from bittailor.train.kernels import Trainable, trainable
 from bittailor.train.workspace import TrainingRows, TrainingWorkspace
 
 
@@ -46,9 +46,9 @@ class IntegerNetwork(Forward[TrainingRows]):
 
     def make_kernel(self, group: Group) -> Kernel[Any, TrainingRows]:
         buffers = self.schedule.buffers
-        kernel = trainable(group.nodes[0]) if group.nodes else Turn
-        made = kernel(group, buffers[group.name].sites, any(node.output in self.learned for node in group.nodes),
-                      [buffers[ref.buffer].trainable for ref in group.ins])
+        learned = any(node.output in self.learned for node in group.nodes)
+        made = trainable(group)(group, buffers[group.name].sites, learned,
+                                [buffers[ref.buffer].trainable for ref in group.ins])
         self.gradients[group.name] = made
         return made
 

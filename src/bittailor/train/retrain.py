@@ -360,7 +360,11 @@ class _Retrainer:
         integers, program = self._bind()
         network = Network(self.graph, self.masters.dequantised(integers))
         settings = self.calibration.settings
-        seen = calibrate(_Running(self.graph, network.parameters, program), self.train.x, self.train.lengths, settings)
+        runner = Runner(self.graph)
+        runner.take([program])
+        running = _Running(self.graph, network.parameters, runner, program)
+        seen = calibrate(running, self.train.x, self.train.lengths, settings)
+        runner.release()
         pinned = {(name, fmt.bits): fmt for name, fmt in self.masters.formats.items()}
         fitted = {(name, self.masters.formats[name]): q for name, q in integers.items()}
         return Calibration(network, settings, seen.observed, seen.moments, pinned, fitted)
@@ -413,14 +417,14 @@ class _Running(Network):
     """A network whose trace is that of a program, as real values: what neighbours of the trained widths are
     calibrated on."""
 
+    runner: Runner
     program: Program
 
     def trace(self, x: ArrayLike, lengths: ArrayLike | None = None, keep: bool = True) -> dict[str, Floats]:
         values, sizes = self.check_input(x, lengths)
-        runner = Runner(self.graph)
-        runner.take([self.program])
-        runner.forward([torch.from_numpy(self.program.quantise_input(values))], torch.from_numpy(sizes), keep=True)
-        return {name: self.program.formats[name].dequantise(q) for name, q in runner.trace().items()}
+        q = torch.from_numpy(self.program.quantise_input(values))
+        self.runner.forward([q], torch.from_numpy(sizes), keep=True)
+        return {name: self.program.formats[name].dequantise(q) for name, q in self.runner.trace().items()}
 
 
 __all__ = ["Retrained", "Retraining", "retrain"]

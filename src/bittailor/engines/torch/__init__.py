@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 MISSING = "the torch engine needs PyTorch, and it is not installed: pip install 'bittailor[torch]'"
 
-GRAPHS = 4
+GRAPHS = 2
 """Graphs that are kept ready to run."""
 
-ROOM = {"cpu": 64 << 20, "cuda": 1 << 30}
+ROOM = {"cpu": 32 << 20, "cuda": 1 << 30}
 """Bytes of one batch, about: items and programs are split so that it is not exceeded (one item is the least)."""
 
 
@@ -105,7 +105,7 @@ class Torch(Engine):
             runner = Runner(graph, stacked=True, device=torch.device(self.device))
         self._runners[id(graph)] = runner  # the runner holds the graph, so its id stays its own
         if len(self._runners) > GRAPHS:
-            self._runners.popitem(last=False)
+            self._runners.popitem(last=False)[1].release()
         return runner
 
 

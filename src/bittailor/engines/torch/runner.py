@@ -19,7 +19,7 @@ from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops.base import steps_mask
 from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
-from bittailor.engines.torch.kernels import KERNELS, Kernel, Member, Turn, form_of, kind_of
+from bittailor.engines.torch.kernels import KERNELS, Kernel, Member, Turn
 from bittailor.engines.torch.workspace import EngineWorkspace, R, Rows, Workspace
 
 STEPS = 64
@@ -39,7 +39,7 @@ class Forward(ABC, Generic[R]):
                  device: torch.device | None = None) -> None:
         """`watched`: see `make_schedule`."""
         self.graph, self.stacked, self.device = graph, stacked, device or torch.device("cpu")
-        self.schedule: Schedule = make_schedule(graph, kind_of, watched)
+        self.schedule: Schedule = make_schedule(graph, watched)
         self.kernels: dict[str, Kernel[Any, R]] = {}
         for group in self.schedule.groups():
             self.kernels[group.name] = self.make_kernel(group)
@@ -167,8 +167,7 @@ class Runner(Forward[Rows]):
     """The forward pass alone, of one program or of several."""
 
     def make_kernel(self, group: Group) -> Kernel[Any, Rows]:
-        form = form_of(group)
-        kernel = Turn if form is None else KERNELS[form]
+        kernel = Turn if group.form is None else KERNELS[group.form]
         return kernel(group, self.schedule.buffers[group.name].sites, self.stacked, self.device)
 
     def make_workspace(self, items: int, steps: int, programs: int | None, keep: bool) -> Workspace[Rows]:

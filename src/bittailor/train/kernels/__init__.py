@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bittailor.core.graph import Node
-from bittailor.core.ops import OPS, forms
+from bittailor.compile.groups import Group
+from bittailor.core.ops import forms
 from bittailor.errors import UnsupportedNetwork
 from bittailor.train.kernels.base import Trainable
 from bittailor.train.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
@@ -30,13 +30,15 @@ GRADIENTS: Mapping[type[forms.Constants], type[Trainable[Any]]] = {
 """Form -> kernel."""
 
 
-def trainable(node: Node) -> type[Trainable[Any]]:
-    """The kernel that trains a node; UnsupportedNetwork names one whose form has none."""
-    form = OPS[node.op].form
-    if form not in GRADIENTS:
+def trainable(group: Group) -> type[Trainable[Any]]:
+    """The kernel that trains a group; UnsupportedNetwork names an operator whose form has none."""
+    if group.form is None:
+        return Turn
+    if group.form not in GRADIENTS:
+        node = group.nodes[0]
         raise UnsupportedNetwork(f"{node.output}: the operator '{node.op}' cannot be trained; its form "
-                                 f"{form.__name__} has no kernel in bittailor.train.kernels")
-    return GRADIENTS[form]
+                                 f"{group.form.__name__} has no kernel in bittailor.train.kernels")
+    return GRADIENTS[group.form]
 
 
-__all__ = ["GRADIENTS", "Trainable", "Turn", "trainable"]
+__all__ = ["GRADIENTS", "Trainable", "trainable"]
