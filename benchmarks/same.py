@@ -78,6 +78,7 @@ class Variant:
     at        where the sensitivity is analysed, None for not at all
     retrain   solutions that are retrained after the search
     stopped   generations after which the search is stopped and resumed, 0 for a search in one go
+    exported  options of exports
     """
 
     name: str
@@ -87,6 +88,7 @@ class Variant:
     at: str | None = None
     retrain: tuple[str, ...] = ()
     stopped: int = 0
+    exported: tuple[str, ...] = ()
 
     def commands(self, data: Path | None) -> list[list[str]]:
         """The command lines, in a folder of their own: the run in `run`, exports beside it."""
@@ -97,7 +99,11 @@ class Variant:
             made.append(["sensitivity", "run", "--at", self.at, *place])
         for pick in self.retrain:
             made.append(["retrain", "run", "--pick", pick, "--recipe", "epochs=1", "--recipe", "updates=20", *place])
-        return made + [["export", "run", f"export-{i}", "--pick", pick, *place] for i, pick in enumerate(self.picks)]
+        return made + [["export", "run", f"export-{i}", *self.export(i, data)] for i in range(len(self.picks))]
+
+    def export(self, number: int, data: Path | None) -> list[str]:
+        """The options of an export."""
+        return ["--pick", self.picks[number], *self.exported, *([] if data is None else ["--data", str(data)])]
 
 
 SHORT = ("--recipe", "epochs=1", "--recipe", "updates=20")
@@ -124,7 +130,8 @@ VARIANTS = (
     Variant("phones", "phones", ("--seeding", "homogeneous")),
     Variant("timit, beam search", "timit", ("--metric", "per_beam")),
     Variant("timit, CTC, sru", "timit", ("--metric", "per_ctc", "--cell", "sru")),
-    Variant("own network, two layers both ways", "own_network.py:load", picks=("smallest", "knee", "8bit"), at="8bit"),
+    Variant("own network, two layers both ways", "own_network.py:load", picks=("smallest", "knee", "8bit"), at="8bit",
+            exported=("--steps", "12")),
 )
 
 
@@ -191,14 +198,16 @@ def compare(old: Path, new: Path) -> list[str]:
                          f"now {b['status']} {b['words']}")
     if now["ends"][0]["status"] == 0:
         found += differences.of_runs(old / "run", new / "run")
-    for export in sorted(old.glob("export-*")):
+    exports = sorted(old.glob("export-*"))
+    if not exports:
+        found.append(f"nothing was exported, so nothing is shown: {before['ends'][-1]['words']}")
+    for export in exports:
         found += differences.of_exports(export, new / export.name)
     return found
 
 
 def opened_anew(new: Version, old: Path, variant: Variant, data: Path | None) -> list[str]:
     """What is wrong where the new version opens a run of the old one: shows it, reports it, exports a solution."""
-    place = [] if data is None else ["--data", str(data)]
     numbers = [i for i in range(len(variant.picks)) if (old / f"export-{i}").is_dir()][:1]
     with tempfile.TemporaryDirectory() as scratch:
         commands = [["show", "run"]]
@@ -206,7 +215,7 @@ def opened_anew(new: Version, old: Path, variant: Variant, data: Path | None) ->
             commands.append(["report", "run", "--out", f"{scratch}/report"])
         for i in numbers:
             commands += [["show", "run", "--pick", variant.picks[i]],
-                         ["export", "run", f"{scratch}/export-{i}", "--pick", variant.picks[i], *place]]
+                         ["export", "run", f"{scratch}/export-{i}", *variant.export(i, data)]]
         for command in commands:
             done = new.call(command, old)
             if done.returncode:
