@@ -109,6 +109,7 @@ def stored(run: Path) -> dict[str, list[dict[str, Any]]]:
         rows = {table: [dict(row) for row in db.execute(f"SELECT * FROM {table} ORDER BY {order}")]
                 for table, order in (("evaluations", "ordinal"), ("decisions", "generation"))}
     for row in rows["evaluations"]:
+        row.pop("digest", None)  # a checksum of the row, its seconds among it
         row["vals"] = None if row["vals"] is None else json.loads(row["vals"])
     for row in rows["decisions"]:
         row["value"] = json.loads(row["value"])

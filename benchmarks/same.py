@@ -16,26 +16,23 @@ networks and these are compared too; with it the new version takes those of the 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import checkouts
 import differences
+from checkouts import environment, last_line
 from command import as_command
 
 from bittailor.errors import BittailorError
 
-HERE = Path(__file__).resolve().parents[1]
 SMALL = ("--hidden", "8", "--population", "12", "--generations", "6")
 SHOWN = 5
 
@@ -81,6 +78,7 @@ class Variant:
     at        where the sensitivity is analysed, None for not at all
     retrain   solutions that are retrained after the search
     stopped   generations after which the search is stopped and resumed, 0 for a search in one go
+    exported  options of exports
     """
 
     name: str
@@ -90,6 +88,7 @@ class Variant:
     at: str | None = None
     retrain: tuple[str, ...] = ()
     stopped: int = 0
+    exported: tuple[str, ...] = ()
 
     def commands(self, data: Path | None) -> list[list[str]]:
         """The command lines, in a folder of their own: the run in `run`, exports beside it."""
@@ -100,7 +99,11 @@ class Variant:
             made.append(["sensitivity", "run", "--at", self.at, *place])
         for pick in self.retrain:
             made.append(["retrain", "run", "--pick", pick, "--recipe", "epochs=1", "--recipe", "updates=20", *place])
-        return made + [["export", "run", f"export-{i}", "--pick", pick, *place] for i, pick in enumerate(self.picks)]
+        return made + [["export", "run", f"export-{i}", *self.export(i, data)] for i in range(len(self.picks))]
+
+    def export(self, number: int, data: Path | None) -> list[str]:
+        """The options of an export."""
+        return ["--pick", self.picks[number], *self.exported, *([] if data is None else ["--data", str(data)])]
 
 
 SHORT = ("--recipe", "epochs=1", "--recipe", "updates=20")
@@ -127,7 +130,8 @@ VARIANTS = (
     Variant("phones", "phones", ("--seeding", "homogeneous")),
     Variant("timit, beam search", "timit", ("--metric", "per_beam")),
     Variant("timit, CTC, sru", "timit", ("--metric", "per_ctc", "--cell", "sru")),
-    Variant("own network, two layers both ways", "own_network.py:load", picks=("smallest", "knee", "8bit"), at="8bit"),
+    Variant("own network, two layers both ways", "own_network.py:load", picks=("smallest", "knee", "8bit"), at="8bit",
+            exported=("--steps", "12")),
 )
 
 
@@ -136,23 +140,16 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Version:
-    """A checkout, and the folder where what it gives lies."""
+    """What one checkout gives: its environment, and the folder where results and caches lie."""
 
-    checkout: Path
+    environment: dict[str, str]
     folder: Path
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """With its own sources, and caches of its own."""
-        return {**os.environ, "PYTHONPATH": str(self.checkout / "src"), "XDG_CACHE_HOME": str(self.folder / "cache")}
-
-    def check(self) -> None:
-        """BittailorError unless its own sources are what Python finds."""
-        done = subprocess.run([sys.executable, "-c", "import bittailor; print(bittailor.__file__)"],
-                              env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False)
-        if not Path(done.stdout.strip()).is_relative_to(self.checkout / "src"):
-            raise BittailorError(f"{self.checkout} is no checkout of bittailor: Python finds "
-                                 f"{done.stdout.strip() or 'none'} {last_line(done.stderr)}")
+    @classmethod
+    def of(cls, checkout: Path, folder: Path) -> Version:
+        """BittailorError unless Python finds the checkout's own sources."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(environment(checkout, folder / "cache"), folder)
 
     def call(self, command: list[str], place: Path) -> subprocess.CompletedProcess[str]:
         """Its command line, run in a folder."""
@@ -179,11 +176,6 @@ class Version:
         return place
 
 
-def last_line(text: str) -> str:
-    """What an error says at its end."""
-    return text.strip().splitlines()[-1] if text.strip() else ""
-
-
 def fingerprint(checkout: Path) -> str:
     """Of the sources of a checkout."""
     digest = hashlib.sha256()
@@ -191,21 +183,6 @@ def fingerprint(checkout: Path) -> str:
         if file.is_file() and "__pycache__" not in file.parts:
             digest.update(str(file.relative_to(checkout)).encode() + file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def old_checkout(options: argparse.Namespace) -> Iterator[Path]:
-    """--old, or the files of --old-commit in a folder that is gone afterwards."""
-    if options.old is not None:
-        yield options.old.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="bittailor-old-") as folder:
-        archive = subprocess.run(["git", "-C", str(HERE), "archive", options.old_commit, "src", "benchmarks"],
-                                 capture_output=True, check=False)
-        if archive.returncode:
-            raise BittailorError(f"git does not give {options.old_commit}: {last_line(archive.stderr.decode())}")
-        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-        yield Path(folder)
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------
@@ -221,26 +198,30 @@ def compare(old: Path, new: Path) -> list[str]:
                          f"now {b['status']} {b['words']}")
     if now["ends"][0]["status"] == 0:
         found += differences.of_runs(old / "run", new / "run")
-    for export in sorted(old.glob("export-*")):
+    exports = sorted(old.glob("export-*"))
+    if not exports:
+        found.append(f"nothing was exported, so nothing is shown: {before['ends'][-1]['words']}")
+    for export in exports:
         found += differences.of_exports(export, new / export.name)
     return found
 
 
 def opened_anew(new: Version, old: Path, variant: Variant, data: Path | None) -> list[str]:
-    """What is wrong where the new version opens a run of the old one: shows it, exports a solution of it."""
-    place = [] if data is None else ["--data", str(data)]
+    """What is wrong where the new version opens a run of the old one: shows it, reports it, exports a solution."""
+    numbers = [i for i in range(len(variant.picks)) if (old / f"export-{i}").is_dir()][:1]
     with tempfile.TemporaryDirectory() as scratch:
-        for i, pick in enumerate(variant.picks):
-            if not (old / f"export-{i}").is_dir():
-                continue
-            again = Path(scratch) / f"export-{i}"
-            for command in (["show", "run"], ["show", "run", "--pick", pick],
-                            ["export", "run", str(again), "--pick", pick, *place]):
-                done = new.call(command, old)
-                if done.returncode:
-                    return [f"the old run, {' '.join(command[:2])}: {last_line(done.stderr)}"]
-            return [f"of the old run, {line}" for line in differences.of_exports(old / f"export-{i}", again)]
-    return []
+        commands = [["show", "run"]]
+        if variant.at:
+            commands.append(["report", "run", "--out", f"{scratch}/report"])
+        for i in numbers:
+            commands += [["show", "run", "--pick", variant.picks[i]],
+                         ["export", "run", f"{scratch}/export-{i}", *variant.export(i, data)]]
+        for command in commands:
+            done = new.call(command, old)
+            if done.returncode:
+                return [f"the old run, {' '.join(command[:2])}: {last_line(done.stderr)}"]
+        return [f"the old run, {line}" for i in numbers
+                for line in differences.of_exports(old / f"export-{i}", Path(scratch) / f"export-{i}")]
 
 
 def counted(place: Path) -> str:
@@ -253,13 +234,18 @@ def counted(place: Path) -> str:
             + f"{len(exports)} exports of {max(exports, default=0)} files")
 
 
-def judge(variant: Variant, old: Version, new: Version, data: Path | None) -> bool:
-    """Print the line of a variant; whether nothing differs."""
+def judge(variant: Variant, old: Version, new: Version, data: Path | None, share: bool) -> bool | None:
+    """Print the line of a variant; whether nothing differs, None where it could not be run.
+
+    share  whether the new version begins with the old one's caches
+    """
     before = old.make(variant, data)
     done = differences.read_json(before / "done.json")
     if done["ends"][0]["status"]:
         print(f"{variant.name}: left out ({done['ends'][0]['words']})", flush=True)
-        return True
+        return None
+    if share and (old.folder / "cache").is_dir():
+        shutil.copytree(old.folder / "cache", new.folder / "cache", dirs_exist_ok=True)
     now = new.make(variant, data)
     found = compare(before, now) + opened_anew(new, before, variant, data)
     seconds = [round(differences.read_json(place / "done.json")["seconds"]) for place in (before, now)]
@@ -274,11 +260,7 @@ def judge(variant: Variant, old: Version, new: Version, data: Path | None) -> bo
 
 def main() -> int:
     """Compare all; 1 where something differs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--old", type=Path, help="a checkout")
-    which.add_argument("--old-commit", default="HEAD", help="a commit of this repository; HEAD if not given")
-    parser.add_argument("--new", type=Path, default=HERE, help="a checkout; this one if not given")
+    parser = checkouts.parser(__doc__)
     parser.add_argument("--tasks", nargs="+", help="variants whose names begin so; all if not given")
     parser.add_argument("--data", type=Path, help="folder with the data sets")
     parser.add_argument("--keep", type=Path, help="folder where the results of the old version stay")
@@ -290,28 +272,16 @@ def main() -> int:
                              + "; ".join(v.name for v in VARIANTS))
     data = None if options.data is None else options.data.resolve()
     scratch = Path(tempfile.mkdtemp(prefix="bittailor-same-"))
-    with old_checkout(options) as checkout:
-        old = Version(checkout, (options.keep or scratch).resolve() / fingerprint(checkout))
-        new = Version(options.new.resolve(), scratch / "new")
-        for version in (old, new):
-            version.folder.mkdir(parents=True, exist_ok=True)
-            version.check()
-        good = []
-        for variant in variants:
-            good.append(run_one(variant, old, new, data, options.share))
-    print(f"{sum(good)} of {len(good)} variants give the same")
-    if all(good):
-        shutil.rmtree(scratch)
-    return 0 if all(good) else 1
-
-
-def run_one(variant: Variant, old: Version, new: Version, data: Path | None, share: bool) -> bool:
-    """`judge`, with the old version's caches where they are shared."""
-    if share:
-        old.make(variant, data)
-        if (old.folder / "cache").is_dir():
-            shutil.copytree(old.folder / "cache", new.folder / "cache", dirs_exist_ok=True)
-    return judge(variant, old, new, data)
+    with checkouts.checkouts(options) as (before, now):
+        old = Version.of(before, (options.keep or scratch).resolve() / fingerprint(before))
+        new = Version.of(now, scratch / "new")
+        good = [judge(variant, old, new, data, options.share) for variant in variants]
+    print(f"{good.count(True)} of {len(good)} variants give the same, {good.count(False)} differ, "
+          f"{good.count(None)} were left out")
+    if False in good:
+        return 1
+    shutil.rmtree(scratch)
+    return 0
 
 
 if __name__ == "__main__":

@@ -146,3 +146,25 @@ def test_the_experiments_of_the_paper(tmp_path: Path) -> None:
     assert float(rows["every operator, 10 times smaller, retrained", "0"]["value"]) >= 10
     run("mohaq.py", *arguments)
     assert (tmp_path / "m.csv").read_text() == first
+
+
+def test_two_versions_beside_each_other(tmp_path: Path) -> None:
+    """Here the same one twice, since a fresh clone may have no other."""
+    both = ["--old", str(ROOT)]
+    said = run("same.py", *both, "--tasks", "own network", "--keep", str(tmp_path))
+    assert "same: " in said
+    assert "1 of 1 variants give the same" in said
+    (result,) = tmp_path.glob("*/own-network*/run/result.json")
+    result.write_text(result.read_text().replace('"evaluations": ', '"evaluations": 1', 1))
+    again = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "same.py"), *both, "--tasks", "own network",
+                            "--keep", str(tmp_path)], capture_output=True, text=True, check=False, timeout=500)
+    assert again.returncode == 1
+    assert "result.evaluations: " in again.stdout
+    counted = run("counts.py", *both)
+    assert all(row.split(" | ")[1] == row.split(" | ")[2].removesuffix(" |") for row in counted.splitlines()[2:])
+
+
+@pytest.mark.skipif(ENGINES["native"].available() is not None, reason="no C compiler")
+def test_two_versions_timed() -> None:
+    said = run("versus.py", "--old", str(ROOT), "--only", "parts", "--short", "--rounds", "1")
+    assert "| parts: GRU 64 x 1, lowering | " in said

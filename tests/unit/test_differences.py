@@ -145,7 +145,8 @@ def test_times_new_fields_and_names_are_no_differences(runs: tuple[Path, Path]) 
     config = json.loads((new / "run.json").read_text())
     write(new / "run.json", {"spec": {"search": {"metric": "classification_error", "space": config["space"]}},
                              "fingerprints": config["fingerprints"]})
-    in_store("UPDATE evaluations SET seconds = 7, beacon = replace(beacon, '0a', 'ff')")(new)
+    in_store("ALTER TABLE evaluations ADD COLUMN digest TEXT")(new)
+    in_store("UPDATE evaluations SET seconds = 7, digest = 'f00d', beacon = replace(beacon, '0a', 'ff')")(new)
     in_store("UPDATE decisions SET value = replace(value, '0a', 'ff')")(new)
     assert list(differences.of_runs(old, new)) == []
 
