@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -285,3 +286,11 @@ def test_the_format_in_python_is_the_format_in_c(tmp_path: Path) -> None:
     out = subprocess.run([str(tmp_path / "f")], capture_output=True, text=True, check=True).stdout.split()
     expected = [getattr(bytecode, s.upper()).size for s in structs] + [getattr(bytecode, n) for n in names]
     assert [int(word) for word in out] == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_children_forked_while_threads_compute_do_not_hang() -> None:
+    script = Path(__file__).parent / "fork_while_computing.py"
+    done = subprocess.run([sys.executable, "-W", "ignore", str(script)], capture_output=True, text=True, timeout=300,
+                          check=False)
+    assert done.stdout == "0 of 12 children hang\n", done.stderr

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """Keeps the latest used values up to a total weight of `most`; safe between threads."""
+    """Keeps the latest used values up to a total weight of `most`; safe between threads, and empty after a fork."""
 
     def __init__(self, most: int, weigh: Callable[[V], int] = lambda value: 1) -> None:
-        self._most, self._weigh, self._total = most, weigh, 0
+        self._most, self._weigh = most, weigh
+        self.clear()
+        _ALIVE.add(self)
+
+    def clear(self) -> None:
+        """Forget everything, and whoever is at work here."""
         self._items: OrderedDict[K, V] = OrderedDict()
+        self._total = 0
         self._lock = Lock()
 
     def get(self, key: K) -> V | None:
@@ -41,3 +49,16 @@ class LruCache(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+_ALIVE: WeakSet[LruCache[Any, Any]] = WeakSet()
+
+
+def _clear_all() -> None:
+    # a thread that held a lock is not there in the child, and may have left its cache half changed
+    for cache in list(_ALIVE):
+        cache.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_clear_all)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
+from bittailor.common.cached import cached_property
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.memory import first_fit
 from bittailor.core.arith import Ints

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
+from bittailor.common.cached import cached_property
 from bittailor.common.lru import LruCache
 from bittailor.compile.segments import Kind, Phase, Segment, arrange
 from bittailor.core.graph import Graph

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cached_property
 from itertools import groupby
 
+from bittailor.common.cached import cached_property
 from bittailor.compile.memory import first_fit
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS

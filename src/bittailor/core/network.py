@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bittailor.common.cached import cached_property
 from bittailor.common.files import load_tensors, save_tensors
 from bittailor.core.arith import Floats
 from bittailor.core.checks import check_graph

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
+from bittailor.common.cached import cached_property
 from bittailor.common.files import load_json, save_json
 from bittailor.core.graph import Graph
 from bittailor.core.qformat import QFormat

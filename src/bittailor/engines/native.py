@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bittailor.common.cached import cached_property
 from bittailor.common.processors import processors
 from bittailor.compile.segments import NotLowered
 from bittailor.core.arith import Ints
