@@ -29,12 +29,16 @@ _WHERE = {
     "Plan": "core.plan",
     "Program": "core.program",
     "QFormat": "core.qformat",
+    "Retraining": "train.recipe",
     "Run": "runs",
     "SearchSettings": "search.settings",
+    "SearchSpec": "runs",
     "Solution": "runs",
     "Space": "search.space",
+    "SpaceSettings": "runs",
     "Splits": "common.data",
     "TASKS": "tasks",
+    "TaskSettings": "runs",
     "account": "cost",
     "best_engine": "engines",
     "bind": "core.program",
@@ -87,7 +91,10 @@ if TYPE_CHECKING:
     from bittailor.read import from_torch as from_torch
     from bittailor.report import write_report as write_report
     from bittailor.runs import Run as Run
+    from bittailor.runs import SearchSpec as SearchSpec
     from bittailor.runs import Solution as Solution
+    from bittailor.runs import SpaceSettings as SpaceSettings
+    from bittailor.runs import TaskSettings as TaskSettings
     from bittailor.runs import retrain_picks as retrain_picks
     from bittailor.runs import run_search as run_search
     from bittailor.runs import run_sensitivity as run_sensitivity
@@ -95,6 +102,7 @@ if TYPE_CHECKING:
     from bittailor.search.space import Space as Space
     from bittailor.tasks import TASKS as TASKS
     from bittailor.train.beacons import BeaconSettings as BeaconSettings
+    from bittailor.train.recipe import Retraining as Retraining
 
 
 def __getattr__(name: str) -> Any:

@@ -24,13 +24,14 @@ from bittailor.nn import MODULES
 from bittailor.quantise.calibration import calibrate
 from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.read import from_torch
-from bittailor.runs import retrain_picks, run_search, run_sensitivity
+from bittailor.runs import SearchSpec, SpaceSettings, retrain_picks, run_search, run_sensitivity
 from bittailor.search.settings import SearchSettings
 from bittailor.tasks import TASKS, Recipe, espeak, phones, sentences
 from bittailor.tasks.per_step import PerStepNetwork, mohaq_network
 from bittailor.tasks.phones import LABEL_OF, LABELS, PHONE_SET, TEST_VOICES, TRAIN_VOICES, Corpus
 from bittailor.tasks.speech import HOP, WINDOW, filterbanks, frame_labels, mel_filters, resampled, side_by_side
 from bittailor.train.floats import train
+from bittailor.train.recipe import Retraining
 
 speaks = pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None,
                             reason="espeakng-loader is not installed: pip install 'bittailor[speech]'")
@@ -336,8 +337,9 @@ def test_beam_decoding_is_searched_retrained_and_analysed(splits: Splits, tmp_pa
         splits.train.y, lambda: network(splits.valid.x, splits.valid.lengths), splits.valid.y)
     runs = []
     for engine in [name for name in ENGINES if ENGINES[name].available() is None]:
-        run = run_search(network, splits, tmp_path / engine, metric="per_beam", space="per_layer", settings=settings,
-                         engine=engine, workers=2)
+        run = run_search(network, splits, tmp_path / engine,
+                         SearchSpec(metric="per_beam", space=SpaceSettings("per_layer"), search=settings, engine=engine,
+                                    workers=2))
         runs.append([(s.key, s.values, s.test) for s in run.front])
         assert run.result["float"]["valid"] == trained.valid
     assert all(found == runs[0] for found in runs)
@@ -346,7 +348,7 @@ def test_beam_decoding_is_searched_retrained_and_analysed(splits: Splits, tmp_pa
         outputs = program.read_output(ENGINES["reference"].run(
             program, program.quantise_input(splits.test.x), splits.test.lengths))
         assert fitted.of(outputs, splits.test.y) == solution.test
-    (retrained,) = retrain_picks(run, splits, ["best"], recipe={"epochs": 1, "updates": 0}, workers=1)
+    (retrained,) = retrain_picks(run, splits, ["best"], recipe=Retraining(epochs=1), workers=1)
     assert retrained.after is not None
     found = run_sensitivity(run, splits, "best")
     assert found.base["error"] == run.pick("best").values["error"]

@@ -20,6 +20,7 @@ import bittailor as bt
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder, Graph
 from bittailor.errors import BittailorError, FileError
+from bittailor.runs import Origin
 
 for library in ("matplotlib", "seaborn", "plotly", "sklearn", "pandas"):
     pytest.importorskip(library, reason=f"{library} is not installed: no reports here")
@@ -51,9 +52,10 @@ def small_run(out: Path, network: bt.Network, regression: bool = False, **option
         y = network(x)
         return bt.Data(x, y.astype(np.float32) if regression else np.where(rng.random(30) < 0.1, 0, y.argmax(-1)))
 
-    return bt.run_search(network, bt.Splits(part(), part(), part()), out, metric="mse" if regression else "error",
-                         settings=bt.SearchSettings(population=16, generations=3, seed=2), engine="reference",
-                         task={"task": "toy", "title": TITLE}, **options)
+    return bt.run_search(network, bt.Splits(part(), part(), part()), out,
+                         bt.SearchSpec(metric="mse" if regression else "error", engine="reference", workers=1,
+                                       search=bt.SearchSettings(population=16, generations=3, seed=2), **options),
+                         origin=Origin(title=TITLE))
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from bittailor.train.distil import distilled
 from bittailor.train.floats import LOSSES, Teacher
 from bittailor.train.floats import train as train_float
 from bittailor.train.masters import MasterWeights, learnable
-from bittailor.train.retrain import Retrained, Retraining, retrain
+from bittailor.train.recipe import RANGES, Retraining
+from bittailor.train.retrain import Retrained, retrain
 from networks import gru_network, random_lengths, random_widths
 
 Rng = np.random.Generator
@@ -89,7 +90,7 @@ def test_a_given_range_is_not_learned() -> None:
 # --- what comes out -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ranges", module.RANGES)
+@pytest.mark.parametrize("ranges", RANGES)
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_what_was_trained_is_what_is_shipped(cell: str, ranges: str, rng: Rng, monkeypatch: pytest.MonkeyPatch) -> None:
     """After training, at random widths, the integers of the training network are those of the bound program."""
@@ -211,7 +212,7 @@ def test_divergence_is_an_error() -> None:
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"ranges": "free"}, "ranges 'free' are unknown; choose one of frozen, learned, recalibrated"),
-    ({"epochs": 0}, "epochs is 0; a retraining needs at least 1"),
+    ({"epochs": -1}, "epochs is -1; expected a whole number, 0 or more"),
     ({"rate": 0.0}, "rate is 0.0; expected more than 0"),
     ({"noise": float("nan")}, "noise is nan; expected 0 or more"),
     ({"distil": 1.5}, "distil is 1.5; expected a weight of 0..1"),

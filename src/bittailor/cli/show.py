@@ -42,10 +42,10 @@ def summary_row(run: Run) -> dict[str, Any]:
     result, base = run.result, run.baseline(8)
     solutions = {"int8": base, "smallest": run.picks.get("smallest"), "careful": run.picks.get("careful")}
     row: dict[str, Any] = {
-        "task": run.config["task"].get("task", run.path.name),
-        "hidden": run.config["task"].get("hidden", ""),
-        "seed": run.config["search"]["seed"],
-        "metric": run.config["metric"],
+        "task": run.spec.task.name or run.path.name,
+        "hidden": run.spec.task.hidden or "",
+        "seed": run.spec.search.seed,
+        "metric": run.spec.metric,
         "evaluations": result["evaluations"],
         "float_valid": result["float"]["valid"],
         "float_test": result["float"]["test"],
@@ -70,7 +70,7 @@ def print_run(run: Run) -> None:
     others = [run.objectives[n] for n in result["objectives"] if n not in ("error", "size", "stored")]
     table = Table("", f"{metric.title}{unit}: validation", "test", "size [KiB]", "stored [B]", "of 8 bit",
                   *(f"{o.name.replace('.', ' ')} [{o.unit}]" if o.unit else o.name for o in others),
-                  title=f"{run.path}: {run.config['task'].get('title', '')}")
+                  title=f"{run.path}: {run.title}")
     for column in (table.columns[0], *table.columns[6:]):
         column.no_wrap = column is table.columns[0]
         column.overflow = "fold"
@@ -171,7 +171,7 @@ def print_objectives() -> None:
 def print_retrained(path: Path, found: Sequence[Retrained]) -> None:
     """Solutions before and after they were retrained, beside homogeneous 8 bit."""
     run = Run.open(path)
-    metric, base = METRICS[run.config["metric"]], run.baseline(8)
+    metric, base = METRICS[run.spec.metric], run.baseline(8)
     unit = f" [{metric.unit}]" if metric.unit else ""
     table = Table("pick", "", f"validation{unit}", "loss", f"test{unit}", "of 8 bit", "name", title=str(path))
 

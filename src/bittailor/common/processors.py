@@ -1,4 +1,4 @@
-"""How many processors this process may use."""
+"""How many processors this process may use, and how many workers that makes."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def processors() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
         return os.cpu_count() or 1
+
+
+def workers_of(asked: int) -> int:
+    """How many workers a count asks for, wherever one is given: 0 stands for every processor of this process."""
+    return asked or processors()

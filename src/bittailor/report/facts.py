@@ -137,8 +137,7 @@ class Facts:
     @property
     def title(self) -> str:
         """What the run is about."""
-        task = self.config.get("task", {})
-        return str(task.get("title") or task.get("task") or self.run.path.name)
+        return self.run.title
 
     @property
     def solutions(self) -> tuple[Solution, ...]:
@@ -229,7 +228,7 @@ def site_rows(graph: Graph) -> tuple[SiteRow, ...]:
 
 def bits_of(solution: Solution) -> int:
     """The width of a homogeneous solution."""
-    return int(solution.key.rsplit(" ", 1)[1])
+    return solution.narrowest
 
 
 def by_size(facts: Facts) -> list[Solution]:

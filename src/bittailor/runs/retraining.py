@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bittailor.common.data import Data, Splits
-from bittailor.common.processors import processors
+from bittailor.common.processors import workers_of
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError, DataError
 from bittailor.evaluate.evaluator import Evaluator
@@ -21,8 +21,11 @@ from bittailor.search.constraints import Constraint
 from bittailor.search.front import nondominated
 from bittailor.search.space import Space
 from bittailor.search.store import Row
-from bittailor.train.beacons import Beacon, BeaconSettings, Region, Trainer, polish, train_all
+from bittailor.train.beacons import Beacon, BeaconSettings, Region, Trainer, need_torch, polish, train_all
 from bittailor.train.beacons.polish import Member
+from bittailor.train.recipe import Retraining
+
+RECIPE = Retraining()
 
 
 def polish_front(
@@ -94,23 +97,23 @@ class Retrained:
 
 
 def retrain_picks(
-    run: Run, data: Splits, picks: Sequence[str], *, recipe: Mapping[str, Any] | None = None, seed: int = 0,
+    run: Run, data: Splits, picks: Sequence[str], *, recipe: Retraining = RECIPE, seed: int = 0,
     workers: int = 0, engine: str = "auto",
 ) -> list[Retrained]:
     """Retrain solutions of a run and store them beside the originals, in RUN/beacons, with their history.
 
     data     what the run was searched with
     picks    in words, see `Run.pick`; "8bit" gives the fair baseline
-    recipe   what differs from the defaults of `Retraining`
-    workers  trainings at a time; 0 takes a process per core. Results do not depend on it
+    recipe   how they are trained
+    workers  trainings at a time; 0: every core of this process. Results do not depend on it
     Raises   DataError for other data, BittailorError for a pick or a setting that does not exist.
     """
     same_data(run, data)
     solutions = [run.pick(text) for text in picks]
-    metric = run.config["metric"]
-    trainer = Trainer(run.calibration, data.train, metric, dict(recipe or {}), run.path / "beacons")
+    need_torch()
+    trainer = Trainer(run.calibration, data.train, run.spec.metric, recipe, run.path / "beacons")
     jobs = [trainer.job(s.widths, seed, s.beacon, "retrained", text) for text, s in zip(picks, solutions, strict=True)]
-    made = train_all(trainer, jobs, workers or processors())
+    made = train_all(trainer, jobs, workers_of(workers))
     measure = run.measure(data)
     valid = run_evaluators(run, data.valid, engine, metric=measure)
     test = run_evaluators(run, data.test, engine, tested=True, metric=measure)
@@ -132,7 +135,7 @@ def run_evaluators(run: Run, part: Data, engine: str = "auto", tested: bool = Fa
     engine = best_engine() if engine == "auto" else engine
     names = () if tested else tuple(name for name in run.baseline(8).values if name != "error")
     platforms = run.platforms
-    measure = metric or run.config["metric"]
+    measure = metric or run.spec.metric
     return SolutionEvaluators(lambda beacon: Evaluator(
         run.calibration if beacon is None else run.beacons[beacon].calibration, part, measure, engine, names,
         platforms))

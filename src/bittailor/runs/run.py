@@ -16,18 +16,20 @@ from bittailor.common.files import load_json
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.program import Program
-from bittailor.cost import Platform, parse_platform
+from bittailor.cost import Platform
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.evaluator import Objective, objectives_with
 from bittailor.evaluate.metrics import METRICS, Metric
 from bittailor.quantise.calibration import Calibration
+from bittailor.runs.former import upgraded
+from bittailor.runs.spec import Origin, SearchSpec
 from bittailor.search.constraints import Constraint, parse
 from bittailor.search.front import knee, signs
 from bittailor.search.space import Space
 from bittailor.search.store import Store
 from bittailor.train.beacons import Beacon, read_beacons
 
-RUN_KIND, RUN_VERSION = "run", 1
+RUN_KIND, RUN_VERSION, FORMER_VERSION = "run", 2, 1
 RESULT_KIND, RESULT_VERSION = "result", 1
 
 
@@ -47,6 +49,11 @@ class Solution:
     values: Mapping[str, float]
     test: float | None
     beacon: str | None = None
+
+    @property
+    def narrowest(self) -> int:
+        """Its least width; of a homogeneous solution that of everything but its biases."""
+        return min(self.widths.values())
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -73,7 +80,23 @@ class Run:
         if not (folder / "run.json").is_file():
             raise FileError(f"{folder} is no run directory: it has no run.json. "
                             "Make one: bittailor search TASK --out DIR")
-        return cls(folder, load_json(folder / "run.json", RUN_KIND, RUN_VERSION))
+        config = load_json(folder / "run.json", RUN_KIND, RUN_VERSION, FORMER_VERSION)
+        return cls(folder, upgraded(config) if config["version"] == FORMER_VERSION else config)
+
+    @cached_property
+    def spec(self) -> SearchSpec:
+        """What was asked for; of the network and the metric, what they came out as."""
+        return SearchSpec.from_dict(self.config["spec"])
+
+    @cached_property
+    def origin(self) -> Origin:
+        """Where network and data came from."""
+        return Origin(**self.config["origin"])
+
+    @property
+    def title(self) -> str:
+        """What the run is about."""
+        return self.origin.title or self.spec.task.name or self.path.name
 
     @cached_property
     def network(self) -> Network:
@@ -101,7 +124,7 @@ class Run:
     @cached_property
     def platforms(self) -> tuple[Platform, ...]:
         """The hardware that the run was given beside that of the package."""
-        return tuple(parse_platform(item, f"{self.path}/run.json") for item in self.config.get("platforms", ()))
+        return self.spec.platforms
 
     @cached_property
     def objectives(self) -> Mapping[str, Objective]:
@@ -110,7 +133,7 @@ class Run:
 
     def measure(self, data: Splits) -> Metric:
         """The run's metric, having learnt from the run's data what it has to learn."""
-        return METRICS[self.config["metric"]].fitted(
+        return METRICS[self.spec.metric].fitted(
             data.train.y, lambda: self.network(data.valid.x, data.valid.lengths), data.valid.y)
 
     def costs(self, rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
@@ -132,7 +155,7 @@ class Run:
     def baseline(self, bits: int = 8) -> Solution:
         """The homogeneous solution of one width."""
         for solution in self.homogeneous:
-            if solution.key == f"homogeneous {bits}":
+            if solution.narrowest == bits:
                 return solution
         raise BittailorError(f"the run has no homogeneous baseline of {bits} bits")
 
@@ -171,7 +194,7 @@ class Run:
     @property
     def limits(self) -> list[Constraint]:
         """The run's constraints."""
-        return [parse(text, {o.name: o.unit for o in self.objectives.values()}) for text in self.config["constraints"]]
+        return list(self.spec.limits)
 
     def smallest(self, limit: float) -> Solution | None:
         """The smallest solution of the front with a validation error of at most `limit`; None if there is none."""

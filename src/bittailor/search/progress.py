@@ -157,11 +157,6 @@ def make_progress(kind: str = "auto", look: ValueDisplay | None = None) -> Progr
     return Live(look) if kind == "live" else Lines(look)
 
 
-def make_display(look: ValueDisplay) -> Progress:
-    """`make_progress` as a search wants it: live on a terminal, lines elsewhere."""
-    return make_progress("auto", look)
-
-
 class Clock:
     """Time since the start, and time left from the pace of new evaluations; those in the store cost nothing."""
 

@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,67 +39,14 @@ from bittailor.train.distil import distilled
 from bittailor.train.floats import LOSSES, _threads, one_cycle
 from bittailor.train.integer import IntegerNetwork
 from bittailor.train.masters import MasterWeights, learnable
+from bittailor.train.recipe import Retraining
 
 KIND, FORMAT = "retraining", 1
-RANGES = ("frozen", "learned", "recalibrated")
 EVALUATED = 512
 """Items run at a time where no gradients are wanted."""
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, float], None]
-
-
-@dataclass(frozen=True)
-class Retraining:
-    """How a network is retrained. The defaults are meant for every task.
-
-    epochs        passes over the training items; more where these are so few that `updates` would not be reached
-    updates       at least this many steps of the optimiser
-    batch         items per step
-    rate          highest learning rate of weights and biases (Adam; a cosine down to zero, `floats.one_cycle`)
-    scale_rate    the same for the logarithms of scales; 0 keeps them
-    ranges        of activations: "learned" with the weights, "recalibrated" from the network every epoch, or "frozen"
-    distil        weight of the float network's outputs in the loss, 0 .. 1
-    temperature   at which the outputs of a classifier are compared
-    hidden_match  weight of the squared difference of the last recurrent layer's outputs from the float network's
-    clip          largest norm of the gradient
-    noise         standard deviation of Gaussian noise on the input, as a share of the input's own
-    weight_decay  decoupled decay of the master weights
-    scale_every   the scales of activations move in every n-th step
-    """
-
-    epochs: int = 16
-    updates: int = 2500
-    batch: int = 64
-    rate: float = 1e-2
-    scale_rate: float = 3e-4
-    ranges: str = "learned"
-    distil: float = 0.7
-    temperature: float = 1.0
-    hidden_match: float = 0.0
-    clip: float = 1.0
-    noise: float = 0.1
-    weight_decay: float = 0.0
-    scale_every: int = 2
-
-    def __post_init__(self) -> None:
-        if self.ranges not in RANGES:
-            raise BittailorError(f"ranges '{self.ranges}' are unknown; choose one of {', '.join(RANGES)}")
-        for name, least in (("epochs", 1), ("batch", 1), ("updates", 0), ("scale_every", 1)):
-            if getattr(self, name) < least:
-                raise BittailorError(f"{name} is {getattr(self, name)}; a retraining needs at least {least}")
-        for name in ("rate", "clip", "temperature"):
-            if not getattr(self, name) > 0:
-                raise BittailorError(f"{name} is {getattr(self, name)}; expected more than 0")
-        for name in ("scale_rate", "hidden_match", "noise", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise BittailorError(f"{name} is {getattr(self, name)}; expected 0 or more")
-        if not 0 <= self.distil <= 1:
-            raise BittailorError(f"distil is {self.distil}; expected a weight of 0..1")
-
-    def epochs_for(self, items: int) -> int:
-        """How many epochs a training set of this size gets."""
-        return max(self.epochs, math.ceil(self.updates / math.ceil(items / self.batch)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,7 +314,7 @@ class _Retrainer:
 
     def _key(self) -> str:
         formats = {name: fmt.to_json() for name, fmt in self.masters.formats.items()}
-        parts = {"format": FORMAT, "torch": torch.__version__, "settings": asdict(self.settings), "seed": self.seed,
+        parts = {"format": FORMAT, "torch": torch.__version__, "settings": self.settings.identity(), "seed": self.seed,
                  "metric": self.metric.name, "widths": self.widths, "formats": formats,
                  "teacher": self.calibration.network.fingerprint, "start": self.start.network.fingerprint,
                  "data": self.train.fingerprint,
@@ -423,4 +370,4 @@ class _Running(Network):
         return {name: self.program.formats[name].dequantise(q) for name, q in runner.trace().items()}
 
 
-__all__ = ["Retrained", "Retraining", "retrain"]
+__all__ = ["Retrained", "retrain"]
