@@ -30,7 +30,7 @@ from bittailor.common.data import Data
 from bittailor.common.files import write_whole
 from bittailor.core.graph import Graph, Recurrence
 from bittailor.errors import BittailorError
-from bittailor.evaluate.metrics import METRICS
+from bittailor.evaluate.metrics import Metric
 from bittailor.export import export_program
 from bittailor.export.targets import TARGETS, Target
 from bittailor.export.verify import Directory, examine, run_engine
@@ -66,7 +66,7 @@ def _narrow(graph: Graph, layers: list[Recurrence]) -> Iterator[tuple[str, int]]
                     graph.root(name).name for name in previous} else 1
 
 
-def row(task: str, name: str, directory: Directory, target: Target, test: Data, metric: str) -> dict[str, Any]:
+def row(task: str, name: str, directory: Directory, target: Target, test: Data, metric: Metric) -> dict[str, Any]:
     """Verify a solution on one core. BittailorError with the first thing that is wrong."""
     program = directory.program
     q = program.quantise_input(test.x)
@@ -76,7 +76,7 @@ def row(task: str, name: str, directory: Directory, target: Target, test: Data, 
         raise BittailorError(f"{task}, {name}, {target.title}: {verdict.problem}")
     assert verdict.sizes is not None
     assert verdict.outputs is not None
-    error = METRICS[metric].of(program.read_output(verdict.outputs), test.y)
+    error = metric.value(program.read_output(verdict.outputs), test.targets)
     print(f"{task}, {name}, {target.title}: {len(test)} items in {time.perf_counter() - began:.0f} s", flush=True)
     return {
         "task": task, "solution": name, "core": target.name, "title": target.title, "flash": verdict.sizes.flash,
@@ -107,7 +107,7 @@ def table(options: argparse.Namespace, task: str) -> list[dict[str, Any]]:
                            lengths=test.lengths)
             for target in targets:
                 part = test if target.name == options.full else test[: options.items]
-                jobs.append(pool.submit(row, task, name, Directory.open(place), target, part, run.spec.metric))
+                jobs.append(pool.submit(row, task, name, Directory.open(place), target, part, run.metric))
         try:
             return [job.result() for job in jobs]
         except BaseException:

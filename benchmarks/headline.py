@@ -32,7 +32,6 @@ from bittailor.common.files import write_whole
 from bittailor.common.processors import processors
 from bittailor.runs import Run, Solution, retrain_picks
 from bittailor.runs.retraining import run_evaluators
-from bittailor.runs.run import no_worse
 
 HIDDEN = {"mnist": 64}
 TASKS = ("mnist", "spoken-digits", "vowels", "mnist1d")
@@ -76,7 +75,8 @@ def within(run: Run, share: float) -> Solution | None:
     """Of the retrained solutions of at most this share of the 8-bit size that are no worse than homogeneous 8 bit in
     validation error and loss, the one with the lowest loss: what one would take under a flash budget."""
     base = run.baseline(8).values
-    good = [s for s in run.retrained.values() if s.values["size"] <= share * base["size"] and no_worse(s.values, base)]
+    good = [s for s in run.retrained.values()
+            if s.values["size"] <= share * base["size"] and run.metric.no_worse(s.values, base)]
     return min(good, default=None, key=lambda s: (s.values["loss"], s.values["size"], s.key))
 
 
@@ -118,7 +118,7 @@ def row(task: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
             plan, program = evaluator.program(dict(solution.widths))
             flash[name] = evaluator.candidate(plan, program, evaluator.outputs([program])[0]).costs.image.flash
     columns: dict[str, Any] = {
-        "task": task, "hidden": HIDDEN.get(task, 32), "seed": seed, "metric": prepared.metric,
+        "task": task, "hidden": HIDDEN.get(task, 32), "seed": seed, "metric": prepared.metric.name,
         "evaluations": lit.result["evaluations"], "float_valid": lit.result["float"]["valid"],
         "float_test": lit.result["float"]["test"],
     }

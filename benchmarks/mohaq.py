@@ -40,7 +40,6 @@ from bittailor.cost import PLATFORMS, Workload
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError
 from bittailor.evaluate.evaluator import Evaluator
-from bittailor.evaluate.metrics import METRICS
 from bittailor.quantise.spaces import SPACES
 from bittailor.runs import Run, Solution, retrain_picks
 from bittailor.runs.presets import PRESETS
@@ -89,7 +88,7 @@ def searched(prepared: Prepared, name: str, options: Mapping[str, Any]) -> Run:
     if name == "memory":
         spec = replace(spec, objectives=("error", "size"))
     if name not in ("memory", "tailored"):
-        error = METRICS[prepared.metric].of(network(data.valid.x, data.valid.lengths), data.valid.y) + SLACK
+        error = prepared.metric.value(network(data.valid.x, data.valid.lengths), data.valid.targets) + SLACK
         limit = int(SHARES[space] * FLOAT_BITS * parameters(network) / 8)
         spec = replace(spec, constraints=(f"error<={error:.2f}", f"size<={limit}B"))
     if name == "beacons":

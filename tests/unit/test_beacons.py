@@ -12,14 +12,13 @@ from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.errors import BittailorError, FileError
+from bittailor.evaluate.metrics import METRICS
 from bittailor.quantise.spaces import per_layer, per_operator
-from bittailor.runs.run import no_worse
 from bittailor.search.store import Outcome, Store
 from bittailor.train import retrain as training
 from bittailor.train.beacons import BeaconSettings, Region, distance
 from bittailor.train.beacons.base import site_weights
 from bittailor.train.beacons.polish import Member, polish
-from bittailor.train.beacons.searching import better
 from bittailor.train.recipe import Retraining
 from bittailor.train.retrain import Retrained
 
@@ -132,8 +131,9 @@ def test_matrices_of_one_gene_count_as_one(network: bt.Network) -> None:
 
 def test_the_region() -> None:
     base = {"error": 2.0, "loss": 0.1, "size": 1000.0}
-    region = Region.around(base, [base, {"error": 62.0, "loss": 3.0, "size": 300.0}], BeaconSettings())
-    assert region == Region(500.0, 32.0, (2.0, 0.1))
+    region = Region.around(base, [base, {"error": 62.0, "loss": 3.0, "size": 300.0}], BeaconSettings(),
+                           METRICS["classification_error"])
+    assert (region.size, region.error) == (500.0, 32.0)
     assert region.holds({"error": 5.0, "loss": 0.2, "size": 400.0})
     assert region.holds({"error": 2.0, "loss": 0.2, "size": 400.0})
     assert not region.holds({"error": 2.0, "loss": 0.1, "size": 400.0})  # as good already
@@ -142,7 +142,22 @@ def test_the_region() -> None:
     assert region.small({"error": 40.0, "loss": 2.0, "size": 400.0})  # but may be served
 
 
+def test_an_accuracy_has_its_region_above() -> None:
+    base = {"error": 98.0, "loss": 0.1, "size": 1000.0}
+    region = Region.around(base, [base, {"error": 38.0, "loss": 3.0, "size": 300.0}], BeaconSettings(),
+                           METRICS["accuracy"])
+    assert region.error == 68.0
+    assert region.holds({"error": 70.0, "loss": 0.2, "size": 400.0})
+    assert not region.holds({"error": 60.0, "loss": 0.2, "size": 400.0})  # hopeless
+    assert not region.holds({"error": 98.5, "loss": 0.1, "size": 400.0})  # as good already
+    low, high = Outcome({"error": 97.0, "loss": 0.1}), Outcome({"error": 98.0, "loss": 0.5})
+    assert region.better(low, high) is high
+    assert region.better(high, low) is high
+
+
 def test_the_better_error_counts() -> None:
+    better = Region.around({"error": 1.0, "loss": 1.0, "size": 1.0}, [{"error": 2.0}], BeaconSettings(),
+                           METRICS["classification_error"]).better
     a, b = Outcome({"error": 2.0, "loss": 0.5}), Outcome({"error": 2.0, "loss": 0.4})
     assert better(a, b) is b
     assert better(b, a) is b
@@ -325,7 +340,8 @@ def test_beacons_of_another_run_serve(
 def test_the_retrained_pick(network: bt.Network, data: bt.Splits, tmp_path: Path, fake: Fake) -> None:
     found = run(network, data, tmp_path / "run", {"polish": 4})
     base = found.baseline(8).values
-    good = [s for s in found.retrained.values() if no_worse(s.values, base) and s.values["size"] < base["size"]]
+    good = [s for s in found.retrained.values()
+            if found.metric.no_worse(s.values, base) and s.values["size"] < base["size"]]
     if good:
         assert found.pick("retrained").values["size"] == min(s.values["size"] for s in good)
     else:

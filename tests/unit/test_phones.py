@@ -283,17 +283,17 @@ def test_candidates_are_measured_in_portions_alike(
     assert first[0]["error"] == pytest.approx(trained.valid, abs=5)
     assert first[0]["loss"] < first[-1]["loss"]
     fitted = METRICS["per_beam"].fitted(
-        splits.train.y, lambda: network(splits.valid.x, splits.valid.lengths), splits.valid.y)
+        splits.train.targets, lambda: network(splits.valid.x, splits.valid.lengths), splits.valid.targets)
     row, = Evaluator(calibration, splits.valid, fitted, "reference", ()).evaluate(widths[:1])
     assert 0 < row["error"] <= first[0]["error"] + 5
 
 
 def test_networks_that_do_not_fit_are_refused(splits: Splits, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'tiny': labels run 0..4 but the network has 3 outputs"):
+    with pytest.raises(DataError, match=r"'tiny': metric 'per': labels run 0..4 but the network has 3 outputs"):
         train(replace(task_of("per"), outputs=3), splits, cache=tmp_path)  # type: ignore[type-var]
     with pytest.raises(DataError, match="'tiny': the network gives one output per item"):
         train(replace(task_of("per"), build=None), splits, cache=tmp_path)  # type: ignore[type-var]
-    with pytest.raises(DataError, match="'tiny': the network gives one output per step; this metric needs one"):
+    with pytest.raises(DataError, match="'tiny': the network gives one output per step; the metric 'classification"):
         train(replace(task_of("per"), metric="error"), splits, cache=tmp_path)  # type: ignore[type-var]
 
 
@@ -334,7 +334,7 @@ def test_beam_decoding_is_searched_retrained_and_analysed(splits: Splits, tmp_pa
     network = from_torch(trained.module, 6)
     settings = SearchSettings(population=6, generations=2, seed=1)
     fitted = METRICS["per_beam"].fitted(
-        splits.train.y, lambda: network(splits.valid.x, splits.valid.lengths), splits.valid.y)
+        splits.train.targets, lambda: network(splits.valid.x, splits.valid.lengths), splits.valid.targets)
     runs = []
     for engine in [name for name in ENGINES if ENGINES[name].available() is None]:
         run = run_search(network, splits, tmp_path / engine,

@@ -20,6 +20,8 @@ import bittailor as bt
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder, Graph
 from bittailor.errors import BittailorError, FileError
+from bittailor.evaluate.evaluator import objectives_with
+from bittailor.evaluate.metrics import METRICS
 from bittailor.runs import Origin
 
 for library in ("matplotlib", "seaborn", "plotly", "sklearn", "pandas"):
@@ -257,11 +259,14 @@ def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
 
 
 def test_units_come_from_the_tables() -> None:
-    assert made.axis("size", "error").text(10844.0) == "1.32 KiB"
-    assert made.axis("stored", "error").text(2048.0) == "2.00 KiB"
-    assert made.axis("error", "error").label == "validation classification error [%]"
-    assert made.axis("error", "mse").label == "validation mean squared error"
-    assert [made.axis(n, "error").column for n in ("error", "size", "stored")] == ["error", "size_bits", "stored_bytes"]
+    classes, squares, right = (objectives_with((), METRICS[n]) for n in ("classification_error", "mse", "accuracy"))
+    assert made.axis(classes["size"]).text(10844.0) == "1.32 KiB"
+    assert made.axis(classes["stored"]).text(2048.0) == "2.00 KiB"
+    assert made.axis(classes["error"]).label == "validation classification error [%]"
+    assert made.axis(squares["error"]).label == "validation mean squared error"
+    assert made.axis(right["error"]).label == "validation accuracy [%], more is better"
+    columns = [made.axis(classes[n]).column for n in ("error", "size", "stored")]
+    assert columns == ["error", "size_bits", "stored_bytes"]
 
 
 def test_axes_are_logarithmic_where_values_span_decades() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from bittailor.common import records
 from bittailor.common.data import Data, Splits
+from bittailor.common.own_files import load_file
 from bittailor.common.records import overlaid
 from bittailor.core.network import Network
 from bittailor.core.program import Program
 from bittailor.errors import BittailorError, FileError
-from bittailor.evaluate.metrics import METRICS
+from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.runs import Retrained, Run, retrain_picks, run_search, run_sensitivity
 from bittailor.runs.presets import PRESETS
 from bittailor.runs.retraining import same_data
@@ -44,14 +44,15 @@ class Prepared:
 
     network: Network
     data: Splits
-    metric: str
+    metric: Metric
     task: TaskSettings
     origin: Origin
     summary: str
 
 
 def train_task(
-    task: TaskSettings | str, *, metric: str = "", cache: Path | None = None, progress: Epochs | None = None
+    task: TaskSettings | str, *, metric: str | Metric | Measure = "", cache: Path | None = None,
+    progress: Epochs | None = None,
 ) -> Prepared:
     """Load a task's data and train its float network, or read it from the cache.
 
@@ -65,46 +66,39 @@ def train_task(
 
     wanted = TaskSettings(task) if isinstance(task, str) else task
     known = TASKS[wanted.name]
-    known = replace(known, metric=METRICS[metric or known.metric].name)
+    known = replace(known, metric=metric_of(metric or known.metric).name)
     wanted = replace(wanted, hidden=wanted.hidden or known.hidden)
     splits = known.load(wanted.data or None, wanted.seed)
     trained = train(known, splits, hidden=wanted.hidden, seed=wanted.seed, cache=cache, progress=progress,
                     cell=wanted.cell)
     network = from_torch(trained.module, known.inputs)
-    measure = METRICS[known.metric]
+    measure = metric_of(known.metric)
     how = "read from the cache" if trained.cached else "trained"
     summary = (f"{known.name}: {wanted.cell.upper()} of {wanted.hidden} units, {how} ({trained.seconds:.0f} s), "
                f"{measure.title} {trained.valid:.4g} {measure.unit} on {len(splits.valid)} validation items")
     origin = Origin(known.title, known.source, known.licence, trained.key)
-    return Prepared(network, splits, known.metric, wanted, origin, summary)
+    return Prepared(network, splits, measure, wanted, origin, summary)
 
 
 def load_own(where: str) -> Prepared:
-    """A user's network: FILE.py:FUNCTION; FUNCTION() returns (torch module, Splits), and a metric's name if need be."""
+    """A user's network: FILE.py:FUNCTION; FUNCTION() returns (torch module, Splits), and if need be a metric: a name,
+    or what `metric_of` takes."""
     from bittailor.read import from_torch
 
     file, _, function = where.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise BittailorError(f"there is no file '{file}'; expected FILE.py:FUNCTION")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    make = getattr(load_file(file), function, None)
+    if make is None:
+        raise BittailorError(f"{file} has no function '{function}'")
     try:
-        spec.loader.exec_module(module)
-        made = getattr(module, function)()
+        made = make()
     except BittailorError:
         raise
-    except AttributeError:
-        raise BittailorError(f"{path} has no function '{function}'") from None
     except Exception as error:
         raise BittailorError(f"{where} failed: {type(error).__name__}: {error}") from error
     if not isinstance(made, tuple) or len(made) not in (2, 3) or not isinstance(made[1], Splits):
         raise BittailorError(f"{where} must return (torch module, bittailor.Splits) or (module, Splits, metric); "
                              f"it returned {type(made).__name__}")
-    metric = made[2] if len(made) == 3 else "error"
-    _ = METRICS[metric]
+    metric = metric_of(made[2] if len(made) == 3 else "classification_error")
     network = from_torch(made[0], made[1].train.x.shape[2])
     return Prepared(network, made[1], metric, TaskSettings(where), Origin(title=where), f"{where}: read")
 
@@ -136,12 +130,12 @@ def export_solution(
                               seed=seed, about=f"the network of {source.name}")
     run = Run.open(source)
     solution = run.pick(pick)
-    task, unit = run.spec.task.name, METRICS[run.spec.metric].unit
+    task, metric = run.spec.task.name, run.metric
     samples = _validation(run, data)
     longest = steps if samples is None or steps is not None else samples.x.shape[1]
     facts = {"task": run.origin.title, "solution": f"{pick}, of {len(run.front)} on the front",
-             "validation error": f"{solution.values['error']:.4g} {unit}",
-             "test error": "" if solution.test is None else f"{solution.test:.4g} {unit}",
+             f"validation {metric.noun}": f"{solution.values['error']:.4g} {metric.unit}",
+             f"test {metric.noun}": "" if solution.test is None else f"{solution.test:.4g} {metric.unit}",
              "weights and biases times their widths": f"{solution.values['size'] / 8:.0f} bytes"}
     return export_program(
         run.program(solution), folder, to, prefix=prefix, force=force, steps=longest, items=items, seed=seed,
@@ -248,7 +242,7 @@ def search_spec(
         raise BittailorError("which task? Give one, such as digits (see `bittailor tasks`), or FILE.py:FUNCTION")
     if ":" in spec.task.name:
         prepared = load_own(spec.task.name)
-        if spec.metric not in ("", prepared.metric):
+        if spec.metric and spec.known_metric.to_json() != prepared.metric.to_json():
             raise BittailorError(f"metric (--metric) is for tasks; let {spec.task.name} return (module, Splits, "
                                  "metric)")
     else:
@@ -271,8 +265,8 @@ class Terminal(Display):
         print(text, file=sys.stderr, flush=True)
 
 
-def run_data(run: Run, data: Path | None = None) -> Splits:
-    """The data that a run was searched with, read again: of its task, or of its own FILE.py:FUNCTION.
+def run_data(run: Run, data: Path | None = None) -> tuple[Splits, Metric]:
+    """The data that a run was searched with, and its metric, read again: of its task, or of its own FILE.py:FUNCTION.
 
     data    a data folder; that of the search if not given, where it is still there
     Raises  BittailorError where the run does not say what it searched, DataError for other data.
@@ -281,14 +275,15 @@ def run_data(run: Run, data: Path | None = None) -> Splits:
 
     task = run.spec.task
     if task.name in TASKS:
-        splits = TASKS[task.name].load(_folder(data, task), task.seed)
+        splits, metric = TASKS[task.name].load(_folder(data, task), task.seed), run.metric
     elif ":" in task.name:
-        splits = load_own(task.name).data
+        own = load_own(task.name)
+        splits, metric = own.data, run.metric_given(own.metric)
     else:
         raise BittailorError(f"{run.path} does not say where its data came from: it was made from Python. "
                              "Call bittailor.retrain_picks or bittailor.run_sensitivity with the data")
     same_data(run, splits)
-    return splits
+    return splits, metric
 
 
 def retrain_run(
@@ -303,7 +298,8 @@ def retrain_run(
     for text in picks:
         run.pick(text)
     asked = records.make(Retraining, {**asdict(run.spec.beacons.recipe), **(recipe or {})}, "recipe")
-    return retrain_picks(run, run_data(run, data), picks, recipe=asked, seed=seed, workers=workers)
+    splits, metric = run_data(run, data)
+    return retrain_picks(run, splits, picks, recipe=asked, seed=seed, workers=workers, metric=metric)
 
 
 def sensitivity_run(path: Path, at: str = "8bit", *, data: Path | None = None) -> tuple[Sensitivity, Path]:
@@ -312,5 +308,6 @@ def sensitivity_run(path: Path, at: str = "8bit", *, data: Path | None = None) -
     from bittailor.report.sensitivity import write_sensitivity
 
     run = Run.open(path)
-    found = run_sensitivity(run, run_data(run, data), at)
+    splits, metric = run_data(run, data)
+    found = run_sensitivity(run, splits, at, metric=metric)
     return found, write_sensitivity(run, found)

@@ -214,9 +214,10 @@ def sensitivity(
     """Show what every operator does to the error, width by width: a table, a CSV file and a figure."""
     from bittailor.cli.actions import sensitivity_run
     from bittailor.cli.show import print_sensitivity
+    from bittailor.runs import Run
 
     found, file = sensitivity_run(run, at, data=data)
-    print_sensitivity(found)
+    print_sensitivity(found, Run.open(run).metric.noun)
     _say(f"written: {file} and {file.with_suffix('.png').name}")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from inspect import getdoc
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from bittailor.common.registry import Table
@@ -59,8 +60,10 @@ def make(kind: type[T], values: Any, where: str = "") -> T:
 
 def read(hint: Any, value: Any, where: str) -> Any:
     """A value of a field's type; BittailorError if it is of another."""
-    if is_dataclass(value):
+    if is_dataclass(value) or not isinstance(value, int | float | str | list | tuple | Mapping):
         return value  # made already
+    if isinstance(hint, UnionType):
+        hint = get_args(hint)[0]  # what it is as a plain value; the others are made in Python
     if isinstance(hint, type) and is_dataclass(hint):
         return make(hint, value, where)
     if get_origin(hint) is tuple:
@@ -69,7 +72,7 @@ def read(hint: Any, value: Any, where: str) -> Any:
         return tuple(read(get_args(hint)[0], item, where) for item in value)
     if hint is float and type(value) is int:
         return float(value)
-    if type(value) is not hint or (hint is float and not math.isfinite(value)):
+    if type(value) is not hint or (isinstance(value, float) and not math.isfinite(value)):
         raise BittailorError(f"{where} is {value!r}; expected {EXPECTED[hint]}")
     return value
 

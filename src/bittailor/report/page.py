@@ -37,7 +37,8 @@ GLOSSARY: Mapping[str, str] = {
               "training; the better of that and the float network's result counts",
     "retrained": "the smallest of the solutions that were retrained themselves and are no worse than homogeneous 8 bit "
                  "in validation error and loss",
-    "loss": "cross-entropy or squared error: smoother than the error, it tells how sure a network is",
+    "error": "the metric of the task as it is commonly given, so of an accuracy or a ratio in dB more is better",
+    "loss": "cross-entropy, squared error or the like: smoother than the error, it tells how sure a network is",
     "validation": "data that the search saw; test data were kept away from it and used once",
     "size": "weights and biases times their widths",
     "stored bytes": "every constant of the program as shipped: packed weights, offsets (biases and zero-point "
@@ -112,7 +113,7 @@ def _about(facts: Facts) -> dict[str, str]:
         about["hidden units"] = str(spec.task.hidden)
     about |= {
         "network": f"{layers}; {weights:,} parameters, {len(facts.sites)} sites",
-        "metric": facts.metric_title + (f" [{facts.error.unit}]" if facts.error.unit else ""),
+        "metric": facts.metric.label,
         "objectives": ", ".join(f"{name} (more is better)" if facts.axes[name].maximise else name
                                 for name in facts.objectives),
         "constraints": ", ".join(spec.constraints) or "none",

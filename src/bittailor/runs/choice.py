@@ -39,26 +39,27 @@ def pick(
     rows: Iterable[Row], space: Space, baseline: Solution, train: SolutionEvaluators, limits: Sequence[Constraint],
     objectives: Sequence[str] = (), maximised: Collection[str] = (),
 ) -> dict[str, Solution]:
-    """`Run.picks`, of everything evaluated that keeps the constraints. Of equal size: the lower error, then the better
+    """`Run.picks`, of everything evaluated that keeps the constraints. Of equal size: the better error, then the better
     in the other objectives, then the lower loss, then by key."""
-    (seen,), base = train.evaluate([baseline]), baseline.values
+    (seen,), base, metric = train.evaluate([baseline]), baseline.values, train.of(None).metric
     good = [
         Solution(row.key, space.widths(row.genome), dict(row.outcome.values), None, row.outcome.beacon)
         for row in rows
-        if row.outcome.values is not None and row.outcome.values["error"] <= base["error"]
+        if row.outcome.values is not None and metric.cost(row.outcome.values["error"]) <= metric.cost(base["error"])
         and not any(c.violation(row.outcome.values[c.name]) for c in limits)
     ]
     order = [name for name in objectives if name not in ("size", "error")]
     turn = signs(order, maximised)
-    good.sort(key=lambda s: (s.values["size"], s.values["error"],
+    good.sort(key=lambda s: (s.values["size"], metric.cost(s.values["error"]),
                              *(sign * s.values[name] for sign, name in zip(turn, order, strict=True)),
                              s.values["loss"], s.key))
     found = {"smallest": good[0]} if good else {}
     steady = [s for s in good if s.values["loss"] <= base["loss"]]
-    highest = train.of(None).metric.as_good(seen["error"])
+    worst = metric.cost(metric.as_good(seen["error"]))
     for start in range(0, len(steady), PICK_BATCH):
         batch = steady[start : start + PICK_BATCH]
-        passed = [s for s, row in zip(batch, train.evaluate(batch), strict=True) if row["error"] <= highest]
+        passed = [s for s, row in zip(batch, train.evaluate(batch), strict=True)
+                  if metric.cost(row["error"]) <= worst]
         if passed:
             found["careful"] = passed[0]
             break

@@ -19,10 +19,10 @@ from bittailor.common.processors import workers_of
 from bittailor.core.network import Network
 from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError
-from bittailor.evaluate.early_stopping import DROPPED, EarlyStopping
+from bittailor.evaluate.early_stopping import DROPPED, EarlyStopping, bounds
 from bittailor.evaluate.evaluator import Evaluator, Objective, check_task
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
-from bittailor.evaluate.metrics import METRICS, Metric
+from bittailor.evaluate.metrics import Metric
 from bittailor.quantise.calibration import Calibration
 from bittailor.quantise.spaces import BASELINES, WIDTHS, homogeneous_widths
 from bittailor.runs.choice import SolutionEvaluators, front_of, pick
@@ -107,7 +107,7 @@ class Problem:
     @cached_property
     def metric(self) -> Metric:
         """What the error is."""
-        return METRICS[self.spec.metric or "error"]
+        return self.spec.known_metric
 
     @cached_property
     def space(self) -> Space:
@@ -154,6 +154,8 @@ def prepare(problem: Problem, origin: Origin, resume: bool) -> None:
     network, data, spec = problem.network, problem.data, problem.spec
     for part in (data.train, data.valid, data.test):
         check_task(network, part, problem.metric)
+    if spec.early_stopping:
+        bounds(problem.metric, data.valid.targets)
     missing = ENGINES[problem.engine].available()
     if missing:
         raise BittailorError(f"the engine '{problem.engine}' cannot run here: {missing}")
@@ -165,7 +167,7 @@ def prepare(problem: Problem, origin: Origin, resume: bool) -> None:
     begin(problem.folder, {
         "bittailor_version": __version__,
         "origin": asdict(origin),
-        "spec": replace(spec, metric=problem.metric.name).to_dict(),
+        "spec": replace(spec, metric=problem.metric).to_dict(),
         "space": problem.space.to_dict(),
         "fingerprints": {"network": network.fingerprint, "data": data.fingerprint},
     }, resume)
@@ -229,9 +231,10 @@ def calibrate_run(problem: Problem) -> Calibrated:
     """Freeze the statistics, and evaluate the baselines."""
     network, data, names = problem.network, problem.data, problem.spec.objectives
     metric = problem.metric
-    if metric.fit is not None:
+    if metric.learns:
         problem.display.tell(f"learning to decode for the metric {metric.name}")
-    measure = metric.fitted(data.train.y, lambda: network(data.valid.x, data.valid.lengths), data.valid.y)
+    measure = metric.fitted(data.train.targets, lambda: network(data.valid.x, data.valid.lengths),
+                            data.valid.targets)
     if not (problem.folder / "calibration.safetensors").exists():
         problem.display.tell(f"calibrating on {min(problem.spec.calibration.items, len(data.train)):,} sequences")
     statistics = calibrated(problem.folder, network, data.train, problem.spec.calibration)
@@ -242,7 +245,7 @@ def calibrate_run(problem: Problem) -> Calibrated:
     # some hardware has no 16 bits; without 8 there is nothing to compare with
     widths = {bits: w for bits, w in widths.items() if bits == 8 or evaluator.runs(w)}
     rows = dict(zip(widths, evaluator.evaluate(list(widths.values())), strict=True))
-    identity = {"network": network.fingerprint, "data": data.valid.fingerprint, "metric": metric.name,
+    identity = {"network": network.fingerprint, "data": data.valid.fingerprint, "metric": metric.key,
                 "calibration": repr(problem.spec.calibration), "space": problem.space.name}
     return Calibrated(
         statistics, candidates,
@@ -306,11 +309,11 @@ def _beacon_work(
     problem: Problem, ready: Calibrated, store: Store, plain: Evaluate, executor: Executor
 ) -> BeaconWork:
     settings = problem.spec.beacons
-    trainer = Trainer(ready.statistics, problem.data.train, problem.metric.name, settings.recipe,
+    trainer = Trainer(ready.statistics, problem.data.train, problem.metric, settings.recipe,
                       problem.folder / "beacons")
     given = take_beacons(store, settings.given, problem.network.fingerprint, problem.data.train.fingerprint,
                          trainer.folder)
-    region = Region.around(ready.base.values, [s.values for s in ready.homogeneous.values()], settings)
+    region = Region.around(ready.base.values, [s.values for s in ready.homogeneous.values()], settings, problem.metric)
     known: dict[str, Evaluate] = {}
 
     def from_weights_of(beacon: Beacon) -> Evaluate:
@@ -337,10 +340,10 @@ def _search(
 def _value_display(problem: Problem, ready: Calibrated) -> ValueDisplay:
     """How a display shows objectives: with units, and some baselines to compare with."""
     def text(objective: Objective) -> Callable[[float], str]:
-        unit, divisor = units.shown(problem.metric.unit if objective.name == "error" else objective.unit)
+        unit, divisor = units.shown(objective.unit)
         return lambda value: f"{value / divisor:{'.4g' if divisor == 1 else '.2f'}} {unit}".rstrip()
 
-    return ValueDisplay({}, {o.name: text(o) for o in problem.objectives},
+    return ValueDisplay({"error": problem.metric.title}, {o.name: text(o) for o in problem.objectives},
                         {f"homogeneous {bits}": ready.homogeneous[bits].values for bits in (4, 8)})
 
 
@@ -413,7 +416,7 @@ def _keep_fitted(problem: Problem, ready: Calibrated) -> None:
 
 def _float_error(problem: Problem, ready: Calibrated, part: Data) -> float:
     measure = ready.evaluator.metric
-    return measure.of(problem.network(part.x, part.lengths), part.y)
+    return measure.value(problem.network(part.x, part.lengths), part.targets)
 
 
 # --- test --------------------------------------------------------------------------------------------------------
@@ -438,7 +441,7 @@ def save(problem: Problem, ready: Calibrated, result: Result, chosen: Chosen, se
     names, box, items, dropped = problem.spec.objectives, ready.box, len(problem.data.valid), chosen.dropped
     points = [[s.values[n] for n in names] for s in chosen.front]
     body = {
-        "metric": problem.metric.name,
+        "metric": problem.metric.to_json(),
         "objectives": list(names),
         "engine": problem.engine,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),

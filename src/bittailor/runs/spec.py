@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from bittailor.cost import Platform, load_platform, parse_platform
 from bittailor.engines import ENGINES
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.evaluator import Objective, objectives_with
-from bittailor.evaluate.metrics import METRICS
+from bittailor.evaluate.metrics import METRICS, Measure, Metric, metric_of
 from bittailor.quantise.calibration import CalibrationSettings
 from bittailor.quantise.spaces import SPACES, of_platform
 from bittailor.runs.seeding import SEEDINGS
-from bittailor.search.constraints import Constraint, parse
+from bittailor.search.constraints import Constraint, ConstraintError, parse
 from bittailor.search.optimisers import OPTIMISERS
 from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Space
@@ -94,7 +94,8 @@ class SpaceSettings:
 class SearchSpec:
     """What is searched and how.
 
-    metric          what `error` is; empty: the task's own, or classification error
+    metric          what `error` is; empty: the task's own, or classification error. From Python also a `Metric`, or a
+                    function of an item's output and target
     objectives      what to improve, two or more: names from `bittailor objectives`
     constraints     limits that solutions must keep, such as "size<=8KiB" or "error<=5"
     guide           what selection looks at in place of the error: loss (smooth; a small validation set has few values
@@ -113,7 +114,7 @@ class SearchSpec:
     platforms       hardware beside that of the package: whole tables, or names of TOML files
     """
 
-    metric: str = ""
+    metric: str | Metric | Measure = ""
     objectives: tuple[str, ...] = ("error", "size")
     constraints: tuple[str, ...] = ()
     guide: str = "loss"
@@ -132,13 +133,16 @@ class SearchSpec:
         for name in ("objectives", "constraints", "platforms"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.metric:
-            _ = METRICS[self.metric]
+            known = metric_of(self.metric)
+            object.__setattr__(self, "metric", known.name if known.name in METRICS else known)
         if len(set(self.objectives)) < max(2, len(self.objectives)):
             raise BittailorError(f"objectives: a search needs two or more, each once; got "
                                  f"{', '.join(self.objectives) or 'none'}")
         for name in self.objectives:
             _ = self.known_objectives[name]
-        _ = self.limits, SEEDINGS[self.seeding]
+        _ = SEEDINGS[self.seeding]
+        if self.metric or ":" not in self.task.name:  # what a file's own metric is called is not known yet
+            _ = self.limits
         if self.guide not in GUIDES:
             raise BittailorError(f"guide '{self.guide}' is unknown; choose {' or '.join(GUIDES)}")
         if isinstance(self.space, SpaceSettings):
@@ -155,15 +159,19 @@ class SearchSpec:
                                  "network may not be from a beacon. Leave out one of them")
 
     @cached_property
+    def known_metric(self) -> Metric:
+        """What `error` is."""
+        return metric_of(self.metric or "classification_error")
+
+    @cached_property
     def known_objectives(self) -> Table[Objective]:
-        """Every objective by name, those of the spec's own platforms among them."""
-        return objectives_with(self.platforms)
+        """Every objective by name, those of the spec's own platforms among them, `error` as the metric has it."""
+        return objectives_with(self.platforms, self.known_metric)
 
     @cached_property
     def limits(self) -> tuple[Constraint, ...]:
         """The constraints, read."""
-        units = {o.name: o.unit for o in self.known_objectives.values()}
-        return tuple(parse(text, units) for text in self.constraints)
+        return tuple(read_limit(text, self.known_objectives, self.known_metric) for text in self.constraints)
 
     @property
     def _spaces(self) -> Table[Callable[..., Space]]:
@@ -183,7 +191,8 @@ class SearchSpec:
         """The spec as JSON values."""
         space = self.space.to_dict() if isinstance(self.space, Space) else records.plain(self.space)
         platforms = [dict(platform.document) for platform in self.platforms]
-        return {**records.plain(self), "space": space, "platforms": platforms}
+        metric = self.metric and self.known_metric.to_json()
+        return {**records.plain(self), "metric": metric, "space": space, "platforms": platforms}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SearchSpec:
@@ -194,6 +203,8 @@ class SearchSpec:
         given, space, platforms = dict(values), values.get("space", {}), values.get("platforms", [])
         given.pop("space", None)
         given.pop("platforms", None)
+        if isinstance(given.get("metric"), Mapping):
+            given["metric"] = metric_of(given["metric"])
         if not isinstance(platforms, list):
             raise BittailorError(f"platforms is {platforms!r}; expected a list of tables or of names of files")
         own = tuple(load_platform(p) if isinstance(p, str) else parse_platform(p, "platforms") for p in platforms)
@@ -204,6 +215,21 @@ class SearchSpec:
     def to_toml(self) -> str:
         """The spec as TOML, every field with a comment."""
         return records.to_toml(self.to_dict(), SearchSpec, {"space": SpaceSettings})
+
+
+def read_limit(text: str, objectives: Mapping[str, Objective], metric: Metric) -> Constraint:
+    """A constraint, such as "size<=32KiB" or "error<=4"; the metric's name may stand for `error`.
+
+    Raises  ConstraintError, among others for a limit that keeps the error from getting better.
+    """
+    units = {metric.name: metric.unit, **{o.name: o.unit for o in objectives.values()}}
+    found = parse(text, units)
+    if found.name in ("error", metric.name):
+        if found.at_most == metric.maximise:
+            raise ConstraintError(f"'{text}' keeps the {metric.title} from getting better; say "
+                                  f"'{found.name}{'>=' if metric.maximise else '<='}X'")
+        found = replace(found, name="error")
+    return found
 
 
 DEFAULTS = SearchSpec()

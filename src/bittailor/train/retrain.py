@@ -33,10 +33,10 @@ from bittailor.core.walk import walk
 from bittailor.engines import ENGINES
 from bittailor.engines.torch.runner import Runner
 from bittailor.errors import BittailorError, FileError, RangeError
-from bittailor.evaluate.metrics import METRICS, Metric
+from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration, calibrate
 from bittailor.train.distil import distilled
-from bittailor.train.floats import LOSSES, _threads, one_cycle
+from bittailor.train.floats import _threads, one_cycle, tensors
 from bittailor.train.integer import IntegerNetwork
 from bittailor.train.masters import MasterWeights, learnable
 from bittailor.train.recipe import Retraining
@@ -68,7 +68,7 @@ def retrain(
     calibration: Calibration,
     widths: Mapping[str, int],
     train: Data,
-    metric: str | Metric,
+    metric: str | Metric | Measure,
     settings: Retraining | None = None,
     *,
     seed: int = 0,
@@ -82,7 +82,7 @@ def retrain(
     calibration  of the float network, which is the teacher and, unless `start` is given, where training begins
     widths       site -> bits for every free site
     train        training data; nothing else decides anything
-    metric       a name in `METRICS`, or the metric itself where it has been fitted
+    metric       a name in `METRICS`, or a metric (`metrics.metric_of`)
     valid        only to report its metric in the history
     start        begin at this calibration's solution instead: a beacon's
     checkpoint   a file written after every epoch; if it holds this same retraining, that goes on where it stopped
@@ -97,12 +97,12 @@ def retrain(
 
 class _Retrainer:
     def __init__(
-        self, calibration: Calibration, widths: Mapping[str, int], train: Data, metric: str | Metric,
+        self, calibration: Calibration, widths: Mapping[str, int], train: Data, metric: str | Metric | Measure,
         settings: Retraining, seed: int, valid: Data | None, start: Calibration, checkpoint: Path | None,
         progress: Progress | None,
     ) -> None:
         self.calibration, self.widths, self.train = calibration, dict(widths), train
-        self.metric = METRICS[metric] if isinstance(metric, str) else metric
+        self.metric = metric_of(metric)
         self.settings, self.seed = settings, seed
         self.valid, self.start, self.checkpoint, self.progress = valid, start, checkpoint, progress
         self.graph = calibration.network.graph
@@ -112,9 +112,10 @@ class _Retrainer:
         self.hidden_site = self._hidden_site() if settings.hidden_match else ""
         self.network = IntegerNetwork(self.graph, moving, (self.hidden_site,) if self.hidden_site else ())
         self.sequence = self.graph.sites[self.graph.outputs[0]].sequence
+        loss = self.metric.loss_for(train.targets)
         # a metric that must learn first is not for a history
-        self._measure = self.metric.of if self.metric.fit is None else self.metric.loss
-        self.loss = distilled(LOSSES[self.metric.name], self.metric.name, settings.distil, settings.temperature)
+        self._measure = loss.of if self.metric.learns else self.metric.value
+        self.loss = distilled(loss, settings.distil, settings.temperature)
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.AdamW([
             {"params": [self.masters.weights], "weight_decay": settings.weight_decay, "peak": settings.rate},
@@ -126,8 +127,7 @@ class _Retrainer:
         self.done, self.seconds, self.history = 0, 0.0, list[dict[str, Any]]()
         self.moved = False
         self.key = self._key()
-        self.x, self.y = torch.from_numpy(train.x), torch.from_numpy(train.y)
-        self.lengths = torch.from_numpy(train.lengths)
+        self.x, self.targets = torch.from_numpy(train.x), tensors(train.targets)
         seen = train.x[np.arange(train.x.shape[1]) < train.lengths[:, None]]
         self.noise = settings.noise * float(seen.std())
         self._floats: dict[str, NDArray[np.float32]] = {}
@@ -145,7 +145,7 @@ class _Retrainer:
             self.done += 1
             row: dict[str, Any] = {"epoch": self.done, "loss": loss, "train": metric}
             if self.valid is not None:
-                row["valid"] = self._measure(self.outputs(self.valid), self.valid.y)
+                row["valid"] = self._measure(self.outputs(self.valid), self.valid.targets)
             self.seconds = time.perf_counter() - began
             self.history.append(row | {"seconds": round(self.seconds, 3)})
             self._save()
@@ -172,7 +172,7 @@ class _Retrainer:
         mean = total / items
         if not math.isfinite(mean):
             raise self._diverged(f"the mean loss is {mean:g}")
-        return mean, self._measure(self._padded(met).numpy(), self.train.y[order.numpy()])
+        return mean, self._measure(self._padded(met).numpy(), self.train.targets[order.numpy()])
 
     def _padded(self, parts: list[Tensor]) -> Tensor:
         """Batches joined; of values per step, a batch has as many steps as its longest item."""
@@ -183,7 +183,8 @@ class _Retrainer:
 
     def _update(self, items: Tensor, scales: bool) -> tuple[float, Tensor]:
         settings, masters = self.settings, self.masters
-        x, lengths = self.x[items], self.lengths[items]
+        x, targets = self.x[items], self.targets[items]
+        lengths = targets.lengths
         teacher = None if self.teacher is None else self.teacher[items]
         hidden = None if self.hidden is None else self.hidden[items]
         if settings.noise:
@@ -202,7 +203,7 @@ class _Retrainer:
         real = ((out.transpose(0, 1) if self.sequence else out) * scale).requires_grad_()
         if teacher is not None and self.sequence:
             teacher = teacher[:, : real.shape[1]]
-        loss = self.loss(real, self.y[items], lengths, teacher)
+        loss = self.loss(real, targets, teacher)
         (gradient,) = torch.autograd.grad(loss, real)
         gradient = gradient.transpose(0, 1) if self.sequence else gradient
         total = float(loss.detach())

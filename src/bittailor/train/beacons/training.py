@@ -17,6 +17,7 @@ from typing import Any
 from bittailor.common.data import Data
 from bittailor.common.files import save_json
 from bittailor.errors import BittailorError, FileError
+from bittailor.evaluate.metrics import Metric
 from bittailor.quantise.calibration import Calibration
 from bittailor.search.executors import make_executor
 from bittailor.search.space import Genome
@@ -63,14 +64,14 @@ class Trainer:
 
     calibration  of the float network
     train        training data
-    metric       a name in `METRICS`
+    metric       its loss is what is lowered
     recipe       how they are trained
     folder       RUN/beacons
     """
 
     calibration: Calibration
     train: Data
-    metric: str
+    metric: Metric
     recipe: Retraining
     folder: Path
     _identity: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -79,7 +80,7 @@ class Trainer:
         """A job with its name: a digest of everything that its result depends on."""
         if not self._identity:
             self._identity.update(
-                network=self.calibration.network.fingerprint, data=self.train.fingerprint, metric=self.metric,
+                network=self.calibration.network.fingerprint, data=self.train.fingerprint, metric=self.metric.key,
                 calibration=asdict(self.calibration.settings), recipe=self.recipe.identity())
         whole = {**self._identity, "widths": dict(widths), "seed": seed, "parent": parent}
         name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:8]
