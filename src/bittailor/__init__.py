@@ -24,6 +24,9 @@ _WHERE = {
     "CalibrationSettings": "quantise.calibration",
     "Data": "common.data",
     "ENGINES": "engines",
+    "Loss": "evaluate.losses",
+    "METRICS": "evaluate.metrics",
+    "Metric": "evaluate.metrics",
     "Network": "core.network",
     "OBJECTIVES": "evaluate.evaluator",
     "Plan": "core.plan",
@@ -37,6 +40,7 @@ _WHERE = {
     "Space": "search.space",
     "SpaceSettings": "runs",
     "Splits": "common.data",
+    "Targets": "common.data",
     "TASKS": "tasks",
     "TaskSettings": "runs",
     "account": "cost",
@@ -48,6 +52,7 @@ _WHERE = {
     "grouped": "quantise.spaces",
     "homogeneous": "quantise.spaces",
     "homogeneous_widths": "quantise.spaces",
+    "metric": "evaluate.metrics",
     "parameter_bits": "cost",
     "per_layer": "quantise.spaces",
     "per_operator": "quantise.spaces",
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
     from bittailor.cli.actions import train_task as train_task
     from bittailor.common.data import Data as Data
     from bittailor.common.data import Splits as Splits
+    from bittailor.common.data import Targets as Targets
     from bittailor.core.network import Network as Network
     from bittailor.core.plan import Plan as Plan
     from bittailor.core.program import Program as Program
@@ -79,6 +85,10 @@ if TYPE_CHECKING:
     from bittailor.engines import best_engine as best_engine
     from bittailor.errors import BittailorError as BittailorError
     from bittailor.evaluate.evaluator import OBJECTIVES as OBJECTIVES
+    from bittailor.evaluate.losses import Loss as Loss
+    from bittailor.evaluate.metrics import METRICS as METRICS
+    from bittailor.evaluate.metrics import Metric as Metric
+    from bittailor.evaluate.metrics import metric as metric
     from bittailor.export import export_program as export_program
     from bittailor.quantise.calibration import Calibration as Calibration
     from bittailor.quantise.calibration import CalibrationSettings as CalibrationSettings

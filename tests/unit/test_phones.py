@@ -347,7 +347,7 @@ def test_beam_decoding_is_searched_retrained_and_analysed(splits: Splits, tmp_pa
         program = run.program(solution)
         outputs = program.read_output(ENGINES["reference"].run(
             program, program.quantise_input(splits.test.x), splits.test.lengths))
-        assert fitted.of(outputs, splits.test.y) == solution.test
+        assert fitted.value(outputs, splits.test.targets) == solution.test
     (retrained,) = retrain_picks(run, splits, ["best"], recipe=Retraining(epochs=1), workers=1)
     assert retrained.after is not None
     found = run_sensitivity(run, splits, "best")
