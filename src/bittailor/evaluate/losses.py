@@ -181,10 +181,10 @@ class NegativeSiSdr(SquaredError):
     def of_items(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
         valid = (np.arange(outputs.shape[1]) < targets.lengths[:, None])[:, :, None]
         guess, wanted = (np.where(valid, v, 0).reshape(len(v), -1).astype(np.float64) for v in (outputs, targets.y))
-        energy = (wanted**2).sum(axis=1, keepdims=True)
-        part = (guess * wanted).sum(axis=1, keepdims=True) / energy * wanted
-        signal, noise = ((v**2).sum(axis=1) + FLOOR * energy[:, 0] for v in (part, part - guess))
-        return np.asarray(-10 * np.log10(signal / noise))
+        part = (guess * wanted).sum(axis=1, keepdims=True) / (wanted**2).sum(axis=1, keepdims=True) * wanted
+        signal, noise = ((v**2).sum(axis=1) for v in (part, part - guess))
+        floor = FLOOR * (signal + noise + SILENCE)
+        return np.asarray(-10 * np.log10((signal + floor) / (noise + floor + SILENCE)))
 
     def train(self, outputs: Tensor, targets: Targets) -> Tensor:
         import torch
@@ -192,10 +192,10 @@ class NegativeSiSdr(SquaredError):
         steps = outputs.shape[1]
         valid = (torch.arange(steps) < targets.lengths[:, None])[:, :, None]
         guess, wanted = (torch.where(valid, v, 0.0).flatten(1) for v in (outputs, targets.y[:, :steps]))
-        energy = (wanted**2).sum(dim=1, keepdim=True)
-        part = (guess * wanted).sum(dim=1, keepdim=True) / energy * wanted
-        signal, noise = ((v**2).sum(dim=1) + FLOOR * energy[:, 0] for v in (part, part - guess))
-        return -10 * torch.log10(signal / noise).mean()
+        part = (guess * wanted).sum(dim=1, keepdim=True) / (wanted**2).sum(dim=1, keepdim=True) * wanted
+        signal, noise = ((v**2).sum(dim=1) for v in (part, part - guess))
+        floor = FLOOR * (signal + noise + SILENCE)
+        return -10 * torch.log10((signal + floor) / (noise + floor + SILENCE)).mean()
 
     def fits(self, y: Values, outputs: int) -> str | None:
         silent = np.flatnonzero(~y.reshape(len(y), -1).any(axis=1))
@@ -204,8 +204,9 @@ class NegativeSiSdr(SquaredError):
         return super().fits(y, outputs)
 
 
-FLOOR = 1e-10
-"""Of a target's energy, added to signal and distortion: a ratio stays within ±100 dB."""
+FLOOR, SILENCE = 1e-10, 1e-20
+"""Shares of an output's energy that are added to signal and distortion, so that a ratio stays within ±100 dB; and the
+energy below which an output is silence, which is as bad as can be."""
 
 CROSS_ENTROPY, SQUARED_ERROR, NEGATIVE_SI_SDR = CrossEntropy(), SquaredError(), NegativeSiSdr()
 FRAME_CROSS_ENTROPY, CTC = FrameCrossEntropy(), Ctc()
