@@ -14,13 +14,23 @@ import pytest
 from test_runs import small_data, small_network
 
 import bittailor as bt
-from bittailor.cli.actions import export_solution, load_own, retrain_run, search_task, sensitivity_run, verify_export
+from bittailor.cli.actions import (
+    export_solution,
+    load_own,
+    make_spec,
+    retrain_run,
+    search_spec,
+    sensitivity_run,
+    verify_export,
+)
 from bittailor.cli.show import print_comparison, print_retrained, print_run, print_sensitivity, print_solution
 from bittailor.errors import BittailorError, DataError, UnknownName
 from bittailor.evaluate import decode
 from bittailor.evaluate.early_stopping import bounds
 from bittailor.evaluate.metrics import METRICS, metric_of
+from bittailor.quantise.spaces import per_layer
 from bittailor.search.constraints import ConstraintError
+from bittailor.train.recipe import Retraining
 
 Rng = np.random.Generator
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,14 +184,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bt.Run]:
     """The same search by error and by accuracy."""
     network = small_network()
     data = small_data(network, items=50)
-    return {name: bt.run_search(network, data, tmp_path_factory.mktemp("runs") / name, metric=name, settings=QUICK,
-                                guide=guide)
-            for name, guide in (("error", "error"), ("accuracy", "error"))}
+    return {name: bt.run_search(network, data, tmp_path_factory.mktemp("runs") / name,
+                                bt.SearchSpec(metric=name, search=QUICK, guide="error"))
+            for name in ("error", "accuracy")}
 
 
 def test_an_accuracy_is_an_error_the_other_way_round(runs: dict[str, bt.Run]) -> None:
     wrong, right = runs["error"], runs["accuracy"]
-    assert (wrong.config["metric"], right.config["metric"]) == ("classification_error", "accuracy")
+    assert (wrong.spec.metric, right.spec.metric) == ("classification_error", "accuracy")
     assert right.objectives["error"].maximise
     assert [s.key for s in right.front] == [s.key for s in wrong.front]
     for a, b in zip(right.front, wrong.front, strict=True):
@@ -229,8 +239,8 @@ def test_an_accuracy_is_shown_as_one(runs: dict[str, bt.Run], capsys: pytest.Cap
 
 def test_early_stopping_of_an_accuracy_changes_nothing(runs: dict[str, bt.Run], tmp_path: Path) -> None:
     network = small_network()
-    stopped = bt.run_search(network, small_data(network, items=50), tmp_path / "run", metric="accuracy",
-                            settings=QUICK, guide="error", early_stop=True)
+    stopped = bt.run_search(network, small_data(network, items=50), tmp_path / "run",
+                            bt.SearchSpec(metric="accuracy", search=QUICK, guide="error", early_stopping=True))
     assert [s.values for s in stopped.front] == [s.values for s in runs["accuracy"].front]
 
 
@@ -241,8 +251,7 @@ def test_runs_that_say_error_open_as_before(
     run = runs["error"]
     path = run.path / "run.json"
     body = path.read_bytes()
-    config = {**run.config, "metric": "error"}
-    old = bt.Run(run.path, config)
+    old = bt.Run(run.path, {**run.config, "spec": {**run.config["spec"], "metric": "error"}})
     assert old.metric.name == "classification_error"
     print_run(old)
     assert "classification error [%]: validation" in capsys.readouterr().out
@@ -274,10 +283,11 @@ def test_the_example_keeps_its_metric_through_every_command(
     out = tmp_path / "run"
     # worker processes load the file again
     example = f"{ROOT / 'examples' / 'own_metric.py'}:load"
-    run = search_task(example, out, population=4, generations=2, space="per_layer", engine="reference", workers=2,
-                      constraints=["top2>=10%"], seeding="homogeneous")
+    spec = make_spec({"search": {"population": 4, "generations": 2}, "space": {"name": "per_layer"}, "workers": 2,
+                      "engine": "reference", "constraints": ["top2>=10%"], "seeding": "homogeneous"}, task=example)
+    run = search_spec(spec, out)
     about = {"name": "top2", "title": "top-2 accuracy", "unit": "%", "maximise": True}
-    assert json.loads((out / "run.json").read_text())["metric"] == about
+    assert json.loads((out / "run.json").read_text())["spec"]["metric"] == about
     print_run(run)
     print_solution(run, run.pick("top2>=20"))
     (again,) = retrain_run(out, ["smallest"], recipe={"epochs": 1, "updates": 0})
@@ -287,7 +297,7 @@ def test_the_example_keeps_its_metric_through_every_command(
     print_comparison([run])
     shown = capsys.readouterr().out
     assert "top-2 accuracy [%], more is better: validation" in shown
-    assert "top-2 accuracy 9" in shown
+    assert "top-2 accuracy 9" in " ".join(shown.split())  # lines are wrapped
     assert again.after is not None
     assert 10 < again.after.values["error"] <= 100
     assert found.base["error"] == run.baseline(8).values["error"]
@@ -305,10 +315,11 @@ def test_a_metric_from_python(tmp_path: Path, rng: Rng) -> None:
     parts = [bt.Data(p.x, network(p.x, p.lengths).astype(np.float32), p.lengths)
              for p in (data.train, data.valid, data.test)]
     splits = bt.Splits(*parts)
-    run = bt.run_search(network, splits, tmp_path / "run", metric=Correlation, settings=QUICK, space="per_layer")
+    run = bt.run_search(network, splits, tmp_path / "run", bt.SearchSpec(
+        metric=Correlation, search=QUICK, space=per_layer(network.graph)))
     assert run.front[0].values["error"] == max(s.values["error"] for s in run.front) > 0.9
     assert run.result["float"]["test"] == pytest.approx(1)
-    quick = {"epochs": 1, "updates": 0}
+    quick = Retraining(epochs=1, updates=0)
     with pytest.raises(BittailorError, match="your own metric 'correlation'; give it again: metric="):
         bt.retrain_picks(run, splits, ["best"], recipe=quick)
     with pytest.raises(BittailorError, match=r"the metric of .* is .*correlation.*, not mse"):
@@ -323,10 +334,12 @@ def test_what_a_lambda_cannot_do(tmp_path: Path) -> None:
     data = small_data(network, items=20)
     own = bt.metric(lambda output, label: float(output[label]), name="score", maximise=True)
     settings = bt.SearchSettings(population=4, generations=1)
-    run = bt.run_search(network, data, tmp_path / "one", metric=own, settings=settings, engine="reference", workers=1)
+    run = bt.run_search(network, data, tmp_path / "one",
+                        bt.SearchSpec(metric=own, search=settings, engine="reference", workers=1))
     assert run.metric.label == "score, more is better"
     with pytest.raises(BittailorError, match=r"'score' cannot be sent to a worker process .* not as a lambda"):
-        bt.run_search(network, data, tmp_path / "two", metric=own, settings=settings, engine="reference", workers=2)
+        bt.run_search(network, data, tmp_path / "two",
+                      bt.SearchSpec(metric=own, search=settings, engine="reference", workers=2))
 
 
 @pytest.mark.parametrize(("make", "said"), [
@@ -364,7 +377,8 @@ class Empty(bt.Metric):
 def test_own_metrics_that_cannot_work_fail_at_once(metric: Any, said: str, tmp_path: Path) -> None:
     network = small_network()
     with pytest.raises(BittailorError, match=said):
-        bt.run_search(network, small_data(network, items=10), tmp_path / "run", metric=metric, settings=QUICK)
+        bt.run_search(network, small_data(network, items=10), tmp_path / "run",
+                      bt.SearchSpec(metric=metric, search=QUICK))
     assert not (tmp_path / "run").exists()
 
 
