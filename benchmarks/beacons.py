@@ -49,12 +49,11 @@ def neighbour(widths: Mapping[str, int], weights: Mapping[str, float], changed: 
 
 def measure(task: str, options: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
     """One beacon and its neighbours."""
-    prepared = train_task(task, hidden=HIDDEN.get(task, 32), data=options["data"], cache=options["cache"])
+    prepared = train_task(bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), data=options["data"]),
+                          cache=options["cache"])
     graph, data = prepared.network.graph, prepared.data
     calibration = bt.calibrate(prepared.network, data.train.x, data.train.lengths)
-    recipe: dict[str, Any] = {}
-    if options["epochs"]:
-        recipe |= {"epochs": options["epochs"], "updates": 0}
+    recipe = bt.Retraining(epochs=options["epochs"])
     trainer = Trainer(calibration, data.train, prepared.metric, recipe, folder / task)
     weights = site_weights(bt.per_operator(graph), graph)
     center = {s.name: {"weight": 2, "bias": 8, "activation": 8}[s.kind] for s in graph.free}
@@ -88,10 +87,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=["digits", "vowels"])
     parser.add_argument("--neighbours", type=int, default=10)
-    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--data", default="", help="folder with the data sets")
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--out", type=Path, help="folder for the trained networks; kept and gone on with if given")
-    parser.add_argument("--epochs", type=int, help="of retraining; its default if not given")
+    parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
     parser.add_argument("--workers", type=int, default=processors())
     parser.add_argument("--csv", type=Path, default=Path("results/beacons.csv"))
     options = vars(parser.parse_args())

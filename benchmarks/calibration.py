@@ -31,10 +31,10 @@ def main() -> int:
     """Evaluate and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="mnist")
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", default="")
     parser.add_argument("--csv", type=Path, default=Path("results/calibration.csv"))
     options = parser.parse_args()
-    prepared = bt.train_task(options.task, data=options.data)
+    prepared = bt.train_task(bt.TaskSettings(options.task, data=options.data))
     network, data = prepared.network, prepared.data
     statistics = bt.calibrate(network, data.train.x, data.train.lengths)
     rows = []

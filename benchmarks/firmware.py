@@ -23,13 +23,14 @@ from typing import Any
 
 from command import as_command
 
-from bittailor.cli.actions import search_task
+import bittailor as bt
+from bittailor.cli.actions import search_spec
 from bittailor.cli.show import comparison_csv
 from bittailor.common.data import Data
 from bittailor.common.files import write_whole
 from bittailor.core.graph import Graph, Recurrence
 from bittailor.errors import BittailorError
-from bittailor.evaluate.metrics import METRICS
+from bittailor.evaluate.metrics import Metric
 from bittailor.export import export_program
 from bittailor.export.targets import TARGETS, Target
 from bittailor.export.verify import Directory, examine, run_engine
@@ -65,7 +66,7 @@ def _narrow(graph: Graph, layers: list[Recurrence]) -> Iterator[tuple[str, int]]
                     graph.root(name).name for name in previous} else 1
 
 
-def row(task: str, name: str, directory: Directory, target: Target, test: Data, metric: str) -> dict[str, Any]:
+def row(task: str, name: str, directory: Directory, target: Target, test: Data, metric: Metric) -> dict[str, Any]:
     """Verify a solution on one core. BittailorError with the first thing that is wrong."""
     program = directory.program
     q = program.quantise_input(test.x)
@@ -75,7 +76,7 @@ def row(task: str, name: str, directory: Directory, target: Target, test: Data, 
         raise BittailorError(f"{task}, {name}, {target.title}: {verdict.problem}")
     assert verdict.sizes is not None
     assert verdict.outputs is not None
-    error = METRICS[metric].of(program.read_output(verdict.outputs), test.y)
+    error = metric.value(program.read_output(verdict.outputs), test.targets)
     print(f"{task}, {name}, {target.title}: {len(test)} items in {time.perf_counter() - began:.0f} s", flush=True)
     return {
         "task": task, "solution": name, "core": target.name, "title": target.title, "flash": verdict.sizes.flash,
@@ -89,11 +90,12 @@ def row(task: str, name: str, directory: Directory, target: Target, test: Data, 
 def table(options: argparse.Namespace, task: str) -> list[dict[str, Any]]:
     """All rows of a task."""
     out = options.runs / task
-    run = search_task(task, out, population=options.population, generations=options.generations, seed=0,
-                      hidden=HIDDEN[task], data=options.data, cache=options.cache, resume=(out / "run.json").exists())
+    spec = bt.SearchSpec(task=bt.TaskSettings(task, hidden=HIDDEN[task], data=options.data),
+                         search=bt.SearchSettings(population=options.population, generations=options.generations))
+    run = search_spec(spec, out, cache=options.cache, resume=(out / "run.json").exists())
     if run.result["interrupted"]:
         raise KeyboardInterrupt
-    test = TASKS[task].load(options.data, 0).test
+    test = TASKS[task].load(options.data or None, 0).test
     targets = [TARGETS[name] for name in options.cores or [t.name for t in TARGETS.values() if t.emulated]]
     for target in targets:
         target.command()
@@ -105,7 +107,7 @@ def table(options: argparse.Namespace, task: str) -> list[dict[str, Any]]:
                            lengths=test.lengths)
             for target in targets:
                 part = test if target.name == options.full else test[: options.items]
-                jobs.append(pool.submit(row, task, name, Directory.open(place), target, part, run.config["metric"]))
+                jobs.append(pool.submit(row, task, name, Directory.open(place), target, part, run.metric))
         try:
             return [job.result() for job in jobs]
         except BaseException:
@@ -118,7 +120,7 @@ def main() -> int:
     """Measure what was asked for, then write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(HIDDEN), choices=list(HIDDEN))
-    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--data", default="", help="folder with the data sets")
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--runs", type=Path, default=Path("runs/firmware"))
     parser.add_argument("--csv", type=Path, default=Path("results/firmware.csv"))

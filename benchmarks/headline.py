@@ -32,7 +32,6 @@ from bittailor.common.files import write_whole
 from bittailor.common.processors import processors
 from bittailor.runs import Run, Solution, retrain_picks
 from bittailor.runs.retraining import run_evaluators
-from bittailor.runs.run import no_worse
 
 HIDDEN = {"mnist": 64}
 TASKS = ("mnist", "spoken-digits", "vowels", "mnist1d")
@@ -41,15 +40,14 @@ SHARES = (0.15, 0.2, 0.25, 0.3, 0.4)
 WIDTHS = tuple(range(1, 9))
 
 
-def searched(prepared: Any, out: Path, options: Mapping[str, Any], beacons: bt.BeaconSettings | None) -> Run:
+def searched(prepared: Any, out: Path, options: Mapping[str, Any], beacons: bt.BeaconSettings) -> Run:
     """A search of one row, begun or gone on with."""
     settings = bt.SearchSettings(population=options["population"], generations=options["generations"],
-                                 seed=prepared.about["seed"])
-    run = bt.run_search(
-        prepared.network, prepared.data, out, metric=prepared.metric, settings=settings,
-        space=bt.per_operator(prepared.network.graph, WIDTHS), beacons=beacons, resume=(out / "run.json").exists(),
-        task=prepared.about, workers=1,
-    )
+                                 seed=prepared.task.seed)
+    run = bt.run_search(prepared.network, prepared.data, out,
+                        bt.SearchSpec(metric=prepared.metric, task=prepared.task, search=settings, beacons=beacons,
+                                      space=bt.per_operator(prepared.network.graph, WIDTHS), workers=1),
+                        resume=(out / "run.json").exists(), origin=prepared.origin)
     if run.result["interrupted"]:
         raise KeyboardInterrupt
     return run
@@ -77,7 +75,8 @@ def within(run: Run, share: float) -> Solution | None:
     """Of the retrained solutions of at most this share of the 8-bit size that are no worse than homogeneous 8 bit in
     validation error and loss, the one with the lowest loss: what one would take under a flash budget."""
     base = run.baseline(8).values
-    good = [s for s in run.retrained.values() if s.values["size"] <= share * base["size"] and no_worse(s.values, base)]
+    good = [s for s in run.retrained.values()
+            if s.values["size"] <= share * base["size"] and run.metric.no_worse(s.values, base)]
     return min(good, default=None, key=lambda s: (s.values["loss"], s.values["size"], s.key))
 
 
@@ -98,12 +97,11 @@ def gains(plain: Run, lit: Run) -> dict[str, Any]:
 
 def row(task: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """All of one task and seed."""
-    prepared = train_task(task, hidden=HIDDEN.get(task, 32), seed=seed, data=options["data"], cache=options["cache"])
-    recipe: dict[str, Any] = {}
-    if options["epochs"]:
-        recipe |= {"epochs": options["epochs"], "updates": 0}
+    prepared = train_task(bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), seed=seed, data=options["data"]),
+                          cache=options["cache"])
+    recipe = bt.Retraining(epochs=options["epochs"])
     folder = options["out"] / f"{task}-{seed}"
-    plain = searched(prepared, folder / "post-training", options, None)
+    plain = searched(prepared, folder / "post-training", options, bt.BeaconSettings())
     lit = searched(prepared, folder / "beacons", options,
                    bt.BeaconSettings(budget=options["beacons"], polish=options["polish"], recipe=recipe))
     (again,) = retrain_picks(lit, prepared.data, ["8bit"], recipe=recipe, seed=seed, workers=1)
@@ -120,7 +118,7 @@ def row(task: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
             plan, program = evaluator.program(dict(solution.widths))
             flash[name] = evaluator.candidate(plan, program, evaluator.outputs([program])[0]).costs.image.flash
     columns: dict[str, Any] = {
-        "task": task, "hidden": HIDDEN.get(task, 32), "seed": seed, "metric": prepared.metric,
+        "task": task, "hidden": HIDDEN.get(task, 32), "seed": seed, "metric": prepared.metric.name,
         "evaluations": lit.result["evaluations"], "float_valid": lit.result["float"]["valid"],
         "float_test": lit.result["float"]["test"],
     }
@@ -145,7 +143,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--data", default="", help="folder with the data sets")
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--out", type=Path, default=Path("runs/headline"), help="folder for the runs")
     parser.add_argument("--csv", type=Path, default=Path("results/headline.csv"))
@@ -153,7 +151,7 @@ def main() -> int:
     parser.add_argument("--generations", type=int, default=50)
     parser.add_argument("--beacons", type=int, default=3)
     parser.add_argument("--polish", type=int, default=4)
-    parser.add_argument("--epochs", type=int, help="of retraining; its default if not given")
+    parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
     parser.add_argument("--jobs", type=int, default=min(2, processors()))
     options = vars(parser.parse_args())
     rows: list[dict[str, Any]] = []

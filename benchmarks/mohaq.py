@@ -40,10 +40,9 @@ from bittailor.cost import PLATFORMS, Workload
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError
 from bittailor.evaluate.evaluator import Evaluator
-from bittailor.evaluate.metrics import METRICS
 from bittailor.quantise.spaces import SPACES
 from bittailor.runs import Run, Solution, retrain_picks
-from bittailor.search.presets import PRESETS
+from bittailor.runs.presets import PRESETS
 
 FLOAT_BITS = 32
 SLACK = 7.8
@@ -70,9 +69,9 @@ def parameters(network: bt.Network) -> int:
 
 def searched(prepared: Prepared, name: str, options: Mapping[str, Any]) -> Run:
     """One of the five searches: read where it has ended, otherwise begun or gone on with."""
-    network, seed, data = prepared.network, prepared.about["seed"], prepared.data
-    preset = PRESETS["mohaq"]
+    network, seed, data = prepared.network, prepared.task.seed, prepared.data
     space = name if name in SPACES else "bitfusion"
+    paper = PRESETS["mohaq"].in_space(space)
     out = options["out"] / str(seed) / name
     if (out / "result.json").exists():
         run = Run.open(out)
@@ -80,26 +79,24 @@ def searched(prepared: Prepared, name: str, options: Mapping[str, Any]) -> Run:
             raise BittailorError(f"{out} holds the search of another network; choose another --out")
         if not run.result["interrupted"]:
             return run
-    more: dict[str, Any] = {}
+    generations = options["generations"] or paper.search.generations
     if name == "tailored":
-        settings = bt.SearchSettings(seed=seed, generations=options["generations"] or preset.settings.generations)
-        more |= {"space": bt.per_operator(network.graph, range(1, 9), (8, 16)), "objectives": ("error", "size")}
+        spec = bt.SearchSpec(space=bt.per_operator(network.graph, range(1, 9), (8, 16)),
+                             search=bt.SearchSettings(seed=seed, generations=generations))
     else:
-        settings = replace(preset.settings, seed=seed,
-                           generations=options["generations"] or preset.generations_for(space))
-        more |= {"space": SPACES[space](network.graph), "guide": preset.guide, "seeding": preset.seeding,
-                 "objectives": ("error", "size") if name == "memory" else preset.objectives_for(space)}
+        spec = replace(paper, search=replace(paper.search, seed=seed, generations=generations))
+    if name == "memory":
+        spec = replace(spec, objectives=("error", "size"))
     if name not in ("memory", "tailored"):
-        error = METRICS[prepared.metric].of(network(data.valid.x, data.valid.lengths), data.valid.y) + SLACK
+        error = prepared.metric.value(network(data.valid.x, data.valid.lengths), data.valid.targets) + SLACK
         limit = int(SHARES[space] * FLOAT_BITS * parameters(network) / 8)
-        more["constraints"] = (f"error<={error:.2f}", f"size<={limit}B")
+        spec = replace(spec, constraints=(f"error<={error:.2f}", f"size<={limit}B"))
     if name == "beacons":
         # distances as in the paper: 5 steps over 8 matrices
-        more["beacons"] = bt.BeaconSettings(
-            budget=options["beacons"], polish=0, threshold=5 / 8, hopeless=1.0,
-            recipe=recipe(options))
-    run = bt.run_search(network, data, out, metric=prepared.metric, settings=settings, task=prepared.about,
-                        resume=(out / "run.json").exists(), **more)
+        spec = replace(spec, beacons=bt.BeaconSettings(budget=options["beacons"], threshold=5 / 8, hopeless=1.0,
+                                                       recipe=recipe(options)))
+    run = bt.run_search(network, data, out, replace(spec, metric=prepared.metric, task=prepared.task),
+                        resume=(out / "run.json").exists(), origin=prepared.origin)
     if run.result["interrupted"]:
         raise KeyboardInterrupt
     print(f"seed {seed}, {name}: {run.result['evaluations']} evaluations, {len(run.front)} on the front, "
@@ -129,9 +126,9 @@ def line(run: Run, seed: int, figure: str, increase: float, solution: Solution |
     return row
 
 
-def recipe(options: Mapping[str, Any]) -> dict[str, Any]:
+def recipe(options: Mapping[str, Any]) -> bt.Retraining:
     """How beacons and picks are retrained."""
-    return {"epochs": options["epochs"], "updates": 0, "batch": 32, "rate": options["rate"]}
+    return bt.Retraining(epochs=options["epochs"], batch=32, rate=options["rate"])
 
 
 def compression(run: Run, seed: int, space: str) -> list[dict[str, Any]]:
@@ -246,7 +243,7 @@ def main() -> int:
     options = vars(parser.parse_args())
     rows: list[dict[str, Any]] = []
     for seed in options["seeds"]:
-        prepared = train_task("phones", hidden=options["hidden"], cell="sru", seed=seed, cache=options["cache"])
+        prepared = train_task(bt.TaskSettings("phones", "sru", options["hidden"], seed), cache=options["cache"])
         print(prepared.summary, flush=True)
         runs = {name: searched(prepared, name, options)
                 for name in ("memory", "tailored", "silago", "bitfusion", "beacons")}

@@ -33,7 +33,7 @@ from bittailor.engines import best_engine
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.quantise.spaces import WIDTHS, homogeneous_widths
-from bittailor.runs.choice import SEEDINGS
+from bittailor.runs.seeding import SEEDINGS
 from bittailor.search.executors import InProcess
 from bittailor.search.front import ReferenceBox, nondominated
 from bittailor.search.loop import search
@@ -143,7 +143,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=["digits", "vowels", "mnist"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--data", default="", help="folder with the data sets")
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--evaluations", type=int, default=1200)
     parser.add_argument("--population", type=int, default=40)
@@ -161,7 +161,8 @@ def main() -> int:
     done = {(r["task"], int(r["seed"]), r["variant"], r["objectives"]) for r in rows}
     for task in options.tasks:
         # one float network per task; the seed is that of the search
-        prepared = train_task(task, hidden=HIDDEN.get(task, 32), data=options.data, cache=options.cache)
+        prepared = train_task(bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), data=options.data),
+                              cache=options.cache)
         cache: dict[str, Any] = {}
         for seed in options.seeds:
             for variant in optimisers() if options.optimisers else variants():

@@ -32,7 +32,7 @@ from bittailor.engines import ENGINES
 from bittailor.errors import BittailorError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.quantise.spaces import SPACES
-from bittailor.search.presets import PRESETS
+from bittailor.runs.presets import PRESETS
 from bittailor.tasks import TASKS
 from bittailor.tasks.per_step import mohaq_network
 
@@ -75,14 +75,12 @@ def candidates(evaluator: Evaluator, module: torch.nn.Module, data: bt.Data, spa
 def searched(network: bt.Network, splits: bt.Splits, population: int, offspring: int, generations: int
              ) -> dict[str, Any]:
     """A search with the paper's operators: its time, parts of it, and memory."""
-    preset = PRESETS["mohaq"]
-    settings = replace(preset.settings, population=population, offspring=offspring, generations=generations)
+    paper = PRESETS["mohaq"].in_space("bitfusion")
+    settings = replace(paper.search, population=population, offspring=offspring, generations=generations)
+    spec = replace(paper, metric="per", search=settings, calibration=bt.CalibrationSettings(items=len(splits.train)))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        run = bt.run_search(
-            network, splits, Path(folder) / "run", metric="per", space="bitfusion", guide=preset.guide,
-            objectives=preset.objectives_for("bitfusion"), settings=settings, seeding=preset.seeding,
-            calibration=bt.CalibrationSettings(items=len(splits.train)))
+        run = bt.run_search(network, splits, Path(folder) / "run", spec)
         seconds = time.perf_counter() - start
         with run.store() as store:
             evaluated = [row.outcome.seconds for row in store.rows()]

@@ -18,7 +18,8 @@ from typing import Any
 
 from command import as_command
 
-from bittailor.cli.actions import search_task
+import bittailor as bt
+from bittailor.cli.actions import search_spec
 from bittailor.cli.show import comparison_csv, print_comparison, summary_row
 from bittailor.common.files import write_whole
 from bittailor.runs import Run
@@ -31,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=["mnist", "spoken-digits", "vowels", "mnist1d"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--data", default="", help="folder with the data sets")
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--runs", type=Path, default=Path("runs/ptq"))
     parser.add_argument("--csv", type=Path, default=Path("results/ptq.csv"))
@@ -47,12 +48,11 @@ def main() -> int:
     for task in options.tasks:
         for seed in options.seeds:
             out = options.runs / f"{task}-{seed}"
-            run = search_task(
-                task, out, population=options.population, generations=options.generations, seed=seed,
-                hidden=HIDDEN.get(task), data=options.data, seeding=options.seeding,
-                cache=options.cache, engine=options.engine,
-                workers=options.workers, resume=(out / "run.json").exists(),
-            )
+            settings = bt.SearchSettings(population=options.population, generations=options.generations, seed=seed)
+            spec = bt.SearchSpec(task=bt.TaskSettings(task, hidden=HIDDEN.get(task, 0), seed=seed, data=options.data),
+                                 search=settings, seeding=options.seeding, engine=options.engine,
+                                 workers=options.workers)
+            run = search_spec(spec, out, cache=options.cache, resume=(out / "run.json").exists())
             if run.result["interrupted"]:
                 print("stopped; the same command goes on", file=sys.stderr)
                 return 130

@@ -19,7 +19,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,8 @@ from bittailor.engines import best_engine
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.quantise.calibration import Calibration, calibrate
 from bittailor.quantise.spaces import homogeneous_widths
-from bittailor.train.retrain import Retraining, _Retrainer, retrain
+from bittailor.train.recipe import Retraining
+from bittailor.train.retrain import _Retrainer, retrain
 
 HIDDEN = {"mnist": 64}
 SMALL = 32
@@ -190,7 +190,7 @@ def main() -> int:
     result: dict[str, Any] = {"speed": [], "rows": []}
     if options.json.exists():
         result |= json.loads(options.json.read_text())
-    settings = asdict(Retraining(**options.settings))
+    settings = Retraining(**options.settings).identity()
     if result.get("settings") != settings:
         result["rows"] = []  # of another recipe
     result |= {"settings": settings, "torch": torch.__version__}

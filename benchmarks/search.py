@@ -35,8 +35,10 @@ from bittailor.engines import Native, best_engine
 from bittailor.engines.lowering import Lowering
 from bittailor.errors import BittailorError
 from bittailor.evaluate.evaluator import Evaluator
+from bittailor.runs.searching import Display
 from bittailor.search.loop import Status
 from bittailor.search.optimisers.nsga2 import Nsga2
+from bittailor.search.progress import ValueDisplay
 from bittailor.search.store import Outcome, Store
 
 
@@ -62,11 +64,15 @@ class Clock:
         setattr(owner, name, timed)
 
 
-class Memory:
+class Memory(Display):
     """A progress display that only notes the resident memory."""
 
     def __init__(self) -> None:
         self.at: list[tuple[int, float]] = []
+
+    def progress(self, look: ValueDisplay) -> Memory:
+        """Itself."""
+        return self
 
     def start(self, status: Status) -> None:
         """Nothing to show."""
@@ -144,8 +150,8 @@ def check(run: bt.Run, data: bt.Data, engine: str) -> None:
 def whole(options: argparse.Namespace) -> None:
     """One search with its account of time."""
     engine = best_engine() if options.engine == "auto" else options.engine
-    if options.data is not None:
-        prepared = bt.train_task("mnist", hidden=64, data=options.data)
+    if options.data:
+        prepared = bt.train_task(bt.TaskSettings("mnist", hidden=64, data=options.data))
         network, splits = prepared.network, prepared.data
     else:
         network = random_network(28, 64, 10)
@@ -155,8 +161,8 @@ def whole(options: argparse.Namespace) -> None:
     clock, memory = Clock(), Memory()
     with tempfile.TemporaryDirectory() as folder, timed(clock):
         start = time.perf_counter()
-        run = bt.run_search(network, splits, Path(folder) / "run", settings=settings, engine=engine,
-                            progress=lambda look: memory)
+        run = bt.run_search(network, splits, Path(folder) / "run",
+                            bt.SearchSpec(search=settings, engine=engine), display=memory)
         wall = time.perf_counter() - start
         s = dict(clock.seconds)
         check(run, splits.valid, engine)
@@ -227,7 +233,7 @@ def growth(path: Path, engine: str) -> None:
 def main() -> int:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with mnist/; random images of the same shape without it")
+    parser.add_argument("--data", default="", help="folder with mnist/; random images of the same shape without it")
     parser.add_argument("--evaluations", type=int, default=10_000)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--json", help="also write the figures to this file")

@@ -53,7 +53,8 @@ def main() -> None:
     """Search, pick, run."""
     model, data = load()
     out = sys.argv[1] if len(sys.argv) > 1 else "runs/own"
-    run = bt.run_search(bt.from_torch(model), data, out, settings=bt.SearchSettings(population=40, generations=10))
+    run = bt.run_search(bt.from_torch(model), data, out,
+                        bt.SearchSpec(search=bt.SearchSettings(population=40, generations=10)))
     base, best = run.baseline(8), run.pick("careful")
     print(f"homogeneous 8 bits: {base.values['size'] / 8:.0f} bytes, test error {base.test:.1f} %")
     print(f"found:              {best.values['size'] / 8:.0f} bytes, test error {best.test:.1f} %")

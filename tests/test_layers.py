@@ -38,7 +38,7 @@ SIBLINGS = {("export", "engines"), ("train", "tasks")}
 network that `train` trains."""
 
 HEAVY = {
-    "torch": {"train", "nn", "tasks", "read", "export", "engines"},
+    "torch": {"train", "nn", "tasks", "read", "export", "engines", "evaluate"},
     "onnx": {"export", "read"},
     "onnxruntime": {"export"},
     "pymoo": {"search"},

@@ -24,17 +24,25 @@ _WHERE = {
     "CalibrationSettings": "quantise.calibration",
     "Data": "common.data",
     "ENGINES": "engines",
+    "Loss": "evaluate.losses",
+    "METRICS": "evaluate.metrics",
+    "Metric": "evaluate.metrics",
     "Network": "core.network",
     "OBJECTIVES": "evaluate.evaluator",
     "Plan": "core.plan",
     "Program": "core.program",
     "QFormat": "core.qformat",
+    "Retraining": "train.recipe",
     "Run": "runs",
     "SearchSettings": "search.settings",
+    "SearchSpec": "runs",
     "Solution": "runs",
     "Space": "search.space",
+    "SpaceSettings": "runs",
     "Splits": "common.data",
+    "Targets": "common.data",
     "TASKS": "tasks",
+    "TaskSettings": "runs",
     "account": "cost",
     "best_engine": "engines",
     "bind": "core.program",
@@ -44,6 +52,7 @@ _WHERE = {
     "grouped": "quantise.spaces",
     "homogeneous": "quantise.spaces",
     "homogeneous_widths": "quantise.spaces",
+    "metric": "evaluate.metrics",
     "parameter_bits": "cost",
     "per_layer": "quantise.spaces",
     "per_operator": "quantise.spaces",
@@ -64,6 +73,7 @@ if TYPE_CHECKING:
     from bittailor.cli.actions import train_task as train_task
     from bittailor.common.data import Data as Data
     from bittailor.common.data import Splits as Splits
+    from bittailor.common.data import Targets as Targets
     from bittailor.core.network import Network as Network
     from bittailor.core.plan import Plan as Plan
     from bittailor.core.program import Program as Program
@@ -75,6 +85,10 @@ if TYPE_CHECKING:
     from bittailor.engines import best_engine as best_engine
     from bittailor.errors import BittailorError as BittailorError
     from bittailor.evaluate.evaluator import OBJECTIVES as OBJECTIVES
+    from bittailor.evaluate.losses import Loss as Loss
+    from bittailor.evaluate.metrics import METRICS as METRICS
+    from bittailor.evaluate.metrics import Metric as Metric
+    from bittailor.evaluate.metrics import metric as metric
     from bittailor.export import export_program as export_program
     from bittailor.quantise.calibration import Calibration as Calibration
     from bittailor.quantise.calibration import CalibrationSettings as CalibrationSettings
@@ -87,7 +101,10 @@ if TYPE_CHECKING:
     from bittailor.read import from_torch as from_torch
     from bittailor.report import write_report as write_report
     from bittailor.runs import Run as Run
+    from bittailor.runs import SearchSpec as SearchSpec
     from bittailor.runs import Solution as Solution
+    from bittailor.runs import SpaceSettings as SpaceSettings
+    from bittailor.runs import TaskSettings as TaskSettings
     from bittailor.runs import retrain_picks as retrain_picks
     from bittailor.runs import run_search as run_search
     from bittailor.runs import run_sensitivity as run_sensitivity
@@ -95,6 +112,7 @@ if TYPE_CHECKING:
     from bittailor.search.space import Space as Space
     from bittailor.tasks import TASKS as TASKS
     from bittailor.train.beacons import BeaconSettings as BeaconSettings
+    from bittailor.train.recipe import Retraining as Retraining
 
 
 def __getattr__(name: str) -> Any:

@@ -131,11 +131,11 @@ def test_splits_have_the_shapes_and_labels_it_announces(name: str, splits: dict[
     for data in (parts.train, parts.valid, parts.test):
         assert data.x.shape[2] == task.inputs
         assert data.x.shape[1] == parts.train.x.shape[1]
-        if task.metric == "error":
+        if task.metric == "classification_error":
             assert data.y.dtype == np.int64
             assert data.y.min() >= 0
             assert data.y.max() < task.outputs
-        elif METRICS[task.metric].per_step:
+        elif METRICS[task.metric].loss.per_step:
             assert data.y.shape == (len(data), data.x.shape[1], 2)
             assert data.y[:, :, 0].max() < task.outputs
         else:
@@ -167,7 +167,7 @@ def test_seed_changes_validation_and_never_the_test(name: str, folder: Path, spl
     assert other.test.fingerprint == again.test.fingerprint
 
 
-@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.metric == "error"])
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.metric == "classification_error"])
 def test_validation_is_stratified(name: str, splits: dict[str, Splits]) -> None:
     parts, classes = splits[name], TASKS[name].outputs
     held = np.bincount(parts.valid.y, minlength=classes)
@@ -186,7 +186,7 @@ def test_network_reads_a_batch_and_repeats_with_its_seed(name: str, splits: dict
     assert torch.equal(state, torch.random.get_rng_state())
     x, lengths = torch.from_numpy(data.x), torch.from_numpy(data.lengths)
     assert first(x, lengths).shape[-1] == task.outputs
-    assert first(x, lengths).shape[:-1] == ((3, x.shape[1]) if METRICS[task.metric].per_step else (3,))
+    assert first(x, lengths).shape[:-1] == ((3, x.shape[1]) if METRICS[task.metric].loss.per_step else (3,))
     assert torch.equal(first(x, lengths), same(x, lengths))
     assert not torch.equal(first(x, lengths), other(x, lengths))
     assert task.network().gru.hidden_size == task.hidden

@@ -12,15 +12,15 @@ from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.errors import BittailorError, FileError
+from bittailor.evaluate.metrics import METRICS
 from bittailor.quantise.spaces import per_layer, per_operator
-from bittailor.runs.run import no_worse
 from bittailor.search.store import Outcome, Store
 from bittailor.train import retrain as training
 from bittailor.train.beacons import BeaconSettings, Region, distance
 from bittailor.train.beacons.base import site_weights
 from bittailor.train.beacons.polish import Member, polish
-from bittailor.train.beacons.searching import better
-from bittailor.train.retrain import Retrained, Retraining
+from bittailor.train.recipe import Retraining
+from bittailor.train.retrain import Retrained
 
 # MOHAQ's beacons: weight bits of L0..L3, Pr1..Pr3, FC
 MOHAQ = {"152": (4, 2, 4, 2, 4, 2, 2, 2), "156": (16, 2, 2, 2, 2, 2, 2, 2), "192": (2, 2, 2, 2, 8, 8, 2, 2),
@@ -74,8 +74,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 def run(network: bt.Network, data: bt.Splits, out: Path, rule: dict[str, Any] | None = None, **options: Any) -> bt.Run:
     # formats that are found at once: fitting them would take most of the time
     quick = bt.CalibrationSettings(method="minmax", rounding="nearest")
-    options = {"settings": SEARCH, "workers": 1, "calibration": quick, **options}
-    return bt.run_search(network, data, out, beacons=BeaconSettings(**{**RULE, **(rule or {})}), **options)
+    own = {name: options.pop(name) for name in ("resume", "tell") if name in options}
+    options = {"search": SEARCH, "workers": 1, "calibration": quick, **options}
+    spec = bt.SearchSpec(beacons=BeaconSettings(**{**RULE, **(rule or {})}), **options)
+    return bt.run_search(network, data, out, spec, **own)
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +131,9 @@ def test_matrices_of_one_gene_count_as_one(network: bt.Network) -> None:
 
 def test_the_region() -> None:
     base = {"error": 2.0, "loss": 0.1, "size": 1000.0}
-    region = Region.around(base, [base, {"error": 62.0, "loss": 3.0, "size": 300.0}], BeaconSettings())
-    assert region == Region(500.0, 32.0, (2.0, 0.1))
+    region = Region.around(base, [base, {"error": 62.0, "loss": 3.0, "size": 300.0}], BeaconSettings(),
+                           METRICS["classification_error"])
+    assert (region.size, region.error) == (500.0, 32.0)
     assert region.holds({"error": 5.0, "loss": 0.2, "size": 400.0})
     assert region.holds({"error": 2.0, "loss": 0.2, "size": 400.0})
     assert not region.holds({"error": 2.0, "loss": 0.1, "size": 400.0})  # as good already
@@ -139,7 +142,22 @@ def test_the_region() -> None:
     assert region.small({"error": 40.0, "loss": 2.0, "size": 400.0})  # but may be served
 
 
+def test_an_accuracy_has_its_region_above() -> None:
+    base = {"error": 98.0, "loss": 0.1, "size": 1000.0}
+    region = Region.around(base, [base, {"error": 38.0, "loss": 3.0, "size": 300.0}], BeaconSettings(),
+                           METRICS["accuracy"])
+    assert region.error == 68.0
+    assert region.holds({"error": 70.0, "loss": 0.2, "size": 400.0})
+    assert not region.holds({"error": 60.0, "loss": 0.2, "size": 400.0})  # hopeless
+    assert not region.holds({"error": 98.5, "loss": 0.1, "size": 400.0})  # as good already
+    low, high = Outcome({"error": 97.0, "loss": 0.1}), Outcome({"error": 98.0, "loss": 0.5})
+    assert region.better(low, high) is high
+    assert region.better(high, low) is high
+
+
 def test_the_better_error_counts() -> None:
+    better = Region.around({"error": 1.0, "loss": 1.0, "size": 1.0}, [{"error": 2.0}], BeaconSettings(),
+                           METRICS["classification_error"]).better
     a, b = Outcome({"error": 2.0, "loss": 0.5}), Outcome({"error": 2.0, "loss": 0.4})
     assert better(a, b) is b
     assert better(b, a) is b
@@ -273,7 +291,7 @@ def test_a_finished_search_can_be_made_longer(
     network: bt.Network, data: bt.Splits, undisturbed: bt.Run, tmp_path: Path, fake: Fake
 ) -> None:
     short, once = bt.SearchSettings(population=16, generations=5, seed=3), undisturbed
-    run(network, data, tmp_path / "b", settings=short)
+    run(network, data, tmp_path / "b", search=short)
     longer = run(network, data, tmp_path / "b", resume=True)
     # the shorter search polished other members of its front; they stay
     assert longer.retrained.keys() >= once.retrained.keys()
@@ -301,8 +319,8 @@ def test_beacons_of_another_run_serve(
 ) -> None:
     first = undisturbed
     shutil.copytree(first.path, tmp_path / "first")
-    rule = {"budget": 0, "polish": 0}
-    found = run(network, data, tmp_path / "second", rule, beacons_from=[tmp_path / "first"])
+    rule = {"budget": 0, "polish": 0, "given": (str(tmp_path / "first"),)}
+    found = run(network, data, tmp_path / "second", rule)
     assert not fake.calls
     assert set(found.result["beacons"]["given"]) == set(first.beacons)
     assert found.result["beacons"]["retrainings"] == 0
@@ -314,15 +332,16 @@ def test_beacons_of_another_run_serve(
     assert whole(run(network, data, tmp_path / "second", rule, resume=True)) == whole(found)
     other = small_network(1)
     with pytest.raises(FileError, match="no beacon of this network"):
-        run(other, small_data(other), tmp_path / "third", rule, beacons_from=[tmp_path / "second"])
+        run(other, small_data(other), tmp_path / "third", {**rule, "given": (str(tmp_path / "second"),)})
     with pytest.raises(FileError, match="holds no beacons"):
-        run(network, data, tmp_path / "fourth", rule, beacons_from=[tmp_path / "nowhere"])
+        run(network, data, tmp_path / "fourth", {**rule, "given": (str(tmp_path / "nowhere"),)})
 
 
 def test_the_retrained_pick(network: bt.Network, data: bt.Splits, tmp_path: Path, fake: Fake) -> None:
     found = run(network, data, tmp_path / "run", {"polish": 4})
     base = found.baseline(8).values
-    good = [s for s in found.retrained.values() if no_worse(s.values, base) and s.values["size"] < base["size"]]
+    good = [s for s in found.retrained.values()
+            if found.metric.no_worse(s.values, base) and s.values["size"] < base["size"]]
     if good:
         assert found.pick("retrained").values["size"] == min(s.values["size"] for s in good)
     else:
@@ -336,8 +355,7 @@ def test_the_retrained_pick(network: bt.Network, data: bt.Splits, tmp_path: Path
 
 @pytest.mark.parametrize(("rule", "words"), [
     ({"budget": -1}, "budget"), ({"first": 1}, "first"), ({"threshold": float("nan")}, "threshold"),
-    ({"together": 0}, "together"), ({"recipe": {"epoch": 3}}, "no setting 'epoch'"),
-    ({"recipe": {"rate": -1.0}}, "rate"),
+    ({"together": 0}, "together"), ({"together": True}, "together"),
 ])
 def test_wrong_settings(network: bt.Network, data: bt.Splits, tmp_path: Path, rule: dict[str, Any], words: str) -> None:
     with pytest.raises(BittailorError, match=words):
@@ -346,9 +364,10 @@ def test_wrong_settings(network: bt.Network, data: bt.Splits, tmp_path: Path, ru
 
 def test_what_does_not_go_together(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
     with pytest.raises(BittailorError, match="early stopping"):
-        run(network, data, tmp_path / "run", early_stop=True)
-    with pytest.raises(BittailorError, match="uses none"):
-        bt.run_search(network, data, tmp_path / "run", beacons_from=[tmp_path])
+        run(network, data, tmp_path / "run", early_stopping=True)
+    with pytest.raises(BittailorError, match="holds no beacon"):
+        run(network, data, tmp_path / "run", {"given": (str(tmp_path),)})
+    assert not (tmp_path / "run").exists()
     run(network, data, tmp_path / "run", {"budget": 0, "polish": 0})
     with pytest.raises(BittailorError, match="beacons"):
         run(network, data, tmp_path / "run", {"budget": 1, "polish": 0}, resume=True)
@@ -362,6 +381,7 @@ def test_stores_of_the_first_schema_are_brought_up_to_date(tmp_path: Path) -> No
         store.put("k", (1, 2), Outcome({"error": 1.0}), 1)
     db = sqlite3.connect(path)
     db.executescript("DROP TABLE decisions; ALTER TABLE evaluations DROP COLUMN beacon;"
+                     "ALTER TABLE evaluations DROP COLUMN digest;"
                      "UPDATE meta SET value = '1' WHERE name = 'schema'")
     db.close()
     with Store(path, readonly=True) as store:
@@ -378,7 +398,7 @@ def test_stores_of_the_first_schema_are_brought_up_to_date(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_real_trainings_do_not_depend_on_workers(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
-    rule = {"recipe": {"epochs": 2, "updates": 0}, "polish": 2}
+    rule = {"recipe": Retraining(epochs=2), "polish": 2}
     one = run(network, data, tmp_path / "one", rule)
     two = run(network, data, tmp_path / "two", rule, workers=2)
     assert whole(one) == whole(two)

@@ -168,7 +168,8 @@ def test_a_search_for_firmware(name: str, rng: np.random.Generator, tmp_path: Pa
 
     limits = ["ram<=14B", "flash<=0.5KiB", f"instructions.{name}<=9000", "code<=3KiB"]
     run = bt.run_search(network, bt.Splits(data(40), data(40), data(40)), tmp_path / "run",
-                        objectives=("error", "flash"), constraints=limits, settings=bt.SearchSettings(12, None, 6))
+                        bt.SearchSpec(objectives=("error", "flash"), constraints=limits,
+                                      search=bt.SearchSettings(population=12, generations=6)))
     homogeneous = {s.key: s.values for s in run.homogeneous}
     assert homogeneous["homogeneous 8"]["flash"] > homogeneous["homogeneous 2"]["flash"]
     assert run.front

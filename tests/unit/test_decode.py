@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from bittailor.common.data import Data
+from bittailor.common.data import Data, Targets
 from bittailor.errors import BittailorError, DataError
-from bittailor.evaluate import decode
+from bittailor.evaluate import decode, losses
 from bittailor.evaluate.decode import FIRST, Bigram, Decoder, fit_decoder
 from bittailor.evaluate.metrics import METRICS
-from bittailor.train.floats import LOSSES
+from bittailor.train.floats import tensors
 
 
 def labelled(*items: str, steps: int = 0) -> np.ndarray:
@@ -31,6 +31,11 @@ def labelled(*items: str, steps: int = 0) -> np.ndarray:
                 step += 1
             last = c
     return y
+
+
+def targets(y: np.ndarray) -> Targets:
+    """Labels per step as metrics take them."""
+    return Targets(y, (y[:, :, 0] >= 0).sum(axis=1))
 
 
 def text(value: str) -> str:
@@ -75,7 +80,7 @@ def test_collapsed_paths() -> None:
     ("abcabca", 400 / 3),
 ])
 def test_error_rate_counts_edits_over_the_reference(path: str, error: float) -> None:
-    assert METRICS["per_ctc"].of(sure(path), labelled("-aabb-c")) == pytest.approx(error)
+    assert METRICS["per_ctc"].value(sure(path), targets(labelled("-aabb-c"))) == pytest.approx(error)
 
 
 @pytest.mark.parametrize(("path", "taken"), [
@@ -89,13 +94,13 @@ def test_what_lasts_a_single_step_is_no_phone(path: str, taken: str) -> None:
     assert ["-abcd"[label] for label in found[0][: len(path)]] == list(taken)
     assert (found[paths < 0] == -1).all()
     assert ["-abcd"[label] for label in found[1][: len(other)]] == list("bbaaccc")
-    assert METRICS["per"].of(sure(path, other, labels=5), labelled(taken, "bbaaccc")) == 0
+    assert METRICS["per"].value(sure(path, other, labels=5), targets(labelled(taken, "bbaaccc"))) == 0
 
 
 def test_error_rate_is_of_all_items_together() -> None:
     y, outputs = labelled("aabbcc", "cc"), sure("aabbcc", "bb")
-    assert METRICS["per"].of(outputs, y) == pytest.approx(25)
-    assert METRICS["per"].amount(y) == 4
+    assert METRICS["per"].value(outputs, targets(y)) == pytest.approx(25)
+    assert METRICS["per"].amount(targets(y)) == 4
 
 
 def test_distances_are_those_of_levenshtein() -> None:
@@ -117,8 +122,9 @@ def test_outputs_beyond_the_end_mean_nothing() -> None:
     outputs, y = random_outputs(1)
     other = np.where((y[:, :, :1] < 0), 99.0, outputs)
     for name in ("per", "per_ctc"):
-        assert METRICS[name].of(outputs, y) == METRICS[name].of(other, y)
-        assert METRICS[name].loss(outputs, y) == METRICS[name].loss(other, y)
+        metric, wanted = METRICS[name], targets(y)
+        assert metric.value(outputs, wanted) == metric.value(other, wanted)
+        assert metric.loss_for(wanted).of(outputs, wanted) == metric.loss_for(wanted).of(other, wanted)
     decoder = Decoder(Bigram.of(y, 4))
     lengths = (y[:, :, 0] >= 0).sum(axis=1)
     assert (decoder.path(outputs, lengths) == decoder.path(other, lengths)).all()
@@ -128,23 +134,26 @@ def test_outputs_beyond_the_end_mean_nothing() -> None:
 def test_amounts_make_sums_of_the_means(name: str) -> None:
     """What early stopping relies on."""
     outputs, y = random_outputs(2, items=6)
-    metric = METRICS[name]
-    for of, amount in ((metric.of, metric.amount), (metric.loss, metric.loss_amount)):
+    metric, y = METRICS[name], targets(y)
+    loss = metric.loss_for(y)
+    for of, amount in ((metric.value, metric.amount), (loss.of, loss.amount)):
         parts = [of(outputs[i], y[i]) * amount(y[i]) for i in (slice(0, 2), slice(2, 6))]
         assert of(outputs, y) * amount(y) == pytest.approx(sum(parts))
 
 
-@pytest.mark.parametrize("name", ["per", "per_ctc", "error", "mse"])
+@pytest.mark.parametrize("name", ["per", "per_ctc", "classification_error", "mse", "mse per step", "si_sdr"])
 def test_losses_of_search_and_training_agree(name: str) -> None:
     outputs, y = random_outputs(4, items=5, steps=12)
     lengths = (y[:, :, 0] >= 0).sum(axis=1)
-    if name == "error":
+    if name == "classification_error":
         outputs, y = outputs[:, 0], y[:, 0, 0]
-    if name == "mse":
-        outputs = outputs[:, 0]
+    if name in ("mse", "mse per step", "si_sdr"):
+        outputs = outputs[:, 0] if name == "mse" else outputs
         y = np.roll(outputs, 1).astype(np.float32)
-    ours = METRICS[name].loss(outputs, y)
-    theirs = LOSSES[name](torch.from_numpy(outputs), torch.from_numpy(y), torch.from_numpy(lengths))
+    wanted = Targets(y, lengths)
+    loss = METRICS[name.split()[0]].loss_for(wanted)
+    ours = loss.of(outputs, wanted)
+    theirs = loss.train(torch.from_numpy(outputs), tensors(wanted))
     assert np.isfinite(ours)
     assert float(theirs) == pytest.approx(ours)
 
@@ -152,9 +161,9 @@ def test_losses_of_search_and_training_agree(name: str) -> None:
 def test_training_losses_take_fewer_steps_than_labels() -> None:
     outputs, y = random_outputs(5, steps=7)
     longest = int((y[:, :, 0] >= 0).sum(axis=1).max())
-    whole = LOSSES["per"](torch.from_numpy(outputs), torch.from_numpy(y), None)
-    assert float(LOSSES["per"](torch.from_numpy(outputs[:, :longest]), torch.from_numpy(y), None)) == pytest.approx(
-        float(whole))
+    of = losses.FRAME_CROSS_ENTROPY.train
+    whole = of(torch.from_numpy(outputs), tensors(targets(y)))
+    assert float(of(torch.from_numpy(outputs[:, :longest]), tensors(targets(y)))) == pytest.approx(float(whole))
 
 
 def test_ctc_sums_over_paths() -> None:
@@ -219,13 +228,13 @@ def test_fitting_helps_where_order_tells() -> None:
     y = labelled(*["-aabb-aabb-"] * 5)
     outputs = sure(*["-aacc-aabb-"] * 5)
     outputs[:, [3, 4], 2] = 4.9
-    metric = METRICS["per_beam"]
-    assert METRICS["per"].of(outputs, y) == pytest.approx(25)
-    fitted = metric.fitted(y, lambda: outputs, y)
-    assert fitted.of(outputs, y) == 0
-    assert fitted.fitted(y, lambda: pytest.fail("fitted once"), y) is fitted
+    metric, wanted = METRICS["per_beam"], targets(y)
+    assert METRICS["per"].value(outputs, wanted) == pytest.approx(25)
+    fitted = metric.fitted(wanted, lambda: outputs, wanted)
+    assert fitted.value(outputs, wanted) == 0
+    assert fitted.fitted(wanted, lambda: pytest.fail("fitted once"), wanted) is fitted
     with pytest.raises(BittailorError, match="learns a bigram"):
-        metric.of(outputs, y)
+        metric.value(outputs, wanted)
 
 
 def test_fitting_never_loses_to_the_first_try() -> None:
@@ -247,23 +256,23 @@ def test_labels_that_are_not_of_steps_are_refused(change: object, said: str) -> 
     assert Data(x, y, lengths).y.dtype == np.int64
     changed = change(y)  # type: ignore[operator]
     if changed.shape[2] == 1:
-        assert "label and a segment" in str(METRICS["per"].fits(Data(x, changed, lengths).y, 3))
+        assert "label and a segment" in str(losses.FRAME_CROSS_ENTROPY.fits(Data(x, changed, lengths).y, 3))
         return
     with pytest.raises(DataError, match=said):
         Data(x, changed, lengths)
 
 
 def test_metrics_say_what_they_take() -> None:
-    y = labelled("-aab")
+    y = targets(labelled("-aab"))
     METRICS["per"].check(y, 3, True)
     with pytest.raises(DataError, match=r"labels run 0\.\.2 but the network has 2 outputs"):
         METRICS["per"].check(y, 2, True)
     with pytest.raises(DataError, match="one output per item; the metric 'per' needs one per step"):
         METRICS["per"].check(y, 3, False)
-    with pytest.raises(DataError, match="one output per step; this metric needs one per item"):
-        METRICS["error"].check(np.zeros(3, int), 3, True)
-    with pytest.raises(DataError, match="per item"):
-        METRICS["error"].check(y, 3, False)
+    with pytest.raises(DataError, match="one output per step; the metric 'accuracy' needs one per item"):
+        METRICS["accuracy"].check(Targets(np.zeros(3, int), np.ones(3, int)), 3, True)
+    with pytest.raises(DataError, match="leave out the last step"):
+        METRICS["accuracy"].check(y, 3, False)
 
 
 def test_groups_stay_together(tmp_path: object) -> None:

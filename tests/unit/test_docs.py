@@ -42,7 +42,8 @@ def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for part in ("train", "valid", "test"):
         names[f"x_{part}"] = rng.normal(size=(20, 5, 3)).astype(np.float32)
         names[f"y_{part}"] = rng.integers(0, 2, 20)
-    block = python_block("README.md").replace('"runs/mine")', '"runs/mine", settings=bt.SearchSettings(8, None, 2))')
+    short = "bt.SearchSpec(search=bt.SearchSettings(population=8, generations=2))"
+    block = python_block("README.md").replace('"runs/mine")', f'"runs/mine", {short})')
     exec(block, names)
     assert names["y"].shape == (20, 2)
     assert 100 * np.mean(names["y"].argmax(-1) != names["y_test"]) == names["best"].test

@@ -228,7 +228,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> bt.Run:
         return bt.Data(x, network(x).argmax(-1))
 
     return bt.run_search(network, bt.Splits(part(), part(), part()), tmp_path_factory.mktemp("run") / "run",
-                         settings=bt.SearchSettings(population=12, generations=2, seed=1), workers=1)
+                         bt.SearchSpec(search=bt.SearchSettings(population=12, generations=2, seed=1), workers=1))
 
 
 def test_pick_within_a_flash_bound(run: bt.Run) -> None:
@@ -291,8 +291,9 @@ def test_real_inputs_where_they_are_at_hand(tmp_path: Path) -> None:
     data = TASKS["digits"].load(None, 2)
     network = gru_network(8, 4, 10)
     small = bt.Splits(data.train[:60], data.valid[:40], data.test[:40])
-    bt.run_search(network, small, tmp_path / "run", settings=bt.SearchSettings(population=4, generations=1), workers=1,
-                  task={"task": "digits", "title": "digits, row by row", "seed": 2}, command="bittailor search digits")
+    bt.run_search(network, small, tmp_path / "run",
+                  bt.SearchSpec(search=bt.SearchSettings(population=4, generations=1), workers=1,
+                                task=bt.TaskSettings("digits", seed=2)))
     exported = export_solution(tmp_path / "run", tmp_path / "out", pick="8bit", items=2, steps=5)
     program = Program.load(tmp_path / "out/program.safetensors")
     q = program.quantise_input(data.valid.x[:2, :5]).ravel()

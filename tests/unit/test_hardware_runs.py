@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from bittailor.quantise.spaces import of_platform as platform_space
 def run(tmp_path_factory: pytest.TempPathFactory) -> bt.Run:
     network = small_network()
     platform = chip(memory__sram_bytes=64)
-    return bt.run_search(
-        network, small_data(network), tmp_path_factory.mktemp("hardware") / "run", platforms=[platform],
-        space=platform_space(network.graph, platform=PLATFORMS["bitfusion"]), guide="error", seeding="homogeneous",
-        objectives=("error", "bitfusion.speedup", "silago.energy"), constraints=["silago.speedup>=1.5x"],
-        settings=bt.SearchSettings(population=12, offspring=6, generations=6, crossover="sbx", mutation="pm"))
+    return bt.run_search(network, small_data(network), tmp_path_factory.mktemp("hardware") / "run",
+                         bt.SearchSpec(
+        platforms=(platform,), space=platform_space(network.graph, platform=PLATFORMS["bitfusion"]), guide="error",
+        seeding="homogeneous", objectives=("error", "bitfusion.speedup", "silago.energy"),
+        constraints=("silago.speedup>=1.5x",),
+        search=bt.SearchSettings(population=12, offspring=6, generations=6, crossover="sbx", mutation="pm")))
 
 
 def test_a_run_keeps_natural_values_and_its_limits(run: bt.Run) -> None:
@@ -64,26 +66,28 @@ def test_a_platform_of_ones_own_lives_in_the_run(tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "space": platform_space(network.graph, widths=(4, 8), activations=(8,), platform=platform),
         "objectives": ("error", "my_chip.energy"), "constraints": ["my_chip.outside<=0.5KiB"],
-        "settings": bt.SearchSettings(population=8, generations=2)}
+        "search": bt.SearchSettings(population=8, generations=2)}
     with pytest.raises(UnknownName, match=r"unknown objective 'my_chip\.energy'"):
-        bt.run_search(network, data, tmp_path / "none", **options)
-    bt.run_search(network, data, tmp_path / "run", platforms=[platform], **options)
+        bt.run_search(network, data, tmp_path / "none", bt.SearchSpec(**options))
+    bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(platforms=[platform], **options))
     opened = bt.Run.open(tmp_path / "run")
-    assert opened.config["platforms"] == [json.loads(json.dumps(platform.document))]
+    assert opened.config["spec"]["platforms"] == [json.loads(json.dumps(platform.document))]
     assert opened.platforms[0].products == platform.products
     assert {s.key for s in opened.homogeneous} == {f"homogeneous {b}" for b in range(2, 9)}, "it has no 16 x 16"
     assert all(s.values["my_chip.outside"] <= 4096 for s in opened.front)
     other = chip(memory__sram_bytes=65)
     with pytest.raises(BittailorError, match="belongs to another search: its platforms"):
-        bt.run_search(network, data, tmp_path / "run", platforms=[other], resume=True, **options)
-    assert bt.run_search(network, data, tmp_path / "run", platforms=[platform], resume=True, **options).front
+        bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(platforms=[other], **options), resume=True)
+    again = bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(platforms=[platform], **options), resume=True)
+    assert again.front
 
 
 def test_a_candidate_that_a_platform_cannot_run_costs_only_itself(tmp_path: Path) -> None:
     network = small_network()
-    run = bt.run_search(network, small_data(network), tmp_path / "run", platforms=[chip()], space=bt.per_operator(
-        network.graph, widths=(4, 8), activations=(8, 16)), objectives=("error", "my_chip.cycles"),
-        settings=bt.SearchSettings(population=12, generations=3))
+    run = bt.run_search(network, small_data(network), tmp_path / "run",
+                        bt.SearchSpec(
+        platforms=[chip()], space=bt.per_operator(network.graph, widths=(4, 8), activations=(8, 16)),
+        objectives=("error", "my_chip.cycles"), search=bt.SearchSettings(population=12, generations=3)))
     with run.store() as store:
         reasons = {row.outcome.reason for row in store.rows() if row.outcome.values is None}
     assert any(reason and reason.startswith("my_chip cannot multiply") for reason in reasons)
@@ -92,9 +96,9 @@ def test_a_candidate_that_a_platform_cannot_run_costs_only_itself(tmp_path: Path
 
 def test_early_stopping_changes_nothing_where_more_is_better(tmp_path: Path) -> None:
     network = small_network(1)
-    runs = [bt.run_search(network, small_data(network, 1), tmp_path / str(stop), early_stop=stop, guide="error",
-                          objectives=("error", "bitfusion.speedup"),
-                          settings=bt.SearchSettings(population=8, offspring=40, generations=6, seed=1))
+    runs = [bt.run_search(network, small_data(network, 1), tmp_path / str(stop),
+                          bt.SearchSpec(early_stopping=stop, guide="error", objectives=("error", "bitfusion.speedup"),
+                                        search=bt.SearchSettings(population=8, offspring=40, generations=6, seed=1)))
             for stop in (False, True)]
     assert runs[0].front == runs[1].front
     assert runs[1].result["dropped"] > 0
@@ -104,8 +108,9 @@ def test_workers_get_the_platforms(tmp_path: Path) -> None:
     network = small_network()
     options: dict[str, Any] = {"platforms": [chip(memory=None)], "objectives": ("error", "my_chip.speedup"),
                                "space": bt.per_operator(network.graph, widths=(4, 8)), "engine": "reference",
-                               "settings": bt.SearchSettings(population=6, generations=2)}
-    one, two = (bt.run_search(network, small_data(network), tmp_path / str(n), workers=n, **options) for n in (1, 2))
+                               "search": bt.SearchSettings(population=6, generations=2)}
+    one, two = (bt.run_search(network, small_data(network), tmp_path / str(n), bt.SearchSpec(workers=n, **options))
+                for n in (1, 2))
     assert one.front == two.front
 
 
@@ -137,58 +142,51 @@ def test_the_report_has_all_objectives_together(run: bt.Run, tmp_path: Path) -> 
 # ---- the preset, and a file named on the command line
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What `search_task` asks of `run_search`; nothing is searched."""
-    from bittailor.cli import actions as api
+def asked(*words: str) -> bt.SearchSpec:
+    """What a command line asks for; nothing is searched."""
+    from typer.testing import CliRunner
 
-    network, found = small_network(), {}
+    from bittailor.cli.main import app
+    from bittailor.runs.spec import layered
 
-    def note(network: bt.Network, data: bt.Splits, out: Path, **options: Any) -> None:
-        found.clear()
-        found.update(options)
-
-    monkeypatch.setattr(api, "load_own", lambda where: api.Prepared(network, small_data(network), "error", {}, where))
-    monkeypatch.setattr(api, "run_search", note)
-    return found
+    done = CliRunner().invoke(app, ["spec", *words])
+    if done.exception is not None:
+        raise done.exception
+    return layered(tomllib.loads(done.stdout))
 
 
-def test_a_preset_gives_what_is_not_given(asked: dict[str, Any], tmp_path: Path) -> None:
-    from bittailor.cli.actions import search_task
-
-    search_task("x.py:load", tmp_path, preset="mohaq", space="silago", seed=3)
-    settings = asked["settings"]
+def test_a_preset_gives_what_is_not_given() -> None:
+    spec = asked("digits", "--preset", "mohaq", "--space", "silago", "--seed", "3")
+    settings = spec.search
     assert (settings.population, settings.offspring, settings.generations, settings.seed) == (40, 10, 15, 3)
-    assert (settings.crossover, settings.mutation, asked["guide"]) == ("sbx", "pm", "error")
-    assert asked["objectives"] == ("error", "silago.speedup", "silago.energy")
-    assert asked["space"].name == "silago"
-    search_task("x.py:load", tmp_path, preset="mohaq", space="bitfusion", generations=7, offspring=5, guide="loss",
-                objectives=("error", "size"), widths=(4, 8))
-    assert (asked["settings"].generations, asked["settings"].offspring, asked["guide"]) == (7, 5, "loss")
-    assert asked["objectives"] == ("error", "size")
-    assert {gene.widths for gene in asked["space"].genes} == {(4, 8)}
-    search_task("x.py:load", tmp_path, preset="mohaq")
-    assert (asked["space"].name, asked["settings"].generations, asked["objectives"]) == (
-        "per_layer", 60, ("error", "size"))
-    search_task("x.py:load", tmp_path)
-    assert asked["settings"] == bt.SearchSettings()
-    assert (asked["space"].name, asked["objectives"], asked["guide"]) == ("per_operator", ("error", "size"), "loss")
+    assert (settings.crossover, settings.mutation, spec.guide) == ("sbx", "pm", "error")
+    assert spec.objectives == ("error", "silago.speedup", "silago.energy")
+    assert spec.space == bt.SpaceSettings("silago")
+    spec = asked("digits", "--preset", "mohaq", "--space", "bitfusion", "--generations", "7", "--offspring", "5",
+                 "--guide", "loss", "--objectives", "error,size", "--widths", "4,8")
+    assert (spec.search.generations, spec.search.offspring, spec.guide) == (7, 5, "loss")
+    assert spec.objectives == ("error", "size")
+    assert {gene.widths for gene in spec.make_space(small_network().graph).genes} == {(4, 8)}
+    spec = asked("digits", "--preset", "mohaq")
+    assert (spec.space, spec.search.generations, spec.objectives) == (
+        bt.SpaceSettings("per_layer"), 60, ("error", "size"))
+    spec = asked("digits")
+    assert spec.search == bt.SearchSettings()
+    assert (spec.space, spec.objectives, spec.guide) == (bt.SpaceSettings("per_operator"), ("error", "size"), "loss")
     with pytest.raises(UnknownName, match="unknown preset 'mohack'; did you mean 'mohaq'"):
-        search_task("x.py:load", tmp_path, preset="mohack")
+        asked("digits", "--preset", "mohack")
 
 
-def test_a_file_brings_objectives_and_a_space(asked: dict[str, Any], tmp_path: Path) -> None:
-    from bittailor.cli.actions import search_task
-
+def test_a_file_brings_objectives_and_a_space(tmp_path: Path) -> None:
     file = tmp_path / "chip.toml"
     file.write_text(CHIP)
-    search_task("x.py:load", tmp_path, platforms=[file], space="my_chip", objectives=("error", "my_chip.cycles"))
-    assert asked["space"].name == "my_chip"
-    assert [p.name for p in asked["platforms"]] == ["my_chip"]
+    spec = asked("digits", "--platform", str(file), "--space", "my_chip", "--objectives", "error,my_chip.cycles")
+    assert spec.make_space(small_network().graph).name == "my_chip"
+    assert [p.name for p in spec.platforms] == ["my_chip"]
     with pytest.raises(UnknownName, match="unknown space 'my_chip'"):
-        search_task("x.py:load", tmp_path, space="my_chip")
+        asked("digits", "--space", "my_chip")
     with pytest.raises(UnknownName, match=r"unknown objective 'my_chip\.speed'; did you mean 'my_chip\.speedup'"):
-        search_task("x.py:load", tmp_path, platforms=[file], objectives=("error", "my_chip.speed"))
+        asked("digits", "--platform", str(file), "--objectives", "error,my_chip.speed")
 
 
 def test_platforms_are_listed_and_a_file_is_checked(tmp_path: Path) -> None:

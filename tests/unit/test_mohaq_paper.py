@@ -12,7 +12,7 @@ from bittailor.cost import PLATFORMS, Workload, mohaq
 from bittailor.cost.hardware import FIGURES
 from bittailor.errors import FormatError
 from bittailor.quantise.spaces import SPACES, of_platform
-from bittailor.search.presets import PRESETS
+from bittailor.runs.presets import PRESETS
 from bittailor.search.settings import SearchSettings
 from bittailor.train.beacons import distance
 
@@ -193,12 +193,12 @@ def test_the_search_of_the_paper() -> None:
     preset = PRESETS["mohaq"]
     wanted = SearchSettings(population=40, offspring=10, generations=60, crossover="sbx", mutation="pm",
                       crossover_probability=1.0, mutated_genes=1.0)
-    assert preset.settings == wanted
-    assert preset.settings.evaluations == 40 + 59 * 10
-    assert preset.generations_for("silago") == 15
-    assert preset.generations_for("bitfusion") == 60
-    assert preset.objectives_for("silago") == ("error", "silago.speedup", "silago.energy")
-    assert preset.objectives_for("per_layer") == ("error", "size")
-    for space, (objectives, _) in preset.of_space.items():
+    assert preset.spec.search == wanted
+    assert wanted.evaluations == 40 + 59 * 10
+    assert preset.in_space("silago").search.generations == 15
+    assert preset.in_space("bitfusion").search == wanted
+    assert preset.in_space("silago").objectives == ("error", "silago.speedup", "silago.energy")
+    assert preset.in_space("per_layer").objectives == ("error", "size")
+    for space, spec in preset.of_space.items():
         assert space in SPACES
-        assert {o.split(".")[1] for o in objectives if "." in o} <= FIGURES.keys()
+        assert {o.split(".")[1] for o in spec.objectives if "." in o} <= FIGURES.keys()

@@ -24,13 +24,14 @@ from bittailor.nn import MODULES
 from bittailor.quantise.calibration import calibrate
 from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.read import from_torch
-from bittailor.runs import retrain_picks, run_search, run_sensitivity
+from bittailor.runs import SearchSpec, SpaceSettings, retrain_picks, run_search, run_sensitivity
 from bittailor.search.settings import SearchSettings
 from bittailor.tasks import TASKS, Recipe, espeak, phones, sentences
 from bittailor.tasks.per_step import PerStepNetwork, mohaq_network
 from bittailor.tasks.phones import LABEL_OF, LABELS, PHONE_SET, TEST_VOICES, TRAIN_VOICES, Corpus
 from bittailor.tasks.speech import HOP, WINDOW, filterbanks, frame_labels, mel_filters, resampled, side_by_side
 from bittailor.train.floats import train
+from bittailor.train.recipe import Retraining
 
 speaks = pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None,
                             reason="espeakng-loader is not installed: pip install 'bittailor[speech]'")
@@ -282,17 +283,17 @@ def test_candidates_are_measured_in_portions_alike(
     assert first[0]["error"] == pytest.approx(trained.valid, abs=5)
     assert first[0]["loss"] < first[-1]["loss"]
     fitted = METRICS["per_beam"].fitted(
-        splits.train.y, lambda: network(splits.valid.x, splits.valid.lengths), splits.valid.y)
+        splits.train.targets, lambda: network(splits.valid.x, splits.valid.lengths), splits.valid.targets)
     row, = Evaluator(calibration, splits.valid, fitted, "reference", ()).evaluate(widths[:1])
     assert 0 < row["error"] <= first[0]["error"] + 5
 
 
 def test_networks_that_do_not_fit_are_refused(splits: Splits, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'tiny': labels run 0..4 but the network has 3 outputs"):
+    with pytest.raises(DataError, match=r"'tiny': metric 'per': labels run 0..4 but the network has 3 outputs"):
         train(replace(task_of("per"), outputs=3), splits, cache=tmp_path)  # type: ignore[type-var]
     with pytest.raises(DataError, match="'tiny': the network gives one output per item"):
         train(replace(task_of("per"), build=None), splits, cache=tmp_path)  # type: ignore[type-var]
-    with pytest.raises(DataError, match="'tiny': the network gives one output per step; this metric needs one"):
+    with pytest.raises(DataError, match="'tiny': the network gives one output per step; the metric 'classification"):
         train(replace(task_of("per"), metric="error"), splits, cache=tmp_path)  # type: ignore[type-var]
 
 
@@ -333,11 +334,12 @@ def test_beam_decoding_is_searched_retrained_and_analysed(splits: Splits, tmp_pa
     network = from_torch(trained.module, 6)
     settings = SearchSettings(population=6, generations=2, seed=1)
     fitted = METRICS["per_beam"].fitted(
-        splits.train.y, lambda: network(splits.valid.x, splits.valid.lengths), splits.valid.y)
+        splits.train.targets, lambda: network(splits.valid.x, splits.valid.lengths), splits.valid.targets)
     runs = []
     for engine in [name for name in ENGINES if ENGINES[name].available() is None]:
-        run = run_search(network, splits, tmp_path / engine, metric="per_beam", space="per_layer", settings=settings,
-                         engine=engine, workers=2)
+        run = run_search(network, splits, tmp_path / engine,
+                         SearchSpec(metric="per_beam", space=SpaceSettings("per_layer"), search=settings, engine=engine,
+                                    workers=2))
         runs.append([(s.key, s.values, s.test) for s in run.front])
         assert run.result["float"]["valid"] == trained.valid
     assert all(found == runs[0] for found in runs)
@@ -345,8 +347,8 @@ def test_beam_decoding_is_searched_retrained_and_analysed(splits: Splits, tmp_pa
         program = run.program(solution)
         outputs = program.read_output(ENGINES["reference"].run(
             program, program.quantise_input(splits.test.x), splits.test.lengths))
-        assert fitted.of(outputs, splits.test.y) == solution.test
-    (retrained,) = retrain_picks(run, splits, ["best"], recipe={"epochs": 1, "updates": 0}, workers=1)
+        assert fitted.value(outputs, splits.test.targets) == solution.test
+    (retrained,) = retrain_picks(run, splits, ["best"], recipe=Retraining(epochs=1), workers=1)
     assert retrained.after is not None
     found = run_sensitivity(run, splits, "best")
     assert found.base["error"] == run.pick("best").values["error"]

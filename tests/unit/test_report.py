@@ -20,6 +20,9 @@ import bittailor as bt
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder, Graph
 from bittailor.errors import BittailorError, FileError
+from bittailor.evaluate.evaluator import objectives_with
+from bittailor.evaluate.metrics import METRICS
+from bittailor.runs import Origin
 
 for library in ("matplotlib", "seaborn", "plotly", "sklearn", "pandas"):
     pytest.importorskip(library, reason=f"{library} is not installed: no reports here")
@@ -51,9 +54,10 @@ def small_run(out: Path, network: bt.Network, regression: bool = False, **option
         y = network(x)
         return bt.Data(x, y.astype(np.float32) if regression else np.where(rng.random(30) < 0.1, 0, y.argmax(-1)))
 
-    return bt.run_search(network, bt.Splits(part(), part(), part()), out, metric="mse" if regression else "error",
-                         settings=bt.SearchSettings(population=16, generations=3, seed=2), engine="reference",
-                         task={"task": "toy", "title": TITLE}, **options)
+    return bt.run_search(network, bt.Splits(part(), part(), part()), out,
+                         bt.SearchSpec(metric="mse" if regression else "error", engine="reference", workers=1,
+                                       search=bt.SearchSettings(population=16, generations=3, seed=2), **options),
+                         origin=Origin(title=TITLE))
 
 
 @pytest.fixture(scope="module")
@@ -255,11 +259,14 @@ def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
 
 
 def test_units_come_from_the_tables() -> None:
-    assert made.axis("size", "error").text(10844.0) == "1.32 KiB"
-    assert made.axis("stored", "error").text(2048.0) == "2.00 KiB"
-    assert made.axis("error", "error").label == "validation classification error [%]"
-    assert made.axis("error", "mse").label == "validation mean squared error"
-    assert [made.axis(n, "error").column for n in ("error", "size", "stored")] == ["error", "size_bits", "stored_bytes"]
+    classes, squares, right = (objectives_with((), METRICS[n]) for n in ("classification_error", "mse", "accuracy"))
+    assert made.axis(classes["size"]).text(10844.0) == "1.32 KiB"
+    assert made.axis(classes["stored"]).text(2048.0) == "2.00 KiB"
+    assert made.axis(classes["error"]).label == "validation classification error [%]"
+    assert made.axis(squares["error"]).label == "validation mean squared error"
+    assert made.axis(right["error"]).label == "validation accuracy [%], more is better"
+    columns = [made.axis(classes[n]).column for n in ("error", "size", "stored")]
+    assert columns == ["error", "size_bits", "stored_bytes"]
 
 
 def test_axes_are_logarithmic_where_values_span_decades() -> None:

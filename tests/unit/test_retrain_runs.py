@@ -41,7 +41,7 @@ def other():
     return load(1)
 '''
 QUICK = ["--population", "8", "--generations", "3", "--workers", "1", "--quiet"]
-SHORT = ["--recipe", "epochs=2", "--recipe", "updates=0"]
+SHORT = ["--recipe", "epochs=2"]
 
 
 def command(*arguments: str) -> str:
@@ -106,8 +106,8 @@ def test_a_search_with_beacons_from_the_command_line(own: Path) -> None:
     assert "retrainings:" in said
     run = bt.Run.open(own / "lit")
     assert len(run.beacons) == run.result["beacons"]["retrainings"] >= 1
-    assert run.config["beacons"]["recipe"] == {"epochs": 2, "updates": 0}
-    assert run.config["beacons"]["share"] == 0.9
+    assert run.spec.beacons.recipe == bt.Retraining(epochs=2)
+    assert run.spec.beacons.share == 0.9
 
 
 def test_sensitivity_from_the_command_line(searched: Path) -> None:
@@ -120,13 +120,13 @@ def test_sensitivity_from_the_command_line(searched: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["retrain", "RUN", "--pick", "smallish"], "cannot pick"),
-    (["retrain", "RUN", "--pick", "8bit", "--recipe", "epoch=3"], "no setting 'epoch'"),
+    (["retrain", "RUN", "--pick", "8bit", "--recipe", "epoch=3"], "setting of recipe 'epoch'; did you mean 'epochs'"),
     (["retrain", "RUN", "--pick", "8bit", "--recipe", "epochs"], "NAME=VALUE"),
     (["retrain", "RUN", "--pick", "8bit", "--recipe", "ranges=wide"], "frozen"),
     (["show", "RUN", "--pick", "retrained:ffff"], "no retrained solution"),
     (["sensitivity", "RUN", "--at", "9bit"], "no homogeneous baseline"),
     (["search", "digits", "--out", "x", "--recipe", "epochs=1"], "--beacons or --polish"),
-    (["search", "digits", "--out", "x", "--beacons", "1", "--beacon-rule", "treshold=1"], "threshold"),
+    (["search", "digits", "--out", "x", "--beacons", "1", "--beacon-rule", "treshold=1"], "did you mean 'threshold'"),
     (["search", "digits", "--out", "x", "--beacons", "1", "--beacon-rule", "share=big"], "expected a number"),
     (["search", "digits", "--out", "x", "--seeding", "sensitive"], "did you mean 'sensitivity'"),
 ])
@@ -142,7 +142,7 @@ def test_other_data_are_refused(searched: Path, own: Path, tmp_path: Path) -> No
     with pytest.raises(DataError, match="not the data"):
         retrain_picks(bt.Run.open(searched), small_data(network), ["8bit"])
     made = bt.run_search(network, small_data(network), tmp_path / "run",
-                         settings=bt.SearchSettings(population=4, generations=1), workers=1)
+                         bt.SearchSpec(search=bt.SearchSettings(population=4, generations=1), workers=1))
     with pytest.raises(BittailorError, match="made from Python"):
         command("retrain", str(made.path), "--pick", "8bit")
 
@@ -150,17 +150,18 @@ def test_other_data_are_refused(searched: Path, own: Path, tmp_path: Path) -> No
 def test_it_diverges_with_a_reason(tmp_path: Path) -> None:
     network = small_network()
     data = small_data(network)
-    run = bt.run_search(network, data, tmp_path / "run", settings=bt.SearchSettings(population=4, generations=1),
-                        workers=1)
-    recipe = {"epochs": 2, "updates": 0, "rate": 1e30, "clip": 1e30}
+    run = bt.run_search(network, data, tmp_path / "run",
+                        bt.SearchSpec(search=bt.SearchSettings(population=4, generations=1), workers=1))
+    recipe = bt.Retraining(epochs=2, rate=1e30, clip=1e30)
     (found,) = retrain_picks(run, data, ["8bit"], recipe=recipe, workers=1)
     assert found.after is None
     assert "diverged" in str(found.failed)
     assert not run.retrained
     # and in a search: what fails is noted, the rest goes on
-    lit = bt.run_search(network, data, tmp_path / "lit", settings=bt.SearchSettings(population=8, generations=4),
-                        workers=1, beacons=BeaconSettings(budget=2, polish=1, first=2, every=1, hopeless=1,
-                                                           recipe=recipe))
+    lit = bt.run_search(network, data, tmp_path / "lit",
+                        bt.SearchSpec(search=bt.SearchSettings(population=8, generations=4), workers=1,
+                                      beacons=BeaconSettings(budget=2, polish=1, first=2, every=1, hopeless=1,
+                                                             recipe=recipe)))
     assert lit.result["beacons"]["failed"] == lit.result["beacons"]["retrainings"] >= 1
     assert lit.front
 

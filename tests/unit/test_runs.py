@@ -13,6 +13,7 @@ from bittailor.core.graph import Builder
 from bittailor.errors import RangeError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.runs import seeds
+from bittailor.runs.searching import Display
 
 
 def small_network(seed: int = 0, inputs: int = 3, hidden: int = 5, outputs: int = 3) -> bt.Network:
@@ -52,18 +53,23 @@ SETTINGS = bt.SearchSettings(population=20, generations=4, seed=3)
 
 def test_what_takes_long_is_said(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
     told: list[str] = []
+
+    class Told(Display):
+        def tell(self, text: str) -> None:
+            told.append(text)
+
     settings = bt.SearchSettings(population=4, generations=1)
-    bt.run_search(network, data, tmp_path / "run", settings=settings, say=told.append)
+    bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=settings), display=Told())
     assert told == ["calibrating on 60 sequences", "making the first population by sensitivity",
                     "measuring front, picks and baselines on test data"]
     more = bt.SearchSettings(population=4, generations=2)
-    bt.run_search(network, data, tmp_path / "run", settings=more, resume=True, say=told.append)
+    bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=more), resume=True, display=Told())
     assert len(told) == 5
     assert "calibrating" not in " ".join(told[3:])
 
 
 def test_a_run_is_complete_and_reads_back(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
-    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
+    run = bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=SETTINGS))
     again = bt.Run.open(tmp_path / "run")
     assert again.front == run.front
     assert again.network.fingerprint == network.fingerprint
@@ -75,7 +81,7 @@ def test_a_run_is_complete_and_reads_back(network: bt.Network, data: bt.Splits, 
 def test_stored_values_are_those_of_the_program_that_is_shipped(
     network: bt.Network, data: bt.Splits, tmp_path: Path
 ) -> None:
-    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
+    run = bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=SETTINGS))
     engine = bt.ENGINES["reference"]
     for solution in [*run.front, *run.homogeneous]:
         program = run.program(solution)
@@ -90,16 +96,18 @@ def test_stored_values_are_those_of_the_program_that_is_shipped(
 def test_results_do_not_depend_on_workers_or_engine(
     network: bt.Network, data: bt.Splits, tmp_path: Path, workers: int
 ) -> None:
-    one = bt.run_search(network, data, tmp_path / "one", settings=SETTINGS, workers=1, engine="reference")
-    many = bt.run_search(network, data, tmp_path / "many", settings=SETTINGS, workers=workers, engine="auto")
-    processes = bt.run_search(network, data, tmp_path / "p", settings=SETTINGS, workers=workers, engine="reference")
+    one = bt.run_search(network, data, tmp_path / "one", bt.SearchSpec(search=SETTINGS, workers=1, engine="reference"))
+    many = bt.run_search(network, data, tmp_path / "many",
+                         bt.SearchSpec(search=SETTINGS, workers=workers, engine="auto"))
+    processes = bt.run_search(network, data, tmp_path / "p",
+                              bt.SearchSpec(search=SETTINGS, workers=workers, engine="reference"))
     assert one.front == many.front == processes.front
     assert one.result["history"] == many.result["history"] == processes.result["history"]
 
 
 def test_the_front_never_loses_to_its_baseline(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
     settings = bt.SearchSettings(population=4, generations=1, seed=0)
-    run = bt.run_search(network, data, tmp_path / "run", settings=settings)
+    run = bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=settings))
     for base in run.homogeneous[:-1]:
         assert any(
             s.values["error"] <= base.values["error"] and s.values["size"] <= base.values["size"] for s in run.front
@@ -116,7 +124,8 @@ def test_every_width_of_the_baseline_is_among_the_seeds(network: bt.Network) -> 
 def test_a_guide_changes_the_search_but_not_what_the_front_means(
     network: bt.Network, data: bt.Splits, tmp_path: Path
 ) -> None:
-    runs = [bt.run_search(network, data, tmp_path / g, settings=SETTINGS, guide=g) for g in ("loss", "error")]
+    runs = [bt.run_search(network, data, tmp_path / g, bt.SearchSpec(search=SETTINGS, guide=g))
+            for g in ("loss", "error")]
     assert runs[0].front != runs[1].front
     for run in runs:
         with run.store() as store:
@@ -127,8 +136,8 @@ def test_a_guide_changes_the_search_but_not_what_the_front_means(
 
 
 def test_constraints_hold_on_the_front(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
-    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS, constraints=["size<=90B"],
-                    objectives=("error", "stored"))
+    run = bt.run_search(network, data, tmp_path / "run",
+                        bt.SearchSpec(search=SETTINGS, constraints=["size<=90B"], objectives=("error", "stored")))
     assert run.front
     assert all(s.values["size"] <= 90 * 8 for s in run.front)
 
@@ -139,14 +148,14 @@ def test_own_grouping(network: bt.Network, data: bt.Splits, tmp_path: Path) -> N
         "biases": (["*.b_*", "head.b"], (8,)), "rest": (["input", "gru0.[rznh].*", "gru0.h", "head.out"], (6, 8)),
     })
     settings = bt.SearchSettings(population=6, generations=8)
-    run = bt.run_search(network, data, tmp_path / "run", settings=settings, space=space)
+    run = bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=settings, space=space))
     assert space.size == 12
     assert run.result["evaluations"] <= 12
     assert "all 12 plans" in run.result["message"]
 
 
 def test_picks(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
-    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
+    run = bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=SETTINGS))
     assert run.pick("0") == run.front[0]
     assert run.pick("best").values["error"] == min(s.values["error"] for s in run.front)
     assert run.pick("8bit").key == "homogeneous 8"
@@ -177,7 +186,7 @@ def test_regression_metric(tmp_path: Path) -> None:
     for _ in range(3):
         x = rng.normal(size=(20, 6, 3)).astype(np.float32)
         parts.append(bt.Data(x, network(x).astype(np.float32)))
-    run = bt.run_search(network, bt.Splits(*parts), tmp_path / "run", metric="mse", settings=SETTINGS)
+    run = bt.run_search(network, bt.Splits(*parts), tmp_path / "run", bt.SearchSpec(metric="mse", search=SETTINGS))
     assert run.baseline(8).values["error"] < run.baseline(2).values["error"]
 
 
@@ -191,7 +200,7 @@ def test_evaluator_is_the_same_one_by_one_and_together(network: bt.Network, data
 
 def test_the_weights_that_were_searched_are_kept(network: bt.Network, data: bt.Splits, tmp_path: Path,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
+    run = bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=SETTINGS))
     expected = {s.key: run.program(s) for s in run.front}
 
     def never(*_: object) -> None:
@@ -207,14 +216,14 @@ def test_the_weights_that_were_searched_are_kept(network: bt.Network, data: bt.S
 
 def test_a_finished_search_can_be_made_longer(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
     longer = bt.SearchSettings(population=20, generations=7, seed=3)
-    whole = bt.run_search(network, data, tmp_path / "whole", settings=longer)
-    bt.run_search(network, data, tmp_path / "run", settings=SETTINGS)
-    run = bt.run_search(network, data, tmp_path / "run", settings=longer, resume=True)
+    whole = bt.run_search(network, data, tmp_path / "whole", bt.SearchSpec(search=longer))
+    bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=SETTINGS))
+    run = bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=longer), resume=True)
     assert run.front == whole.front
-    assert run.config["search"] == whole.config["search"]
+    assert run.spec == whole.spec
     other = bt.SearchSettings(population=21, generations=7, seed=3)
     with pytest.raises(bt.BittailorError, match="another search"):
-        bt.run_search(network, data, tmp_path / "run", settings=other, resume=True)
+        bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=other), resume=True)
 
 
 def test_without_a_compiler_a_slower_engine_serves_and_says_so(
@@ -238,7 +247,8 @@ def test_a_candidate_that_cannot_be_bound_costs_only_itself(
         return plain(self, widths)
 
     monkeypatch.setattr(Evaluator, "program", refuses_some)
-    run = bt.run_search(network, data, tmp_path / "run", settings=SETTINGS, early_stop=early_stop, seeding="templates")
+    run = bt.run_search(network, data, tmp_path / "run",
+                        bt.SearchSpec(search=SETTINGS, early_stopping=early_stop, seeding="templates"))
     assert run.result["failed"] > 0
     with run.store() as store:
         reasons = {row.outcome.reason for row in store.rows() if row.outcome.values is None}

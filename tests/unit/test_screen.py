@@ -21,8 +21,9 @@ def test_the_front_is_the_same_as_without(tmp_path: Path, guide: str, seed: int)
     data = small_data(network, seed)
     settings = bt.SearchSettings(population=8, offspring=40, generations=8, seed=seed)
     runs = [
-        bt.run_search(network, data, tmp_path / str(stop), settings=settings, guide=guide, early_stop=stop,
-                      constraints=["size<=160B"] if seed == 2 else [])
+        bt.run_search(network, data, tmp_path / str(stop),
+                      bt.SearchSpec(search=settings, guide=guide, early_stopping=stop,
+                                    constraints=["size<=160B"] if seed == 2 else []))
         for stop in (False, True)
     ]
     assert runs[0].front == runs[1].front

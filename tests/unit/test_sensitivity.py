@@ -16,7 +16,7 @@ from bittailor.errors import FileError, RangeError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.sensitivity import Response, Sensitivity, analyse, parameter_genes, path, seeds
 from bittailor.report.sensitivity import write_sensitivity
-from bittailor.runs.choice import SEEDINGS
+from bittailor.runs.seeding import SEEDINGS
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,8 @@ def test_seeds_lie_in_the_space_and_beat_homogeneous_ones(network: bt.Network, e
 def test_it_is_kept_and_drawn(network: bt.Network, evaluator: Evaluator, tmp_path: Path,
                               capsys: pytest.CaptureFixture[str]) -> None:
     data = small_data(network)
-    run = bt.run_search(network, data, tmp_path / "run", settings=bt.SearchSettings(population=6, generations=2))
+    run = bt.run_search(network, data, tmp_path / "run",
+                        bt.SearchSpec(search=bt.SearchSettings(population=6, generations=2)))
     found = bt.run_sensitivity(run, data, "best")
     assert found.widths == run.pick("best").widths
     file = write_sensitivity(run, found)

@@ -11,21 +11,23 @@ import numpy as np
 import pytest
 import torch
 
-from bittailor.common.data import Data, Splits
+from bittailor.common.data import Data, Splits, Targets
 from bittailor.core.network import Network
 from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
 from bittailor.engines import Reference
 from bittailor.errors import BittailorError
+from bittailor.evaluate.losses import CROSS_ENTROPY, FRAME_CROSS_ENTROPY, SQUARED_ERROR
 from bittailor.quantise.calibration import Calibration, calibrate
 from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.tasks import TASKS, Recipe
 from bittailor.train import retrain as module
 from bittailor.train.distil import distilled
-from bittailor.train.floats import LOSSES, Teacher
+from bittailor.train.floats import Teacher
 from bittailor.train.floats import train as train_float
 from bittailor.train.masters import MasterWeights, learnable
-from bittailor.train.retrain import Retrained, Retraining, retrain
+from bittailor.train.recipe import RANGES, Retraining
+from bittailor.train.retrain import Retrained, retrain
 from networks import gru_network, random_lengths, random_widths
 
 Rng = np.random.Generator
@@ -89,7 +91,7 @@ def test_a_given_range_is_not_learned() -> None:
 # --- what comes out -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ranges", module.RANGES)
+@pytest.mark.parametrize("ranges", RANGES)
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_what_was_trained_is_what_is_shipped(cell: str, ranges: str, rng: Rng, monkeypatch: pytest.MonkeyPatch) -> None:
     """After training, at random widths, the integers of the training network are those of the bound program."""
@@ -211,7 +213,7 @@ def test_divergence_is_an_error() -> None:
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"ranges": "free"}, "ranges 'free' are unknown; choose one of frozen, learned, recalibrated"),
-    ({"epochs": 0}, "epochs is 0; a retraining needs at least 1"),
+    ({"epochs": -1}, "epochs is -1; expected a whole number, 0 or more"),
     ({"rate": 0.0}, "rate is 0.0; expected more than 0"),
     ({"noise": float("nan")}, "noise is nan; expected 0 or more"),
     ({"distil": 1.5}, "distil is 1.5; expected a weight of 0..1"),
@@ -256,23 +258,24 @@ def test_regression_and_outputs_per_step() -> None:
 def test_the_distilled_loss(rng: Rng) -> None:
     outputs, teacher = (torch.from_numpy(rng.normal(size=(5, 4, 3))) for _ in range(2))
     labels = torch.from_numpy(rng.integers(0, 3, 5))
-    plain = LOSSES["error"](outputs[:, 0], labels, None)
-    assert distilled(LOSSES["error"], "error", 0.0, 2.0)(outputs[:, 0], labels, None, teacher[:, 0]) == plain
+    wanted = Targets(labels, torch.full((5,), 4))
+    plain = CROSS_ENTROPY.train(outputs[:, 0], wanted)
+    assert distilled(CROSS_ENTROPY, 0.0, 2.0)(outputs[:, 0], wanted, teacher[:, 0]) == plain
     p, q = (torch.softmax(x[:, 0] / 2, dim=1) for x in (teacher, outputs))
     soft = 4 * float((p * (p / q).log()).sum(dim=1).mean())
-    mixed = distilled(LOSSES["error"], "error", 0.25, 2.0)(outputs[:, 0], labels, None, teacher[:, 0])
+    mixed = distilled(CROSS_ENTROPY, 0.25, 2.0)(outputs[:, 0], wanted, teacher[:, 0])
     assert float(mixed) == pytest.approx(0.75 * float(plain) + 0.25 * soft)
-    squares = distilled(LOSSES["mse"], "mse", 1.0, 2.0)(outputs[:, 0], teacher[:, 1], None, teacher[:, 0])
+    squares = distilled(SQUARED_ERROR, 1.0, 2.0)(outputs[:, 0], Targets(teacher[:, 1], None), teacher[:, 0])
     assert float(squares) == pytest.approx(float(((outputs - teacher)[:, 0] ** 2).mean()))
     # of outputs per step only those within an item's length count
     lengths = torch.tensor([1, 2, 4, 3, 1])
     changed = teacher.clone()
     changed[torch.arange(4)[None] >= lengths[:, None]] = 9.0
-    of = distilled(LOSSES["per"], "per", 1.0, 2.0)
-    assert of(outputs, labels, lengths, teacher) == of(outputs, labels, lengths, changed)
+    of = distilled(FRAME_CROSS_ENTROPY, 1.0, 2.0)
+    assert of(outputs, Targets(labels, lengths), teacher) == of(outputs, Targets(labels, lengths), changed)
     for weight, temperature in ((-0.1, 1.0), (0.5, 0.0)):
         with pytest.raises(BittailorError):
-            distilled(LOSSES["error"], "error", weight, temperature)
+            distilled(CROSS_ENTROPY, weight, temperature)
 
 
 def test_a_float_student(tmp_path: Path) -> None:

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bittailor.common import records
 from bittailor.common.data import Data, Splits
-from bittailor.common.processors import processors
-from bittailor.common.registry import Table
-from bittailor.core.cells import CELLS
+from bittailor.common.own_files import load_file
+from bittailor.common.records import overlaid
 from bittailor.core.network import Network
 from bittailor.core.program import Program
-from bittailor.core.qformat import Kind, check_width
-from bittailor.cost import load_platform
 from bittailor.errors import BittailorError, FileError
-from bittailor.evaluate.evaluator import objectives_with
-from bittailor.evaluate.metrics import METRICS
-from bittailor.quantise.calibration import CalibrationSettings
-from bittailor.quantise.spaces import SPACES, of_platform
+from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.runs import Retrained, Run, retrain_picks, run_search, run_sensitivity
+from bittailor.runs.presets import PRESETS
 from bittailor.runs.retraining import same_data
-from bittailor.search.presets import PRESETS
-from bittailor.search.progress import make_display
-from bittailor.search.settings import SearchSettings
-from bittailor.search.space import Space
-from bittailor.train.beacons import BeaconSettings
+from bittailor.runs.searching import Display
+from bittailor.runs.spec import Origin, SearchSpec, TaskSettings, layered, read_values
+from bittailor.search.loop import Progress
+from bittailor.search.progress import ValueDisplay, make_progress
+from bittailor.train.recipe import Retraining
 
 if TYPE_CHECKING:
     from bittailor.evaluate.sensitivity import Sensitivity
@@ -44,86 +37,70 @@ Epochs = Callable[[int, int, float], None]
 class Prepared:
     """A float network with its data, ready to be searched.
 
-    about    what it is, kept in run.json: task, hidden, seed, …
+    task     what it is
+    origin   where it came from, kept in run.json
     summary  one line for people
     """
 
     network: Network
     data: Splits
-    metric: str
-    about: dict[str, Any]
+    metric: Metric
+    task: TaskSettings
+    origin: Origin
     summary: str
 
 
 def train_task(
-    name: str,
-    *,
-    hidden: int | None = None,
-    seed: int = 0,
-    data: Path | None = None,
-    cache: Path | None = None,
+    task: TaskSettings | str, *, metric: str | Metric | Measure = "", cache: Path | None = None,
     progress: Epochs | None = None,
-    cell: str = "gru",
-    metric: str | None = None,
 ) -> Prepared:
     """Load a task's data and train its float network, or read it from the cache.
 
-    cell    of its recurrent layer, a name in `CELLS`
-    metric  a name in `METRICS` in place of the task's own; the network is trained for it
+    task    a name, or with cell, hidden, seed and data folder
+    metric  a name in `METRICS`, for which the network is trained; empty: the task's own
+    cache   folder for trained float networks; the user's cache if not given
     """
     from bittailor.read import from_torch
     from bittailor.tasks import TASKS
     from bittailor.train.floats import train
 
-    task = TASKS[name]
-    if metric is not None:
-        task = replace(task, metric=METRICS[metric].name)
-    _ = CELLS[cell]
-    if hidden is not None and hidden < 1:
-        raise BittailorError(f"hidden is {hidden}; a layer needs at least 1 unit")
-    if seed < 0:
-        raise BittailorError(f"seed is {seed}; expected 0 or more")
-    splits = task.load(data, seed)
-    trained = train(task, splits, hidden=hidden, seed=seed, cache=cache, progress=progress, cell=cell)
-    network = from_torch(trained.module, task.inputs)
-    measure = METRICS[task.metric]
-    units = hidden or task.hidden
+    wanted = TaskSettings(task) if isinstance(task, str) else task
+    known = TASKS[wanted.name]
+    known = replace(known, metric=metric_of(metric or known.metric).name)
+    wanted = replace(wanted, hidden=wanted.hidden or known.hidden)
+    splits = known.load(wanted.data or None, wanted.seed)
+    trained = train(known, splits, hidden=wanted.hidden, seed=wanted.seed, cache=cache, progress=progress,
+                    cell=wanted.cell)
+    network = from_torch(trained.module, known.inputs)
+    measure = metric_of(known.metric)
     how = "read from the cache" if trained.cached else "trained"
-    summary = (f"{name}: {cell.upper()} of {units} units, {how} ({trained.seconds:.0f} s), "
+    summary = (f"{known.name}: {wanted.cell.upper()} of {wanted.hidden} units, {how} ({trained.seconds:.0f} s), "
                f"{measure.title} {trained.valid:.4g} {measure.unit} on {len(splits.valid)} validation items")
-    about = {"task": name, "title": task.title, "cell": cell, "hidden": units, "seed": seed, "source": task.source,
-             "licence": task.licence, "float_key": trained.key}
-    return Prepared(network, splits, task.metric, about, summary)
+    origin = Origin(known.title, known.source, known.licence, trained.key)
+    return Prepared(network, splits, measure, wanted, origin, summary)
 
 
 def load_own(where: str) -> Prepared:
-    """A user's network: FILE.py:FUNCTION; FUNCTION() returns (torch module, Splits), and a metric's name if need be."""
+    """A user's network: FILE.py:FUNCTION; FUNCTION() returns (torch module, Splits), and if need be a metric: a name,
+    or what `metric_of` takes."""
     from bittailor.read import from_torch
 
     file, _, function = where.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise BittailorError(f"there is no file '{file}'; expected FILE.py:FUNCTION")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    make = getattr(load_file(file), function, None)
+    if make is None:
+        raise BittailorError(f"{file} has no function '{function}'")
     try:
-        spec.loader.exec_module(module)
-        made = getattr(module, function)()
+        made = make()
     except BittailorError:
         raise
-    except AttributeError:
-        raise BittailorError(f"{path} has no function '{function}'") from None
     except Exception as error:
         raise BittailorError(f"{where} failed: {type(error).__name__}: {error}") from error
     if not isinstance(made, tuple) or len(made) not in (2, 3) or not isinstance(made[1], Splits):
         raise BittailorError(f"{where} must return (torch module, bittailor.Splits) or (module, Splits, metric); "
                              f"it returned {type(made).__name__}")
-    metric = made[2] if len(made) == 3 else "error"
-    _ = METRICS[metric]
+    metric = metric_of(made[2] if len(made) == 3 else "classification_error")
     network = from_torch(made[0], made[1].train.x.shape[2])
-    return Prepared(network, made[1], metric, {"task": where, "title": where}, f"{where}: read")
+    return Prepared(network, made[1], metric, TaskSettings(where), Origin(title=where), f"{where}: read")
 
 
 def export_solution(
@@ -153,17 +130,17 @@ def export_solution(
                               seed=seed, about=f"the network of {source.name}")
     run = Run.open(source)
     solution = run.pick(pick)
-    task, unit = run.config["task"], METRICS[run.config["metric"]].unit
+    task, metric = run.spec.task.name, run.metric
     samples = _validation(run, data)
     longest = steps if samples is None or steps is not None else samples.x.shape[1]
-    facts = {"task": str(task.get("title", "")), "solution": f"{pick}, of {len(run.front)} on the front",
-             "validation error": f"{solution.values['error']:.4g} {unit}",
-             "test error": "" if solution.test is None else f"{solution.test:.4g} {unit}",
+    facts = {"task": run.origin.title, "solution": f"{pick}, of {len(run.front)} on the front",
+             f"validation {metric.noun}": f"{solution.values['error']:.4g} {metric.unit}",
+             f"test {metric.noun}": "" if solution.test is None else f"{solution.test:.4g} {metric.unit}",
              "weights and biases times their widths": f"{solution.values['size'] / 8:.0f} bytes"}
     return export_program(
         run.program(solution), folder, to, prefix=prefix, force=force, steps=longest, items=items, seed=seed,
         x=None if samples is None else samples.x, lengths=None if samples is None else samples.lengths,
-        about=f"task {task['task']}, solution {pick}" if "task" in task else f"solution {pick} of a search",
+        about=f"task {task}, solution {pick}" if task else f"solution {pick} of a search",
         facts={name: text for name, text in facts.items() if text},
     )
 
@@ -203,139 +180,126 @@ def _validation(run: Run, folder: Path | None) -> Data | None:
     """Validation items of a run's task, where they are at hand."""
     from bittailor.tasks import TASKS
 
-    task = run.config["task"]
-    searched_with_own = "--data" in shlex.split(run.config.get("command", ""))
-    if task.get("task") not in TASKS or (folder is None and searched_with_own):
+    task = run.spec.task
+    if task.name not in TASKS:
         return None
     try:
-        return TASKS[task["task"]].load(folder, task.get("seed", 0)).valid
+        return TASKS[task.name].load(_folder(folder, task), task.seed).valid
     except BittailorError:
         if folder is not None:
             raise
         return None
 
 
-def search_task(
-    name: str,
-    out: Path,
-    *,
-    preset: str | None = None,
-    platforms: Sequence[Path | str] = (),
-    space: str | None = None,
-    widths: Sequence[int] | None = None,
-    activations: Sequence[int] | None = None,
-    biases: Sequence[int] | None = None,
-    objectives: Sequence[str] | None = None,
-    constraints: Sequence[str] = (),
-    guide: str | None = None,
-    population: int | None = None,
-    offspring: int | None = None,
-    generations: int | None = None,
-    method: str = "mse",
-    rounding: str = "inputs",
-    per_row: bool = False,
-    early_stop: bool = False,
-    seeding: str | None = None,
-    beacons: BeaconSettings | None = None,
-    beacons_from: Sequence[Path | str] = (),
-    engine: str = "auto",
-    workers: int = 0,
-    resume: bool = False,
-    hidden: int | None = None,
-    cell: str = "gru",
-    seed: int = 0,
-    data: Path | None = None,
-    cache: Path | None = None,
-    metric: str | None = None,
-    quiet: bool = True,
-    epochs: Epochs | None = None,
-    command: str = "",
-) -> Run:
-    """Prepare a task (or FILE.py:FUNCTION) and search it; see `runs.run_search`.
+def _folder(given: Path | None, task: TaskSettings) -> Path | None:
+    """The data folder of a run: the one given, or that of its search, where that is still there."""
+    return given or (Path(task.data) if task.data and Path(task.data).is_dir() else None)
 
-    preset     a name in `PRESETS`: what is None takes its values, otherwise those of `run_search`
-    platforms  TOML files of hardware; the name of one is also a space (docs/hardware.md)
-    metric     of a task, in place of its own; FILE.py:FUNCTION names its metric itself
+
+def make_spec(
+    options: Mapping[str, Any], *, task: str | None = None, file: Path | None = None, preset: str | None = None
+) -> SearchSpec:
+    """The spec that a command line asks for: its options, above a file, above a preset, above the defaults.
+
+    options  as from `cli.options.values_of`
+    task     a task, or FILE.py:FUNCTION
+    file     TOML or JSON, or a run directory, whose spec is taken
+    preset   a name in `PRESETS`
+    Raises   BittailorError, in one line that names the field, for whatever is wrong.
     """
-    taken = PRESETS[preset] if preset else None
-    own = [load_platform(path) for path in platforms]
-    table = objectives_with(own)
-    space = space or (taken.space if taken else "per_operator")
-    made: dict[str, Callable[..., Space]] = {p.name: partial(of_platform, platform=p) for p in own}
-    make = Table("space", {**SPACES, **made})[space]
-    objectives = objectives or (taken.objectives_for(space) if taken else ("error", "size"))
-    for objective in objectives:
-        _ = table[objective]
-    guide = guide or (taken.guide if taken else "loss")
-    seeding = seeding or (taken.seeding if taken else "sensitivity")
-    kinds: tuple[tuple[Kind, Sequence[int] | None], ...] = (
-        ("weight", widths), ("activation", activations), ("bias", biases))
-    for kind, given in kinds:
-        # before anything long begins
-        for bits in given or ():
-            check_width(kind, bits)
-    if taken and generations is None:
-        generations = taken.generations_for(space)
-    numbers: dict[str, Any] = {"population": population, "offspring": offspring, "generations": generations}
-    settings = replace(taken.settings if taken else SearchSettings(), seed=seed,
-                       **{k: v for k, v in numbers.items() if v is not None})
-    calibration = CalibrationSettings(method=method, rounding=rounding, per_row=per_row)
-    if ":" in name:
-        if metric is not None:
-            raise BittailorError(f"--metric is for tasks; let {name} return (module, Splits, metric)")
-        prepared = load_own(name)
+    from bittailor.tasks import TASKS
+
+    given = overlaid(options, {} if task is None else {"task": {"name": task}})
+    read: Mapping[str, Any] = {}
+    if file is not None:
+        read = Run.open(file).spec.to_dict() if file.is_dir() else read_values(file)
+    layers = [read, given]
+    if preset is not None:
+        space = overlaid(read, given).get("space", {})
+        name = space.get("name", "") if isinstance(space, Mapping) else ""
+        layers.insert(0, PRESETS[preset].in_space(str(name)).to_dict())
+    spec = layered(*layers)
+    if not spec.beacons.used and options.get("beacons", {}).keys() - {"budget", "polish"}:
+        raise BittailorError("--beacon-rule and --recipe are about retraining; add --beacons or --polish")
+    own = TASKS.get(spec.task.name)
+    if own is None:
+        return spec
+    return replace(spec, metric=spec.metric or own.metric,
+                   task=replace(spec.task, hidden=spec.task.hidden or own.hidden))
+
+
+def search_spec(
+    spec: SearchSpec, out: Path | str, *, resume: bool = False, cache: Path | None = None, command: str = "",
+    progress: Epochs | None = None,
+) -> Run:
+    """Train (or read) the float network that a spec names, and search it; see `runs.run_search`.
+
+    cache     folder for trained float networks; the user's cache if not given
+    command   the command line that asked for it
+    progress  shown on standard error, with the training's epochs by this; nothing is shown without it
+    """
+    if not spec.task.name:
+        raise BittailorError("which task? Give one, such as digits (see `bittailor tasks`), or FILE.py:FUNCTION")
+    if ":" in spec.task.name:
+        prepared = load_own(spec.task.name)
+        if spec.metric and spec.known_metric.to_json() != prepared.metric.to_json():
+            raise BittailorError(f"metric (--metric) is for tasks; let {spec.task.name} return (module, Splits, "
+                                 "metric)")
     else:
-        prepared = train_task(name, hidden=hidden, cell=cell, seed=seed, data=data, cache=cache, progress=epochs,
-                              metric=metric)
-    chosen: dict[str, Any] = {"widths": widths, "activations": activations, "biases": biases}
-    if not quiet:
-        print(prepared.summary)
-    return run_search(
-        prepared.network, prepared.data, out,
-        metric=prepared.metric,
-        space=make(prepared.network.graph, **{k: v for k, v in chosen.items() if v is not None}),
-        objectives=objectives, constraints=constraints, guide=guide, settings=settings, calibration=calibration,
-        early_stop=early_stop, engine=engine, workers=workers or processors(), resume=resume,
-        task=prepared.about, command=command, progress=None if quiet else make_display, platforms=own,
-        seeding=seeding, beacons=beacons, beacons_from=beacons_from, say=None if quiet else _tell,
-    )
+        prepared = train_task(spec.task, metric=spec.metric, cache=cache, progress=progress)
+    origin = replace(prepared.origin, command=command)
+    spec = replace(spec, task=prepared.task, metric=prepared.metric)
+    if progress is None:
+        return run_search(prepared.network, prepared.data, out, spec, resume=resume, origin=origin)
+    print(prepared.summary)
+    return run_search(prepared.network, prepared.data, out, spec, resume=resume, origin=origin, display=Terminal())
 
 
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+class Terminal(Display):
+    """Progress and words on standard error: live on a terminal, lines elsewhere."""
+
+    def progress(self, look: ValueDisplay) -> Progress:
+        return make_progress("auto", look)
+
+    def tell(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
 
 
-def run_data(run: Run, data: Path | None = None) -> Splits:
-    """The data that a run was searched with, read again: of its task, or of its own FILE.py:FUNCTION.
+def run_data(run: Run, data: Path | None = None) -> tuple[Splits, Metric]:
+    """The data that a run was searched with, and its metric, read again: of its task, or of its own FILE.py:FUNCTION.
 
-    data    a data folder, as for the search
+    data    a data folder; that of the search if not given, where it is still there
     Raises  BittailorError where the run does not say what it searched, DataError for other data.
     """
     from bittailor.tasks import TASKS
 
-    about = run.config["task"]
-    name = str(about.get("task", ""))
-    if name in TASKS:
-        splits = TASKS[name].load(data, about.get("seed", 0))
-    elif ":" in name:
-        splits = load_own(name).data
+    task = run.spec.task
+    if task.name in TASKS:
+        splits, metric = TASKS[task.name].load(_folder(data, task), task.seed), run.metric
+    elif ":" in task.name:
+        own = load_own(task.name)
+        splits, metric = own.data, run.metric_given(own.metric)
     else:
         raise BittailorError(f"{run.path} does not say where its data came from: it was made from Python. "
                              "Call bittailor.retrain_picks or bittailor.run_sensitivity with the data")
     same_data(run, splits)
-    return splits
+    return splits, metric
 
 
 def retrain_run(
     path: Path, picks: Sequence[str], *, recipe: Mapping[str, Any] | None = None, seed: int = 0,
     data: Path | None = None, workers: int = 0,
 ) -> list[Retrained]:
-    """Retrain solutions of a run and store them beside the originals; see `runs.retrain_picks`."""
+    """Retrain solutions of a run and store them beside the originals; see `runs.retrain_picks`.
+
+    recipe  what differs from the recipe of the search
+    """
     run = Run.open(path)
     for text in picks:
         run.pick(text)
-    asked = {**run.config.get("beacons", {}).get("recipe", {}), **(recipe or {})}
-    return retrain_picks(run, run_data(run, data), picks, recipe=asked, seed=seed, workers=workers)
+    asked = records.make(Retraining, {**asdict(run.spec.beacons.recipe), **(recipe or {})}, "recipe")
+    splits, metric = run_data(run, data)
+    return retrain_picks(run, splits, picks, recipe=asked, seed=seed, workers=workers, metric=metric)
 
 
 def sensitivity_run(path: Path, at: str = "8bit", *, data: Path | None = None) -> tuple[Sensitivity, Path]:
@@ -344,5 +308,6 @@ def sensitivity_run(path: Path, at: str = "8bit", *, data: Path | None = None) -
     from bittailor.report.sensitivity import write_sensitivity
 
     run = Run.open(path)
-    found = run_sensitivity(run, run_data(run, data), at)
+    splits, metric = run_data(run, data)
+    found = run_sensitivity(run, splits, at, metric=metric)
     return found, write_sensitivity(run, found)

@@ -5,7 +5,6 @@ Heavy libraries are imported inside the commands, so that `bittailor --help` ans
 
 from __future__ import annotations
 
-import contextlib
 import io
 import shlex
 import sys
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from bittailor._version import __version__
+from bittailor.cli.options import read_settings, values_of, with_spec_options
 from bittailor.errors import BittailorError
 
 INTERRUPTED = 130
@@ -29,12 +29,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+TaskArgument = Annotated[
+    str | None, typer.Argument(help="A task, or FILE.py:FUNCTION returning (torch module, Splits); as in --spec if not "
+                                    "given.")
+]
+SpecFileOption = Annotated[
+    Path | None, typer.Option("--spec", help="TOML or JSON file of settings, or a run; other options override it.")
+]
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", help="Settings of a paper: mohaq. --spec and other options override it.")
+]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with data sets, one sub-folder each.")]
 SeedOption = Annotated[int, typer.Option(help="Decides split, initial weights and search.")]
-HiddenOption = Annotated[int | None, typer.Option(help="Units of a recurrent layer; the task's default if not given.")]
+HiddenOption = Annotated[int, typer.Option(help="Units of a recurrent layer; 0: as many as the task has.")]
 CellOption = Annotated[str, typer.Option(help="Its cell: gru, lstm, sru, …; an unknown name lists all.")]
 MetricOption = Annotated[
-    str | None, typer.Option(help="In place of the task's own, such as per_beam or per_ctc; an unknown name lists all.")
+    str, typer.Option(help="In place of the task's own, such as per_beam or per_ctc; an unknown name lists all.")
 ]
 RecipeOption = Annotated[
     list[str] | None, typer.Option("--recipe", help="Of retraining, such as epochs=10 or rate=1e-3; repeatable.")
@@ -83,18 +93,19 @@ def platforms(
 @app.command(epilog="Example:  bittailor train mnist --data ~/data --seed 1")
 def train(
     task: Annotated[str, typer.Argument(help="A name from `bittailor tasks`.")],
-    hidden: HiddenOption = None,
+    hidden: HiddenOption = 0,
     cell: CellOption = "gru",
-    metric: MetricOption = None,
+    metric: MetricOption = "",
     seed: SeedOption = 0,
     data: DataOption = None,
     cache: CacheOption = None,
 ) -> None:
     """Train the float network of a task (kept in a cache; a second call reads it)."""
     from bittailor.cli.actions import train_task
+    from bittailor.runs import TaskSettings
 
-    prepared = train_task(task, hidden=hidden, cell=cell, metric=metric, seed=seed, data=data, cache=cache,
-                          progress=_epochs)
+    wanted = TaskSettings(task, cell, hidden, seed, "" if data is None else str(data))
+    prepared = train_task(wanted, metric=metric, cache=cache, progress=_epochs)
     _say(prepared.summary)
 
 
@@ -103,86 +114,49 @@ def train(
     "bittailor search mnist --data ~/data --out runs/mnist --constrain 'size<=8KiB' --workers 2\n\n"
     "bittailor search my_net.py:load --out runs/mine   (load() returns a torch module and bittailor.Splits)\n\n"
     "bittailor search digits --out runs/digits --beacons 4 --polish 4   (retrains some on the way and at the end)\n\n"
+    "bittailor search --spec my.toml --out runs/mine   (bittailor spec digits > my.toml writes one to start from)\n\n"
     "bittailor search digits --out runs/digits --resume   (goes on after Ctrl-C or a crash; with more --generations "
     "it makes a finished search longer)"
 )
+@with_spec_options
 def search(
-    task: Annotated[str, typer.Argument(help="A task, or FILE.py:FUNCTION returning (torch module, Splits).")],
-    out: Annotated[Path, typer.Option("--out", help="The run directory to write.")],
-    preset: Annotated[str | None, typer.Option(help="Settings of a paper: mohaq. Other options override it.")] = None,
-    platform: Annotated[list[Path] | None, typer.Option(help="TOML file of a hardware platform; repeatable.")] = None,
-    space: Annotated[
-        str | None, typer.Option(help="per_operator (if not given), per_layer, homogeneous, or a platform: silago, …")
-    ] = None,
-    widths: Annotated[
-        str | None, typer.Option(help="Allowed widths, such as 2-8 or 2,4,8; those of the space if not given.")
-    ] = None,
-    activations: Annotated[str | None, typer.Option(help="Allowed widths of activations; as --widths if not given.")]
-    = None,
-    biases: Annotated[str | None, typer.Option(help="Allowed widths of biases.")] = None,
-    objectives: Annotated[
-        str | None, typer.Option(help="What to improve, comma separated; error,size if not given. All: see objectives.")
-    ] = None,
-    constrain: Annotated[list[str] | None, typer.Option(help="Such as 'size<=8KiB' or 'error<=5'; repeatable.")] = None,
-    guide: Annotated[
-        str | None, typer.Option(help="What selection looks at for the error: loss (if not given) or error.")
-    ] = None,
-    population: Annotated[int | None, typer.Option(min=2, help="Solutions that survive; 40 if not given.")] = None,
-    offspring: Annotated[
-        int | None, typer.Option(min=1, help="New solutions per generation; as many as survive if not given.")
-    ] = None,
-    generations: Annotated[int | None, typer.Option(min=1, help="How many; 40 if not given.")] = None,
-    calibration: Annotated[str, typer.Option(help="mse, percentile or minmax.")] = "mse",
-    rounding: Annotated[str, typer.Option(help="Of weights: inputs or nearest.")] = "inputs",
-    per_row: Annotated[bool, typer.Option("--per-row", help="One weight scale per output row.")] = False,
-    early_stop: Annotated[bool, typer.Option("--early-stop", help="Drop certainly hopeless candidates early.")] = False,
-    seeding: Annotated[
-        str | None, typer.Option(help="First population: sensitivity (if not given), templates or homogeneous.")
-    ] = None,
-    beacons: Annotated[int, typer.Option(min=0, help="Candidates to retrain during the search.")] = 0,
-    polish: Annotated[int, typer.Option(min=0, help="Members of the front to retrain after it.")] = 0,
-    beacons_from: Annotated[
-        list[Path] | None, typer.Option(help="A run whose beacons serve from the start; repeatable.")
-    ] = None,
-    beacon_rule: Annotated[
-        list[str] | None,
-        typer.Option(help="share=0.5, hopeless=0.5, threshold=0.4, weighted=no, first=8, every=6, together=2 or "
-                          "warm_start=yes: when a candidate is retrained; repeatable.")
-    ] = None,
-    recipe: RecipeOption = None,
-    engine: Annotated[str, typer.Option(help="auto, or a name: reference, torch, native.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Threads or processes; 0 takes every core.")] = 0,
+    task: TaskArgument = None,
+    out: Annotated[Path, typer.Option("--out", help="The run directory to write.")] = ...,  # type: ignore[assignment]
+    spec: SpecFileOption = None,
+    preset: PresetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    hidden: HiddenOption = None,
-    cell: CellOption = "gru",
-    metric: MetricOption = None,
-    seed: SeedOption = 0,
-    data: DataOption = None,
     cache: CacheOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
+    **options: Any,
 ) -> None:
     """Search the widths of a network: error against size, with homogeneous precision as baseline."""
-    from bittailor.cli.actions import search_task
-
-    run = search_task(
-        task, out, preset=preset, platforms=platform or [], space=space, widths=_widths(widths),
-        activations=_widths(activations), biases=_widths(biases),
-        objectives=None if objectives is None else [name.strip() for name in objectives.split(",")],
-        constraints=constrain or [], guide=guide,
-        population=population, offspring=offspring, generations=generations, method=calibration, rounding=rounding,
-        per_row=per_row,
-        early_stop=early_stop, seeding=seeding,
-        beacons=_beacons(beacons, polish, beacon_rule or [], recipe or []), beacons_from=beacons_from or [],
-        engine=engine, workers=workers, resume=resume, hidden=hidden, cell=cell, metric=metric, seed=seed,
-        data=data, cache=cache, quiet=quiet, epochs=None if quiet else _epochs, command=_command(),
-    )
+    from bittailor.cli.actions import make_spec, search_spec
     from bittailor.cli.show import print_run
 
+    wanted = make_spec(values_of(options), task=task, file=spec, preset=preset)
+    run = search_spec(wanted, out, resume=resume, cache=cache, command=_command(), progress=None if quiet else _epochs)
     print_run(run)
     if run.result["interrupted"]:
         _say(f"stopped; go on with:  the same command and --resume   ({run.path})")
         raise typer.Exit(INTERRUPTED)
     _say(f"next:  bittailor report {run.path}")
+
+
+@app.command(
+    epilog="Examples:  bittailor spec digits > my.toml      then   bittailor search --spec my.toml --out runs/mine\n\n"
+    "bittailor spec phones --cell sru --preset mohaq --space bitfusion > paper.toml"
+)
+@with_spec_options
+def spec(
+    task: TaskArgument = None,
+    spec: SpecFileOption = None,
+    preset: PresetOption = None,
+    **options: Any,
+) -> None:
+    """Print what `bittailor search` with the same options would do, as TOML with comments; train nothing."""
+    from bittailor.cli.actions import make_spec
+
+    typer.echo(make_spec(values_of(options), task=task, file=spec, preset=preset).to_toml(), nl=False)
 
 
 @app.command(
@@ -219,13 +193,13 @@ def retrain(
     recipe: RecipeOption = None,
     data: DataOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Trainings at a time; 0 takes every core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Trainings at a time; 0: every core.")] = 0,
 ) -> None:
     """Retrain solutions, quantisation-aware; kept beside the originals. Goes on where it was cut short."""
     from bittailor.cli.actions import retrain_run
     from bittailor.cli.show import print_retrained
 
-    asked = {**({} if epochs is None else {"epochs": epochs, "updates": 0}), **_settings(recipe or [])}
+    asked = {**({} if epochs is None else {"epochs": epochs}), **read_settings(recipe or [])}
     print_retrained(run, retrain_run(run, pick, recipe=asked, seed=seed, data=data, workers=workers))
 
 
@@ -241,9 +215,10 @@ def sensitivity(
     """Show what every operator does to the error, width by width: a table, a CSV file and a figure."""
     from bittailor.cli.actions import sensitivity_run
     from bittailor.cli.show import print_sensitivity
+    from bittailor.runs import Run
 
     found, file = sensitivity_run(run, at, data=data)
-    print_sensitivity(found)
+    print_sensitivity(found, Run.open(run).metric.noun)
     _say(f"written: {file} and {file.with_suffix('.png').name}")
 
 
@@ -330,53 +305,6 @@ def objectives() -> None:
     from bittailor.cli.show import print_objectives
 
     print_objectives()
-
-
-def _widths(text: str | None) -> tuple[int, ...] | None:
-    """"2-8" or "2,4,8" as numbers."""
-    if text is None:
-        return None
-    try:
-        found: set[int] = set()
-        for part in text.split(","):
-            first, _, last = part.strip().partition("-")
-            found |= set(range(int(first), int(last or first) + 1))
-    except ValueError:
-        raise BittailorError(f"cannot read the widths '{text}'; write them like 2-8 or 2,4,8") from None
-    if not found:
-        raise BittailorError(f"the widths '{text}' are empty; write them like 2-8 or 2,4,8")
-    return tuple(sorted(found))
-
-
-def _settings(texts: list[str]) -> dict[str, Any]:
-    """["epochs=10", "ranges=frozen"] as a dictionary; numbers as numbers, yes and no as what they are."""
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = (part.strip() for part in text.partition("="))
-        if not (name and equals and value):
-            raise BittailorError(f"cannot read the setting '{text}'; write NAME=VALUE, such as epochs=10")
-        found[name] = {"yes": True, "no": False}.get(value, value)
-        for kind in (float, int):
-            with contextlib.suppress(ValueError):
-                found[name] = found[name] if isinstance(found[name], bool) else kind(value)
-    return found
-
-
-def _beacons(budget: int, polish: int, rule: list[str], recipe: list[str]) -> Any:
-    """Settings of beacons; None where nothing is to be retrained."""
-    if not budget and not polish:
-        if rule or recipe:
-            raise BittailorError("--beacon-rule and --recipe are about retraining; add --beacons or --polish")
-        return None
-    from bittailor.train.beacons import BeaconSettings
-
-    known, asked = BeaconSettings.__dataclass_fields__.keys() - {"recipe"}, _settings(rule)
-    for name, value in asked.items():
-        if name not in known:
-            raise BittailorError(f"--beacon-rule has no '{name}'; it has {', '.join(sorted(known))}")
-        if isinstance(value, str):
-            raise BittailorError(f"--beacon-rule {name}={value}: expected a number, yes or no")
-    return BeaconSettings(**{**asked, "budget": budget, "polish": polish, "recipe": _settings(recipe)})
 
 
 def _epochs(done: int, total: int, loss: float) -> None:

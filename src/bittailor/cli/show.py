@@ -15,7 +15,6 @@ from bittailor.common import units
 from bittailor.common.files import write_whole
 from bittailor.cost import PLATFORMS, account, load_platform
 from bittailor.evaluate.evaluator import OBJECTIVES, of_platform
-from bittailor.evaluate.metrics import METRICS
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.export.verify import Report
 from bittailor.runs import Retrained, Run, Solution
@@ -42,10 +41,10 @@ def summary_row(run: Run) -> dict[str, Any]:
     result, base = run.result, run.baseline(8)
     solutions = {"int8": base, "smallest": run.picks.get("smallest"), "careful": run.picks.get("careful")}
     row: dict[str, Any] = {
-        "task": run.config["task"].get("task", run.path.name),
-        "hidden": run.config["task"].get("hidden", ""),
-        "seed": run.config["search"]["seed"],
-        "metric": run.config["metric"],
+        "task": run.spec.task.name or run.path.name,
+        "hidden": run.spec.task.hidden or "",
+        "seed": run.spec.search.seed,
+        "metric": run.metric.name,
         "evaluations": result["evaluations"],
         "float_valid": result["float"]["valid"],
         "float_test": result["float"]["test"],
@@ -64,13 +63,12 @@ def summary_row(run: Run) -> dict[str, Any]:
 
 def print_run(run: Run) -> None:
     """The front of a run, the baselines, and the one-line answer."""
-    result, metric = run.result, METRICS[run.result["metric"]]
+    result, metric = run.result, run.metric
     console = Console()
-    unit = f" [{metric.unit}]" if metric.unit else ""
     others = [run.objectives[n] for n in result["objectives"] if n not in ("error", "size", "stored")]
-    table = Table("", f"{metric.title}{unit}: validation", "test", "size [KiB]", "stored [B]", "of 8 bit",
+    table = Table("", f"{metric.label}: validation", "test", "size [KiB]", "stored [B]", "of 8 bit",
                   *(f"{o.name.replace('.', ' ')} [{o.unit}]" if o.unit else o.name for o in others),
-                  title=f"{run.path}: {run.config['task'].get('title', '')}")
+                  title=f"{run.path}: {run.title}")
     for column in (table.columns[0], *table.columns[6:]):
         column.no_wrap = column is table.columns[0]
         column.overflow = "fold"
@@ -88,8 +86,9 @@ def print_run(run: Run) -> None:
     for i, s in enumerate(run.front):
         add(str(i), s)
     console.print(table)
-    for name, by in (("smallest", "validation error"), ("careful", "validation error and loss, and training error"),
-                     ("retrained", "validation error and loss, itself retrained")):
+    for name, by in (("smallest", f"validation {metric.noun}"),
+                     ("careful", f"validation {metric.noun} and loss, and training {metric.noun}"),
+                     ("retrained", f"validation {metric.noun} and loss, itself retrained")):
         found = run.picks.get(name)
         if found is not None:
             test = "" if found.test is None else f", test {_value(found.test)} against {_value(base.test)}"
@@ -171,8 +170,7 @@ def print_objectives() -> None:
 def print_retrained(path: Path, found: Sequence[Retrained]) -> None:
     """Solutions before and after they were retrained, beside homogeneous 8 bit."""
     run = Run.open(path)
-    metric, base = METRICS[run.config["metric"]], run.baseline(8)
-    unit = f" [{metric.unit}]" if metric.unit else ""
+    base, unit = run.baseline(8), f" [{run.metric.unit}]" if run.metric.unit else ""
     table = Table("pick", "", f"validation{unit}", "loss", f"test{unit}", "of 8 bit", "name", title=str(path))
 
     def add(name: str, what: str, s: Solution) -> None:
@@ -192,12 +190,13 @@ def print_retrained(path: Path, found: Sequence[Retrained]) -> None:
             console.print(f"{one.pick} could not be retrained: {one.failed}")
 
 
-def print_sensitivity(found: Sensitivity, name: str = "loss") -> None:
-    """By how much the loss rises when one gene is narrowed and the others stay, the most sensitive gene first."""
+def print_sensitivity(found: Sensitivity, noun: str = "error", name: str = "loss") -> None:
+    """By how much the loss rises when one gene is narrowed and the others stay, the most sensitive gene first; `noun`
+    is what the metric is called."""
     widths = sorted({r.bits for r in found.responses})
     table = Table(box=None, padding=(0, 1, 0, 0), title_justify="left",
                   title=f"rise of the validation {name} by width, all others at {found.at} "
-                        f"({name} {_value(found.base[name])}, error {_value(found.base['error'])}); · is below 0.005")
+                        f"({name} {_value(found.base[name])}, {noun} {_value(found.base['error'])}); · is below 0.005")
     table.add_column("gene", no_wrap=True)
     for bits in widths:
         table.add_column(str(bits), justify="right", no_wrap=True)
@@ -221,10 +220,10 @@ def comparison_csv(rows: Sequence[dict[str, Any]]) -> str:
 def print_comparison(runs: Sequence[Run], csv: Path | None = None) -> None:
     """Several runs side by side."""
     rows = [summary_row(run) for run in runs]
-    table = Table("run", "solution", "smaller", "validation", "test", "hypervolume")
+    table = Table("run, metric", "solution", "smaller", "validation", "test", "hypervolume")
     for run, row in zip(runs, rows, strict=True):
         table.add_row(run.path.name, "float", "", _value(row["float_valid"]), _value(row["float_test"]), "")
-        table.add_row("", "homogeneous 8", "", _value(row["int8_valid"]), _value(row["int8_test"]),
+        table.add_row(run.metric.label, "homogeneous 8", "", _value(row["int8_valid"]), _value(row["int8_test"]),
                       f"{row['hypervolume_homogeneous']:.3f}")
         for name in ("smallest", "careful"):
             percent = row[f"{name}_smaller_percent"]

@@ -7,6 +7,7 @@ Calibration and training see `train`, the search sees `valid`, `test` is used on
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,27 @@ from bittailor.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
+class Targets:
+    """What outputs are measured against: NumPy arrays, or torch tensors while something is trained.
+
+    y        as in `Data.y`
+    lengths  int64 [items]
+    extras   as in `Data.extras`
+    """
+
+    y: Any
+    lengths: Any
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, items: Any) -> Targets:
+        """Those of the items chosen by a slice, an index array or a mask."""
+        return Targets(self.y[items], self.lengths[items], {name: v[items] for name, v in self.extras.items()})
+
+
+@dataclass(frozen=True, eq=False)
 class Data:
     """Sequences and what they should give.
 
@@ -25,6 +47,7 @@ class Data:
     y        one of
              int64 [items]            class labels
              float32 [items, outputs] targets of a regression
+             float32 [items, steps, outputs]  the same for each step; those beyond an item's length count nothing
              int64 [items, steps, 2]  a label for each step and the number of the segment (a phone) it belongs to,
                                       from 0 upwards by at most one a step; both -1 beyond an item's length. Label 0
                                       is silence, which no transcript counts. The segments tell equal labels apart
@@ -32,12 +55,15 @@ class Data:
     lengths  int64 [items], 1..steps; all steps where not given
     groups   int64 [items], whose item it is (a speaker's, a writer's): a group is not split between training and
              validation. Empty where there are none; not a part of the fingerprint
+    extras   name -> numbers [items, …] that a metric or a loss is given beside `y`, such as the noisy signal that a
+             mask is applied to
     """
 
     x: NDArray[np.float32]
     y: NDArray[Any]
     lengths: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     groups: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         x = _array(self.x, "x", np.float32)
@@ -72,8 +98,16 @@ class Data:
         groups = np.asarray(self.groups, np.int64)
         if groups.size and groups.shape != (len(x),):
             raise DataError(f"groups must be {len(x)} numbers, one an item; got shape {groups.shape}")
+        if y.ndim == 3 and y.dtype == np.float32 and y.shape[1] != x.shape[1]:
+            raise DataError(f"x has {x.shape[1]} steps but y has {y.shape[1]}")
+        extras = {name: np.ascontiguousarray(values) for name, values in self.extras.items()}
+        for name, values in extras.items():
+            if values.shape[:1] != (len(x),) or values.dtype.kind not in "biufc":
+                raise DataError(f"extras: '{name}' must be numbers, one array an item, for {len(x)} items; "
+                                f"got {values.dtype} {values.shape}")
         for name, value in (("x", x), ("y", y), ("lengths", lengths), ("groups", groups)):
             object.__setattr__(self, name, np.ascontiguousarray(value))
+        object.__setattr__(self, "extras", extras)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -81,14 +115,20 @@ class Data:
     def __getitem__(self, items: Any) -> Data:
         """The items chosen by a slice, an index array or a mask."""
         return Data(self.x[items], self.y[items], self.lengths[items],
-                    self.groups[items] if self.groups.size else self.groups)
+                    self.groups[items] if self.groups.size else self.groups,
+                    {name: values[items] for name, values in self.extras.items()})
+
+    @property
+    def targets(self) -> Targets:
+        """What outputs are measured against."""
+        return Targets(self.y, self.lengths, self.extras)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over shapes, types and bytes, shortened to 16 hexadecimal digits."""
         digest = hashlib.sha256()
-        for value in (self.x, self.y, self.lengths):
-            digest.update(f"{value.dtype.str}{value.shape}".encode())
+        for name, value in (("", self.x), ("", self.y), ("", self.lengths), *sorted(self.extras.items())):
+            digest.update(f"{name}{value.dtype.str}{value.shape}".encode())
             digest.update(value.tobytes())
         return digest.hexdigest()[:16]
 

@@ -65,8 +65,9 @@ def save_json(path: Path | str, kind: str, version: int, body: Mapping[str, Any]
     write_whole(path, text.encode() + b"\n")
 
 
-def load_json(path: Path | str, kind: str, version: int) -> dict[str, Any]:
-    """Read what `save_json` wrote; FileError if it is something else, damaged or of another version.
+def load_json(path: Path | str, kind: str, version: int, former: int = 0) -> dict[str, Any]:
+    """Read what `save_json` wrote; FileError if it is something else, damaged, or of another version than `version` and
+    `former`.
 
     A file without a checksum is taken as it is, so that one can be written or edited by hand.
     """
@@ -74,7 +75,7 @@ def load_json(path: Path | str, kind: str, version: int) -> dict[str, Any]:
         item = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise FileError(f"{path} is damaged: not JSON ({error})") from None
-    check_header(path, item, kind, version)
+    check_header(path, item, kind, former if isinstance(item, dict) and item.get("version") == former else version)
     expected = item.pop(_DIGEST, None)
     if expected is not None and expected != _json_digest(item):
         raise FileError(

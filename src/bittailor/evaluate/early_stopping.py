@@ -3,7 +3,8 @@ still matter.
 
 Error and loss are sums over items of terms that are never negative, divided by how many items (or phones, or steps)
 there are; so the sum over the first items, divided by all of them, is a sound lower bound of either; sizes are known
-exactly. At the end of a generation let E be the solutions with known
+exactly. (Of a metric whose best value is not 0, such as an accuracy, the same holds for its distance from that; one
+without a best value cannot be stopped early.) At the end of a generation let E be the solutions with known
 values, ranked by non-dominated sorting, and L the rank at which those of rank 1..L are enough to fill the population.
 A candidate that is dominated, at its bound, by a solution of E of rank L or more has a rank above L whatever its exact
 values; it dominates nothing of rank 1..L (what dominates it would, too, and would rank before it); so it neither
@@ -15,17 +16,19 @@ one that fails is run to its end, until all hold. The search takes the same cour
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common.data import Targets
 from bittailor.core.arith import Floats
 from bittailor.core.plan import Plan
 from bittailor.core.program import Program
-from bittailor.errors import RangeError
+from bittailor.errors import BittailorError, RangeError
 from bittailor.evaluate.evaluator import Evaluator
+from bittailor.evaluate.metrics import Metric
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import nondominated, signs
 from bittailor.search.loop import Rivals
@@ -66,12 +69,12 @@ class EarlyStopping:
         self._objectives = tuple(objectives)
         self._guides = tuple(guides.get(name, name) for name in objectives)
         self._signs = signs(self._objectives, evaluator.maximised)
+        self._guide_signs = signs(self._guides, evaluator.maximised)
         none = np.empty((0, len(self._objectives)))
         self._rivals = Rivals(none, 1, none)
         self._items = len(evaluator.data)
-        self._labels = evaluator.data.y
-        # what are sums over items of terms of at least 0, and over what; the others do not depend on the data
-        self._amounts = {"error": evaluator.metric.amount, "loss": evaluator.metric.loss_amount}
+        self._targets = evaluator.data.targets
+        self._bounds = bounds(evaluator.metric, self._targets)
         self._stops = sorted({max(1, round(share * self._items)) for share in SHARES})
 
     def announce(self, rivals: Rivals) -> None:
@@ -83,7 +86,7 @@ class EarlyStopping:
         begin = time.perf_counter()
         tried = [self._begin(g) for g in genomes]
         candidates = [c for c in tried if isinstance(c, _Running)]
-        field_ = _Field(self._rivals, self._objectives, self._guides, self._signs)
+        field_ = _Field(self._rivals, self._objectives, self._guides, self._signs, self._guide_signs)
         active = candidates
         for stop in self._stops:
             self._advance(active, stop)
@@ -123,38 +126,39 @@ class EarlyStopping:
         field_.add([c.values for c in candidates if not any(k.violation(c.values[k.name]) for k in self._limits)])
 
     def _least(self, c: _Running) -> dict[str, float]:
-        """Lower bounds of a candidate's values."""
+        """Bounds of a candidate's values: none can come out better."""
         if c.done == self._items:
             return c.values
-        share = {name: ROUNDING * amount(self._labels[: c.done]) / amount(self._labels)
-                 for name, amount in self._amounts.items()}
-        return {name: value * share.get(name, 1.0) for name, value in c.values.items()}
+        done, bounds = self._targets[: c.done], {}
+        for name, (best, amount) in self._bounds.items():
+            if name in c.values:
+                share = ROUNDING * amount(done) / amount(self._targets)
+                bounds[name] = best + share * (c.values[name] - best)
+        return {**c.values, **bounds}
 
 
 class _Field:
     """The solutions with known values, E, and who is hopeless among them."""
 
     def __init__(
-        self, rivals: Rivals, objectives: Sequence[str], guides: Sequence[str], signs_: NDArray[np.float64]
+        self, rivals: Rivals, objectives: Sequence[str], guides: Sequence[str], signs_: NDArray[np.float64],
+        guide_signs: NDArray[np.float64],
     ) -> None:
-        self._objectives, self._guides, self._signs = objectives, guides, signs_
+        self._objectives, self._guides, self._signs, self._guide_signs = objectives, guides, signs_, guide_signs
         self._guided, self._front, self._needed = rivals.survivors, rivals.front, rivals.needed
         self._behind = self._late()
 
     def add(self, rows: Sequence[Mapping[str, float]]) -> None:
         """More feasible solutions."""
-        self._guided = np.concatenate([self._guided, self._costs(rows, self._guides)])
-        self._front = np.concatenate([self._front, self._costs(rows, self._objectives)])
+        self._guided = np.concatenate([self._guided, _costs(rows, self._guides, self._guide_signs)])
+        self._front = np.concatenate([self._front, _costs(rows, self._objectives, self._signs)])
         self._behind = self._late()
 
     def hopeless(self, least: Mapping[str, float]) -> bool:
         """Whether values no better than these can neither survive, nor change what does, nor enter the front."""
-        (guided,), (point,) = self._costs([least], self._guides), self._costs([least], self._objectives)
+        (guided,) = _costs([least], self._guides, self._guide_signs)
+        (point,) = _costs([least], self._objectives, self._signs)
         return _dominated(self._behind, guided) and _dominated(self._front, point)
-
-    def _costs(self, rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> NDArray[np.float64]:
-        """Values with every objective minimised: [rows, names]."""
-        return np.array([[row[name] for name in names] for row in rows]).reshape(-1, len(names)) * self._signs
 
     def _late(self) -> NDArray[np.float64]:
         """The solutions of rank L or more; none if E cannot fill the population."""
@@ -170,6 +174,24 @@ class _Field:
                 return left
             left = left[~first]
         return left
+
+
+def bounds(metric: Metric, targets: Targets) -> dict[str, tuple[float, Callable[[Targets], float]]]:
+    """What values are means of terms with a bound: that bound, and over what. The others do not depend on the data.
+
+    Raises  BittailorError where error or loss is not such a mean.
+    """
+    loss = metric.loss_for(targets)
+    if metric.best is None or loss.least is None:
+        raise BittailorError(f"early stopping needs a metric and a loss whose best values are known; those of "
+                             f"'{metric.name}' are not. Leave it out")
+    return {"error": (metric.best, metric.amount), "loss": (loss.least, loss.amount)}
+
+
+def _costs(rows: Sequence[Mapping[str, float]], names: Sequence[str], signs_: NDArray[np.float64]
+           ) -> NDArray[np.float64]:
+    """Values with every objective minimised: [rows, names]."""
+    return np.array([[row[name] for name in names] for row in rows]).reshape(-1, len(names)) * signs_
 
 
 def _dominated(points: NDArray[np.float64], point: NDArray[np.float64]) -> bool:

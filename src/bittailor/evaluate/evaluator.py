@@ -6,7 +6,7 @@ The search knows only the callable made here. Objectives stand in one table; add
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ from bittailor.cost import FIGURES, PLATFORMS, Figure, Platform, Workload, accou
 from bittailor.cost.firmware import DEFAULT_CORE, Core, Costs, cores
 from bittailor.engines import ENGINES
 from bittailor.errors import BittailorError, DataError, RangeError
-from bittailor.evaluate.metrics import METRICS, Metric
+from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration
 
 HELD_VALUES = 1 << 25
@@ -49,13 +49,13 @@ class Candidate:
     @cached_property
     def error(self) -> float:
         """The task's metric."""
-        return self.metric.of(self.outputs, self.data.y)
+        return self.metric.value(self.outputs, self.data.targets)
 
     @cached_property
     def loss(self) -> float:
-        """What is smooth beside the metric: mean cross-entropy for classes, of items or steps (nat), mean squared error
-        for regression."""
-        return self.metric.loss(self.outputs, self.data.y)
+        """What is smooth beside the metric, and minimised: its loss."""
+        targets = self.data.targets
+        return self.metric.loss_for(targets).of(self.outputs, targets)
 
     @cached_property
     def stored(self) -> int:
@@ -73,7 +73,7 @@ class Objective:
     """A figure to minimise or to maximise.
 
     name      as written on the command line, in constraints and result files
-    unit      of the value; "" where the metric says it
+    unit      of the value
     title     beside an axis
     of        candidate -> value
     maximise  whether more of it is better
@@ -121,11 +121,15 @@ OBJECTIVES: Table[Objective] = Table("objective", {o.name: o for o in (
 )})
 
 
-def objectives_with(platforms: Sequence[Platform]) -> Table[Objective]:
-    """`OBJECTIVES`, and those of a user's platforms. BittailorError where a name stands for two of them."""
-    if not platforms:
-        return OBJECTIVES
+def objectives_with(platforms: Sequence[Platform], metric: Metric | None = None) -> Table[Objective]:
+    """`OBJECTIVES`, and those of a user's platforms; `error` as the metric has it: with its title, unit and direction.
+    BittailorError where a name stands for two of them."""
     table = dict(OBJECTIVES)
+    if metric is not None:
+        if metric.name in table and metric.name != "error":
+            raise BittailorError(f"there is an objective called '{metric.name}'; give your metric another name")
+        table["error"] = replace(table["error"], unit=metric.unit, title=f"validation {metric.title}",
+                                 maximise=metric.maximise)
     for platform in platforms:
         for objective in of_platform(platform):
             if objective.name in table:
@@ -142,15 +146,15 @@ class Evaluator:
     """
 
     def __init__(
-        self, calibration: Calibration, data: Data, metric: str | Metric, engine: str, objectives: Sequence[str],
-        platforms: Sequence[Platform] = (),
+        self, calibration: Calibration, data: Data, metric: str | Metric | Measure, engine: str,
+        objectives: Sequence[str], platforms: Sequence[Platform] = (),
     ) -> None:
         """`platforms`: those of a user, beside the ones of the package."""
         self.calibration = calibration
         self.data = data
-        self.metric = METRICS[metric] if isinstance(metric, str) else metric
+        self.metric = metric_of(metric)
         self.engine = ENGINES[engine]
-        table = objectives_with(platforms)
+        table = objectives_with(platforms, self.metric)
         self.objectives = [table[name] for name in objectives]
         self.maximised = frozenset(o.name for o in self.objectives if o.maximise)
         self.work = Workload.of(calibration.network.graph)
@@ -160,7 +164,7 @@ class Evaluator:
             raise BittailorError(f"the engine '{engine}' cannot run here: {missing}")
         self._binder: Binder = calibration.binder()
         self._inputs: dict[tuple[QFormat, Any, Any], NDArray[np.signedinteger[Any]]] = {}
-        check_task(calibration.network, data, metric)
+        check_task(calibration.network, data, self.metric)
 
     def program(self, widths: dict[str, int]) -> tuple[Plan, Program]:
         """Plan and program for given widths; RangeError where they cannot be bound, or a platform cannot run them."""
@@ -236,9 +240,9 @@ class Evaluator:
             yield bound[start : start + together]
 
 
-def check_task(network: Network, data: Data, metric: str | Metric) -> None:
+def check_task(network: Network, data: Data, metric: Metric) -> None:
     """DataError unless the network's input and output fit the data and the metric."""
     if data.x.shape[2] != network.features:
         raise DataError(f"the data has {data.x.shape[2]} features per step; the network takes {network.features}")
     site = network.graph.sites[network.output]
-    (METRICS[metric] if isinstance(metric, str) else metric).check(data.y, site.features, site.sequence)
+    metric.check(data.targets, site.features, site.sequence)

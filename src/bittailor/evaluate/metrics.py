@@ -1,135 +1,351 @@
-"""Metrics: how well outputs answer the labels. All are minimised; each says its unit and what it takes.
+"""Metrics: how well outputs answer the targets, and the losses that guide a search and train for them.
 
-A metric is of one value per item (outputs [items, outputs]) or of one per step ([items, steps, outputs], labels as in
-`Data.y`, decoded in `decode.py`). The losses of float training stand beside, in `train/floats.py`, by the same names.
+A metric knows its name, title, unit and direction. Values stand everywhere as its users know them (an accuracy of 97 %
+is 97.0 in the store, in result.json and on every page): where something is minimised, `Metric.cost` turns the sign.
+Outputs are float [items, outputs], or [items, steps, outputs] where the network has one per step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common.data import Targets
+from bittailor.common.own_files import LOADED, load_file
 from bittailor.common.registry import Table
 from bittailor.errors import BittailorError, DataError
-from bittailor.evaluate import decode
+from bittailor.evaluate import decode, losses
+from bittailor.evaluate.losses import Loss
 
 Values = NDArray[Any]
-Measure = Callable[[Values, Values], float]
+ItemValues = NDArray[np.float64]
+Measure: TypeAlias = Callable[[Any, Any], float]
+"""(an item's output [outputs] or [steps, outputs], its target) -> its value."""
 
 
-@dataclass(frozen=True)
 class Metric:
-    """A measure of error.
+    """A measure of outputs against targets. Subclass it for one of your own: a name, and `per_item` or `value`.
 
-    name        as written on the command line
-    unit        as printed behind a value
-    title       as printed above a column or beside an axis
-    of          (outputs float, labels) -> float; the sum of terms of items, never negative, over `amount`
-    as_good     a baseline's value -> the highest value that counts as no worse on data the solution was not chosen by
-    loss        likewise, over `loss_amount`; smooth in the outputs: what guides a search
-    fits        (labels, outputs of the network) -> what does not fit in a sentence, or None
-    per_step    whether outputs are [items, steps, outputs]
-    amount      labels -> what `of` is divided by: items, or phones that were said
-    loss_amount likewise for `loss`
-    fit         (labels of training data, outputs and labels of validation data) -> `of`, for metrics that learn first;
-                None for the others
+    name      as written on the command line
+    title     as printed above a column or beside an axis
+    unit      as printed behind a value
+    maximise  whether more is better
+    loss      what guides the search and trains; None takes one by the targets (`losses.loss_for`)
+    best      the best value that a term of the mean can have; None where there is no such bound, which early stopping
+              needs
+    binary    whether an item is right or wrong, so that a value in % counts items
+    learns    whether `fitted` has something to learn
     """
 
     name: str
-    unit: str
-    title: str
-    of: Measure
-    as_good: Callable[[float], float]
-    loss: Measure
-    fits: Callable[[Values, int], str | None]
-    per_step: bool = False
-    amount: Callable[[Values], float] = len
-    loss_amount: Callable[[Values], float] = len
-    fit: Callable[[Values, Values, Values], Measure] | None = None
+    title: str = ""
+    unit: str = ""
+    maximise: bool = False
+    loss: Loss | None = None
+    best: ClassVar[float | None] = None
+    binary: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
 
-    def fitted(self, train: Values, outputs: Callable[[], Values], labels: Values) -> Metric:
-        """This metric, having learnt what it needs; itself where it needs nothing.
+    def value(self, outputs: Values, targets: Targets) -> float:
+        """The metric of all items; the mean of `per_item` unless a subclass says otherwise."""
+        found = self.per_item(outputs, targets)
+        if found is None:
+            raise BittailorError(f"the metric '{self.name}' has neither `value` nor `per_item`; write one of them")
+        return float(np.mean(found))
 
-        train    labels of the training data
-        outputs  gives the float network's outputs on validation data, where they are needed
-        labels   of the validation data
-        """
-        return self if self.fit is None else replace(self, of=self.fit(train, outputs(), labels), fit=None)
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues | None:
+        """The metric item by item, float64 [items], whose mean is `value`; None where it has no such parts."""
+        return None
 
-    def check(self, labels: Values, outputs: int, sequence: bool) -> None:
+    def amount(self, targets: Targets) -> float:
+        """What `value` is a mean over: items, or phones that were said."""
+        return len(targets)
+
+    def loss_for(self, targets: Targets) -> Loss:
+        """`loss`, or the usual one for such targets."""
+        return self.loss or losses.loss_for(targets)
+
+    def fitted(self, train: Targets, outputs: Callable[[], Values], valid: Targets) -> Metric:
+        """This metric, having learnt what it needs from training targets and the float network's `outputs` on
+        validation data; itself where it needs nothing."""
+        return self
+
+    @property
+    def key(self) -> str:
+        """What digests of trainings and stores say for it."""
+        return self.name
+
+    @property
+    def noun(self) -> str:
+        """What prose calls it: an error, or its title where more is better."""
+        return self.title if self.maximise else "error"
+
+    @property
+    def label(self) -> str:
+        """Title, unit and direction, as above a column."""
+        text = f"{self.title} [{self.unit}]" if self.unit else self.title
+        return f"{text}, more is better" if self.maximise else text
+
+    def cost(self, value: float) -> float:
+        """A value as something to minimise."""
+        return -value if self.maximise else value
+
+    def as_good(self, base: float) -> float:
+        """The worst value that counts as no worse than `base`, on data that the solution was not chosen by: 0.1 points
+        of a metric in % or dB, a tenth of others."""
+        if self.unit in ("%", "dB"):
+            return base - 0.1 if self.maximise else base + 0.1
+        return 1.1 * base if (base >= 0) != self.maximise else base / 1.1
+
+    def no_worse(self, values: Mapping[str, float], base: Mapping[str, float]) -> bool:
+        """Whether a solution is at least as good as another in this metric (`error`) and in loss."""
+        return self.cost(values["error"]) <= self.cost(base["error"]) and values["loss"] <= base["loss"]
+
+    def check(self, targets: Targets, outputs: int, sequence: bool) -> None:
         """DataError unless a network with `outputs` outputs, one per step where `sequence`, can be measured."""
-        if sequence and not self.per_step:
-            raise DataError("the network gives one output per step; this metric needs one per item: "
-                            "end it with the last step or the mean")
-        if self.per_step and not sequence:
+        loss = self.loss_for(targets)
+        if sequence and loss.per_step is False:
+            raise DataError(f"the network gives one output per step; the metric '{self.name}' needs one per item: "
+                            "end the network with the last step or the mean")
+        if not sequence and (loss.per_step or targets.y.ndim == 3):
             raise DataError(f"the network gives one output per item; the metric '{self.name}' needs one per step: "
                             "leave out the last step or the mean")
-        if wrong := self.fits(labels, outputs):
-            raise DataError(wrong)
+        if sequence and targets.y.ndim != 3:
+            raise DataError(f"the network gives one output per step, but the targets of shape {targets.y.shape} are "
+                            "one per item: end the network with the last step or the mean")
+        if wrong := loss.fits(targets.y, outputs):
+            raise DataError(f"metric '{self.name}': {wrong}")
+        if self.name not in METRICS:
+            self._try(targets[:2], (targets.y.shape[1], outputs) if sequence else (outputs,))
+
+    def _try(self, targets: Targets, shape: tuple[int, ...]) -> None:
+        """Measure random outputs once, before anything long begins: what a user wrote may fail."""
+        outputs = np.random.default_rng(0).normal(size=(len(targets), *shape))
+        try:
+            parts = self.per_item(outputs, targets)
+            float(self.value(outputs, targets)), float(self.loss_for(targets).of(outputs, targets))
+        except BittailorError:
+            raise
+        except Exception as error:
+            raise BittailorError(f"the metric '{self.name}' failed on outputs {outputs.shape} and targets "
+                                 f"{targets.y.shape}: {type(error).__name__}: {error}") from error
+        if parts is not None and np.shape(parts) != (len(targets),):
+            raise BittailorError(f"the metric '{self.name}' gives values of shape {np.shape(parts)} for "
+                                 f"{len(targets)} items; expected one an item")
+
+    def to_json(self) -> str | dict[str, Any]:
+        """What run.json keeps of it: the name of one of the package; of another, all that it takes to show values."""
+        if self.name in METRICS:
+            return self.name
+        return {"name": self.name, "title": self.title, "unit": self.unit, "maximise": self.maximise}
+
+    def __repr__(self) -> str:
+        return f"<metric {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With the path of the user's file that it is from, so that a worker process finds it."""
+        try:
+            blob = pickle.dumps((type(self), self.__dict__))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise BittailorError(f"the metric '{self.name}' cannot be sent to a worker process ({error}); define it at "
+                                 "the top of a file, not as a lambda, or use one worker") from None
+        return _restored, ([file for name, file in LOADED.items() if name.encode() in blob], blob)
 
 
-# functions by name, so that a metric can be sent to another process
-def _a_tenth_more(base: float) -> float:
-    return base + 0.1
+def _restored(files: Sequence[str], blob: bytes) -> Metric:
+    for file in files:
+        load_file(file)
+    kind, state = pickle.loads(blob)
+    made: Metric = kind.__new__(kind)
+    made.__dict__.update(state)
+    return made
 
 
-def _ten_percent_more(base: float) -> float:
-    return 1.1 * base
+class ItemMetric(Metric):
+    """A function of one item, see `metric`."""
+
+    def __init__(self, function: Measure, name: str, title: str, unit: str, maximise: bool, loss: Loss | None) -> None:
+        self.function, self.name, self.title, self.unit = function, name, title, unit
+        self.maximise, self.loss = maximise, loss
+
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
+        found = np.empty(len(targets))
+        for i, (output, target, length) in enumerate(zip(outputs, targets.y, targets.lengths, strict=True)):
+            if output.ndim == 2:
+                output, target = output[:length], target[:length]
+            try:
+                found[i] = self.function(output, target)
+            except Exception as error:
+                raise BittailorError(f"the metric '{self.name}' failed on an output {np.shape(output)} and a target "
+                                     f"{np.shape(target)}: {type(error).__name__}: {error}") from error
+        return found
 
 
-def _error(outputs: Values, labels: Values) -> float:
-    # argmax takes the first of equal outputs, in every engine alike
-    return float(100.0 * np.mean(outputs.argmax(axis=-1) != labels))
+def metric(
+    function: Measure, *, name: str = "", title: str = "", unit: str = "", maximise: bool = False,
+    loss: Loss | None = None,
+) -> Metric:
+    """A metric of one's own: the mean over items of a function of an item's output and target.
+
+    function  of (output float [outputs], target: a label, or float [outputs]); where the network has an output per
+              step, of (output [steps, outputs], target [steps, …]) with as many steps as the item has
+    name      the function's if not given; `title` the name if not given
+    maximise  whether more is better
+    loss      what trains and guides the search: cross-entropy for class labels, squared error for real targets if not
+              given
+    """
+    name = name or getattr(function, "__name__", "")
+    return metric_of(ItemMetric(function, name, title, unit, maximise, loss))
 
 
-def _cross_entropy(outputs: Values, labels: Values) -> float:
-    shifted = outputs - outputs.max(axis=1, keepdims=True)
-    chosen = shifted[np.arange(len(shifted)), labels]
-    return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - chosen))
+class ForeignMetric(Metric):
+    """What a run knows of a metric that is not the package's: enough to show its values."""
+
+    def __init__(self, name: str, title: str, unit: str, maximise: bool) -> None:
+        self.name, self.title, self.unit, self.maximise = name, title, unit, maximise
+
+    def value(self, outputs: Values, targets: Targets) -> float:
+        raise BittailorError(f"the metric '{self.name}' is not one of bittailor's; give it as it was given to the "
+                             "search: metric=…")
 
 
-def _classes(labels: Values, outputs: int) -> str | None:
-    if labels.ndim != 1:
-        return "the metric 'error' needs integer class labels, one per item; use metric 'mse'"
-    if labels.max() >= outputs or labels.min() < 0:
-        return f"labels run {labels.min()}..{labels.max()} but the network has {outputs} outputs"
-    return None
+def metric_of(what: str | Mapping[str, Any] | Metric | type[Metric] | Measure) -> Metric:
+    """A metric, from its name, from what `Metric.to_json` gave, or from one of a user's own: an object, a subclass, or
+    a function of one item (`metric`)."""
+    if isinstance(what, str):
+        return METRICS[FORMER.get(what, what)]
+    if isinstance(what, Mapping):
+        return ForeignMetric(**what)
+    made = what() if isinstance(what, type) and issubclass(what, Metric) else what
+    if not isinstance(made, Metric):
+        if isinstance(made, type) or not callable(made):
+            raise BittailorError(f"a metric is a name, a bittailor.Metric or a function of an item's output and "
+                                 f"target; got {made!r}")
+        return metric(made)
+    name = getattr(made, "name", "")
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise BittailorError(f"a metric needs a name of letters, digits and _, such as top3_accuracy; got {name!r}")
+    if type(made) is not type(METRICS.get(name, made)):
+        raise BittailorError(f"there is a metric called '{name}' already; give yours another name")
+    made.title = made.title or name.replace("_", " ")
+    return made
 
 
-def _mse(outputs: Values, labels: Values) -> float:
-    return float(np.mean((outputs.astype(np.float64) - labels) ** 2))
+class ClassificationError(Metric):
+    """The share of items whose largest output is not their label, in %."""
+
+    name, title, unit, loss = "classification_error", "classification error", "%", losses.CROSS_ENTROPY
+    best, binary = 0.0, True
+
+    @property
+    def key(self) -> str:
+        return "error"  # what it was called when the first networks were trained for it
+
+    def value(self, outputs: Values, targets: Targets) -> float:
+        # argmax takes the first of equal outputs, in every engine alike
+        return float(100.0 * np.mean(outputs.argmax(axis=-1) != targets.y))
+
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
+        return np.asarray(100.0 * (outputs.argmax(axis=-1) != targets.y))
 
 
-def _targets(labels: Values, outputs: int) -> str | None:
-    if labels.ndim != 2 or labels.shape[1] != outputs:
-        return f"targets have shape {labels.shape} but the network has {outputs} outputs per item"
-    return None
+class Accuracy(Metric):
+    """The share of items whose largest output is their label, in %."""
+
+    name, title, unit, maximise, loss = "accuracy", "accuracy", "%", True, losses.CROSS_ENTROPY
+    best, binary = 100.0, True
+
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
+        return np.asarray(100.0 * (outputs.argmax(axis=-1) == targets.y))
 
 
-def _phones(labels: Values, outputs: int) -> str | None:
-    if labels.ndim != 3 or labels.dtype.kind != "i":
-        return "a phone error rate needs a label and a segment number per step, [items, steps, 2]; see bittailor.Data"
-    if labels[:, :, 0].max() >= outputs:
-        return f"labels run 0..{labels[:, :, 0].max()} but the network has {outputs} outputs"
-    return None
+class MeanSquaredError(Metric):
+    """Squared difference from real targets, mean over outputs, over an item's steps, over items."""
+
+    name, title, loss, best = "mse", "mean squared error", losses.SQUARED_ERROR, 0.0
+
+    def value(self, outputs: Values, targets: Targets) -> float:
+        return losses.SQUARED_ERROR.of(outputs, targets)
+
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
+        return losses.SQUARED_ERROR.of_items(outputs, targets)
 
 
-def _not_fitted(outputs: Values, labels: Values) -> float:
-    raise BittailorError("the metric 'per_beam' learns a bigram and three weights first: METRICS['per_beam'].fitted(…)")
+class SiSdr(Metric):
+    """Scale-invariant signal-to-distortion ratio, mean over items, in dB; within ±100.
+
+    Of an item's output e and target s, its steps and their features in one row: 10 log10(|as|² / |as - e|²) with
+    a = <e, s> / |s|². Signals are taken as they are; take a mean out of them before, if they have one.
+    Source  Le Roux, Wisdom, Erdogan, Hershey: SDR - half-baked or well done? (ICASSP 2019, arXiv 1811.02508).
+    """
+
+    name, title, unit, maximise = "si_sdr", "SI-SDR", "dB", True
+    loss = losses.NEGATIVE_SI_SDR
+
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
+        return -losses.NEGATIVE_SI_SDR.of_items(outputs, targets)
 
 
-PER = Metric("per", "%", "phone error rate", decode.greedy_error_rate, _a_tenth_more,
-             decode.frame_cross_entropy, _phones, True, decode.phones, decode.frames)
+class PhoneErrorRate(Metric):
+    """Edit distances over phones that were said, all items together, in %: of the largest output at each step; what
+    lasts a single step is no phone.
+
+    An item's value is its distance as a share of the mean transcript, so that the mean of all is the rate.
+    """
+
+    name, title, unit, loss, best = "per", "phone error rate", "%", losses.FRAME_CROSS_ENTROPY, 0.0
+
+    def path(self, outputs: Values, targets: Targets) -> NDArray[np.int64]:
+        """A label for each step [items, steps], -1 beyond the end."""
+        return decode.steady(decode.greedy(outputs, targets.y))
+
+    def value(self, outputs: Values, targets: Targets) -> float:
+        return decode.error_rate(self.path(outputs, targets), targets.y)
+
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
+        said = decode.collapsed(self.path(outputs, targets))
+        found = decode.distances(said, decode.transcripts(targets.y))
+        return 100.0 * found * len(targets) / max(1, decode.phones(targets.y))
+
+    def amount(self, targets: Targets) -> float:
+        return decode.phones(targets.y)
+
+
+class CtcPhoneErrorRate(PhoneErrorRate):
+    """The same where phones are peaks between blanks, trained for by CTC."""
+
+    name, loss = "per_ctc", losses.CTC
+
+    def path(self, outputs: Values, targets: Targets) -> NDArray[np.int64]:
+        return decode.greedy(outputs, targets.y)
+
+
+class BeamPhoneErrorRate(PhoneErrorRate):
+    """The same of the best path under the outputs and a phone bigram, which it learns first."""
+
+    name, title, learns = "per_beam", "phone error rate by beam search with a bigram", True
+
+    def __init__(self, decoder: decode.Decoder | None = None) -> None:
+        self.decoder = decoder
+
+    def fitted(self, train: Targets, outputs: Callable[[], Values], valid: Targets) -> Metric:
+        return BeamPhoneErrorRate(decode.fit_decoder(train.y, outputs(), valid.y)) if self.decoder is None else self
+
+    def path(self, outputs: Values, targets: Targets) -> NDArray[np.int64]:
+        if self.decoder is None:
+            raise BittailorError("the metric 'per_beam' learns a bigram and three weights first: "
+                                 "METRICS['per_beam'].fitted(…)")
+        return self.decoder.path(outputs, targets.lengths)
+
 
 METRICS: Table[Metric] = Table("metric", {m.name: m for m in (
-    Metric("error", "%", "classification error", _error, _a_tenth_more, _cross_entropy, _classes),
-    Metric("mse", "", "mean squared error", _mse, _ten_percent_more, _mse, _targets),
-    PER,
-    replace(PER, name="per_ctc", of=decode.ctc_error_rate, loss=decode.ctc, loss_amount=decode.phones),
-    replace(PER, name="per_beam", title="phone error rate by beam search with a bigram", of=_not_fitted,
-            fit=decode.fit_decoder),
+    ClassificationError(), Accuracy(), MeanSquaredError(), SiSdr(),
+    PhoneErrorRate(), CtcPhoneErrorRate(), BeamPhoneErrorRate(),
 )})
+
+FORMER = {"error": "classification_error"}
+"""What a metric was called in earlier runs -> its name."""

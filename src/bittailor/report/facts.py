@@ -13,8 +13,8 @@ from bittailor.common import units
 from bittailor.core.graph import Graph, Recurrence
 from bittailor.core.plan import Plan
 from bittailor.cost import Account, account
-from bittailor.evaluate.evaluator import OBJECTIVES, Objective
-from bittailor.evaluate.metrics import METRICS
+from bittailor.evaluate.evaluator import Objective
+from bittailor.evaluate.metrics import Metric
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.runs import Run, Solution
 from bittailor.search.store import Row
@@ -130,15 +130,14 @@ class Facts:
         return self.result["float"]["test"] is not None
 
     @property
-    def metric_title(self) -> str:
-        """What the metric is called."""
-        return METRICS[self.result["metric"]].title
+    def metric(self) -> Metric:
+        """What the error is."""
+        return self.run.metric
 
     @property
     def title(self) -> str:
         """What the run is about."""
-        task = self.config.get("task", {})
-        return str(task.get("title") or task.get("task") or self.run.path.name)
+        return self.run.title
 
     @property
     def solutions(self) -> tuple[Solution, ...]:
@@ -172,7 +171,7 @@ class Facts:
     def resolution(self, part: str) -> float | None:
         """What one item is worth, in per cent, where the metric counts items and their number is known."""
         count = self.items.get(part)
-        return 100.0 / count if self.result["metric"] == "error" and count else None
+        return 100.0 / count if self.metric.binary and count else None
 
 
 def gather(run: Run) -> Facts:
@@ -188,7 +187,7 @@ def gather(run: Run) -> Facts:
     extras = tuple({s.key: s for s in picks.values() if s.key not in on_front}.values())
     return Facts(
         run=run, result=result, config=run.config,
-        axes={name: axis(name, result["metric"], run.objectives) for name in names},
+        axes={name: axis(run.objectives[name]) for name in names},
         objectives=tuple(result["objectives"]), front=front, extras=extras, homogeneous=homogeneous,
         picks=picks, details=tuple(_details(run, (*front, *extras, *homogeneous))), base=run.baseline(8),
         sites=site_rows(run.network.graph), evaluations=rows,
@@ -203,14 +202,11 @@ def _sensitivity(folder: Path) -> Sensitivity | None:
     return Sensitivity.load(found[0]) if found else None
 
 
-def axis(name: str, metric: str, objectives: Mapping[str, Objective] = OBJECTIVES) -> Axis:
+def axis(objective: Objective) -> Axis:
     """How the values of an objective are shown."""
-    objective = objectives[name]
-    title, unit = objective.title, objective.unit
-    if name == "error":
-        title, unit = f"validation {METRICS[metric].title}", METRICS[metric].unit
+    name, unit = objective.name, objective.unit
     column = name if name == "error" else units.column(name, unit)
-    return Axis(name, title, *units.shown(unit), column, objective.maximise)
+    return Axis(name, objective.title, *units.shown(unit), column, objective.maximise)
 
 
 def site_rows(graph: Graph) -> tuple[SiteRow, ...]:
@@ -229,13 +225,13 @@ def site_rows(graph: Graph) -> tuple[SiteRow, ...]:
 
 def bits_of(solution: Solution) -> int:
     """The width of a homogeneous solution."""
-    return int(solution.key.rsplit(" ", 1)[1])
+    return solution.narrowest
 
 
 def by_size(facts: Facts) -> list[Solution]:
     """The front and picks beside it, the cheapest solution first."""
     first = facts.costs[0]
-    return sorted(facts.mixed, key=lambda s: (first.cost(s), -s.values["error"]))
+    return sorted(facts.mixed, key=lambda s: (first.cost(s), -facts.error.cost(s)))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -253,15 +249,15 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def headline(facts: Facts) -> list[str]:
     """What came out, in sentences; the first one is the answer."""
-    size, error, base = facts.axes["size"], facts.error, facts.base
+    size, error, base, noun = facts.axes["size"], facts.error, facts.base, facts.metric.noun
     if not facts.front:
         why = facts.result["message"]
         return [f"The front is empty: {why or 'nothing was found'}."]
     if "smallest" not in facts.picks:
-        lowest = min(facts.front, key=error.of)
+        best = min(facts.front, key=error.cost)
         return [f"No solution is as good as homogeneous 8 bit on validation "
-                f"({error.text(base.values['error'])}); the lowest error found is "
-                f"{error.text(lowest.values['error'])}."]
+                f"({error.text(base.values['error'])}); the {'highest' if error.maximise else 'lowest'} {noun} "
+                f"found is {error.text(best.values['error'])}."]
     found = facts.picks["smallest"]
     if found.values["size"] >= base.values["size"]:
         return ["Nothing found is both smaller than homogeneous 8 bit and no worse on validation "
@@ -276,7 +272,7 @@ def headline(facts: Facts) -> list[str]:
     elif careful.values["size"] >= base.values["size"]:
         said.append("None that is smaller is as good by validation loss and on the training data as well.")
     elif careful.key == found.key:
-        said.append("Its validation loss and its training error hold as well, so it is the careful choice too.")
+        said.append(f"Its validation loss and its training {noun} hold as well, so it is the careful choice too.")
     else:
         choice = ("The careful choice, confirmed by validation loss and on training data, is "
                   f"{_smaller(facts, careful)}: validation {error.text(careful.values['error'])}"
@@ -286,7 +282,7 @@ def headline(facts: Facts) -> list[str]:
     if again is not None:
         figures = f"validation {error.text(again.values['error'])}{_tested(facts, again)}."
         said.append(" ".join(["Of the solutions that were retrained themselves, the smallest as good in validation "
-                              f"error and loss is {_smaller(facts, again)}: {figures}", *_on_test(facts, again)]))
+                              f"{noun} and loss is {_smaller(facts, again)}: {figures}", *_on_test(facts, again)]))
     return said
 
 
@@ -309,10 +305,11 @@ def _on_test(facts: Facts, solution: Solution) -> list[str]:
     said: list[str] = []
     if found is None or base is None:
         return said
+    worse = facts.metric.cost(found) > facts.metric.cost(base)
     if step is None:
-        if found > base:
-            said.append("On test data it is worse than the 8-bit network; the validation figure, the lowest of "
-                        "many tried, flatters it.")
+        if worse:
+            said.append("On test data it is worse than the 8-bit network; the validation figure, the "
+                        f"{'highest' if facts.metric.maximise else 'lowest'} of many tried, flatters it.")
         return said
     count = facts.items["test"]
     spread = 100 * sqrt(sum(p / 100 * (1 - p / 100) for p in (found, base)) / count)
@@ -320,7 +317,7 @@ def _on_test(facts: Facts, solution: Solution) -> list[str]:
     if items == 0:
         said.append(f"On test data both are wrong on the same number of the {count} items.")
     else:
-        than = "worse" if found > base else "better"
+        than = "worse" if worse else "better"
         judged = "within" if abs(found - base) <= 2 * spread else "beyond"
         said.append(f"On test data it is {number(abs(found - base), 2)} points ({items} of {count} items) {than} than "
                     f"8 bit, {judged} two standard errors of that difference "

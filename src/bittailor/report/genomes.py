@@ -61,7 +61,8 @@ def embedding(facts: Facts) -> Drawing:
         placed = TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=0).fit_transform(wide)
     figure = Figure(figsize=(6.2, 4.9), layout="constrained")
     ax: Any = figure.subplots()
-    order = np.argsort(-errors)  # the best on top
+    maximise = facts.error.maximise
+    order = np.argsort(errors if maximise else -errors)  # the best on top
     positive = errors[errors > 0]
     norm: Normalize
     if spans_decades(errors.tolist()):
@@ -69,7 +70,8 @@ def embedding(facts: Facts) -> Drawing:
         norm, shown = LogNorm(low, float(np.quantile(positive, 0.99))), np.maximum(errors, low)
     else:
         norm, shown = Normalize(float(errors.min()), max(float(errors.max()), float(errors.min()) + 1e-12)), errors
-    dots = ax.scatter(*placed[order].T, c=shown[order], norm=norm, cmap="viridis_r", s=15, linewidths=0)
+    dots = ax.scatter(*placed[order].T, c=shown[order], norm=norm, cmap="viridis" if maximise else "viridis_r", s=15,
+                      linewidths=0)
     ax.scatter(*placed[in_front].T, s=58, facecolors="none", edgecolors=ORANGE, linewidths=1.6, label="front")
     bar = figure.colorbar(dots, ax=ax, aspect=30, pad=0.02, extend="max" if isinstance(norm, LogNorm) else "neither")
     bar.outline.set_visible(False)

@@ -37,7 +37,8 @@ GLOSSARY: Mapping[str, str] = {
               "training; the better of that and the float network's result counts",
     "retrained": "the smallest of the solutions that were retrained themselves and are no worse than homogeneous 8 bit "
                  "in validation error and loss",
-    "loss": "cross-entropy or squared error: smoother than the error, it tells how sure a network is",
+    "error": "the metric of the task as it is commonly given, so of an accuracy or a ratio in dB more is better",
+    "loss": "cross-entropy, squared error or the like: smoother than the error, it tells how sure a network is",
     "validation": "data that the search saw; test data were kept away from it and used once",
     "size": "weights and biases times their widths",
     "stored bytes": "every constant of the program as shipped: packed weights, offsets (biases and zero-point "
@@ -83,7 +84,7 @@ def page(facts: Facts, drawn: Sequence[Drawn]) -> str:
 
 def command(facts: Facts) -> str:
     """The command line that made the run, or where to look if it was made from Python."""
-    return facts.config["command"] or "made from Python with bittailor.run_search; run.json holds its configuration"
+    return facts.run.origin.command or "made from Python with bittailor.run_search; run.json holds its configuration"
 
 
 def script_json(value: Any) -> str:
@@ -102,24 +103,24 @@ def _prose(text: str) -> str:
 
 
 def _about(facts: Facts) -> dict[str, str]:
-    task, result = facts.config.get("task", {}), facts.result
+    spec, result = facts.run.spec, facts.result
     graph = facts.run.network.graph
     weights = sum(site.count for site in graph.free if site.kind in ("weight", "bias"))
     layers = ", ".join(dict.fromkeys(site.layer for site in facts.sites if site.layer not in graph.inputs))
     space = facts.run.space
-    about = {"task": str(task.get("task", facts.run.path.name))}
-    if "hidden" in task:
-        about["hidden units"] = str(task["hidden"])
+    about = {"task": spec.task.name or facts.title}
+    if spec.task.hidden:
+        about["hidden units"] = str(spec.task.hidden)
     about |= {
         "network": f"{layers}; {weights:,} parameters, {len(facts.sites)} sites",
-        "metric": facts.metric_title + (f" [{facts.error.unit}]" if facts.error.unit else ""),
+        "metric": facts.metric.label,
         "objectives": ", ".join(f"{name} (more is better)" if facts.axes[name].maximise else name
                                 for name in facts.objectives),
-        "constraints": ", ".join(facts.config["constraints"]) or "none",
+        "constraints": ", ".join(spec.constraints) or "none",
         "space": f"{space.name}, {len(space.genes)} genes",
         "evaluations": f"{result['evaluations']:,}" + (f" ({result['failed']} failed)" if result["failed"] else ""),
         "time": f"{number(result['seconds'])} s, engine {result['engine']}",
-        "seed": str(facts.config["search"]["seed"]),
+        "seed": str(spec.search.seed),
         "finished": facts.finished.strftime("%Y-%m-%d %H:%M ") + (facts.finished.tzname() or ""),
         "bittailor": str(facts.config["bittailor_version"]),
     }

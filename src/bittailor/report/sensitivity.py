@@ -23,8 +23,9 @@ LINEAR_SHARE = 1e-2
 """A rise of the loss as small as this share of the largest counts as none: the scale is linear below it."""
 
 
-def heat_map(found: Sensitivity, order: list[str], title: str = "") -> Figure:
-    """Rise of the loss, gene by width; genes in `order`, each cell with the rise of the error."""
+def heat_map(found: Sensitivity, order: list[str], title: str = "", noun: str = "error") -> Figure:
+    """Rise of the loss, gene by width; genes in `order`, each cell with the change of the error, or what `noun` calls
+    it."""
     widths = sorted({r.bits for r in found.responses})
     rises = np.full((len(order), len(widths)), np.nan)
     errors = np.full((len(order), len(widths)), np.nan)
@@ -61,7 +62,7 @@ def heat_map(found: Sensitivity, order: list[str], title: str = "") -> Figure:
     bar.ax.minorticks_off()
     bar.ax.set_yticklabels([f"{'+' if t > 0 else '−' if t < 0 else ''}{number(abs(t), 1)}" for t in _ticks(largest)])
     bar.outline.set_visible(False)
-    bar.set_label("rise of the validation loss (in cells: of the error)")
+    bar.set_label(f"rise of the validation loss (in cells: of the {noun})")
     return figure
 
 
@@ -83,14 +84,14 @@ def figure(facts: Facts) -> Drawing:
     found = facts.sensitivity
     if found is None:
         return "Not analysed: bittailor sensitivity RUN."
-    return heat_map(found, site_order(facts.run, found), f"All others at {found.at}")
+    return heat_map(found, site_order(facts.run, found), f"All others at {found.at}", facts.metric.noun)
 
 
 def draw(run: Run, found: Sensitivity) -> bytes:
     """The figure as PNG."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # names may hold signs that the font has not
-        return png(heat_map(found, site_order(run, found), f"All others at {found.at}"))
+        return png(heat_map(found, site_order(run, found), f"All others at {found.at}", run.metric.noun))
 
 
 def write_sensitivity(run: Run, found: Sensitivity) -> Path:

@@ -11,9 +11,11 @@
 Killing the process loses at most the evaluations in flight; `resume=True` goes on to the same result.
 """
 
-from bittailor.runs.choice import seeds
 from bittailor.runs.retraining import Retrained, retrain_picks, run_sensitivity
 from bittailor.runs.run import Run, Solution
 from bittailor.runs.searching import run_search
+from bittailor.runs.seeding import seeds
+from bittailor.runs.spec import Origin, SearchSpec, SpaceSettings, TaskSettings
 
-__all__ = ["Retrained", "Run", "Solution", "retrain_picks", "run_search", "run_sensitivity", "seeds"]
+__all__ = ["Origin", "Retrained", "Run", "SearchSpec", "Solution", "SpaceSettings", "TaskSettings", "retrain_picks",
+           "run_search", "run_sensitivity", "seeds"]

@@ -1,27 +1,19 @@
-"""What a search begins with and what is picked from it at its end."""
+"""What is picked from everything that a search evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from bittailor.common.registry import Table
-from bittailor.core.graph import Graph
-from bittailor.errors import RangeError
-from bittailor.evaluate import sensitivity
-from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.family import Evaluators
-from bittailor.quantise.spaces import WIDTHS, homogeneous_widths
 from bittailor.runs.run import Solution
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import Front, make_front, signs
-from bittailor.search.space import Genome, Space
+from bittailor.search.space import Space
 from bittailor.search.store import Row
 
-TEMPLATE_BIASES = (6, 8)
-"""Bias widths of the seeds that pair narrow weights with wide activations."""
 PICK_BATCH = 16
 
 
@@ -47,26 +39,27 @@ def pick(
     rows: Iterable[Row], space: Space, baseline: Solution, train: SolutionEvaluators, limits: Sequence[Constraint],
     objectives: Sequence[str] = (), maximised: Collection[str] = (),
 ) -> dict[str, Solution]:
-    """`Run.picks`, of everything evaluated that keeps the constraints. Of equal size: the lower error, then the better
+    """`Run.picks`, of everything evaluated that keeps the constraints. Of equal size: the better error, then the better
     in the other objectives, then the lower loss, then by key."""
-    (seen,), base = train.evaluate([baseline]), baseline.values
+    (seen,), base, metric = train.evaluate([baseline]), baseline.values, train.of(None).metric
     good = [
         Solution(row.key, space.widths(row.genome), dict(row.outcome.values), None, row.outcome.beacon)
         for row in rows
-        if row.outcome.values is not None and row.outcome.values["error"] <= base["error"]
+        if row.outcome.values is not None and metric.cost(row.outcome.values["error"]) <= metric.cost(base["error"])
         and not any(c.violation(row.outcome.values[c.name]) for c in limits)
     ]
     order = [name for name in objectives if name not in ("size", "error")]
     turn = signs(order, maximised)
-    good.sort(key=lambda s: (s.values["size"], s.values["error"],
+    good.sort(key=lambda s: (s.values["size"], metric.cost(s.values["error"]),
                              *(sign * s.values[name] for sign, name in zip(turn, order, strict=True)),
                              s.values["loss"], s.key))
     found = {"smallest": good[0]} if good else {}
     steady = [s for s in good if s.values["loss"] <= base["loss"]]
-    highest = train.of(None).metric.as_good(seen["error"])
+    worst = metric.cost(metric.as_good(seen["error"]))
     for start in range(0, len(steady), PICK_BATCH):
         batch = steady[start : start + PICK_BATCH]
-        passed = [s for s, row in zip(batch, train.evaluate(batch), strict=True) if row["error"] <= highest]
+        passed = [s for s, row in zip(batch, train.evaluate(batch), strict=True)
+                  if metric.cost(row["error"]) <= worst]
         if passed:
             found["careful"] = passed[0]
             break
@@ -82,40 +75,3 @@ def front_of(
     return make_front(objectives, [genome for genome, _ in good],
                       np.array([[values[name] for name in objectives] for _, values in good]),
                       [values for _, values in good], maximised)
-
-
-def homogeneous_seeds(space: Space, graph: Graph) -> list[Genome]:
-    """The homogeneous solutions, so that a front never loses to its baseline."""
-    return list(dict.fromkeys(space.nearest(homogeneous_widths(graph, bits)) for bits in WIDTHS))
-
-
-def seeds(space: Space, graph: Graph) -> list[Genome]:
-    """The homogeneous solutions, and each weight width paired with the widest activations, whose width costs no
-    parameter."""
-    found = homogeneous_seeds(space, graph)
-    for bits in WIDTHS:
-        for bias in TEMPLATE_BIASES:
-            widths = {
-                site.name: {"weight": bits, "bias": bias, "activation": max(WIDTHS)}[site.kind] for site in graph.free
-            }
-            found.append(space.nearest(widths))
-    return list(dict.fromkeys(found))
-
-
-def sensitivity_seeds(space: Space, graph: Graph, evaluator: Evaluator) -> list[Genome]:
-    """The homogeneous solutions, and a path from the widest to the narrowest parameters that lowers the least
-    sensitive first. Costs one evaluation per parameter gene and width (see docs/results.md for what it gives)."""
-    widest = space.widths(tuple(len(gene.options) - 1 for gene in space.genes))
-    try:
-        found = sensitivity.analyse(evaluator, sensitivity.parameter_genes(space, graph), widest, "the widest")
-    except RangeError:  # hardware that lacks the widest
-        return seeds(space, graph)
-    return list(dict.fromkeys([*homogeneous_seeds(space, graph), *sensitivity.seeds(found, space, graph)]))
-
-
-SEEDINGS: Table[Callable[[Space, Graph, Evaluator], list[Genome]]] = Table("seeding", {
-    "homogeneous": lambda space, graph, evaluator: homogeneous_seeds(space, graph),
-    "templates": lambda space, graph, evaluator: seeds(space, graph),
-    "sensitivity": sensitivity_seeds,
-})
-"""What a first population holds besides random solutions."""

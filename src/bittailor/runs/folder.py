@@ -13,11 +13,16 @@ from bittailor.core.network import Network
 from bittailor.errors import FileError
 from bittailor.quantise.calibration import Calibration, CalibrationSettings, calibrate
 from bittailor.runs.run import RUN_KIND, RUN_VERSION, Run
+from bittailor.runs.spec import SearchSpec
 from bittailor.search.store import Store
 from bittailor.train.beacons import Beacon, given_beacons, read_beacons
 
+NOT_COMPARED = {"engine", "workers", "early_stopping", "search.generations", "task.data"}
+"""What may differ where a search is resumed: results do not depend on it. More generations only make the same search
+longer."""
 
-def prepare(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
+
+def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     """Write run.json, or check that an earlier one asked for the same search."""
     file = folder / "run.json"
     if not file.exists():
@@ -27,22 +32,33 @@ def prepare(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
             raise FileError(f"{folder} is not empty and no run directory; choose another --out")
         save_json(file, RUN_KIND, RUN_VERSION, config)
         return
-    old = Run.open(folder).config
-    asked, begun = _plain(config), dict(old)
-    # more generations only make the same search longer; there was one optimiser once
-    begun["search"] = {"optimiser": "nsga2", **old.get("search", {}), "generations": asked["search"]["generations"]}
-    for name, value in asked.items():
-        if name not in ("bittailor_version", "command") and begun.get(name) != value:
-            was, now = _short(old.get(name)), _short(value)
-            raise FileError(f"{folder} belongs to another search: its {name} is {was}, now it is {now}; "
-                            "choose another --out")
+    run = Run.open(folder)
+    was, now = _compared(run.config, run.spec), _compared(_plain(config), SearchSpec.from_dict(config["spec"]))
+    for name, value in now.items():
+        if was.get(name) != value:
+            raise FileError(f"{folder} belongs to another search: its {name} is {_short(was.get(name))}, "
+                            f"now it is {_short(value)}; choose another --out")
     if not resume:
         raise FileError(f"{folder} holds this search already; add --resume to go on, or choose another --out")
-    if old.get("bittailor_version") != config["bittailor_version"]:
-        raise FileError(f"{folder} was begun by bittailor {old.get('bittailor_version')}; "
-                        f"this is {config['bittailor_version']}: its evaluations may differ. Choose another --out")
-    if begun["search"] != old["search"]:
-        save_json(file, RUN_KIND, RUN_VERSION, {**begun, "command": config["command"]})
+    version = run.config["bittailor_version"]
+    if version != config["bittailor_version"]:
+        raise FileError(f"{folder} was begun by bittailor {version}; this is {config['bittailor_version']}: its "
+                        "evaluations may differ. Choose another --out")
+    save_json(file, RUN_KIND, RUN_VERSION, config)
+
+
+def _compared(config: Mapping[str, Any], spec: SearchSpec) -> dict[str, Any]:
+    """Name -> value of everything that a search's results depend on."""
+    found = {name: value for name, value in _flat(spec.to_dict()).items()
+             if name not in NOT_COMPARED and not name.startswith("space.")}
+    return {**found, **_flat(config.get("fingerprints", {}), "fingerprints."), "space": config["space"]}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 
 from bittailor.common.data import Data, Splits
-from bittailor.common.processors import processors
+from bittailor.common.processors import workers_of
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError, DataError
 from bittailor.evaluate.evaluator import Evaluator
-from bittailor.evaluate.metrics import Metric
+from bittailor.evaluate.metrics import Measure, Metric
 from bittailor.evaluate.sensitivity import Sensitivity, analyse
 from bittailor.runs.choice import SolutionEvaluators
-from bittailor.runs.run import Run, Solution, no_worse
+from bittailor.runs.run import Run, Solution
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import nondominated
 from bittailor.search.space import Space
 from bittailor.search.store import Row
-from bittailor.train.beacons import Beacon, BeaconSettings, Region, Trainer, polish, train_all
+from bittailor.train.beacons import Beacon, BeaconSettings, Region, Trainer, need_torch, polish, train_all
 from bittailor.train.beacons.polish import Member
+from bittailor.train.recipe import Retraining
+
+RECIPE = Retraining()
 
 
 def polish_front(
@@ -40,6 +43,7 @@ def polish_front(
     front = nondominated(np.array([[v["loss"], v["size"]] for _, v in members]).reshape(-1, 2))
     members = [members[i] for i in front]
     trained: list[Beacon] = []
+    no_worse = trainer.metric.no_worse
 
     def train(chosen: list[int]) -> list[bool]:
         jobs = []
@@ -94,24 +98,26 @@ class Retrained:
 
 
 def retrain_picks(
-    run: Run, data: Splits, picks: Sequence[str], *, recipe: Mapping[str, Any] | None = None, seed: int = 0,
-    workers: int = 0, engine: str = "auto",
+    run: Run, data: Splits, picks: Sequence[str], *, recipe: Retraining = RECIPE, seed: int = 0,
+    workers: int = 0, engine: str = "auto", metric: Metric | Measure | None = None,
 ) -> list[Retrained]:
     """Retrain solutions of a run and store them beside the originals, in RUN/beacons, with their history.
 
     data     what the run was searched with
     picks    in words, see `Run.pick`; "8bit" gives the fair baseline
-    recipe   what differs from the defaults of `Retraining`
-    workers  trainings at a time; 0 takes a process per core. Results do not depend on it
+    recipe   how they are trained
+    workers  trainings at a time; 0: every core of this process. Results do not depend on it
+    metric   of a run that was searched with one of your own: that metric
     Raises   DataError for other data, BittailorError for a pick or a setting that does not exist.
     """
     same_data(run, data)
     solutions = [run.pick(text) for text in picks]
-    metric = run.config["metric"]
-    trainer = Trainer(run.calibration, data.train, metric, dict(recipe or {}), run.path / "beacons")
+    need_torch()
+    plain = run.metric_given(metric)
+    trainer = Trainer(run.calibration, data.train, plain, recipe, run.path / "beacons")
     jobs = [trainer.job(s.widths, seed, s.beacon, "retrained", text) for text, s in zip(picks, solutions, strict=True)]
-    made = train_all(trainer, jobs, workers or processors())
-    measure = run.measure(data)
+    made = train_all(trainer, jobs, workers_of(workers))
+    measure = run.measure(data, plain)
     valid = run_evaluators(run, data.valid, engine, metric=measure)
     test = run_evaluators(run, data.test, engine, tested=True, metric=measure)
     note_figures({b.name: b for b in made}.values(), valid, test)
@@ -124,27 +130,31 @@ def retrain_picks(
 
 
 def run_evaluators(run: Run, part: Data, engine: str = "auto", tested: bool = False, *,
-                   metric: str | Metric = "") -> SolutionEvaluators:
+                   metric: Metric | None = None) -> SolutionEvaluators:
     """Evaluators of a run's solutions on one part of its data; `tested`: of the error alone.
 
-    metric  the run's, from `Run.measure` where it has to learn first; by its name if not given
+    metric  the run's, from `Run.measure` where it has to learn first or is a user's own
     """
     engine = best_engine() if engine == "auto" else engine
     names = () if tested else tuple(name for name in run.baseline(8).values if name != "error")
     platforms = run.platforms
-    measure = metric or run.config["metric"]
+    measure = metric or run.metric
     return SolutionEvaluators(lambda beacon: Evaluator(
         run.calibration if beacon is None else run.beacons[beacon].calibration, part, measure, engine, names,
         platforms))
 
 
-def run_sensitivity(run: Run, data: Splits, at: str = "8bit", engine: str = "auto") -> Sensitivity:
+def run_sensitivity(
+    run: Run, data: Splits, at: str = "8bit", engine: str = "auto", metric: Metric | Measure | None = None,
+) -> Sensitivity:
     """What every gene of a run's space does to the validation error, all others kept as in a pick.
 
-    data  what the run was searched with
+    data    what the run was searched with
+    metric  of a run that was searched with one of your own: that metric
     """
     solution = run.pick(at)
-    evaluator = run_evaluators(run, data.valid, engine, metric=run.measure(data)).of(solution.beacon)
+    measure = run.measure(data, run.metric_given(metric))
+    evaluator = run_evaluators(run, data.valid, engine, metric=measure).of(solution.beacon)
     return analyse(evaluator, run.space.width_genes, solution.widths, at)
 
 

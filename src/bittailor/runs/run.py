@@ -16,18 +16,20 @@ from bittailor.common.files import load_json
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.program import Program
-from bittailor.cost import Platform, parse_platform
+from bittailor.cost import Platform
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.evaluator import Objective, objectives_with
-from bittailor.evaluate.metrics import METRICS, Metric
+from bittailor.evaluate.metrics import ForeignMetric, Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration
-from bittailor.search.constraints import Constraint, parse
+from bittailor.runs.former import upgraded
+from bittailor.runs.spec import Origin, SearchSpec, read_limit
+from bittailor.search.constraints import Constraint
 from bittailor.search.front import knee, signs
 from bittailor.search.space import Space
 from bittailor.search.store import Store
 from bittailor.train.beacons import Beacon, read_beacons
 
-RUN_KIND, RUN_VERSION = "run", 1
+RUN_KIND, RUN_VERSION, FORMER_VERSION = "run", 2, 1
 RESULT_KIND, RESULT_VERSION = "result", 1
 
 
@@ -37,7 +39,7 @@ class Solution:
 
     key     canonical text of its widths
     widths  site -> bits
-    values  validation error, size, …, by objective name
+    values  validation error (the metric, as its users know it), size, …, by objective name
     test    the metric on test data, None where it was not measured
     beacon  the retrained network (see `bittailor.train.beacons`) whose weights it has; None for the float network's
     """
@@ -47,6 +49,11 @@ class Solution:
     values: Mapping[str, float]
     test: float | None
     beacon: str | None = None
+
+    @property
+    def narrowest(self) -> int:
+        """Its least width; of a homogeneous solution that of everything but its biases."""
+        return min(self.widths.values())
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -73,7 +80,23 @@ class Run:
         if not (folder / "run.json").is_file():
             raise FileError(f"{folder} is no run directory: it has no run.json. "
                             "Make one: bittailor search TASK --out DIR")
-        return cls(folder, load_json(folder / "run.json", RUN_KIND, RUN_VERSION))
+        config = load_json(folder / "run.json", RUN_KIND, RUN_VERSION, FORMER_VERSION)
+        return cls(folder, upgraded(config) if config["version"] == FORMER_VERSION else config)
+
+    @cached_property
+    def spec(self) -> SearchSpec:
+        """What was asked for; of the network and the metric, what they came out as."""
+        return SearchSpec.from_dict(self.config["spec"])
+
+    @cached_property
+    def origin(self) -> Origin:
+        """Where network and data came from."""
+        return Origin(**self.config["origin"])
+
+    @property
+    def title(self) -> str:
+        """What the run is about."""
+        return self.origin.title or self.spec.task.name or self.path.name
 
     @cached_property
     def network(self) -> Network:
@@ -101,17 +124,34 @@ class Run:
     @cached_property
     def platforms(self) -> tuple[Platform, ...]:
         """The hardware that the run was given beside that of the package."""
-        return tuple(parse_platform(item, f"{self.path}/run.json") for item in self.config.get("platforms", ()))
+        return self.spec.platforms
 
     @cached_property
     def objectives(self) -> Mapping[str, Objective]:
-        """Every objective by name, those of the run's own platforms among them."""
-        return objectives_with(self.platforms)
+        """Every objective by name, those of the run's own platforms among them, `error` as the run's metric has it."""
+        return objectives_with(self.platforms, self.metric)
 
-    def measure(self, data: Splits) -> Metric:
-        """The run's metric, having learnt from the run's data what it has to learn."""
-        return METRICS[self.config["metric"]].fitted(
-            data.train.y, lambda: self.network(data.valid.x, data.valid.lengths), data.valid.y)
+    @property
+    def metric(self) -> Metric:
+        """What `error` stands for. Of a user's own the run knows how to show it, not how to compute it."""
+        return self.spec.known_metric
+
+    def metric_given(self, metric: Metric | Measure | None) -> Metric:
+        """The run's metric, to compute with: of a user's own, the one that is given again."""
+        if metric is None:
+            if isinstance(self.metric, ForeignMetric):
+                raise BittailorError(f"{self.path} was searched with your own metric '{self.metric.name}'; "
+                                     "give it again: metric=…")
+            return self.metric
+        given = metric_of(metric)
+        if given.to_json() != self.metric.to_json():
+            raise BittailorError(f"the metric of {self.path} is {self.metric.to_json()}, not {given.to_json()}")
+        return given
+
+    def measure(self, data: Splits, metric: Metric | None = None) -> Metric:
+        """The run's metric, or `metric`, having learnt from the run's data what it has to learn."""
+        return (metric or self.metric).fitted(
+            data.train.targets, lambda: self.network(data.valid.x, data.valid.lengths), data.valid.targets)
 
     def costs(self, rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
         """The run's objectives of some values, all minimised: float64 [rows, objectives]."""
@@ -132,7 +172,7 @@ class Run:
     def baseline(self, bits: int = 8) -> Solution:
         """The homogeneous solution of one width."""
         for solution in self.homogeneous:
-            if solution.key == f"homogeneous {bits}":
+            if solution.narrowest == bits:
                 return solution
         raise BittailorError(f"the run has no homogeneous baseline of {bits} bits")
 
@@ -149,7 +189,8 @@ class Run:
         """
         found = {name: Solution.from_json(item) for name, item in self.result["picks"].items()}
         base, limits = self.baseline(8).values, self.limits
-        good = [s for s in self.retrained.values() if no_worse(s.values, base) and s.values["size"] < base["size"]
+        good = [s for s in self.retrained.values()
+                if self.metric.no_worse(s.values, base) and s.values["size"] < base["size"]
                 and not any(c.violation(s.values[c.name]) for c in limits)]
         if good:
             found["retrained"] = min(good, key=lambda s: (s.values["size"], s.values["loss"], s.key))
@@ -171,17 +212,18 @@ class Run:
     @property
     def limits(self) -> list[Constraint]:
         """The run's constraints."""
-        return [parse(text, {o.name: o.unit for o in self.objectives.values()}) for text in self.config["constraints"]]
+        return list(self.spec.limits)
 
     def smallest(self, limit: float) -> Solution | None:
-        """The smallest solution of the front with a validation error of at most `limit`; None if there is none."""
-        good = [s for s in self.front if s.values["error"] <= limit]
-        return min(good, key=lambda s: (s.values["size"], s.values["error"]), default=None)
+        """The smallest solution of the front whose validation error is no worse than `limit`; None if there is none."""
+        good = [(s.values["size"], self.metric.cost(s.values["error"]), s) for s in self.front]
+        good = [item for item in good if item[1] <= self.metric.cost(limit)]
+        return min(good, key=lambda item: item[:2])[2] if good else None
 
     def pick(self, text: str) -> Solution:
-        """A solution by words: an index of the front, `smallest` or `careful` (see `picks`), `best` (lowest error),
-        `knee`, `8bit` and the like (a baseline), `error<=X` (the smallest within), or another limit such as
-        `flash<=8KiB` or `size<=4KiB` (the lowest error within)."""
+        """A solution by words: an index of the front, `smallest` or `careful` (see `picks`), `best` (best error),
+        `knee`, `8bit` and the like (a baseline), `error<=X` (the smallest within; `error>=X`, or the metric's name for
+        error), or another limit such as `flash<=8KiB` or `size<=4KiB` (the best error within)."""
         front = self.front
         if not front:
             raise BittailorError(f"the front of {self.path} is empty: {self.result['message'] or 'nothing was found'}")
@@ -190,7 +232,7 @@ class Run:
                 raise BittailorError(f"there is no solution {text}; the front has 0..{len(front) - 1}")
             return front[int(text)]
         if text == "best":
-            return min(front, key=lambda s: (s.values["error"], s.values["size"]))
+            return min(front, key=lambda s: (self.metric.cost(s.values["error"]), s.values["size"]))
         if text == "knee":
             at = knee(self.costs([s.values for s in front]))
             return front[at or 0]
@@ -203,23 +245,25 @@ class Run:
                 raise BittailorError(f"no solution is '{text}': none is as good as homogeneous 8 bits "
                                      "on validation data" + (", or none was retrained" if text == "retrained" else ""))
             return self.picks[text]
-        if text.startswith("error"):
-            found = self.smallest(parse(text, {"error": ""}).limit)
-            if found is None:
-                raise BittailorError(f"no solution has a validation error that low; the best has "
-                                     f"{min(s.values['error'] for s in front):.4g}")
-            return found
-        if "<=" in text:
+        if text.startswith(("error", self.metric.name)) or "=" in text:
             return self._within(text)
         raise BittailorError(f"cannot pick '{text}'; say an index 0..{len(front) - 1}, smallest, careful, best, knee, "
                              "retrained, retrained:NAME, 8bit, 'error<=X' or another limit such as 'flash<=8KiB'")
 
     def _within(self, text: str) -> Solution:
-        """The lowest validation error within a limit of another value: of everything evaluated where the run has that
-        value, of the front where it is flash or RAM of the exported firmware and must be worked out."""
+        """The smallest solution within a limit of the error, or the best error within a limit of another value: of
+        everything evaluated where the run has that value, of the front where it is flash or RAM of the exported
+        firmware and must be worked out."""
         from bittailor.compile.image import FIGURES, image_of
 
-        limit = parse(text, {o.name: o.unit for o in self.objectives.values()} | dict.fromkeys(FIGURES, "B"))
+        limit = read_limit(text, self.objectives, self.metric)
+        if limit.name == "error":
+            found = self.smallest(limit.limit)
+            if found is None:
+                best = self.pick("best").values["error"]
+                raise BittailorError(f"no solution has a validation {self.metric.noun} that "
+                                     f"{'high' if self.metric.maximise else 'low'}; the best has {best:.4g}")
+            return found
         known = {s.key: s for s in self.front}
         if all(limit.name in s.values for s in known.values()):
             with self.store() as store:
@@ -235,7 +279,8 @@ class Run:
                                  f"{', '.join(next(iter(known.values())).values)}")
         if not limit.at_most:
             raise BittailorError(f"cannot pick '{text}'; give an upper limit: '{limit.name}<=X'")
-        good = [(s.values["error"], value, s.key, s) for value, s in values if not limit.violation(value)]
+        good = [(self.metric.cost(s.values["error"]), value, s.key, s)
+                for value, s in values if not limit.violation(value)]
         if not good:
             raise BittailorError(f"no solution has a {limit.name} that low; the lowest is "
                                  f"{min(value for value, _ in values):.6g}")
@@ -283,8 +328,3 @@ class Run:
     def store(self) -> Store:
         """Every evaluation, read-only."""
         return Store(self.path / "evaluations.sqlite", readonly=True)
-
-
-def no_worse(values: Mapping[str, float], base: Mapping[str, float]) -> bool:
-    """Whether a solution is at least as good as another in error and in loss."""
-    return values["error"] <= base["error"] and values["loss"] <= base["loss"]

@@ -15,103 +15,73 @@ from bittailor._version import __version__
 from bittailor.common import units
 from bittailor.common.data import Data, Splits
 from bittailor.common.files import save_json
-from bittailor.common.processors import processors
+from bittailor.common.processors import workers_of
 from bittailor.core.network import Network
-from bittailor.cost import Platform
 from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError
-from bittailor.evaluate.early_stopping import DROPPED, EarlyStopping
-from bittailor.evaluate.evaluator import Evaluator, Objective, check_task, objectives_with
+from bittailor.evaluate.early_stopping import DROPPED, EarlyStopping, bounds
+from bittailor.evaluate.evaluator import Evaluator, Objective, check_task
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
-from bittailor.evaluate.metrics import METRICS, Metric
-from bittailor.quantise.calibration import Calibration, CalibrationSettings
-from bittailor.quantise.spaces import BASELINES, SPACES, WIDTHS, homogeneous_widths
-from bittailor.runs.choice import SEEDINGS, SolutionEvaluators, front_of, pick
-from bittailor.runs.folder import calibrated, prepare, take_beacons
+from bittailor.evaluate.metrics import Metric
+from bittailor.quantise.calibration import Calibration
+from bittailor.quantise.spaces import BASELINES, WIDTHS, homogeneous_widths
+from bittailor.runs.choice import SolutionEvaluators, front_of, pick
+from bittailor.runs.folder import begin, calibrated, take_beacons
 from bittailor.runs.retraining import note_figures, polish_front
 from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run, Solution
-from bittailor.search.constraints import Constraint, parse
+from bittailor.runs.seeding import SEEDINGS
+from bittailor.runs.spec import DEFAULTS, Origin, SearchSpec
 from bittailor.search.executors import Executor, make_executor
 from bittailor.search.front import ReferenceBox, signs
 from bittailor.search.loop import Evaluate, Progress, Result, Revise, Rivals, search
-from bittailor.search.optimisers import OPTIMISERS
 from bittailor.search.progress import ValueDisplay
-from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Row, Store
-from bittailor.train.beacons import Beacon, BeaconSearch, BeaconSettings, Region, Trainer
+from bittailor.train.beacons import Beacon, BeaconSearch, Region, Trainer, fitting_beacons, need_torch
+
+UNKNOWN = Origin()
+
+
+class Display:
+    """What a user sees of a search: nothing, but for what a subclass shows."""
+
+    def progress(self, look: ValueDisplay) -> Progress | None:
+        """A display of the search as it runs, given how to show values."""
+        return None
+
+    def tell(self, text: str) -> None:
+        """Told in words what is being done where no progress shows it, such as a calibration."""
+
+
+QUIET = Display()
 
 
 def run_search(
     network: Network,
     data: Splits,
     out: Path | str,
+    spec: SearchSpec = DEFAULTS,
     *,
-    metric: str = "error",
-    space: str | Space = "per_operator",
-    objectives: Sequence[str] = ("error", "size"),
-    constraints: Sequence[str] = (),
-    guide: str = "loss",
-    seeding: str = "sensitivity",
-    settings: SearchSettings | None = None,
-    calibration: CalibrationSettings | None = None,
-    early_stop: bool = False,
-    engine: str = "auto",
-    workers: int = 0,
     resume: bool = False,
-    task: Mapping[str, Any] | None = None,
-    command: str = "",
-    progress: Callable[[ValueDisplay], Progress] | None = None,
-    platforms: Sequence[Platform] = (),
-    beacons: BeaconSettings | None = None,
-    beacons_from: Sequence[Path | str] = (),
-    say: Callable[[str], None] | None = None,
+    origin: Origin = UNKNOWN,
     executor: Executor | None = None,
+    display: Display = QUIET,
 ) -> Run:
     """Search the widths of a network and write a run directory.
 
-    network      from `from_torch`
-    data         training data calibrate, validation data are searched on, test data are used once at the end
-    out          the run directory; new, or with `resume` an earlier one of the same search (the number of
-                 generations may differ: a finished search can be made longer)
-    space        a name in `SPACES`, or a space
-    objectives   names in `OBJECTIVES`, or of `platforms`, two or more
-    constraints  such as "size<=32KiB"
-    guide        what selection looks at in place of the error: "loss" (smooth; a small validation set has few error
-                 values and many lucky solutions) or "error" itself. The front is of the error either way
-    seeding      a name in `SEEDINGS`: what the first population holds besides random solutions
-    settings     optimiser, population, generations, seed, genetic operators
-    early_stop   give up on candidates that are certainly hopeless after a part of the data; front and `smallest` are
-                 the same as without (see `screen`)
-    engine       "auto" takes the fastest that runs here; results do not depend on it
-    workers      threads of an engine that has them, otherwise processes; 0 takes every core for threads and no
-                 extra process. Results do not depend on it
-    task         what the data came from, kept in run.json for reports
-    command      the command line that asked for it, likewise
-    progress     makes a display, given how to show values; such as `bittailor.search.progress.make_display`
-    platforms    hardware beside that of the package (`bittailor.cost.load_platform`); kept in run.json
-    beacons      retrain some candidates during the search and members of its front afterwards; None for neither
-    beacons_from  runs (or folders of beacons) of the same network and data whose beacons serve from the start
-    say          told in words what is being done where no display shows it, such as a calibration
-    executor     evaluates candidates instead of `workers` of this machine, such as `bittailor.search.Given` on a
-                 cluster; it is not closed
-    Raises DataError, FileError, FormatError or another BittailorError, before anything long has begun.
+    network   from `from_torch`
+    data      training data calibrate, validation data are searched on, test data are used once at the end
+    out       the run directory; new, or with `resume` an earlier one of the same search (the number of generations may
+              differ: a finished search can be made longer)
+    spec      what to search and how; its `task` is only noted
+    origin    where network and data came from, kept in run.json for reports
+    executor  evaluates candidates instead of the spec's workers on this machine, such as `bittailor.search.Given` on a
+              cluster's pool
+    display   shows progress and says what is being done
+    Raises    DataError, FileError, FormatError or another BittailorError, before anything is written.
     """
-    engine = best_engine() if engine == "auto" else engine
-    table = objectives_with(platforms)
-    problem = Problem(
-        network=network, data=data, folder=Path(out), metric=METRICS[metric],
-        space=SPACES[space](network.graph) if isinstance(space, str) else space,
-        objectives=tuple(table[name] for name in objectives),
-        limits=tuple(parse(text, {o.name: o.unit for o in table.values()}) for text in constraints),
-        guide=guide, seeding=seeding, settings=settings or SearchSettings(),
-        calibration=calibration or CalibrationSettings(), early_stop=early_stop, engine=engine,
-        workers=workers or (processors() if ENGINES[engine].threaded else 1), platforms=tuple(platforms),
-        beacons=beacons, beacons_from=tuple(beacons_from), tell=say or (lambda text: None), display=progress,
-        executor=executor,
-    )
-    problem.check()
-    prepare(problem.folder, problem.to_json(task or {}, command), resume)
+    problem = Problem(network, data, Path(out), spec, display, executor)
+    prepare(problem, origin, resume)
     began = time.monotonic()
     ready = calibrate_run(problem)
     store = Store(problem.folder / "evaluations.sqlite", ready.identity)
@@ -123,35 +93,41 @@ def run_search(
     return save(problem, ready, result, chosen, time.monotonic() - began)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """What is searched, every name looked up; see `run_search`."""
+    """What is searched; see `run_search`. The spec's parts that need network and data are looked up here."""
 
     network: Network
     data: Splits
     folder: Path
-    metric: Metric
-    space: Space
-    objectives: tuple[Objective, ...]
-    limits: tuple[Constraint, ...]
-    guide: str
-    seeding: str
-    settings: SearchSettings
-    calibration: CalibrationSettings
-    early_stop: bool
-    engine: str
-    workers: int
-    platforms: tuple[Platform, ...]
-    beacons: BeaconSettings | None
-    beacons_from: tuple[Path | str, ...]
-    tell: Callable[[str], None]
-    display: Callable[[ValueDisplay], Progress] | None
+    spec: SearchSpec
+    display: Display
     executor: Executor | None
 
+    @cached_property
+    def metric(self) -> Metric:
+        """What the error is."""
+        return self.spec.known_metric
+
+    @cached_property
+    def space(self) -> Space:
+        """What may be chosen."""
+        return self.spec.make_space(self.network.graph)
+
+    @cached_property
+    def engine(self) -> str:
+        """Name of the engine that runs candidates."""
+        return best_engine() if self.spec.engine == "auto" else self.spec.engine
+
+    @cached_property
+    def workers(self) -> int:
+        """Threads or processes, 1 or more."""
+        return workers_of(self.spec.workers)
+
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of the objectives."""
-        return tuple(objective.name for objective in self.objectives)
+    def objectives(self) -> list[Objective]:
+        """What is improved."""
+        return [self.spec.known_objectives[name] for name in self.spec.objectives]
 
     @property
     def maximised(self) -> set[str]:
@@ -161,50 +137,40 @@ class Problem:
     @property
     def guides(self) -> dict[str, str]:
         """Objective -> the value that selection looks at in its place."""
-        return {"error": self.guide}
+        return {"error": self.spec.guide}
 
     @property
     def reported(self) -> tuple[str, ...]:
         """Every value that an evaluation reports beside the error."""
-        return tuple(dict.fromkeys((*self.names, *(c.name for c in self.limits), "loss", "size", "stored")))
+        limited = (limit.name for limit in self.spec.limits)
+        return tuple(dict.fromkeys((*self.spec.objectives, *limited, "loss", "size", "stored")))
 
-    def check(self) -> None:
-        """BittailorError where parts do not go together."""
-        if self.guide not in ("loss", "error"):
-            raise BittailorError(f"guide '{self.guide}' is unknown; choose loss or error")
-        _ = SEEDINGS[self.seeding]
-        if len(set(self.names)) < 2:
-            raise BittailorError(f"a search needs two or more objectives; got {', '.join(self.names) or 'none'}")
-        for part in (self.data.train, self.data.valid, self.data.test):
-            check_task(self.network, part, self.metric)
-        if self.beacons is not None and self.early_stop:
-            raise BittailorError("early stopping and beacons exclude each other: what is hopeless from the float "
-                                 "network may not be from a beacon. Leave out one of them")
-        if self.early_stop and not OPTIMISERS[self.settings.optimiser].early_stopping:
-            raise BittailorError(f"early stopping leaves the front as it is with nsga2, not with "
-                                 f"{self.settings.optimiser}. Leave out one of them")
-        if self.beacons is None and self.beacons_from:
-            raise BittailorError("beacons of other runs are given, but this search uses none; give beacons or polish, "
-                                 "too")
 
-    def to_json(self, task: Mapping[str, Any], command: str) -> dict[str, Any]:
-        """What run.json holds."""
-        return {
-            "bittailor_version": __version__,
-            "task": dict(task),
-            "command": command,
-            "metric": self.metric.name,
-            "objectives": list(self.names),
-            "constraints": [limit.text for limit in self.limits],
-            "guide": self.guide,
-            "seeding": self.seeding,
-            "search": asdict(self.settings),
-            "calibration": asdict(self.calibration),
-            "space": self.space.to_dict(),
-            "fingerprints": {"network": self.network.fingerprint, "data": self.data.fingerprint},
-            **({"platforms": [dict(platform.document) for platform in self.platforms]} if self.platforms else {}),
-            **({} if self.beacons is None else {"beacons": asdict(self.beacons)}),
-        }
+# --- prepare -----------------------------------------------------------------------------------------------------
+
+
+def prepare(problem: Problem, origin: Origin, resume: bool) -> None:
+    """Find every mistake that a spec alone cannot show; then write run.json, or find the same search there."""
+    network, data, spec = problem.network, problem.data, problem.spec
+    for part in (data.train, data.valid, data.test):
+        check_task(network, part, problem.metric)
+    if spec.early_stopping:
+        bounds(problem.metric, data.valid.targets)
+    missing = ENGINES[problem.engine].available()
+    if missing:
+        raise BittailorError(f"the engine '{problem.engine}' cannot run here: {missing}")
+    if spec.beacons.used:
+        need_torch()
+    if not resume:
+        for place in spec.beacons.given:
+            fitting_beacons(Path(place), network.fingerprint, data.train.fingerprint)
+    begin(problem.folder, {
+        "bittailor_version": __version__,
+        "origin": asdict(origin),
+        "spec": replace(spec, metric=problem.metric).to_dict(),
+        "space": problem.space.to_dict(),
+        "fingerprints": {"network": network.fingerprint, "data": data.fingerprint},
+    }, resume)
 
 
 # --- calibrate ---------------------------------------------------------------------------------------------------
@@ -263,23 +229,24 @@ class Calibrated:
 
 def calibrate_run(problem: Problem) -> Calibrated:
     """Freeze the statistics, and evaluate the baselines."""
-    network, data, names = problem.network, problem.data, problem.names
+    network, data, names = problem.network, problem.data, problem.spec.objectives
     metric = problem.metric
-    if metric.fit is not None:
-        problem.tell(f"learning to decode for the metric {metric.name}")
-    measure = metric.fitted(data.train.y, lambda: network(data.valid.x, data.valid.lengths), data.valid.y)
+    if metric.learns:
+        problem.display.tell(f"learning to decode for the metric {metric.name}")
+    measure = metric.fitted(data.train.targets, lambda: network(data.valid.x, data.valid.lengths),
+                            data.valid.targets)
     if not (problem.folder / "calibration.safetensors").exists():
-        problem.tell(f"calibrating on {min(problem.calibration.items, len(data.train)):,} sequences")
-    statistics = calibrated(problem.folder, network, data.train, problem.calibration)
+        problem.display.tell(f"calibrating on {min(problem.spec.calibration.items, len(data.train)):,} sequences")
+    statistics = calibrated(problem.folder, network, data.train, problem.spec.calibration)
     candidates = CandidateEvaluation(problem.space, OneNetwork(statistics), data.valid, measure, problem.engine,
-                                     problem.reported, problem.platforms)
+                                     problem.reported, problem.spec.platforms)
     evaluator = candidates.evaluator()
     widths = {bits: homogeneous_widths(network.graph, bits) for bits in BASELINES}
     # some hardware has no 16 bits; without 8 there is nothing to compare with
     widths = {bits: w for bits, w in widths.items() if bits == 8 or evaluator.runs(w)}
     rows = dict(zip(widths, evaluator.evaluate(list(widths.values())), strict=True))
-    identity = {"network": network.fingerprint, "data": data.valid.fingerprint, "metric": metric.name,
-                "calibration": repr(problem.calibration), "space": problem.space.name}
+    identity = {"network": network.fingerprint, "data": data.valid.fingerprint, "metric": metric.key,
+                "calibration": repr(problem.spec.calibration), "space": problem.space.name}
     return Calibrated(
         statistics, candidates,
         {bits: Solution(f"homogeneous {bits}", w, rows[bits], None) for bits, w in widths.items()},
@@ -293,8 +260,8 @@ def calibrate_run(problem: Problem) -> Calibrated:
 
 def seed(problem: Problem, ready: Calibrated) -> list[Genome]:
     """What the first population holds besides random solutions."""
-    problem.tell(f"making the first population by {problem.seeding}")
-    return SEEDINGS[problem.seeding](problem.space, problem.network.graph, ready.evaluator)
+    problem.display.tell(f"making the first population by {problem.spec.seeding}")
+    return SEEDINGS[problem.spec.seeding](problem.space, problem.network.graph, ready.evaluator)
 
 
 # --- search ------------------------------------------------------------------------------------------------------
@@ -327,26 +294,26 @@ def evaluation(problem: Problem, ready: Calibrated, store: Store) -> Iterator[Ev
         executor = problem.executor or stack.enter_context(
             make_executor(problem.workers, ENGINES[problem.engine].threaded))
         plain = executor.evaluation(ready.candidates)
-        if problem.beacons is not None:
-            work = _beacon_work(problem, problem.beacons, ready, store, plain, executor)
+        if problem.spec.beacons.used:
+            work = _beacon_work(problem, ready, store, plain, executor)
             yield Evaluation(work.search, work.search.announce, work.search.revise, work)
-        elif problem.early_stop:
-            stopping = EarlyStopping(ready.evaluator, problem.space, problem.names, problem.guides, problem.limits)
+        elif problem.spec.early_stopping:
+            stopping = EarlyStopping(ready.evaluator, problem.space, problem.spec.objectives, problem.guides,
+                                     problem.spec.limits)
             yield Evaluation(stopping, stopping.announce)
         else:
             yield Evaluation(plain)
 
 
 def _beacon_work(
-    problem: Problem, settings: BeaconSettings, ready: Calibrated, store: Store, plain: Evaluate,
-    executor: Executor,
+    problem: Problem, ready: Calibrated, store: Store, plain: Evaluate, executor: Executor
 ) -> BeaconWork:
-    trainer = Trainer(ready.statistics, problem.data.train, problem.metric.name, settings.recipe,
+    settings = problem.spec.beacons
+    trainer = Trainer(ready.statistics, problem.data.train, problem.metric, settings.recipe,
                       problem.folder / "beacons")
-    trainer.settings()
-    given = take_beacons(store, problem.beacons_from, problem.network.fingerprint, problem.data.train.fingerprint,
+    given = take_beacons(store, settings.given, problem.network.fingerprint, problem.data.train.fingerprint,
                          trainer.folder)
-    region = Region.around(ready.base.values, [s.values for s in ready.homogeneous.values()], settings)
+    region = Region.around(ready.base.values, [s.values for s in ready.homogeneous.values()], settings, problem.metric)
     known: dict[str, Evaluate] = {}
 
     def from_weights_of(beacon: Beacon) -> Evaluate:
@@ -357,26 +324,26 @@ def _beacon_work(
 
     return BeaconWork(given, region, trainer, BeaconSearch(
         plain, from_weights_of, problem.space, problem.network.graph, settings, region, trainer, store, given=given,
-        seed=problem.settings.seed, workers=problem.workers, say=problem.tell))
+        seed=problem.spec.search.seed, workers=problem.workers, say=problem.display.tell))
 
 
 def _search(
     problem: Problem, ready: Calibrated, store: Store, way: Evaluation, seeds: Sequence[Genome]
 ) -> Result:
     """The optimiser at work; evaluations that the store holds are taken from it."""
-    display = problem.display(_value_display(problem, ready)) if problem.display else None
+    spec, display = problem.spec, problem.display.progress(_value_display(problem, ready))
     return search(
-        problem.space, problem.names, way.evaluate, problem.settings, store, problem.limits, seeds, display,
+        problem.space, spec.objectives, way.evaluate, spec.search, store, spec.limits, seeds, display,
         box=ready.box, guides=problem.guides, maximised=problem.maximised, announce=way.announce, revise=way.revise)
 
 
 def _value_display(problem: Problem, ready: Calibrated) -> ValueDisplay:
     """How a display shows objectives: with units, and some baselines to compare with."""
     def text(objective: Objective) -> Callable[[float], str]:
-        unit, divisor = units.shown(problem.metric.unit if objective.name == "error" else objective.unit)
+        unit, divisor = units.shown(objective.unit)
         return lambda value: f"{value / divisor:{'.4g' if divisor == 1 else '.2f'}} {unit}".rstrip()
 
-    return ValueDisplay({}, {o.name: text(o) for o in problem.objectives},
+    return ValueDisplay({"error": problem.metric.title}, {o.name: text(o) for o in problem.objectives},
                         {f"homogeneous {bits}": ready.homogeneous[bits].values for bits in (4, 8)})
 
 
@@ -402,18 +369,18 @@ class Chosen:
 
 def select(problem: Problem, ready: Calibrated, store: Store, way: Evaluation, result: Result) -> Chosen:
     """The front, with members retrained where that is asked for, and the picks of everything evaluated."""
-    space, names, rows, front = problem.space, problem.names, list(store.rows()), result.front
+    space, names, rows, front = problem.space, problem.spec.objectives, list(store.rows()), result.front
     dropped = [int((row.outcome.reason or "")[len(DROPPED) :].split()[0]) for row in rows
                if (row.outcome.reason or "").startswith(DROPPED)]
     retraining = None
     if way.retraining is not None:
         rows = way.retraining.search.final(rows, again=not result.interrupted)
-        front = front_of(rows, names, problem.limits, problem.maximised)
+        front = front_of(rows, names, problem.spec.limits, problem.maximised)
         ready.beacons.update({beacon.name: beacon for beacon in way.retraining.search.beacons})
         if not result.interrupted:
             retraining = _polish(problem, ready, way.retraining, rows)
     _keep_fitted(problem, ready)
-    picks = pick(rows, space, ready.base, ready.evaluators(problem.data.train), problem.limits, names,
+    picks = pick(rows, space, ready.base, ready.evaluators(problem.data.train), problem.spec.limits, names,
                  problem.maximised)
     beacon_of = {row.genome: row.outcome.beacon for row in rows}
     solutions = [Solution(space.key(g), space.widths(g), dict(v), None, beacon_of[g])
@@ -424,12 +391,12 @@ def select(problem: Problem, ready: Calibrated, store: Store, way: Evaluation, r
 
 def _polish(problem: Problem, ready: Calibrated, work: BeaconWork, rows: Sequence[Row]) -> dict[str, Any]:
     """Retrain members of the front. Returns what result.json says: names, and how many trainings the run paid for."""
-    assert problem.beacons is not None
-    if problem.beacons.polish:
-        problem.tell(f"retraining up to {problem.beacons.polish} members of the front")
+    settings = problem.spec.beacons
+    if settings.polish:
+        problem.display.tell(f"retraining up to {settings.polish} members of the front")
     polished = polish_front(
         rows, problem.space, work.region, ready.base.values, work.trainer,
-        ready.valid, ready.beacons, problem.beacons, problem.limits, problem.settings.seed, problem.workers)
+        ready.valid, ready.beacons, settings, problem.spec.limits, problem.spec.search.seed, problem.workers)
     given = [beacon.name for beacon in work.given]
     new = [beacon for beacon in work.search.beacons if beacon.name not in given]
     paid = list({beacon.name: beacon for beacon in (*new, *polished)}.values())
@@ -449,7 +416,7 @@ def _keep_fitted(problem: Problem, ready: Calibrated) -> None:
 
 def _float_error(problem: Problem, ready: Calibrated, part: Data) -> float:
     measure = ready.evaluator.metric
-    return measure.of(problem.network(part.x, part.lengths), part.y)
+    return measure.value(problem.network(part.x, part.lengths), part.targets)
 
 
 # --- test --------------------------------------------------------------------------------------------------------
@@ -457,7 +424,7 @@ def _float_error(problem: Problem, ready: Calibrated, part: Data) -> float:
 
 def test(problem: Problem, ready: Calibrated, chosen: Chosen) -> Chosen:
     """The one use of the test data: for the finished front, its picks and its baselines."""
-    problem.tell("measuring front, picks and baselines on test data")
+    problem.display.tell("measuring front, picks and baselines on test data")
     evaluators = ready.evaluators(problem.data.test)
     front, homogeneous = evaluators.tested(chosen.front), evaluators.tested(chosen.homogeneous)
     picks = dict(zip(chosen.picks, evaluators.tested(list(chosen.picks.values())), strict=True))
@@ -471,10 +438,10 @@ def test(problem: Problem, ready: Calibrated, chosen: Chosen) -> Chosen:
 
 def save(problem: Problem, ready: Calibrated, result: Result, chosen: Chosen, seconds: float) -> Run:
     """Write result.json and open the run."""
-    names, box, items, dropped = problem.names, ready.box, len(problem.data.valid), chosen.dropped
+    names, box, items, dropped = problem.spec.objectives, ready.box, len(problem.data.valid), chosen.dropped
     points = [[s.values[n] for n in names] for s in chosen.front]
     body = {
-        "metric": problem.metric.name,
+        "metric": problem.metric.to_json(),
         "objectives": list(names),
         "engine": problem.engine,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -72,7 +72,8 @@ def parse(text: str, units: Mapping[str, str]) -> Constraint:
     except ValueError:
         raise ConstraintError(f"cannot read the number '{match['number']}' in the constraint '{text}'; "
                               f"{_EXAMPLE}") from None
-    if not 0 <= number < math.inf:
+    # decibels may be below 0
+    if not (number >= 0 or own == "dB") or not math.isfinite(number):
         raise ConstraintError(f"the limit in '{text}' is {number:g}; expected a finite number, 0 or more")
     if unit and unit != own:
         kind, factor = UNITS[unit]

@@ -214,7 +214,7 @@ class _Run:
         self.guides = tuple(guides.get(name, name) for name in objectives)
         self.points: dict[Genome, NDArray[np.float64]] = {}
         self.maximised = maximised & set(objectives)
-        self.signs = signs(objectives, maximised)
+        self.signs, self.guide_signs = signs(objectives, maximised), signs(self.guides, maximised)
         self.front = make_front(objectives, (), np.empty((0, len(objectives))), (), self.maximised)
         self.closest: Closest | None = None
         self.reason = ""
@@ -310,7 +310,7 @@ class _Run:
         """The feasible survivors of the last generation and what is known of this one."""
         good = [o.values for o in known if o.values is not None and not self.violation(o.values)]
         points = np.array([[values[name] for name in self.guides] for values in good])
-        points = points.reshape(-1, len(self.guides)) * self.signs
+        points = points.reshape(-1, len(self.guides)) * self.guide_signs
         if self.generation > 1:
             _, survivors, feasible = self.optimiser.population
             points = np.concatenate([survivors[feasible], points])
@@ -355,7 +355,7 @@ class _Run:
             # stored by a search with other objectives, it may lack one of ours
             values = Table("objective", outcome.values)
             points[i] = [values[name] for name in self.objectives]
-            guided[i] = self.signs * [values[name] for name in self.guides]
+            guided[i] = self.guide_signs * [values[name] for name in self.guides]
             violations[i] = self.violation(outcome.values)
             if violations[i] == 0:
                 kept.append(i)

@@ -157,11 +157,6 @@ def make_progress(kind: str = "auto", look: ValueDisplay | None = None) -> Progr
     return Live(look) if kind == "live" else Lines(look)
 
 
-def make_display(look: ValueDisplay) -> Progress:
-    """`make_progress` as a search wants it: live on a terminal, lines elsewhere."""
-    return make_progress("auto", look)
-
-
 class Clock:
     """Time since the start, and time left from the pace of new evaluations; those in the store cost nothing."""
 
@@ -202,7 +197,8 @@ def trade_offs(front: Front, n: int = _POINTS) -> list[tuple[str, Sequence[float
 
 def best(front: Front, look: ValueDisplay) -> str:
     """The best value of each objective in a front, as text."""
-    return "  ".join(f"{name} {'up to' if name in front.maximised else 'from'} {look.value(name, value)}"
+    words = {name: "up to" if name in front.maximised else "from" for name in front.objectives}
+    return "  ".join(f"{look.title.get(name, name)} {words[name]} {look.value(name, value)}"
                      for name, value in front.best.items())
 
 

@@ -43,7 +43,7 @@ class Task:
 
     name        as written on the command line
     title       one line for `bittailor tasks`
-    metric      a name in `metrics.METRICS`; always minimised
+    metric      a name in `metrics.METRICS`
     inputs      features of one step
     outputs     classes, or regression targets
     hidden      the units of the recurrent layer where none are asked for

@@ -27,7 +27,7 @@ def read(folder: Path | None) -> tuple[Data, Data]:
 DIGITS = Task(
     name="digits",
     title="8x8 handwritten digits, row by row (8 steps of 8 pixels); built in, trains in seconds",
-    metric="error",
+    metric="classification_error",
     inputs=8,
     outputs=10,
     hidden=32,

@@ -68,7 +68,7 @@ def _pair(images: Path, labels: Path) -> Data:
 MNIST = Task(
     name="mnist",
     title="28x28 handwritten digits, row by row (28 steps of 28 pixels); 10,000 for training, 10,000 for test",
-    metric="error",
+    metric="classification_error",
     inputs=28,
     outputs=10,
     hidden=64,

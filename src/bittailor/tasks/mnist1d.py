@@ -28,7 +28,7 @@ def read(folder: Path | None) -> tuple[Data, Data]:
 MNIST1D = Task(
     name="mnist1d",
     title="ten noisy curves (40 steps of 1 value); generated, 4,000 for training and 1,000 for test",
-    metric="error",
+    metric="classification_error",
     inputs=1,
     outputs=10,
     hidden=32,

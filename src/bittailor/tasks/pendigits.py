@@ -57,7 +57,7 @@ def read_pen(file: Path) -> Data:
 PENDIGITS = Task(
     name="pendigits",
     title="pen trajectories of handwritten digits (8 points of x and y); the writers of the test are new",
-    metric="error",
+    metric="classification_error",
     inputs=2,
     outputs=10,
     hidden=32,

@@ -154,7 +154,7 @@ def _padded(items: list[NDArray[np.float64]], labels: list[int]) -> Data:
 SPOKEN_DIGITS = Task(
     name="spoken-digits",
     title="spoken digits of six speakers (up to 48 steps of 16 log-mel bands); real speech",
-    metric="error",
+    metric="classification_error",
     inputs=BANDS,
     outputs=10,
     hidden=32,

@@ -86,7 +86,7 @@ def _padded(items: list[NDArray[np.float32]], y: NDArray[np.int64], steps: int) 
 VOWELS = Task(
     name="vowels",
     title="nine speakers by their Japanese vowels (7-29 steps of 12 cepstral coefficients); 370 test items",
-    metric="error",
+    metric="classification_error",
     inputs=CHANNELS,
     outputs=9,
     hidden=32,

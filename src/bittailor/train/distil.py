@@ -11,16 +11,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from bittailor.common.data import Targets
 from bittailor.errors import BittailorError
+from bittailor.evaluate.losses import Loss
 
-Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-Distilled = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
-CLASSES = ("error", "per", "per_ctc", "per_beam")
-"""Metrics whose outputs are scores of classes, so that they are compared as probabilities."""
+Distilled = Callable[[Tensor, Targets, Tensor | None], Tensor]
 
 
-def distilled(loss: Loss, metric: str, weight: float, temperature: float) -> Distilled:
-    """The loss of (outputs, labels, lengths or None, the teacher's outputs or None).
+def distilled(loss: Loss, weight: float, temperature: float) -> Distilled:
+    """The loss of (outputs, targets, the teacher's outputs or None).
 
     Outputs are [items, outputs] or [items, steps, outputs]; of the latter only steps within the lengths count.
     weight       0 (labels alone) .. 1 (teacher alone)
@@ -31,14 +30,14 @@ def distilled(loss: Loss, metric: str, weight: float, temperature: float) -> Dis
     if not temperature > 0:
         raise BittailorError(f"the temperature of distillation is {temperature}; expected more than 0")
 
-    def of(outputs: Tensor, labels: Tensor, lengths: Tensor | None, teacher: Tensor | None) -> Tensor:
+    def of(outputs: Tensor, targets: Targets, teacher: Tensor | None) -> Tensor:
         if teacher is None or weight == 0:
-            return loss(outputs, labels, lengths)
-        soft = _soft(_valid(outputs, lengths), _valid(teacher, lengths))
-        return soft if weight == 1 else (1 - weight) * loss(outputs, labels, lengths) + weight * soft
+            return loss.train(outputs, targets)
+        soft = _soft(_valid(outputs, targets.lengths), _valid(teacher, targets.lengths))
+        return soft if weight == 1 else (1 - weight) * loss.train(outputs, targets) + weight * soft
 
     def _soft(outputs: Tensor, teacher: Tensor) -> Tensor:
-        if metric not in CLASSES:
+        if not loss.scores:
             return nn.functional.mse_loss(outputs, teacher)
         return temperature**2 * nn.functional.kl_div(
             torch.log_softmax(outputs / temperature, dim=1), torch.log_softmax(teacher / temperature, dim=1),
@@ -47,10 +46,8 @@ def distilled(loss: Loss, metric: str, weight: float, temperature: float) -> Dis
     return of
 
 
-def _valid(values: Tensor, lengths: Tensor | None) -> Tensor:
+def _valid(values: Tensor, lengths: Tensor) -> Tensor:
     """[rows, outputs]: items, or the valid steps of all items."""
     if values.dim() == 2:
         return values
-    if lengths is None:
-        return values.flatten(0, 1)
     return values[torch.arange(values.shape[1])[None, :] < lengths[:, None]]

@@ -25,55 +25,15 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from bittailor.common.cache import user_cache
-from bittailor.common.data import Data, Splits
+from bittailor.common.data import Data, Splits, Targets
 from bittailor.common.files import load_tensors, save_tensors
 from bittailor.errors import BittailorError, DataError, FileError
-from bittailor.evaluate.decode import FIRST, transcripts
-from bittailor.evaluate.metrics import METRICS
+from bittailor.evaluate.metrics import Metric, metric_of
 from bittailor.train.distil import distilled
 
 KIND = "float network"
 FORMAT = 1  # of the cache file and of what this module computes; a new one trains everything anew
 THREADS = 1  # a second one gains a tenth at most here, waits for a busy neighbour core, and may change the sums
-
-Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-
-
-def _classes(outputs: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
-    return nn.functional.cross_entropy(outputs, y)
-
-
-def _squares(outputs: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
-    return nn.functional.mse_loss(outputs, y)
-
-
-def _frames(outputs: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
-    """Mean over the valid steps of all items together."""
-    labels = y[:, : outputs.shape[1], 0]
-    return nn.functional.cross_entropy(outputs.flatten(0, 1), labels.flatten(), ignore_index=-1)
-
-
-def _ctc(outputs: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
-    """By phone of the transcripts, label 0 being the blank; an item too short for its transcript counts nothing."""
-    texts = transcripts(y.cpu().numpy())
-    sizes = torch.tensor([len(text) for text in texts])
-    labels = torch.tensor([ord(c) - FIRST for text in texts for c in text], dtype=torch.long)
-    steps = torch.full((len(outputs),), outputs.shape[1]) if lengths is None else lengths
-    total = nn.functional.ctc_loss(
-        outputs.log_softmax(2).transpose(0, 1), labels, steps, sizes,
-        blank=0, reduction="sum", zero_infinity=True)
-    return total / max(1, int(sizes.sum()))
-
-
-LOSSES: dict[str, Loss] = {
-    "error": _classes,
-    "mse": _squares,
-    "per": _frames,
-    "per_ctc": _ctc,
-    "per_beam": _frames,
-}
-"""Metric -> (outputs, labels as in `Data.y`, lengths [items] or None) -> what training lowers: a mean. Outputs per
-step may have fewer steps than labels; the labels beyond are none."""
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +63,7 @@ class Trainable(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def metric(self) -> str: ...
+    def metric(self) -> str | Metric: ...
     @property
     def hidden(self) -> int: ...
     @property
@@ -161,15 +121,6 @@ class _Listening(nn.Module):
         return outputs
 
 
-def _taught(listening: _Listening, metric: str, teacher: Teacher) -> Loss:
-    of = distilled(LOSSES[metric], metric, teacher.weight, teacher.temperature)
-
-    def loss(outputs: Tensor, y: Tensor, lengths: Tensor | None) -> Tensor:
-        return of(outputs, y, lengths, listening.asked)
-
-    return loss
-
-
 def train(
     task: Trainable,
     splits: Splits,
@@ -192,6 +143,7 @@ def train(
     A damaged cache file, or a folder that cannot be written, costs a warning and the time to train again.
     """
     hidden = task.hidden if hidden is None else hidden
+    metric = metric_of(task.metric)
     module = task.network(hidden, seed, cell)
     key = fingerprint(task, splits, hidden, seed, cell, teacher)
     folder = user_cache() / "floats" if cache is None else Path(cache)
@@ -203,7 +155,7 @@ def train(
     if seconds is None:
         with _threads():
             began = time.perf_counter()
-            _fit(module, task.metric, task.recipe, splits.train, seed, progress, task.name, teacher)
+            _fit(module, metric, task.recipe, splits.train, seed, progress, task.name, teacher)
             seconds = time.perf_counter() - began
         about = {"key": key, "task": task.name, "cell": cell, "hidden": hidden, "seed": seed,
                  "seconds": round(seconds, 3), "recipe": asdict(task.recipe), "torch": torch.__version__}
@@ -214,8 +166,8 @@ def train(
             file = None
     module.eval()
     outputs = evaluate_module(module, splits.valid)
-    valid = METRICS[task.metric].fitted(splits.train.y, lambda: outputs, splits.valid.y).of(outputs, splits.valid.y)
-    return Trained(module, valid, seconds, cached, file, key)
+    fitted = metric.fitted(splits.train.targets, lambda: outputs, splits.valid.targets)
+    return Trained(module, fitted.value(outputs, splits.valid.targets), seconds, cached, file, key)
 
 
 def fingerprint(
@@ -223,7 +175,7 @@ def fingerprint(
 ) -> str:
     """Sixteen hexadecimal digits over everything trained weights depend on."""
     # metrics that are trained for alike share their weights
-    loss = next(name for name, loss in LOSSES.items() if loss is LOSSES[task.metric])
+    loss = metric_of(task.metric).loss_for(splits.train.targets).key
     parts = {"format": FORMAT, "torch": torch.__version__, "task": task.name, "metric": loss, "hidden": hidden,
              "seed": seed, "recipe": asdict(task.recipe), "data": splits.train.fingerprint}
     if cell != "gru":  # the first cell there was: what was trained then is still what it would be now
@@ -256,7 +208,7 @@ def evaluate_module(module: nn.Module, data: Data, batch: int = 1000) -> NDArray
 
 def _fit(
     module: nn.Module,
-    metric: str,
+    metric: Metric,
     recipe: Recipe,
     data: Data,
     seed: int,
@@ -264,18 +216,18 @@ def _fit(
     name: str,
     teacher: Teacher | None = None,
 ) -> None:
-    x, y, lengths = torch.from_numpy(data.x), torch.from_numpy(data.y), _lengths(data)
-    _check(module, metric, x, y, lengths, name)
+    x, targets, lengths = torch.from_numpy(data.x), tensors(data.targets), _lengths(data)
+    _check(module, metric, data, name)
     generator = torch.Generator().manual_seed(seed)
     updates_per_epoch = math.ceil(len(x) / recipe.batch)
     total = recipe.epochs * updates_per_epoch
     optimizer = torch.optim.AdamW(module.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay, fused=True)
     module.train()
     listening: nn.Module = module
-    loss_of = LOSSES[metric]
+    weight, temperature = (0.0, 1.0) if teacher is None else (teacher.weight, teacher.temperature)
+    loss_of = distilled(metric.loss_for(data.targets), weight, temperature)
     if teacher is not None:
-        listening = student = _Listening(module, teacher.module.eval())
-        loss_of = _taught(student, metric, teacher)
+        listening = _Listening(module, teacher.module.eval())
     update = 0
     for epoch in range(recipe.epochs):
         order, loss_sum = torch.randperm(len(x), generator=generator), torch.zeros(())
@@ -283,7 +235,7 @@ def _fit(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate * one_cycle(update / total)
             outputs = _call(listening, x, lengths, items, recipe.noise, generator)
-            loss = loss_of(outputs, y[items], None if lengths is None else lengths[items])
+            loss = loss_of(outputs, targets[items], listening.asked if isinstance(listening, _Listening) else None)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
@@ -330,38 +282,29 @@ def _call(
     return outputs
 
 
+def tensors(targets: Targets) -> Targets:
+    """Targets as torch tensors, for `Loss.train`."""
+    return Targets(torch.from_numpy(targets.y), torch.from_numpy(targets.lengths),
+                   {name: torch.from_numpy(values) for name, values in targets.extras.items()})
+
+
 def _lengths(data: Data) -> Tensor | None:
     full = bool((data.lengths == data.x.shape[1]).all())
     return None if full else torch.from_numpy(data.lengths)
 
 
-def _check(
-    module: nn.Module,
-    metric: str,
-    x: Tensor,
-    y: Tensor,
-    lengths: Tensor | None,
-    name: str,
-) -> None:
+def _check(module: nn.Module, metric: Metric, data: Data, name: str) -> None:
     """One item through the network: data of another shape than the task's fail here, with a sentence."""
     try:
         with torch.no_grad():
-            outputs = _call(module, x, lengths, slice(0, 1))
+            outputs = _call(module, torch.from_numpy(data.x), _lengths(data), slice(0, 1))
     except RuntimeError as error:
-        raise DataError(f"the network of '{name}' cannot read items of shape {tuple(x.shape[1:])}: "
+        raise DataError(f"the network of '{name}' cannot read items of shape {data.x.shape[1:]}: "
                         f"{str(error).splitlines()[0]}") from None
-    if METRICS[metric].per_step or outputs.ndim == 3:
-        try:
-            METRICS[metric].check(y.numpy(), outputs.shape[-1], outputs.ndim == 3)
-        except DataError as error:
-            raise DataError(f"'{name}': {error}") from None
-    elif metric == "error":
-        if y.dtype != torch.int64 or int(y.min()) < 0 or int(y.max()) >= outputs.shape[1]:
-            raise DataError(f"'{name}' has labels from {y.min().item():g} to {y.max().item():g} of type {y.dtype}; "
-                            f"its network tells classes 0..{outputs.shape[1] - 1} apart")
-    elif tuple(y.shape[1:]) != tuple(outputs.shape[1:]):
-        raise DataError(f"'{name}' has targets of shape {tuple(y.shape)}; its network gives {outputs.shape[1]} "
-                        f"outputs an item")
+    try:
+        metric.check(data.targets, outputs.shape[-1], outputs.ndim == 3)
+    except DataError as error:
+        raise DataError(f"'{name}': {error}") from None
 
 
 def _restore(module: nn.Module, file: Path, key: str) -> float | None:

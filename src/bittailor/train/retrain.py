@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,73 +33,20 @@ from bittailor.core.walk import walk
 from bittailor.engines import ENGINES
 from bittailor.engines.torch.runner import Runner
 from bittailor.errors import BittailorError, FileError, RangeError
-from bittailor.evaluate.metrics import METRICS, Metric
+from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration, calibrate
 from bittailor.train.distil import distilled
-from bittailor.train.floats import LOSSES, _threads, one_cycle
+from bittailor.train.floats import _threads, one_cycle, tensors
 from bittailor.train.integer import IntegerNetwork
 from bittailor.train.masters import MasterWeights, learnable
+from bittailor.train.recipe import Retraining
 
 KIND, FORMAT = "retraining", 1
-RANGES = ("frozen", "learned", "recalibrated")
 EVALUATED = 512
 """Items run at a time where no gradients are wanted."""
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, float], None]
-
-
-@dataclass(frozen=True)
-class Retraining:
-    """How a network is retrained. The defaults are meant for every task.
-
-    epochs        passes over the training items; more where these are so few that `updates` would not be reached
-    updates       at least this many steps of the optimiser
-    batch         items per step
-    rate          highest learning rate of weights and biases (Adam; a cosine down to zero, `floats.one_cycle`)
-    scale_rate    the same for the logarithms of scales; 0 keeps them
-    ranges        of activations: "learned" with the weights, "recalibrated" from the network every epoch, or "frozen"
-    distil        weight of the float network's outputs in the loss, 0 .. 1
-    temperature   at which the outputs of a classifier are compared
-    hidden_match  weight of the squared difference of the last recurrent layer's outputs from the float network's
-    clip          largest norm of the gradient
-    noise         standard deviation of Gaussian noise on the input, as a share of the input's own
-    weight_decay  decoupled decay of the master weights
-    scale_every   the scales of activations move in every n-th step
-    """
-
-    epochs: int = 16
-    updates: int = 2500
-    batch: int = 64
-    rate: float = 1e-2
-    scale_rate: float = 3e-4
-    ranges: str = "learned"
-    distil: float = 0.7
-    temperature: float = 1.0
-    hidden_match: float = 0.0
-    clip: float = 1.0
-    noise: float = 0.1
-    weight_decay: float = 0.0
-    scale_every: int = 2
-
-    def __post_init__(self) -> None:
-        if self.ranges not in RANGES:
-            raise BittailorError(f"ranges '{self.ranges}' are unknown; choose one of {', '.join(RANGES)}")
-        for name, least in (("epochs", 1), ("batch", 1), ("updates", 0), ("scale_every", 1)):
-            if getattr(self, name) < least:
-                raise BittailorError(f"{name} is {getattr(self, name)}; a retraining needs at least {least}")
-        for name in ("rate", "clip", "temperature"):
-            if not getattr(self, name) > 0:
-                raise BittailorError(f"{name} is {getattr(self, name)}; expected more than 0")
-        for name in ("scale_rate", "hidden_match", "noise", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise BittailorError(f"{name} is {getattr(self, name)}; expected 0 or more")
-        if not 0 <= self.distil <= 1:
-            raise BittailorError(f"distil is {self.distil}; expected a weight of 0..1")
-
-    def epochs_for(self, items: int) -> int:
-        """How many epochs a training set of this size gets."""
-        return max(self.epochs, math.ceil(self.updates / math.ceil(items / self.batch)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +68,7 @@ def retrain(
     calibration: Calibration,
     widths: Mapping[str, int],
     train: Data,
-    metric: str | Metric,
+    metric: str | Metric | Measure,
     settings: Retraining | None = None,
     *,
     seed: int = 0,
@@ -135,7 +82,7 @@ def retrain(
     calibration  of the float network, which is the teacher and, unless `start` is given, where training begins
     widths       site -> bits for every free site
     train        training data; nothing else decides anything
-    metric       a name in `METRICS`, or the metric itself where it has been fitted
+    metric       a name in `METRICS`, or a metric (`metrics.metric_of`)
     valid        only to report its metric in the history
     start        begin at this calibration's solution instead: a beacon's
     checkpoint   a file written after every epoch; if it holds this same retraining, that goes on where it stopped
@@ -150,12 +97,12 @@ def retrain(
 
 class _Retrainer:
     def __init__(
-        self, calibration: Calibration, widths: Mapping[str, int], train: Data, metric: str | Metric,
+        self, calibration: Calibration, widths: Mapping[str, int], train: Data, metric: str | Metric | Measure,
         settings: Retraining, seed: int, valid: Data | None, start: Calibration, checkpoint: Path | None,
         progress: Progress | None,
     ) -> None:
         self.calibration, self.widths, self.train = calibration, dict(widths), train
-        self.metric = METRICS[metric] if isinstance(metric, str) else metric
+        self.metric = metric_of(metric)
         self.settings, self.seed = settings, seed
         self.valid, self.start, self.checkpoint, self.progress = valid, start, checkpoint, progress
         self.graph = calibration.network.graph
@@ -165,9 +112,10 @@ class _Retrainer:
         self.hidden_site = self._hidden_site() if settings.hidden_match else ""
         self.network = IntegerNetwork(self.graph, moving, (self.hidden_site,) if self.hidden_site else ())
         self.sequence = self.graph.sites[self.graph.outputs[0]].sequence
+        loss = self.metric.loss_for(train.targets)
         # a metric that must learn first is not for a history
-        self._measure = self.metric.of if self.metric.fit is None else self.metric.loss
-        self.loss = distilled(LOSSES[self.metric.name], self.metric.name, settings.distil, settings.temperature)
+        self._measure = loss.of if self.metric.learns else self.metric.value
+        self.loss = distilled(loss, settings.distil, settings.temperature)
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.AdamW([
             {"params": [self.masters.weights], "weight_decay": settings.weight_decay, "peak": settings.rate},
@@ -179,8 +127,7 @@ class _Retrainer:
         self.done, self.seconds, self.history = 0, 0.0, list[dict[str, Any]]()
         self.moved = False
         self.key = self._key()
-        self.x, self.y = torch.from_numpy(train.x), torch.from_numpy(train.y)
-        self.lengths = torch.from_numpy(train.lengths)
+        self.x, self.targets = torch.from_numpy(train.x), tensors(train.targets)
         seen = train.x[np.arange(train.x.shape[1]) < train.lengths[:, None]]
         self.noise = settings.noise * float(seen.std())
         self._floats: dict[str, NDArray[np.float32]] = {}
@@ -198,7 +145,7 @@ class _Retrainer:
             self.done += 1
             row: dict[str, Any] = {"epoch": self.done, "loss": loss, "train": metric}
             if self.valid is not None:
-                row["valid"] = self._measure(self.outputs(self.valid), self.valid.y)
+                row["valid"] = self._measure(self.outputs(self.valid), self.valid.targets)
             self.seconds = time.perf_counter() - began
             self.history.append(row | {"seconds": round(self.seconds, 3)})
             self._save()
@@ -225,7 +172,7 @@ class _Retrainer:
         mean = total / items
         if not math.isfinite(mean):
             raise self._diverged(f"the mean loss is {mean:g}")
-        return mean, self._measure(self._padded(met).numpy(), self.train.y[order.numpy()])
+        return mean, self._measure(self._padded(met).numpy(), self.train.targets[order.numpy()])
 
     def _padded(self, parts: list[Tensor]) -> Tensor:
         """Batches joined; of values per step, a batch has as many steps as its longest item."""
@@ -236,7 +183,8 @@ class _Retrainer:
 
     def _update(self, items: Tensor, scales: bool) -> tuple[float, Tensor]:
         settings, masters = self.settings, self.masters
-        x, lengths = self.x[items], self.lengths[items]
+        x, targets = self.x[items], self.targets[items]
+        lengths = targets.lengths
         teacher = None if self.teacher is None else self.teacher[items]
         hidden = None if self.hidden is None else self.hidden[items]
         if settings.noise:
@@ -255,7 +203,7 @@ class _Retrainer:
         real = ((out.transpose(0, 1) if self.sequence else out) * scale).requires_grad_()
         if teacher is not None and self.sequence:
             teacher = teacher[:, : real.shape[1]]
-        loss = self.loss(real, self.y[items], lengths, teacher)
+        loss = self.loss(real, targets, teacher)
         (gradient,) = torch.autograd.grad(loss, real)
         gradient = gradient.transpose(0, 1) if self.sequence else gradient
         total = float(loss.detach())
@@ -371,7 +319,7 @@ class _Retrainer:
 
     def _key(self) -> str:
         formats = {name: fmt.to_json() for name, fmt in self.masters.formats.items()}
-        parts = {"format": FORMAT, "torch": torch.__version__, "settings": asdict(self.settings), "seed": self.seed,
+        parts = {"format": FORMAT, "torch": torch.__version__, "settings": self.settings.identity(), "seed": self.seed,
                  "metric": self.metric.name, "widths": self.widths, "formats": formats,
                  "teacher": self.calibration.network.fingerprint, "start": self.start.network.fingerprint,
                  "data": self.train.fingerprint,
@@ -427,4 +375,4 @@ class _Running(Network):
         return {name: self.program.formats[name].dequantise(q) for name, q in self.runner.trace().items()}
 
 
-__all__ = ["Retrained", "Retraining", "retrain"]
+__all__ = ["Retrained", "retrain"]

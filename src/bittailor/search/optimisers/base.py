@@ -19,7 +19,7 @@ class OptimiserSettings:
     """How new solutions are made. The same settings give the same ones.
 
     population             solutions that survive a generation, 2 or more
-    offspring              new solutions per generation; as many as `population` where None
+    offspring              new solutions per generation; 0: as many as `population`
     seed                   0 or more
     crossover, mutation    names in `CROSSOVERS` and `MUTATIONS`
     crossover_probability  share of pairs that are crossed, 0..1
@@ -28,7 +28,7 @@ class OptimiserSettings:
     """
 
     population: int = 40
-    offspring: int | None = None
+    offspring: int = 0
     seed: int = 0
     crossover: str = "uniform"
     mutation: str = "reset"
@@ -36,9 +36,7 @@ class OptimiserSettings:
     mutated_genes: float = 1.0
 
     def __post_init__(self) -> None:
-        self._at_least(population=2, seed=0)
-        if self.offspring is not None:
-            self._at_least(offspring=1)
+        self._at_least(population=2, offspring=0, seed=0)
         if not 0 <= self.crossover_probability <= 1:
             raise BittailorError(f"crossover_probability is {self.crossover_probability}; expected 0..1")
         if not 0 < self.mutated_genes < np.inf:

@@ -12,10 +12,18 @@ Source  Rezk et al., MOHAQ: Multi-Objective Hardware-Aware Quantization of Recur
 A name is made from everything that the training depends on: the same training is the same beacon in any run.
 """
 
-from bittailor.train.beacons.base import Beacon, BeaconSettings, distance, given_beacons, nearest, read_beacons
+from bittailor.train.beacons.base import (
+           Beacon,
+           BeaconSettings,
+           distance,
+           fitting_beacons,
+           given_beacons,
+           nearest,
+           read_beacons,
+)
 from bittailor.train.beacons.polish import polish
 from bittailor.train.beacons.searching import BeaconSearch, Region
-from bittailor.train.beacons.training import Job, Trainer, train_all
+from bittailor.train.beacons.training import Job, Trainer, need_torch, train_all
 
 __all__ = [
            "Beacon",
@@ -25,8 +33,10 @@ __all__ = [
            "Region",
            "Trainer",
            "distance",
+           "fitting_beacons",
            "given_beacons",
            "nearest",
+           "need_torch",
            "polish",
            "read_beacons",
            "train_all",

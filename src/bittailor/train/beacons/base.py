@@ -16,6 +16,7 @@ from bittailor.core.network import Network
 from bittailor.errors import BittailorError, FileError
 from bittailor.quantise.calibration import Calibration
 from bittailor.search.space import Space
+from bittailor.train.recipe import Retraining
 
 KIND, VERSION = "beacon", 1
 FILES = ("network.safetensors", "calibration.safetensors", "beacon.json")
@@ -23,7 +24,7 @@ FILES = ("network.safetensors", "calibration.safetensors", "beacon.json")
 
 @dataclass(frozen=True)
 class BeaconSettings:
-    """When a candidate becomes a beacon, and how it is retrained. The defaults follow from a run's baselines, so they
+    """When a candidate becomes a beacon, and how it is retrained. The rules follow from a run's baselines, so they
     fit any task.
 
     budget      candidates retrained during the search, 0 or more
@@ -39,11 +40,12 @@ class BeaconSettings:
     every       generations from one that may have beacons to the next
     together    beacons at most in one generation. They are retrained side by side where there are cores
     warm_start  begin from the nearest beacon's weights instead of the float network's
-    recipe      what differs from the defaults of `bittailor.train.retrain.Retraining`
+    given       runs, or folders of beacons, of the same network and data, whose beacons serve from the start
+    recipe      how they are retrained
     """
 
-    budget: int = 4
-    polish: int = 4
+    budget: int = 0
+    polish: int = 0
     share: float = 0.5
     hopeless: float = 0.5
     threshold: float = 0.4
@@ -52,17 +54,23 @@ class BeaconSettings:
     every: int = 6
     together: int = 2
     warm_start: bool = True
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    given: tuple[str, ...] = ()
+    recipe: Retraining = field(default_factory=Retraining)
 
     def __post_init__(self) -> None:
         least = {"budget": 0, "polish": 0, "first": 2, "every": 1, "together": 1}
         for name, low in least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise BittailorError(f"beacons: {name} is {value!r}; expected a whole number, {low} or more")
+                raise BittailorError(f"{name} is {value!r}; expected a whole number, {low} or more")
         for name in ("share", "hopeless", "threshold"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise BittailorError(f"beacons: {name} is {getattr(self, name)}; expected 0 or more")
+                raise BittailorError(f"{name} is {getattr(self, name)}; expected 0 or more")
+
+    @property
+    def used(self) -> bool:
+        """Whether anything is retrained, or beacons are given."""
+        return bool(self.budget or self.polish or self.given)
 
     def offers(self, generation: int) -> bool:
         """Whether candidates of a generation may become beacons."""
@@ -123,6 +131,20 @@ def read_beacons(folder: Path) -> dict[str, Beacon]:
     return {beacon.name: beacon for beacon in found}
 
 
+def fitting_beacons(place: Path, network: str, data: str) -> list[Beacon]:
+    """The beacons in a run directory, or in a folder of beacons, that are of this network and these training data
+    (fingerprints). FileError where there are none."""
+    folder = place / "beacons" if (place / "run.json").is_file() else place
+    if not folder.is_dir():
+        raise FileError(f"{place} holds no beacons; give a run that was searched with beacons, or its folder "
+                        "of beacons")
+    found = [beacon for beacon in read_beacons(folder).values()
+             if beacon.about["network"] == network and beacon.about["data"] == data and beacon.failed is None]
+    if not found:
+        raise FileError(f"{place} holds no beacon of this network and these training data")
+    return found
+
+
 def given_beacons(places: Sequence[Path | str], network: str, data: str, target: Path) -> list[str]:
     """Take over the beacons of other runs: copies those that fit into `target`; returns their names, sorted.
 
@@ -132,15 +154,7 @@ def given_beacons(places: Sequence[Path | str], network: str, data: str, target:
     """
     names = set()
     for place in map(Path, places):
-        folder = place / "beacons" if (place / "run.json").is_file() else place
-        if not folder.is_dir():
-            raise FileError(f"{place} holds no beacons; give a run that was searched with beacons, or its folder "
-                            "of beacons")
-        fitting = [b for b in read_beacons(folder).values()
-                   if b.about["network"] == network and b.about["data"] == data and b.failed is None]
-        if not fitting:
-            raise FileError(f"{place} holds no beacon of this network and these training data")
-        for beacon in fitting:
+        for beacon in fitting_beacons(place, network, data):
             names.add(beacon.name)
             copy = target / beacon.name
             if not (copy / "beacon.json").exists():

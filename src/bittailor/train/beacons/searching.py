@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bittailor.core.graph import Graph
+from bittailor.evaluate.metrics import Metric
 from bittailor.search.front import nondominated
 from bittailor.search.loop import Evaluate, Rivals
 from bittailor.search.space import Genome, Space
@@ -29,21 +30,23 @@ class Region:
 
     size   bits at most
     error  at most; worse is hopeless
-    good   error and loss of homogeneous 8 bit: a candidate with both no higher needs no retraining
+    good   error and loss of homogeneous 8 bit: a candidate with both no worse needs no retraining
+    metric whose direction says what is worse
     """
 
     size: float
     error: float
-    good: tuple[float, float]
+    good: Mapping[str, float]
+    metric: Metric
 
     @classmethod
     def around(
-        cls, base: Mapping[str, float], others: Iterable[Mapping[str, float]], settings: BeaconSettings
+        cls, base: Mapping[str, float], others: Iterable[Mapping[str, float]], settings: BeaconSettings, metric: Metric,
     ) -> Region:
         """The region that the baselines give: `base` homogeneous 8 bit, `others` all of them."""
-        worst = max(row["error"] for row in others)
-        return cls(settings.share * base["size"], base["error"] + settings.hopeless * (worst - base["error"]),
-                   (base["error"], base["loss"]))
+        worst = max((row["error"] for row in others), key=metric.cost)
+        return cls(settings.share * base["size"], base["error"] + settings.hopeless * (worst - base["error"]), base,
+                   metric)
 
     def small(self, values: Mapping[str, float]) -> bool:
         """Whether a candidate is small enough to be evaluated from beacons."""
@@ -51,17 +54,18 @@ class Region:
 
     def holds(self, values: Mapping[str, float]) -> bool:
         """Whether a candidate may become a beacon."""
-        as_good = values["error"] <= self.good[0] and values["loss"] <= self.good[1]
-        return self.small(values) and values["error"] <= self.error and not as_good
+        cost = self.metric.cost
+        return (self.small(values) and cost(values["error"]) <= cost(self.error)
+                and not self.metric.no_worse(values, self.good))
 
-
-def better(a: Outcome, b: Outcome) -> Outcome:
-    """The outcome with the lower error, of equal ones the lower loss, of equal ones the first."""
-    if b.values is None:
-        return a
-    if a.values is None:
-        return b
-    return b if (b.values["error"], b.values["loss"]) < (a.values["error"], a.values["loss"]) else a
+    def better(self, a: Outcome, b: Outcome) -> Outcome:
+        """The outcome with the better error, of equal ones the lower loss, of equal ones the first."""
+        if b.values is None:
+            return a
+        if a.values is None:
+            return b
+        ranks = [(self.metric.cost(v["error"]), v["loss"]) for v in (a.values, b.values)]
+        return b if ranks[1] < ranks[0] else a
 
 
 class BeaconSearch:
@@ -212,7 +216,7 @@ class BeaconSearch:
             outcomes = self._through(beacon)([genomes[i] for i in members])
             for i, outcome in zip(members, outcomes, strict=True):
                 seconds = best[i].seconds + outcome.seconds
-                kept = better(best[i], replace(outcome, beacon=name))
+                kept = self._region.better(best[i], replace(outcome, beacon=name))
                 if kept is not best[i]:
                     best[i] = replace(kept, seconds=seconds)
         yield from best

@@ -9,23 +9,29 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bittailor.common.data import Data
 from bittailor.common.files import save_json
 from bittailor.errors import BittailorError, FileError
+from bittailor.evaluate.metrics import Metric
 from bittailor.quantise.calibration import Calibration
 from bittailor.search.executors import make_executor
 from bittailor.search.space import Genome
 from bittailor.search.store import Outcome
 from bittailor.train.beacons.base import KIND, VERSION, Beacon
-
-if TYPE_CHECKING:
-    from bittailor.train.retrain import Retraining
+from bittailor.train.recipe import Retraining
 
 CHECKPOINT = "checkpoint.safetensors"
+
+
+def need_torch() -> None:
+    """BittailorError where PyTorch is not installed; does not load it."""
+    if find_spec("torch") is None:
+        raise BittailorError("retraining needs torch, which is not installed; pip install 'bittailor[torch]'")
 
 
 @dataclass(frozen=True)
@@ -58,39 +64,24 @@ class Trainer:
 
     calibration  of the float network
     train        training data
-    metric       a name in `METRICS`
-    recipe       what differs from the defaults of `Retraining`
+    metric       its loss is what is lowered
+    recipe       how they are trained
     folder       RUN/beacons
     """
 
     calibration: Calibration
     train: Data
-    metric: str
-    recipe: Mapping[str, Any]
+    metric: Metric
+    recipe: Retraining
     folder: Path
     _identity: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    def settings(self) -> Retraining:
-        """The recipe; BittailorError where PyTorch is missing or a setting does not exist."""
-        try:
-            from bittailor.train.retrain import Retraining
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("bittailor"):
-                raise
-            raise BittailorError(f"retraining needs {error.name}, which is not installed; "
-                                 "pip install 'bittailor[torch]'") from None
-        known = Retraining.__dataclass_fields__
-        for name in self.recipe:
-            if name not in known:
-                raise BittailorError(f"retraining has no setting '{name}'; it has {', '.join(known)}")
-        return Retraining(**self.recipe)
 
     def job(self, widths: Mapping[str, int], seed: int, parent: str | None, kind: str, label: str) -> Job:
         """A job with its name: a digest of everything that its result depends on."""
         if not self._identity:
             self._identity.update(
-                network=self.calibration.network.fingerprint, data=self.train.fingerprint, metric=self.metric,
-                calibration=asdict(self.calibration.settings), recipe=asdict(self.settings()))
+                network=self.calibration.network.fingerprint, data=self.train.fingerprint, metric=self.metric.key,
+                calibration=asdict(self.calibration.settings), recipe=self.recipe.identity())
         whole = {**self._identity, "widths": dict(widths), "seed": seed, "parent": parent}
         name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:8]
         return Job(name, dict(widths), seed, parent, kind, label)
@@ -102,13 +93,12 @@ class Trainer:
             return
         from bittailor.train.retrain import retrain
 
-        settings = self.settings()
         start = Beacon.open(self.folder / job.parent).calibration if job.parent else None
         checkpoint = folder / CHECKPOINT
         about = {**job.to_json(), "network": self.calibration.network.fingerprint, "data": self.train.fingerprint,
-                 "recipe": asdict(settings), "figures": {}}
+                 "recipe": self.recipe.identity(), "figures": {}}
         try:
-            done = retrain(self.calibration, dict(job.widths), self.train, self.metric, settings, seed=job.seed,
+            done = retrain(self.calibration, dict(job.widths), self.train, self.metric, self.recipe, seed=job.seed,
                            start=start, checkpoint=checkpoint)
         except FileError:
             raise
@@ -127,7 +117,7 @@ class Trainer:
         """Note that a training failed."""
         save_json(self.folder / job.name / "beacon.json", KIND, VERSION, {
             **job.to_json(), "network": self.calibration.network.fingerprint, "data": self.train.fingerprint,
-            "recipe": asdict(self.settings()), "figures": {}, "failed": reason, "history": [], "seconds": 0.0})
+            "recipe": self.recipe.identity(), "figures": {}, "failed": reason, "history": [], "seconds": 0.0})
         (self.folder / job.name / CHECKPOINT).unlink(missing_ok=True)
 
 

@@ -1,0 +1,146 @@
+"""The options that make a spec: one table, from which `bittailor search` and `bittailor spec` have them alike.
+
+An option that is not given is not applied: the spec file's value stays, the preset's, or the default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from bittailor.common.records import overlaid
+from bittailor.errors import BittailorError
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+@dataclass(frozen=True)
+class SpecOption:
+    """An option of the command line, as fields of a spec.
+
+    name    of the parameter; `--name` unless `flag` says otherwise
+    type    of its value as typed
+    fields  dotted names of what it sets
+    help    in one line
+    read    value as typed -> value of the fields; of settings such as "share=0.5": a table of them
+    """
+
+    name: str
+    type: Any
+    fields: tuple[str, ...]
+    help: str
+    read: Callable[[Any], Any] = lambda value: value
+    flag: str = ""
+
+    @property
+    def parameter(self) -> inspect.Parameter:
+        """The option as Typer reads it."""
+        flags = [self.flag] if self.flag else []
+        return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=None,
+                                 annotation=Annotated[self.type | None, typer.Option(*flags, help=self.help)])
+
+
+def read_widths(text: str) -> list[int]:
+    """"2-8" or "2,4,8" as numbers."""
+    try:
+        found: set[int] = set()
+        for part in text.split(","):
+            first, _, last = part.strip().partition("-")
+            low, high = int(first), int(last or first)
+            if not 0 <= high - low <= 32:
+                raise ValueError
+            found |= set(range(low, high + 1))
+    except ValueError:
+        raise BittailorError(f"cannot read the widths '{text}'; write them like 2-8 or 2,4,8") from None
+    return sorted(found)
+
+
+def read_settings(texts: list[str]) -> dict[str, Any]:
+    """["epochs=10", "ranges=frozen"] as a dictionary; numbers as numbers, yes and no as what they are."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise BittailorError(f"cannot read the setting '{text}'; write NAME=VALUE, such as epochs=10")
+        found[name] = {"yes": True, "no": False}.get(value, value)
+        for kind in (float, int):
+            with contextlib.suppress(ValueError):
+                found[name] = found[name] if isinstance(found[name], bool) else kind(value)
+    return found
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+SPEC_OPTIONS = (
+    SpecOption("platforms", list[Path], ("platforms",), "TOML file of a hardware platform; repeatable.",
+               lambda paths: [str(path) for path in paths], "--platform"),
+    SpecOption("space", str, ("space.name",), "per_operator (if not given), per_layer, homogeneous, or a platform: "
+               "silago, …"),
+    SpecOption("widths", str, ("space.widths",), "Allowed widths, such as 2-8 or 2,4,8; those of the space if not "
+               "given.", read_widths),
+    SpecOption("activations", str, ("space.activations",), "Allowed widths of activations; as --widths if not given.",
+               read_widths),
+    SpecOption("biases", str, ("space.biases",), "Allowed widths of biases.", read_widths),
+    SpecOption("objectives", str, ("objectives",), "What to improve, comma separated; error,size if not given. All: "
+               "see objectives.", _names),
+    SpecOption("constrain", list[str], ("constraints",), "Such as 'size<=8KiB' or 'error<=5'; repeatable."),
+    SpecOption("guide", str, ("guide",), "What selection looks at for the error: loss (if not given) or error."),
+    SpecOption("optimiser", str, ("search.optimiser",), "nsga2 (if not given); an unknown name lists all."),
+    SpecOption("population", int, ("search.population",), "Solutions that survive; 40 if not given."),
+    SpecOption("offspring", int, ("search.offspring",), "New solutions per generation; as many as survive if not "
+               "given."),
+    SpecOption("generations", int, ("search.generations",), "How many; 40 if not given."),
+    SpecOption("calibration", str, ("calibration.method",), "mse (if not given), percentile or minmax."),
+    SpecOption("rounding", str, ("calibration.rounding",), "Of weights: inputs (if not given) or nearest."),
+    SpecOption("per_row", bool, ("calibration.per_row",), "One weight scale per output row."),
+    SpecOption("early_stop", bool, ("early_stopping",), "Drop certainly hopeless candidates early."),
+    SpecOption("seeding", str, ("seeding",), "First population: sensitivity (if not given), templates or homogeneous."),
+    SpecOption("beacons", int, ("beacons.budget",), "Candidates to retrain during the search; 0 if not given."),
+    SpecOption("polish", int, ("beacons.polish",), "Members of the front to retrain after it; 0 if not given."),
+    SpecOption("beacons_from", list[Path], ("beacons.given",), "A run whose beacons serve from the start; repeatable.",
+               lambda paths: [str(path) for path in paths]),
+    SpecOption("beacon_rule", list[str], ("beacons",), "share=0.5, hopeless=0.5, threshold=0.4, weighted=no, first=8, "
+               "every=6, together=2 or warm_start=yes: when a candidate is retrained; repeatable.", read_settings),
+    SpecOption("recipe", list[str], ("beacons.recipe",), "Of retraining, such as epochs=10 or rate=1e-3; repeatable.",
+               read_settings),
+    SpecOption("engine", str, ("engine",), "auto (if not given), or a name: reference, torch, native."),
+    SpecOption("workers", int, ("workers",), "Threads or processes; 0 (if not given) takes every core."),
+    SpecOption("hidden", int, ("task.hidden",), "Units of a recurrent layer; the task's own if not given."),
+    SpecOption("cell", str, ("task.cell",), "Its cell: gru (if not given), lstm, sru, …; an unknown name lists all."),
+    SpecOption("metric", str, ("metric",), "In place of the task's own, such as per_beam or per_ctc; an unknown name "
+               "lists all."),
+    SpecOption("seed", int, ("task.seed", "search.seed"), "Decides split, initial weights and search; 0 if not given."),
+    SpecOption("data", Path, ("task.data",), "Folder with data sets, one sub-folder each.", str),
+)
+
+
+def with_spec_options(command: F) -> F:
+    """Give a command the options of a spec: it gets them as keyword arguments, None where one is not given."""
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values()
+           if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *(o.parameter for o in SPEC_OPTIONS)])
+    return command
+
+
+def values_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as typed -> values for `runs.spec.layered`; what was not given is not in them."""
+    found: dict[str, Any] = {}
+    for option in SPEC_OPTIONS:
+        typed = given.get(option.name)
+        if typed is None or typed == []:
+            continue
+        for path in option.fields:
+            value = option.read(typed)
+            for part in reversed(path.split(".")):
+                value = {part: value}
+            found = overlaid(found, value)
+    return found

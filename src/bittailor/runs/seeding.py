@@ -1,0 +1,52 @@
+"""What a first population holds besides random solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bittailor.common.registry import Table
+from bittailor.core.graph import Graph
+from bittailor.errors import RangeError
+from bittailor.evaluate import sensitivity
+from bittailor.evaluate.evaluator import Evaluator
+from bittailor.quantise.spaces import WIDTHS, homogeneous_widths
+from bittailor.search.space import Genome, Space
+
+TEMPLATE_BIASES = (6, 8)
+"""Bias widths of the seeds that pair narrow weights with wide activations."""
+
+
+def homogeneous_seeds(space: Space, graph: Graph) -> list[Genome]:
+    """The homogeneous solutions, so that a front never loses to its baseline."""
+    return list(dict.fromkeys(space.nearest(homogeneous_widths(graph, bits)) for bits in WIDTHS))
+
+
+def seeds(space: Space, graph: Graph) -> list[Genome]:
+    """The homogeneous solutions, and each weight width paired with the widest activations, whose width costs no
+    parameter."""
+    found = homogeneous_seeds(space, graph)
+    for bits in WIDTHS:
+        for bias in TEMPLATE_BIASES:
+            widths = {
+                site.name: {"weight": bits, "bias": bias, "activation": max(WIDTHS)}[site.kind] for site in graph.free
+            }
+            found.append(space.nearest(widths))
+    return list(dict.fromkeys(found))
+
+
+def sensitivity_seeds(space: Space, graph: Graph, evaluator: Evaluator) -> list[Genome]:
+    """The homogeneous solutions, and a path from the widest to the narrowest parameters that lowers the least
+    sensitive first. Costs one evaluation per parameter gene and width (see docs/results.md for what it gives)."""
+    widest = space.widths(tuple(len(gene.options) - 1 for gene in space.genes))
+    try:
+        found = sensitivity.analyse(evaluator, sensitivity.parameter_genes(space, graph), widest, "the widest")
+    except RangeError:  # hardware that lacks the widest
+        return seeds(space, graph)
+    return list(dict.fromkeys([*homogeneous_seeds(space, graph), *sensitivity.seeds(found, space, graph)]))
+
+
+SEEDINGS: Table[Callable[[Space, Graph, Evaluator], list[Genome]]] = Table("seeding", {
+    "homogeneous": lambda space, graph, evaluator: homogeneous_seeds(space, graph),
+    "templates": lambda space, graph, evaluator: seeds(space, graph),
+    "sensitivity": sensitivity_seeds,
+})

@@ -1,0 +1,70 @@
+"""How networks are retrained: numbers only, so that they can be checked where PyTorch is not installed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bittailor.errors import BittailorError
+
+RANGES = ("frozen", "learned", "recalibrated")
+LEAST_EPOCHS = 16
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """How a network is retrained. The defaults are meant for every task.
+
+    epochs        passes over the training items, exactly so many; 0: as many as `updates` takes, 16 or more
+    updates       steps of the optimiser, at least, where `epochs` is 0
+    batch         items per step
+    rate          highest learning rate of weights and biases (Adam; a cosine down to zero, `floats.one_cycle`)
+    scale_rate    the same for the logarithms of scales; 0 keeps them
+    ranges        of activations: "learned" with the weights, "recalibrated" from the network every epoch, or "frozen"
+    distil        weight of the float network's outputs in the loss, 0 .. 1
+    temperature   at which the outputs of a classifier are compared
+    hidden_match  weight of the squared difference of the last recurrent layer's outputs from the float network's
+    clip          largest norm of the gradient
+    noise         standard deviation of Gaussian noise on the input, as a share of the input's own
+    weight_decay  decoupled decay of the master weights
+    scale_every   the scales of activations move in every n-th step
+    """
+
+    epochs: int = 0
+    updates: int = 2500
+    batch: int = 64
+    rate: float = 1e-2
+    scale_rate: float = 3e-4
+    ranges: str = "learned"
+    distil: float = 0.7
+    temperature: float = 1.0
+    hidden_match: float = 0.0
+    clip: float = 1.0
+    noise: float = 0.1
+    weight_decay: float = 0.0
+    scale_every: int = 2
+
+    def __post_init__(self) -> None:
+        if self.ranges not in RANGES:
+            raise BittailorError(f"ranges '{self.ranges}' are unknown; choose one of {', '.join(RANGES)}")
+        for name, least in (("epochs", 0), ("batch", 1), ("updates", 0), ("scale_every", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise BittailorError(f"{name} is {value!r}; expected a whole number, {least} or more")
+        for name in ("rate", "clip", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise BittailorError(f"{name} is {getattr(self, name)}; expected more than 0")
+        for name in ("scale_rate", "hidden_match", "noise", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BittailorError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if not 0 <= self.distil <= 1:
+            raise BittailorError(f"distil is {self.distil}; expected a weight of 0..1")
+
+    def epochs_for(self, items: int) -> int:
+        """How many epochs a training set of this size gets."""
+        return self.epochs or max(LEAST_EPOCHS, math.ceil(self.updates / math.ceil(items / self.batch)))
+
+    def identity(self) -> dict[str, Any]:
+        """What a training depends on; names of beacons are made from it."""
+        return {**asdict(self), "epochs": self.epochs or LEAST_EPOCHS, "updates": 0 if self.epochs else self.updates}
