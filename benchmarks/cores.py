@@ -14,7 +14,6 @@ states and docs/tables/firmware.py tabulates.
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import as_command
+from command import arguments, as_command
 
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder, Recurrence
@@ -337,7 +336,7 @@ def _fitted(core: Core, found: Sequence[Measured]) -> Core:
 
 def main() -> int:
     """Model the cores that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--cores", nargs="+", help="names; every emulated core whose tools are here if not given")
     parser.add_argument("--networks", type=int, default=240, help="random networks")
     parser.add_argument("--seed", type=int, default=0)

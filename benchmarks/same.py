@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import differences
-from command import as_command
+from command import arguments, as_command
 
 from bittailor.errors import BittailorError
 
@@ -274,7 +274,7 @@ def judge(variant: Variant, old: Version, new: Version, data: Path | None) -> bo
 
 def main() -> int:
     """Compare all; 1 where something differs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--old", type=Path, help="a checkout")
     which.add_argument("--old-commit", default="HEAD", help="a commit of this repository; HEAD if not given")
