@@ -34,7 +34,7 @@ from bittailor.core.network import Network
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.program import Program, bind
 from bittailor.core.qformat import EXACT_BIAS_BITS
-from bittailor.cost.firmware import CORES_FOLDER, Core, Error, Kernel
+from bittailor.cost.firmware import CORES_FOLDER, Core, Error, KernelCost
 from bittailor.cost.listing import describe
 from bittailor.errors import BittailorError
 from bittailor.export.artefact import kept
@@ -202,7 +202,7 @@ int main(void) {
 """
 
 
-def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str], folder: Path) -> dict[str, Kernel]:
+def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str], folder: Path) -> dict[str, KernelCost]:
     """Instructions of every dot product, by columns."""
     most = COLUMNS + COLUMNS // 2
     program = folder / "counting.c"
@@ -214,7 +214,7 @@ def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str],
     for line in ran.output.splitlines():
         name, columns, total = line.split()
         counts.setdefault(name, {})[int(columns)] = int(total) / ROWS
-    return {name: Kernel(tuple(c[n] for n in range(1, COLUMNS + 1)), (c[most] - c[COLUMNS]) / (most - COLUMNS))
+    return {name: KernelCost(tuple(c[n] for n in range(1, COLUMNS + 1)), (c[most] - c[COLUMNS]) / (most - COLUMNS))
             for name, c in counts.items()}
 
 
