@@ -10,8 +10,6 @@ prediction), and after a training of its own. Validation data throughout. Rows i
 
 from __future__ import annotations
 
-import argparse
-import csv
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import as_command
+from command import arguments, as_command, read_rows, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
-from bittailor.cli.show import comparison_csv
-from bittailor.common.files import write_whole
 from bittailor.common.processors import processors
 from bittailor.engines import best_engine
 from bittailor.evaluate.evaluator import Evaluator
@@ -84,25 +80,20 @@ def measure(task: str, options: Mapping[str, Any], folder: Path) -> list[dict[st
 
 def main() -> int:
     """Measure what is missing, then print the correlations."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, data=True)
     parser.add_argument("--tasks", nargs="+", default=["digits", "vowels"])
     parser.add_argument("--neighbours", type=int, default=10)
-    parser.add_argument("--data", default="", help="folder with the data sets")
-    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--out", type=Path, help="folder for the trained networks; kept and gone on with if given")
     parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
     parser.add_argument("--workers", type=int, default=processors())
     parser.add_argument("--csv", type=Path, default=Path("results/beacons.csv"))
     options = vars(parser.parse_args())
-    rows: list[dict[str, Any]] = []
-    if options["csv"].exists():
-        with options["csv"].open(newline="") as file:
-            rows = list(csv.DictReader(file))
+    rows = read_rows(options["csv"])
     with tempfile.TemporaryDirectory() as folder:
         for task in options["tasks"]:
             if task not in {r["task"] for r in rows}:
                 rows += measure(task, options, options["out"] or Path(folder))
-                write_whole(options["csv"], comparison_csv(rows).encode())
+                write_rows(options["csv"], rows)
     for task in dict.fromkeys(r["task"] for r in rows):
         here = [r for r in rows if r["task"] == task and int(r["sample"])]
         for what in ("error", "loss"):

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from command import as_command
+from command import arguments, as_command, write_rows
 
 import bittailor as bt
-from bittailor.cli.show import comparison_csv
-from bittailor.common.files import write_whole
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.quantise.calibration import with_settings
 
@@ -29,7 +26,7 @@ WIDTHS = (8, 6, 5, 4, 3, 2, 1)
 
 def main() -> int:
     """Evaluate and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--task", default="mnist")
     parser.add_argument("--data", default="")
     parser.add_argument("--csv", type=Path, default=Path("results/calibration.csv"))
@@ -48,7 +45,7 @@ def main() -> int:
         errors = [values["error"] for values in evaluator.evaluate(widths)]
         rows.append({"setting": name} | {f"w{bits}": error for bits, error in zip(WIDTHS, errors, strict=True)})
         print(name, errors, flush=True)
-    write_whole(options.csv, comparison_csv(rows).encode())
+    write_rows(options.csv, rows)
     return 0
 
 

@@ -14,7 +14,6 @@ states and docs/tables/firmware.py tabulates.
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import as_command
+from command import arguments, as_command
 
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder, Recurrence
@@ -35,7 +34,7 @@ from bittailor.core.network import Network
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.program import Program, bind
 from bittailor.core.qformat import EXACT_BIAS_BITS
-from bittailor.cost.firmware import CORES_FOLDER, Core, Error, Kernel
+from bittailor.cost.firmware import CORES_FOLDER, Core, Error, KernelCost
 from bittailor.cost.listing import describe
 from bittailor.errors import BittailorError
 from bittailor.export.artefact import kept
@@ -203,7 +202,7 @@ int main(void) {
 """
 
 
-def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str], folder: Path) -> dict[str, Kernel]:
+def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str], folder: Path) -> dict[str, KernelCost]:
     """Instructions of every dot product, by columns."""
     most = COLUMNS + COLUMNS // 2
     program = folder / "counting.c"
@@ -215,7 +214,7 @@ def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str],
     for line in ran.output.splitlines():
         name, columns, total = line.split()
         counts.setdefault(name, {})[int(columns)] = int(total) / ROWS
-    return {name: Kernel(tuple(c[n] for n in range(1, COLUMNS + 1)), (c[most] - c[COLUMNS]) / (most - COLUMNS))
+    return {name: KernelCost(tuple(c[n] for n in range(1, COLUMNS + 1)), (c[most] - c[COLUMNS]) / (most - COLUMNS))
             for name, c in counts.items()}
 
 
@@ -337,7 +336,7 @@ def _fitted(core: Core, found: Sequence[Measured]) -> Core:
 
 def main() -> int:
     """Model the cores that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--cores", nargs="+", help="names; every emulated core whose tools are here if not given")
     parser.add_argument("--networks", type=int, default=240, help="random networks")
     parser.add_argument("--seed", type=int, default=0)

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import as_command
+from command import arguments, as_command
 
 from bittailor.common.processors import processors
 from bittailor.core.cells import CELLS, add_layer
@@ -372,7 +372,7 @@ def measure(case: Case, options: argparse.Namespace, rate: float) -> list[dict[s
 
 def main() -> int:
     """Measure and print; exit status 0."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--case", choices=CASES, action="append", help="may be given several times; all if not given")
     parser.add_argument("--variant", choices=runnable(), default=runnable()[0])
     parser.add_argument("--threads", type=int, default=processors())

@@ -13,7 +13,6 @@ computed. Rows of the file for other tasks are kept.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -21,13 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from command import as_command
+from command import arguments, as_command, read_rows, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import search_spec
-from bittailor.cli.show import comparison_csv
 from bittailor.common.data import Data
-from bittailor.common.files import write_whole
 from bittailor.core.graph import Graph, Recurrence
 from bittailor.errors import BittailorError
 from bittailor.evaluate.metrics import Metric
@@ -118,10 +115,8 @@ def table(options: argparse.Namespace, task: str) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Measure what was asked for, then write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, data=True)
     parser.add_argument("--tasks", nargs="+", default=list(HIDDEN), choices=list(HIDDEN))
-    parser.add_argument("--data", default="", help="folder with the data sets")
-    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--runs", type=Path, default=Path("runs/firmware"))
     parser.add_argument("--csv", type=Path, default=Path("results/firmware.csv"))
     parser.add_argument("--cores", nargs="+", help="names; every emulated core if not given")
@@ -134,12 +129,9 @@ def main() -> int:
     for task in options.tasks:
         began = time.perf_counter()
         rows = table(options, task)
-        old: list[dict[str, Any]] = []
-        if options.csv.exists():
-            with options.csv.open(newline="") as file:
-                old = [r for r in csv.DictReader(file) if r["task"] != task]
+        old = [r for r in read_rows(options.csv) if r["task"] != task]
         rows = sorted([*old, *rows], key=lambda r: list(HIDDEN)[::-1].index(r["task"]))
-        write_whole(options.csv, comparison_csv(rows).encode())
+        write_rows(options.csv, rows)
         print(f"{task}: {time.perf_counter() - began:.0f} s; written: {options.csv}", flush=True)
     return 0
 

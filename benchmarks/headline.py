@@ -13,8 +13,6 @@ of its own; results do not depend on that.
 
 from __future__ import annotations
 
-import argparse
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,12 +21,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from command import as_command
+from command import arguments, as_command, read_rows, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
-from bittailor.cli.show import comparison_csv, smaller
-from bittailor.common.files import write_whole
+from bittailor.cli.show import smaller
 from bittailor.common.processors import processors
 from bittailor.runs import Run, Solution, retrain_picks
 from bittailor.runs.retraining import run_evaluators
@@ -140,11 +137,9 @@ def alone(cores: Any) -> None:
 
 def main() -> int:
     """Compute what is missing, then print the means."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, data=True)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--data", default="", help="folder with the data sets")
-    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--out", type=Path, default=Path("runs/headline"), help="folder for the runs")
     parser.add_argument("--csv", type=Path, default=Path("results/headline.csv"))
     parser.add_argument("--population", type=int, default=50)
@@ -154,10 +149,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
     parser.add_argument("--jobs", type=int, default=min(2, processors()))
     options = vars(parser.parse_args())
-    rows: list[dict[str, Any]] = []
-    if options["csv"].exists():
-        with options["csv"].open(newline="") as file:
-            rows = list(csv.DictReader(file))
+    rows = read_rows(options["csv"])
     done = {(r["task"], int(r["seed"])) for r in rows}
     order = {(task, seed): i for i, (task, seed) in enumerate((t, s) for t in TASKS for s in range(100))}
     # the longest first, so that no core waits for it at the end
@@ -174,7 +166,7 @@ def main() -> int:
                 for future in as_completed(waiting):
                     rows.append(future.result())
                     rows.sort(key=lambda r: order.get((r["task"], int(r["seed"])), len(order)))
-                    write_whole(options["csv"], comparison_csv(rows).encode())
+                    write_rows(options["csv"], rows)
                     print(f"{waiting[future]}: done", flush=True)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)

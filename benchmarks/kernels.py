@@ -12,7 +12,6 @@ takes one to three cycles per load; a vector instruction of Helium takes several
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import as_command
+from command import arguments, as_command
 
 from bittailor.core.arith import pack
 from bittailor.engines.native_build import RUNTIME
@@ -139,15 +138,15 @@ def show(found: dict[str, Any], length: str = "64") -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--core", action="append", choices=[*dict.fromkeys(v.core for v in VARIANTS)])
     parser.add_argument("--length", default="64", choices=[str(n) for n in ROWS])
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    found = measure(arguments.core or [*dict.fromkeys(v.core for v in VARIANTS)])
-    show(found, arguments.length)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    options = parser.parse_args()
+    found = measure(options.core or [*dict.fromkeys(v.core for v in VARIANTS)])
+    show(found, options.length)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

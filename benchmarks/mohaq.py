@@ -23,19 +23,16 @@ test errors are only reported. `gain` is what beacons take off the lowest error 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from command import as_command
+from command import arguments, as_command, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import Prepared, train_task
-from bittailor.cli.show import comparison_csv
-from bittailor.common.files import write_whole
 from bittailor.cost import PLATFORMS, Workload
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError
@@ -230,7 +227,7 @@ def bitfusion(plain: Run, lit: Run, seed: int) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Compute what is missing, then write and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--hidden", type=int, default=128, help="units of a layer and direction")
     parser.add_argument("--cache", type=Path, help="folder for trained float networks")
@@ -254,7 +251,7 @@ def main() -> int:
         rows += silago(runs["silago"], seed)
         rows += bitfusion(runs["bitfusion"], runs["beacons"], seed)
         rows += polished(runs["bitfusion"], runs["beacons"], prepared, seed, options)
-    write_whole(options["csv"], comparison_csv(rows).encode())
+    write_rows(options["csv"], rows)
     for row in rows:
         value = "none" if row["value"] is None else f"{row['value']:.2f} {row['unit']}"
         errors = "" if row["valid"] is None else (f"; error {row['valid']:.2f} / {row['test']:.2f} (float "

@@ -14,8 +14,6 @@ Rows that are in the file already are not computed again.
 
 from __future__ import annotations
 
-import argparse
-import csv
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,12 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import as_command
+from command import arguments, as_command, read_rows, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import Prepared, train_task
-from bittailor.cli.show import comparison_csv
-from bittailor.common.files import write_whole
 from bittailor.engines import best_engine
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
@@ -140,21 +136,16 @@ def measure(prepared: Prepared, variant: Variant, seed: int, objectives: Sequenc
 
 def main() -> int:
     """Measure what is missing, then print the mean of every variant."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, data=True)
     parser.add_argument("--tasks", nargs="+", default=["digits", "vowels", "mnist"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--data", default="", help="folder with the data sets")
-    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--evaluations", type=int, default=1200)
     parser.add_argument("--population", type=int, default=40)
     parser.add_argument("--optimisers", action="store_true", help="compare optimisers instead of operators")
     parser.add_argument("--objectives", nargs="+", default=["size"], help="beside the error; minimised")
     parser.add_argument("--csv", type=Path, default=Path("results/operators.csv"))
     options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    if options.csv.exists():
-        with options.csv.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+    rows = read_rows(options.csv)
     objectives = " ".join(("error", *options.objectives))
     for row in rows:
         row.setdefault("objectives", "error size")
@@ -174,7 +165,7 @@ def main() -> int:
                 rows += [{"task": task, "seed": seed, "variant": variant.name, "evaluations": at,
                           "hypervolume_error": error, "hypervolume_loss": loss, "objectives": objectives}
                          for at, error, loss in found]
-                write_whole(options.csv, comparison_csv(rows).encode())
+                write_rows(options.csv, rows)
                 print(f"{task} {seed} {variant.name}: {found[-1][1]:.4f} {found[-1][2]:.4f} "
                       f"({time.perf_counter() - began:.1f} s)", flush=True)
     print(f"written: {options.csv}")

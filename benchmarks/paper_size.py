@@ -12,7 +12,6 @@ turns, and the ratio is that of the medians. The search is `--preset mohaq` with
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import statistics
@@ -24,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from command import as_command
+from command import arguments, as_command
 
 import bittailor as bt
 from bittailor.common.processors import processors
@@ -91,7 +90,7 @@ def searched(network: bt.Network, splits: bt.Splits, population: int, offspring:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--utterances", type=int, default=70)
     parser.add_argument("--hidden", type=int, default=550, help="fewer for a look")
     parser.add_argument("--repeats", type=int, default=5)

@@ -11,17 +11,15 @@ interrupted table goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
-from command import as_command
+from command import arguments, as_command, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import search_spec
-from bittailor.cli.show import comparison_csv, print_comparison, summary_row
-from bittailor.common.files import write_whole
+from bittailor.cli.show import print_comparison, summary_row
 from bittailor.runs import Run
 
 HIDDEN = {"mnist": 64, "spoken-digits": 32, "vowels": 32, "mnist1d": 32, "digits": 32, "pendigits": 32}
@@ -29,11 +27,9 @@ HIDDEN = {"mnist": 64, "spoken-digits": 32, "vowels": 32, "mnist1d": 32, "digits
 
 def main() -> int:
     """Run what is missing, then write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, data=True)
     parser.add_argument("--tasks", nargs="+", default=["mnist", "spoken-digits", "vowels", "mnist1d"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--data", default="", help="folder with the data sets")
-    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--runs", type=Path, default=Path("runs/ptq"))
     parser.add_argument("--csv", type=Path, default=Path("results/ptq.csv"))
     parser.add_argument("--population", type=int, default=60)
@@ -58,12 +54,12 @@ def main() -> int:
                 return 130
             runs.append(run)
             rows.append(summary_row(run))
-            write_whole(options.csv, comparison_csv(rows).encode())
+            write_rows(options.csv, rows)
             widths += [
                 {"task": task, "seed": seed, "pick": pick, "site": site, "bits": bits}
                 for pick, solution in run.picks.items() for site, bits in solution.widths.items()
             ]
-            write_whole(options.csv.with_name(f"{options.csv.stem}_widths.csv"), comparison_csv(widths).encode())
+            write_rows(options.csv.with_name(f"{options.csv.stem}_widths.csv"), widths)
             print_comparison([run])
     print_comparison(runs)
     print(f"written: {options.csv}")

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from command import as_command
+from command import arguments, as_command
 
 from bittailor.common.data import Data, Splits
 from bittailor.common.files import write_whole
@@ -173,14 +173,12 @@ def recover(task_name: str, seed: int, options: argparse.Namespace, save: Callab
 
 def main() -> int:
     """Time, retrain, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, data=True)
     parser.add_argument("--speed", action="store_true", help="training steps only")
     parser.add_argument("--quick", action="store_true", help="time one case only")
     parser.add_argument("--tasks", nargs="+", default=["mnist", "spoken-digits", "vowels", "mnist1d"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--styles", nargs="+", default=list(STYLES), choices=STYLES)
-    parser.add_argument("--data", type=Path, help="folder with the data sets")
-    parser.add_argument("--cache", type=Path, help="folder for trained float networks")
     parser.add_argument("--how", nargs="+", default=list(HOW), choices=HOW)
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the retraining")
     parser.add_argument("--json", type=Path, default=Path("results/qat.json"))

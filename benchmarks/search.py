@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import as_command
+from command import arguments, as_command
 
 import bittailor as bt
 from bittailor.common.processors import processors
@@ -232,7 +232,7 @@ def growth(path: Path, engine: str) -> None:
 
 def main() -> int:
     """Parse and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--data", default="", help="folder with mnist/; random images of the same shape without it")
     parser.add_argument("--evaluations", type=int, default=10_000)
     parser.add_argument("--engine", default="auto")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,11 +76,15 @@ def test_nothing_is_overwritten_unasked(to: str, program: Program, tmp_path: Pat
 def test_an_interrupted_export_leaves_nothing(
     to: str, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(self: Program, path: Path) -> None:
+    export_program(program, tmp_path / "old", to)
+    kind = type(EXPORTERS[to])
+    write = kind.write
+
+    def stop(*arguments: Any) -> None:
+        write(*arguments)
         raise KeyboardInterrupt
 
-    export_program(program, tmp_path / "old", to)
-    monkeypatch.setattr(Program, "save", stop)
+    monkeypatch.setattr(kind, "write", stop)
     with pytest.raises(KeyboardInterrupt):
         export_program(program, tmp_path / "new", to)
     assert [p.name for p in tmp_path.iterdir()] == ["old"]

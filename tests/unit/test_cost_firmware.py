@@ -12,7 +12,7 @@ import pytest
 import bittailor as bt
 from bittailor.core.cells import CELLS
 from bittailor.core.program import Program, bind
-from bittailor.cost.firmware import DEFAULT_CORE, Core, Costs, Kernel, cores
+from bittailor.cost.firmware import DEFAULT_CORE, Core, Costs, KernelCost, cores
 from bittailor.cost.listing import describe
 from bittailor.errors import BittailorError, FileError, RangeError, UnsupportedNetwork
 from bittailor.evaluate.evaluator import OBJECTIVES
@@ -136,7 +136,7 @@ def test_objectives_of_every_core() -> None:
 
 
 def test_dot_products_beyond_the_table() -> None:
-    kernel = Kernel(tuple(10.0 + n + n % 2 for n in range(1, 9)), 1.0)
+    kernel = KernelCost(tuple(10.0 + n + n % 2 for n in range(1, 9)), 1.0)
     assert [kernel(n) for n in (1, 2, 8, 9, 10, 12, 13, 17)] == [10.0 + n + n % 2 for n in (1, 2, 8, 9, 10, 12, 13, 17)]
 
 

@@ -31,7 +31,7 @@ from search_toy import (
 from bittailor.errors import BittailorError, DataError
 from bittailor.search import Given, InProcess, Outcome, Processes, SearchSettings, make_executor, search
 from bittailor.search.executors import base as executors_base
-from bittailor.search.executors.base import Batches, State, run_batch
+from bittailor.search.executors.base import Batches, WorkerState, run_batch
 
 GENOMES = SPACE.random(np.random.default_rng(0), 30)
 
@@ -215,7 +215,7 @@ def test_a_state_goes_to_a_worker_once_and_genomes_in_batches() -> None:
         executor._executor = late
         assert [outcome.values for outcome in evaluate(GENOMES)] == [values(g) for g in GENOMES]
         assert len(wire.bytes) == sent
-        assert late.submit(lambda: list(executors_base._made.workers)).result() == [State(
+        assert late.submit(lambda: list(executors_base._made.workers)).result() == [WorkerState(
             partial(make_heavy, weight)).fingerprint]
     assert run_batch("unknown", None, GENOMES) is None
 

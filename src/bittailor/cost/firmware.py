@@ -45,7 +45,7 @@ class Error:
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelCost:
     """Instructions of a dot product of matrix rows, mean over the rows.
 
     few   for 1, 2, … columns
@@ -78,7 +78,7 @@ class Core:
     title: str
     compiler: str
     functions: Mapping[str, Mapping[str, int]]
-    kernels: Mapping[str, Kernel]
+    kernels: Mapping[str, KernelCost]
     code: Amounts
     instructions: Amounts
     errors: Mapping[str, Error]
@@ -87,7 +87,7 @@ class Core:
     def load(cls, name: str, folder: Path = CORES_FOLDER) -> Core:
         """Read a core's file; FileError if it is damaged."""
         body = load_json(folder / f"{name}.json", CORE_KIND, CORE_VERSION)
-        kernels = {k: Kernel(tuple(map(float, v["few"].split())), v["more"]) for k, v in body["kernels"].items()}
+        kernels = {k: KernelCost(tuple(map(float, v["few"].split())), v["more"]) for k, v in body["kernels"].items()}
         return cls(name, body["title"], body["compiler"], body["functions"], kernels, body["code"],
                    body["instructions"], {what: Error(**error) for what, error in body["errors"].items()})
 

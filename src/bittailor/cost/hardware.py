@@ -39,7 +39,7 @@ RULES: Table[Callable[[int, int, int], float]] = Table("rule", {
 
 
 @dataclass(frozen=True)
-class MatrixProduct:
+class MatrixWork:
     """A matrix product: multiply-accumulates per step, and the sites whose widths decide what one costs."""
 
     name: str
@@ -64,7 +64,7 @@ class Workload:
     parameters  site -> number of values
     """
 
-    products: tuple[MatrixProduct, ...]
+    products: tuple[MatrixWork, ...]
     elementwise: tuple[ElementwiseWork, ...]
     parameters: Mapping[str, int]
 
@@ -78,7 +78,7 @@ class Workload:
             sites = tuple(graph.root(name).name for name in (*node.inputs, node.output))
             for kind, count in work.items():
                 if kind == "mac":
-                    products.append(MatrixProduct(node.output, count, node.params[0], sites[0]))
+                    products.append(MatrixWork(node.output, count, node.params[0], sites[0]))
                 else:
                     weights = tuple(name for name in node.params if graph.sites[name].role == "weight")
                     elementwise.append(ElementwiseWork(kind, count, tuple(dict.fromkeys((*weights, *sites)))))

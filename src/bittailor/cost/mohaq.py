@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bittailor.cost.hardware import ElementwiseWork, MatrixProduct, Workload
+from bittailor.cost.hardware import ElementwiseWork, MatrixWork, Workload
 from bittailor.errors import FormatError
 
 BLOCKS: Mapping[str, tuple[int, int]] = {
@@ -44,7 +44,7 @@ LAYOUTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 """Space -> for each gene, in the paper's order, the sites that it sets: weights W and inputs A of a block."""
 
 WORK = Workload(
-    tuple(MatrixProduct(name, rows * columns, f"W:{name}", f"A:{name}") for name, (rows, columns) in BLOCKS.items()),
+    tuple(MatrixWork(name, rows * columns, f"W:{name}", f"A:{name}") for name, (rows, columns) in BLOCKS.items()),
     (ElementwiseWork("add", ELEMENTWISE, ("vectors",)),),
     {f"W:{name}": rows * columns for name, (rows, columns) in BLOCKS.items()} | {"vectors": VECTORS},
 )

@@ -1,4 +1,7 @@
-"""The engines, slowest first. Adding one is one file and one line here; being in the table is enough to be tested."""
+"""Whatever runs programs: the engines, slowest first.
+
+Adding one is one file and one line here; being in the table is enough to be tested.
+"""
 
 import logging
 from functools import cache

@@ -1,4 +1,4 @@
-"""Exporters: what a found solution is shipped as, and the proof that it is the one that was searched.
+"""What a solution is shipped as: exporters, and the proof that it is the one that was searched.
 
 Adding one is one file and one line here.
 """

@@ -1,4 +1,4 @@
-"""A run: a directory that holds one search and everything it depends on.
+"""A search and its directory: a run holds everything that the search depends on, and what it found.
 
     run.json                 what was asked for: configuration, versions, fingerprints (written first)
     network.safetensors      the float network

@@ -1,4 +1,4 @@
-"""Search: the front of a space of plans. It knows neither networks nor tasks: see `search`."""
+"""Optimisers, executors and the front of a space: a search that knows neither networks nor tasks; see `search`."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ THREADS = 1  # a second one gains a tenth at most here, waits for a busy neighbo
 log = logging.getLogger(__name__)
 
 
-class Recipe(Protocol):
+class RecipeLike(Protocol):
     """What `train` reads of `tasks.Recipe`, which says what each means; a dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -57,7 +57,7 @@ class Recipe(Protocol):
     def noise(self) -> float: ...
 
 
-class Trainable(Protocol):
+class TrainableTask(Protocol):
     """What `train` needs of a task; `tasks.Task` is one."""
 
     @property
@@ -67,7 +67,7 @@ class Trainable(Protocol):
     @property
     def hidden(self) -> int: ...
     @property
-    def recipe(self) -> Recipe: ...
+    def recipe(self) -> RecipeLike: ...
     @property
     def network(self) -> Callable[[int | None, int, str], nn.Module]: ...
 
@@ -122,7 +122,7 @@ class _Listening(nn.Module):
 
 
 def train(
-    task: Trainable,
+    task: TrainableTask,
     splits: Splits,
     hidden: int | None = None,
     seed: int = 0,
@@ -171,7 +171,7 @@ def train(
 
 
 def fingerprint(
-    task: Trainable, splits: Splits, hidden: int, seed: int, cell: str = "gru", teacher: Teacher | None = None
+    task: TrainableTask, splits: Splits, hidden: int, seed: int, cell: str = "gru", teacher: Teacher | None = None
 ) -> str:
     """Sixteen hexadecimal digits over everything trained weights depend on."""
     # metrics that are trained for alike share their weights
@@ -209,7 +209,7 @@ def evaluate_module(module: nn.Module, data: Data, batch: int = 1000) -> NDArray
 def _fit(
     module: nn.Module,
     metric: Metric,
-    recipe: Recipe,
+    recipe: RecipeLike,
     data: Data,
     seed: int,
     progress: Callable[[int, int, float], None] | None,

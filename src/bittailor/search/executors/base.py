@@ -32,7 +32,7 @@ AHEAD = 4
 _KEPT = 4  # workers that a thread keeps: of the networks of a run, of runs that share an executor
 
 
-class State:
+class WorkerState:
     """What workers hold: `make` builds one. Where workers are other processes it must be picklable: a function at the
     top of a module, a `functools.partial` of one, an object with `__call__`. It goes to each process once."""
 
@@ -68,12 +68,12 @@ class Executor(ABC):
     """
 
     @abstractmethod
-    def run(self, state: State, genomes: Sequence[Genome]) -> Iterator[Outcome]:
+    def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
         """The outcomes of genomes, in their order, each as soon as it and those before it are ready."""
 
     def evaluation(self, make: MakeWorker) -> Callable[[Sequence[Genome]], Iterator[Outcome]]:
         """`run` with a state of its own: the `evaluate` of a search."""
-        return partial(self.run, State(make))
+        return partial(self.run, WorkerState(make))
 
     def close(self) -> None:  # noqa: B027 - not every executor has something to stop
         """Stop whatever is still at work, for good. A second time does nothing."""

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from bittailor.errors import BittailorError
-from bittailor.search.executors.base import AHEAD, TRIES, Batches, Executor, State, bare, run_batch, said
+from bittailor.search.executors.base import AHEAD, TRIES, Batches, Executor, WorkerState, bare, run_batch, said
 from bittailor.search.space import Genome
 from bittailor.search.store import Outcome
 
@@ -34,12 +34,12 @@ class Given(Executor):
         self._first = min(workers, self._ahead)
         self._spread: set[str] = set()  # fingerprints of states that workers have
 
-    def source(self, state: State) -> bytes | Path | None:
+    def source(self, state: WorkerState) -> bytes | Path | None:
         """What goes with a batch: the state's blob, the file where workers find it, or nothing if they have it. A
         subclass may bring states to workers in another way."""
         return None if state.fingerprint in self._spread else state.blob
 
-    def run(self, state: State, genomes: Sequence[Genome]) -> Iterator[Outcome]:
+    def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
         waiting: deque[tuple[list[Genome], Found]] = deque()
         batches = Batches(genomes, ahead=self._ahead)
         try:
@@ -57,14 +57,14 @@ class Given(Executor):
             for _, future in waiting:
                 future.cancel()
 
-    def _send(self, state: State, genomes: Sequence[Genome], source: bytes | Path | None) -> Found:
+    def _send(self, state: WorkerState, genomes: Sequence[Genome], source: bytes | Path | None) -> Found:
         try:
             return self._executor.submit(run_batch, state.fingerprint, source, genomes)
         except RuntimeError as error:  # broken, or shut down
             raise BittailorError(f"the executor takes no work: {error}. What is finished is stored; "
                                  f"give a working one and resume") from None
 
-    def _result(self, state: State, genomes: Sequence[Genome], future: Found) -> list[Outcome]:
+    def _result(self, state: WorkerState, genomes: Sequence[Genome], future: Found) -> list[Outcome]:
         start, lost, reason = perf_counter(), 0, ""
         while lost < TRIES:
             try:

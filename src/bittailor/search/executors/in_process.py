@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bittailor.search.executors.base import Batches, Executor, State, guarded
+from bittailor.search.executors.base import Batches, Executor, WorkerState, guarded
 from bittailor.search.space import Genome
 from bittailor.search.store import Outcome
 
@@ -18,7 +18,7 @@ class InProcess(Executor):
     def __init__(self, threads: int = 1) -> None:
         self._least = 4 * threads
 
-    def run(self, state: State, genomes: Sequence[Genome]) -> Iterator[Outcome]:
+    def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
         batches = Batches(genomes, self._least)
         for batch in batches:
             outcomes = []

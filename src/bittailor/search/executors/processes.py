@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bittailor.errors import BittailorError, FileError
-from bittailor.search.executors.base import AHEAD, TRIES, Batches, Executor, State, bare, run_batch, said
+from bittailor.search.executors.base import AHEAD, TRIES, Batches, Executor, WorkerState, bare, run_batch, said
 from bittailor.search.space import Genome
 from bittailor.search.store import Outcome
 
@@ -55,7 +55,7 @@ class Processes(Executor):
         self._lost = 0  # genomes failed because their processes died
         self._closed = False
 
-    def run(self, state: State, genomes: Sequence[Genome]) -> Iterator[Outcome]:
+    def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
         batches = Batches(genomes, ahead=AHEAD * self._workers)
         slots: deque[_Slot] = deque()
         try:
@@ -80,7 +80,7 @@ class Processes(Executor):
         if folder is not None:
             folder.cleanup()
 
-    def _fill(self, state: State, slots: deque[_Slot], batches: Batches) -> bool:
+    def _fill(self, state: WorkerState, slots: deque[_Slot], batches: Batches) -> bool:
         """Send what may be at work now; False where nothing is left."""
         suspects = any(slot.suspect for slot in slots)
         while not suspects and len(slots) < AHEAD * self._workers and (batch := next(batches, None)) is not None:
@@ -131,7 +131,7 @@ class Processes(Executor):
         slots.clear()
         slots.extend(slot for apart in again for slot in apart)
 
-    def _source(self, state: State) -> Path:
+    def _source(self, state: WorkerState) -> Path:
         """The file of a state, written when it is first asked for."""
         try:
             if self._folder is None:
@@ -144,7 +144,7 @@ class Processes(Executor):
                             f"{error.strerror or error}; set TMPDIR to a folder with room, or use one worker") from None
         return file
 
-    def _send(self, state: State, genomes: Sequence[Genome]) -> Future[list[Outcome] | None] | None:
+    def _send(self, state: WorkerState, genomes: Sequence[Genome]) -> Future[list[Outcome] | None] | None:
         """Send a batch; None where the pool turns out to be broken."""
         source = self._source(state)
         if self._pool is None:
