@@ -24,7 +24,8 @@ from bittailor.engines.torch.kernels import Kernel, Member
 from bittailor.engines.torch.runner import Forward
 from bittailor.engines.torch.workspace import Workspace
 from bittailor.train.kernels import Trainable, trainable
-from bittailor.train.workspace import TrainingRows, TrainingWorkspace
+from bittailor.train.kernels.base import TrainingRows
+from bittailor.train.workspace import TrainingWorkspace
 
 
 class IntegerNetwork(Forward[TrainingRows]):

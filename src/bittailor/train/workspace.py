@@ -3,41 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bittailor.compile.groups import Buffer, Group, Schedule
-from bittailor.engines.torch.workspace import NOTHING, Rows, Workspace
-
-if TYPE_CHECKING:
-    from bittailor.train.kernels import Trainable
-
-
-@dataclass(slots=True, eq=False)
-class TrainingRows(Rows):
-    """Further views, [rows, features]; only those exist that the kernel asks for.
-
-    in_grads   gradients of the operands
-    grad       gradient of the output
-    mask       1 where the clamp did not bind
-    error      the answer of the output to its scale, and `gathered`, the sum of its gradient over a loop
-    kept       the gradient behind the clamp, of all steps: the weights' gradient needs it
-    slope      derivative of a function at its input
-    scratch, zeros  room
-    """
-
-    in_grads: list[Tensor]
-    grad: Tensor
-    mask: Tensor
-    error: Tensor
-    gathered: Tensor | None
-    kept: Tensor
-    slope: Tensor
-    scratch: Tensor
-    zeros: Tensor
+from bittailor.engines.torch.workspace import NOTHING, Workspace
+from bittailor.train.kernels.base import Trainable, TrainingRows
 
 
 class TrainingWorkspace(Workspace[TrainingRows]):

@@ -4,13 +4,38 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bittailor.compile.groups import Group
 from bittailor.engines.torch.kernels.base import C, Kernel
-from bittailor.train.workspace import TrainingRows
+from bittailor.engines.torch.workspace import Rows
+
+
+@dataclass(slots=True, eq=False)
+class TrainingRows(Rows):
+    """Further views, [rows, features]; only those exist that the kernel asks for.
+
+    in_grads   gradients of the operands
+    grad       gradient of the output
+    mask       1 where the clamp did not bind
+    error      the answer of the output to its scale, and `gathered`, the sum of its gradient over a loop
+    kept       the gradient behind the clamp, of all steps: the weights' gradient needs it
+    slope      derivative of a function at its input
+    scratch, zeros  room
+    """
+
+    in_grads: list[Tensor]
+    grad: Tensor
+    mask: Tensor
+    error: Tensor
+    gathered: Tensor | None
+    kept: Tensor
+    slope: Tensor
+    scratch: Tensor
+    zeros: Tensor
 
 
 class Trainable(Kernel[C, TrainingRows]):

@@ -13,8 +13,7 @@ from bittailor.core.ops import forms
 from bittailor.core.qformat import QFormat
 from bittailor.engines.torch.kernels import rescaling
 from bittailor.engines.torch.kernels.base import C, Member
-from bittailor.train.kernels.base import Trainable
-from bittailor.train.workspace import TrainingRows
+from bittailor.train.kernels.base import Trainable, TrainingRows
 
 
 class Clamped(Trainable[C], rescaling.Rescaled[C, TrainingRows]):

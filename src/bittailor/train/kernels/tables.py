@@ -13,8 +13,7 @@ from bittailor.core.ops.functions import Function
 from bittailor.core.qformat import QFormat
 from bittailor.engines.torch.kernels import tables
 from bittailor.engines.torch.kernels.base import Member
-from bittailor.train.kernels.base import Trainable
-from bittailor.train.workspace import TrainingRows
+from bittailor.train.kernels.base import Trainable, TrainingRows
 
 
 class LookUp(Trainable[forms.Tabulated], tables.LookUp[TrainingRows]):

@@ -6,9 +6,8 @@ import torch
 
 from bittailor.core.ops import forms
 from bittailor.engines.torch.kernels import time
-from bittailor.train.kernels.base import Trainable
+from bittailor.train.kernels.base import Trainable, TrainingRows
 from bittailor.train.kernels.rescaling import Clamped
-from bittailor.train.workspace import TrainingRows
 
 
 class Mean(Clamped[forms.Averaged], time.Mean[TrainingRows]):
