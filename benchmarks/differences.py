@@ -110,6 +110,7 @@ def stored(run: Path) -> dict[str, list[dict[str, Any]]]:
                 for table, order in (("evaluations", "ordinal"), ("decisions", "generation"))}
     for row in rows["evaluations"]:
         row.pop("digest", None)  # a checksum of the row, its seconds among it
+        row.pop("dropped", None)  # the reason has the number as well
         row["vals"] = None if row["vals"] is None else json.loads(row["vals"])
     for row in rows["decisions"]:
         row["value"] = json.loads(row["value"])

@@ -381,7 +381,7 @@ def test_stores_of_the_first_schema_are_brought_up_to_date(tmp_path: Path) -> No
         store.put("k", (1, 2), Outcome({"error": 1.0}), 1)
     db = sqlite3.connect(path)
     db.executescript("DROP TABLE decisions; ALTER TABLE evaluations DROP COLUMN beacon;"
-                     "ALTER TABLE evaluations DROP COLUMN digest;"
+                     "ALTER TABLE evaluations DROP COLUMN digest; ALTER TABLE evaluations DROP COLUMN dropped;"
                      "UPDATE meta SET value = '1' WHERE name = 'schema'")
     db.close()
     with Store(path, readonly=True) as store:

@@ -267,6 +267,9 @@ def test_an_older_store_is_brought_up_to_date(tmp_path: Path, version: str) -> N
     with closing(sqlite3.connect(file)) as db, db:
         for table in ("evaluations", "decisions"):
             db.execute(f"ALTER TABLE {table} DROP COLUMN digest")
+        db.execute("ALTER TABLE evaluations DROP COLUMN dropped")
+        db.execute("UPDATE evaluations SET vals = NULL, reason = 'dropped after 90 of 360 items: certainly dominated' "
+                   "WHERE key = 'k1'")
         if version == "1":
             db.execute("ALTER TABLE evaluations DROP COLUMN beacon")
             db.execute("DROP TABLE decisions")
@@ -275,5 +278,6 @@ def test_an_older_store_is_brought_up_to_date(tmp_path: Path, version: str) -> N
         old = [row.key for row in store.rows()]
     with Store(file) as store:
         assert [row.key for row in store.rows()] == old == ["k0", "k1", "k2"]
+        assert [row.outcome.dropped for row in store.rows()] == [None, 90, None]
         assert store.decisions() == ({2: ["a"]} if version == "2" else {})
     Store(file).close()  # with digests now, none of them wrong

@@ -204,7 +204,7 @@ def test_any_options_are_taken_or_refused(tmp_path: Path, options: list[tuple[st
     assert done.exit_code in (0, 2)
     if done.exit_code == 0:
         file = tmp_path / "found.toml"
-        file.write_text(done.stdout)
+        file.write_text(done.stdout, "utf-8")
         assert command("spec", "--spec", str(file)).stdout == done.stdout
     else:
         out = tmp_path / "run"
@@ -237,11 +237,11 @@ def rows(run: bt.Run) -> list[Any]:
 
 
 def test_options_a_printed_spec_and_a_run_give_the_same_search(tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text(OWN)
+    (tmp_path / "net.py").write_text(OWN, "utf-8")
     words = [f"{tmp_path / 'net.py'}:load", "--population", "6", "--generations", "2", "--widths", "2,4,8", "--seed",
              "2", "--constrain", "size<=1KiB", "--workers", "1"]
-    (tmp_path / "my.toml").write_text(command("spec", *words).stdout)
-    (tmp_path / "my.json").write_text(json.dumps(tomllib.loads((tmp_path / "my.toml").read_text())))
+    (tmp_path / "my.toml").write_text(command("spec", *words).stdout, "utf-8")
+    (tmp_path / "my.json").write_text(json.dumps(tomllib.loads((tmp_path / "my.toml").read_text("utf-8"))))
     assert command("search", *words, "--out", str(tmp_path / "0"), "--quiet").exit_code == 0
     for i, source in enumerate(["my.toml", "my.json", "0"], 1):
         assert command("search", "--spec", str(tmp_path / source), "--out", str(tmp_path / str(i)),

@@ -37,8 +37,6 @@ from bittailor.search.store import Outcome
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """The growing parts of the data."""
-DROPPED = "dropped after "
-"""How the reason of a dropped candidate begins; the number of items it ran on follows."""
 ROUNDING = 1 - 1e-9
 """A bound may come out a rounding error too high; it is lowered by more than that."""
 
@@ -82,7 +80,7 @@ class EarlyStopping:
         self._rivals = rivals
 
     def __call__(self, genomes: Sequence[Genome]) -> Iterator[Outcome]:
-        """Outcomes of a generation, in order; a dropped candidate's has no values and says so in its reason."""
+        """Outcomes of a generation, in order; a dropped candidate's has no values and says so."""
         begin = time.perf_counter()
         tried = [self._begin(g) for g in genomes]
         candidates = [c for c in tried if isinstance(c, _Running)]
@@ -103,7 +101,8 @@ class EarlyStopping:
             elif c.done == self._items:
                 yield Outcome(c.values, None, seconds)
             else:
-                yield Outcome(None, f"{DROPPED}{c.done} of {self._items} items: certainly dominated", seconds)
+                yield Outcome(None, f"dropped after {c.done} of {self._items} items: certainly dominated", seconds,
+                              dropped=c.done)
 
     def _begin(self, genome: Genome) -> _Running | RangeError:
         try:

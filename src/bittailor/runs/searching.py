@@ -19,7 +19,7 @@ from bittailor.common.processors import workers_of
 from bittailor.core.network import Network
 from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError
-from bittailor.evaluate.early_stopping import DROPPED, EarlyStopping, bounds
+from bittailor.evaluate.early_stopping import EarlyStopping, bounds
 from bittailor.evaluate.evaluator import Evaluator, Objective, check_task
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.evaluate.metrics import Metric
@@ -370,8 +370,7 @@ class Chosen:
 def select(problem: Problem, ready: Calibrated, store: Store, way: Evaluation, result: Result) -> Chosen:
     """The front, with members retrained where that is asked for, and the picks of everything evaluated."""
     space, names, rows, front = problem.space, problem.spec.objectives, list(store.rows()), result.front
-    dropped = [int((row.outcome.reason or "")[len(DROPPED) :].split()[0]) for row in rows
-               if (row.outcome.reason or "").startswith(DROPPED)]
+    dropped = [row.outcome.dropped for row in rows if row.outcome.dropped is not None]
     retraining = None
     if way.retraining is not None:
         rows = way.retraining.search.final(rows, again=not result.interrupted)

@@ -329,7 +329,8 @@ class _Run:
     def checked(self, outcome: Outcome) -> Outcome:
         """The outcome with plain finite floats; failed, with a reason, where a value is not finite."""
         if outcome.values is None:
-            return Outcome(None, outcome.reason or "no reason was given", float(outcome.seconds))
+            return Outcome(None, outcome.reason or "no reason was given", float(outcome.seconds),
+                           dropped=outcome.dropped)
         values = {name: float(value) for name, value in outcome.values.items()}
         for name in (*self.objectives, *self.guides):
             _ = Table("objective", values)[name]

@@ -41,6 +41,7 @@ CREATE TABLE evaluations (
     seconds    REAL NOT NULL,
     generation INTEGER NOT NULL,
     beacon     TEXT,
+    dropped    INTEGER,
     digest     TEXT
 );
 CREATE INDEX by_generation ON evaluations (generation);
@@ -48,14 +49,19 @@ CREATE INDEX by_generation ON evaluations (generation);
 CREATE TABLE decisions (generation INTEGER PRIMARY KEY, value TEXT NOT NULL, digest TEXT);
 """)
 
-_ADD_DIGEST = "ALTER TABLE evaluations ADD COLUMN digest TEXT;"
+# stores of the first two schemas have the number in their reason only: "dropped after 90 of 360 items: …"
+_ADD_BOTH = """
+ALTER TABLE evaluations ADD COLUMN dropped INTEGER;
+UPDATE evaluations SET dropped = CAST(substr(reason, 15) AS INTEGER) WHERE reason LIKE 'dropped after %';
+ALTER TABLE evaluations ADD COLUMN digest TEXT;
+"""
 _UPGRADES = {
-    "1": f"{_ADD_DIGEST} ALTER TABLE evaluations ADD COLUMN beacon TEXT; {_DECISIONS}",
-    "2": f"{_ADD_DIGEST} ALTER TABLE decisions ADD COLUMN digest TEXT;",
+    "1": f"{_ADD_BOTH} ALTER TABLE evaluations ADD COLUMN beacon TEXT; {_DECISIONS}",
+    "2": f"{_ADD_BOTH} ALTER TABLE decisions ADD COLUMN digest TEXT;",
 }
 """Schema version -> what brings its tables up to date; the digests follow."""
 
-_COLUMNS = ("key", "genome", "vals", "reason", "seconds", "generation", "beacon")
+_COLUMNS = ("key", "genome", "vals", "reason", "seconds", "generation", "beacon", "dropped")
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +74,14 @@ class Outcome:
     reason   why it failed, in one line; None where it did not
     seconds  how long it took
     beacon   the retrained network that gave the values (see `bittailor.train.beacons`); None for the base network
+    dropped  items after which a hopeless candidate was given up (see `evaluate.early_stopping`); None where it was not
     """
 
     values: Mapping[str, float] | None
     reason: str | None = None
     seconds: float = 0.0
     beacon: str | None = None
+    dropped: int | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,7 @@ class Store:
                 part = keys[start:start + _AT_ONCE]
                 marks = ",".join("?" * len(part))
                 for key, *outcome in self._db.execute(
-                        f"SELECT key, vals, reason, seconds, {self._beacon} FROM evaluations WHERE key IN ({marks})",
+                        f"SELECT key, vals, reason, seconds, {self._late} FROM evaluations WHERE key IN ({marks})",
                         part):
                     found[key] = _outcome(*outcome)
         return found
@@ -140,14 +148,14 @@ class Store:
         """Add evaluations (key, genome, outcome, generation) in one transaction: all or none."""
         data = [(key, " ".join(map(str, genome)),
                  None if outcome.values is None else json.dumps(dict(outcome.values), allow_nan=False),
-                 outcome.reason, float(outcome.seconds), generation, outcome.beacon)
+                 outcome.reason, float(outcome.seconds), generation, outcome.beacon, outcome.dropped)
                 for key, genome, outcome, generation in rows]
         with self._errors(), self._db:
             for row in data:
                 place = self._vacant[0] if self._vacant else None
                 added = self._db.execute(
                     f"INSERT OR IGNORE INTO evaluations (ordinal, {', '.join(_COLUMNS)}, digest) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (place, *row, _digest(*row)))
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (place, *row, _digest(*row)))
                 if place is not None and added.rowcount:
                     self._vacant.pop(0)
 
@@ -155,7 +163,7 @@ class Store:
         """Every evaluation, in the order in which they were put."""
         with self._errors():
             for ordinal, key, genome, generation, *outcome in self._db.execute(
-                    f"SELECT ordinal, key, genome, generation, vals, reason, seconds, {self._beacon} "
+                    f"SELECT ordinal, key, genome, generation, vals, reason, seconds, {self._late} "
                     "FROM evaluations ORDER BY ordinal"):
                 yield Row(ordinal, key, tuple(map(int, genome.split())), _outcome(*outcome), generation)
 
@@ -228,8 +236,8 @@ class Store:
             raise FileError(f"{self.path} has schema version {version and version[0]}; this bittailor reads "
                             f"version {SCHEMA}. Use the bittailor that wrote it, or start a new run")
         self._version = str(version[0])
-        # a column that stores of the first schema lack
-        self._beacon = "NULL" if self._version == "1" else "beacon"
+        # columns that stores of the first schemas lack
+        self._late = {"1": "NULL, NULL", "2": "beacon, NULL"}.get(self._version, "beacon, dropped")
         self._check(readonly)
         mine = self.identity
         for name, value in (identity or {}).items():
@@ -319,8 +327,10 @@ def _digest(*row: object) -> str:
     return hashlib.sha256(json.dumps(row).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
-def _outcome(vals: str | None, reason: str | None, seconds: float, beacon: str | None) -> Outcome:
-    return Outcome(None if vals is None else json.loads(vals), reason, seconds, beacon)
+def _outcome(
+    vals: str | None, reason: str | None, seconds: float, beacon: str | None, dropped: int | None
+) -> Outcome:
+    return Outcome(None if vals is None else json.loads(vals), reason, seconds, beacon, dropped)
 
 
 def _short(text: str | None) -> str:
