@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
@@ -186,11 +186,11 @@ TOKEN = re.compile(LITERAL + r"|\.?\d(?:[eEpP][+-]|[\w.])*|\w+|<<=|>>=|\.\.\.|->
 END = "end of the directive"
 
 
-def of_exports(old: Path, new: Path) -> Iterator[str]:
-    """Differences of two exported directories."""
+def of_exports(old: Path, new: Path, known: Collection[str] = ()) -> Iterator[str]:
+    """Differences of two exported directories, but for files of some names."""
     before, now = ({str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()} for folder in (old, new))
     yield from (f"{old.name}/{name}: missing" for name in sorted(before - now))
-    for name in sorted(before & now):
+    for name in sorted(name for name in before & now if Path(name).name not in known):
         where = f"{old.name}/{name}"
         if Path(name).suffix in C_FILES:
             yield from of_c((old / name).read_text(), (new / name).read_text(), where)

@@ -201,3 +201,4 @@ def test_exports(tmp_path: Path) -> None:
     (new / "m.c").unlink()
     assert [line.partition(":")[0] for line in differences.of_exports(old, new)] == [
         "old/m.c", "old/README.md", "old/export.json.flash"]
+    assert not [line for line in differences.of_exports(old, new, ["README.md"]) if "README" in line]
