@@ -161,7 +161,7 @@ def test_wrong_networks_and_data(own: Path, tmp_path: Path, function: str, words
     (["--engine", "gpu"], ("unknown engine", "reference")),
     (["--calibration", "max"], ("minmax",)),
     (["--data", "/does/not/exist"], ("does/not/exist",)),
-    (["--hidden", "0"], ("hidden",)),
+    (["--hidden", "-1"], ("hidden",)),
 ])
 def test_wrong_options(digits: tuple[Path, Path], tmp_path: Path, arguments: list[str], words: tuple[str, ...]) -> None:
     done = bittailor("search", "mnist" if "--data" in arguments else "digits", "--out", str(tmp_path / "run"),
