@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import bittailor as bt
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder
-from bittailor.errors import RangeError
+from bittailor.errors import BittailorError, FileError, RangeError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.runs import seeds
 from bittailor.runs.searching import Display
+from bittailor.search.executors import Given
+from bittailor.search.optimisers.generational import Generational, unseen
+from bittailor.search.space import Genome
 
 
 def small_network(seed: int = 0, inputs: int = 3, hidden: int = 5, outputs: int = 3) -> bt.Network:
@@ -103,6 +110,42 @@ def test_results_do_not_depend_on_workers_or_engine(
                               bt.SearchSpec(search=SETTINGS, workers=workers, engine="reference"))
     assert one.front == many.front == processes.front
     assert one.result["history"] == many.result["history"] == processes.result["history"]
+
+
+class Sampling(Generational):
+    """Random search that keeps the smallest."""
+
+    title = "random search"
+
+    def ask(self) -> list[Genome]:
+        if not self.population[0]:
+            return super().ask()
+        self._asked = unseen(self._space, self._settings.population, self._seen, self._rng)
+        self._seen.update(self._asked)
+        return self._asked
+
+    def survive(self, points: NDArray[np.float64], violations: NDArray[np.float64], n: int) -> NDArray[np.int64]:
+        return np.lexsort((points[:, 1], violations))[:n]
+
+    def tournament(self) -> Any:
+        raise AssertionError("it does not mate")
+
+
+def test_optimiser_and_executor_can_be_handed_in(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
+    spec = bt.SearchSpec(search=SETTINGS)
+    plain = bt.run_search(network, data, tmp_path / "plain", spec)
+    with ThreadPoolExecutor(2) as pool:
+        given = bt.run_search(network, data, tmp_path / "given", spec, executor=Given(pool, 2))
+    assert given.front == plain.front
+    own = bt.run_search(network, data, tmp_path / "own", spec, optimiser=Sampling)
+    assert own.front != plain.front
+    assert own.result["evaluations"] == plain.result["evaluations"]
+    again = bt.run_search(network, data, tmp_path / "own", spec, optimiser=Sampling, resume=True)
+    assert again.front == own.front
+    with pytest.raises(FileError, match=r'its fingerprints.optimiser is "Sampling", now it is null'):
+        bt.run_search(network, data, tmp_path / "own", spec, resume=True)
+    with pytest.raises(BittailorError, match="early stopping changes the front of the optimiser that is handed in"):
+        bt.run_search(network, data, tmp_path / "e", replace(spec, early_stopping=True), optimiser=Sampling)
 
 
 def test_the_front_never_loses_to_its_baseline(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:

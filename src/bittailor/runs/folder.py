@@ -34,10 +34,10 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
         return
     run = Run.open(folder)
     was, now = _compared(run.config, run.spec), _compared(_plain(config), SearchSpec.from_dict(config["spec"]))
-    for name, value in now.items():
-        if was.get(name) != value:
+    for name in {**now, **was}:
+        if was.get(name) != now.get(name):
             raise FileError(f"{folder} belongs to another search: its {name} is {_short(was.get(name))}, "
-                            f"now it is {_short(value)}; choose another --out")
+                            f"now it is {_short(now.get(name))}; choose another --out")
     if not resume:
         raise FileError(f"{folder} holds this search already; add --resume to go on, or choose another --out")
     version = run.config["bittailor_version"]

@@ -33,7 +33,7 @@ from bittailor.runs.seeding import SEEDINGS
 from bittailor.runs.spec import DEFAULTS, Origin, SearchSpec
 from bittailor.search.executors import Executor, make_executor
 from bittailor.search.front import ReferenceBox, signs
-from bittailor.search.loop import Evaluate, Progress, Result, Revise, Rivals, search
+from bittailor.search.loop import Evaluate, MakeOptimiser, Progress, Result, Revise, Rivals, search
 from bittailor.search.progress import ValueDisplay
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Row, Store
@@ -65,22 +65,24 @@ def run_search(
     resume: bool = False,
     origin: Origin = UNKNOWN,
     executor: Executor | None = None,
+    optimiser: MakeOptimiser | None = None,
     display: Display = QUIET,
 ) -> Run:
     """Search the widths of a network and write a run directory.
 
-    network   from `from_torch`
-    data      training data calibrate, validation data are searched on, test data are used once at the end
-    out       the run directory; new, or with `resume` an earlier one of the same search (the number of generations may
-              differ: a finished search can be made longer)
-    spec      what to search and how; its `task` is only noted
-    origin    where network and data came from, kept in run.json for reports
-    executor  evaluates candidates instead of the spec's workers on this machine, such as `bittailor.search.Given` on a
-              cluster's pool
-    display   shows progress and says what is being done
-    Raises    DataError, FileError, FormatError or another BittailorError, before anything is written.
+    network    from `from_torch`
+    data       training data calibrate, validation data are searched on, test data are used once at the end
+    out        the run directory; new, or with `resume` an earlier one of the same search (the number of generations may
+               differ: a finished search can be made longer)
+    spec       what to search and how; its `task` is only noted
+    origin     where network and data came from, kept in run.json for reports
+    executor   evaluates candidates instead of the spec's workers on this machine, such as `bittailor.search.Given` on a
+               cluster's pool
+    optimiser  an `Optimiser` class of one's own in place of the one that the spec names; to resume, hand it in again
+    display    shows progress and says what is being done
+    Raises     DataError, FileError, FormatError or another BittailorError, before anything is written.
     """
-    problem = Problem(network, data, Path(out), spec, display, executor)
+    problem = Problem(network, data, Path(out), spec, display, executor, optimiser)
     prepare(problem, origin, resume)
     began = time.monotonic()
     ready = calibrate_run(problem)
@@ -103,6 +105,7 @@ class Problem:
     spec: SearchSpec
     display: Display
     executor: Executor | None
+    optimiser: MakeOptimiser | None
 
     @cached_property
     def metric(self) -> Metric:
@@ -135,6 +138,11 @@ class Problem:
         return {objective.name for objective in self.objectives if objective.maximise}
 
     @property
+    def own_optimiser(self) -> dict[str, str]:
+        """What run.json says of an optimiser that was handed in."""
+        return {} if self.optimiser is None else {"optimiser": getattr(self.optimiser, "__qualname__", "own")}
+
+    @property
     def guides(self) -> dict[str, str]:
         """Objective -> the value that selection looks at in its place."""
         return {"error": self.spec.guide}
@@ -155,6 +163,9 @@ def prepare(problem: Problem, origin: Origin, resume: bool) -> None:
     for part in (data.train, data.valid, data.test):
         check_task(network, part, problem.metric)
     if spec.early_stopping:
+        if problem.optimiser is not None and not getattr(problem.optimiser, "early_stopping", False):
+            raise BittailorError("early stopping changes the front of the optimiser that is handed in: it does not say "
+                                 "early_stopping = True. Leave out one of them")
         bounds(problem.metric, data.valid.targets)
     missing = ENGINES[problem.engine].available()
     if missing:
@@ -169,7 +180,7 @@ def prepare(problem: Problem, origin: Origin, resume: bool) -> None:
         "origin": asdict(origin),
         "spec": replace(spec, metric=problem.metric).to_dict(),
         "space": problem.space.to_dict(),
-        "fingerprints": {"network": network.fingerprint, "data": data.fingerprint},
+        "fingerprints": {"network": network.fingerprint, "data": data.fingerprint, **problem.own_optimiser},
     }, resume)
 
 
@@ -334,7 +345,8 @@ def _search(
     spec, display = problem.spec, problem.display.progress(_value_display(problem, ready))
     return search(
         problem.space, spec.objectives, way.evaluate, spec.search, store, spec.limits, seeds, display,
-        box=ready.box, guides=problem.guides, maximised=problem.maximised, announce=way.announce, revise=way.revise)
+        box=ready.box, guides=problem.guides, maximised=problem.maximised, announce=way.announce, revise=way.revise,
+        make_optimiser=problem.optimiser)
 
 
 def _value_display(problem: Problem, ready: Calibrated) -> ValueDisplay:
