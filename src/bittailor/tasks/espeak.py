@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.common.processors import processors
+from bittailor.common.processors import workers_of
 from bittailor.errors import BittailorError
 from bittailor.tasks.base import need
 
@@ -77,7 +77,7 @@ def speak(requests: Sequence[Request], use: Callable[[int, Speech], T], workers:
         if variant and variant not in there:  # espeak-ng would take its own voice in silence
             raise BittailorError(f"cannot make speech: espeak-ng has no voice '{name}'")
     command = [sys.executable, "-I", "-S", str(WORKER), str(get_library_path()), str(get_data_path())]
-    workers = workers or processors()
+    workers = workers_of(workers)
     with _processes(command, workers) as free, ThreadPoolExecutor(workers) as pool:
 
         def one(index: int) -> T:
