@@ -290,9 +290,9 @@ def test_the_example_keeps_its_metric_through_every_command(
     assert json.loads((out / "run.json").read_text())["spec"]["metric"] == about
     print_run(run)
     print_solution(run, run.pick("top2>=20"))
-    (again,) = retrain_run(out, ["smallest"], recipe={"epochs": 1, "updates": 0})
+    (again,) = retrain_run(out, ["smallest"], recipe={"epochs": 1, "updates": 0}, own=example)
     print_retrained(out, [again])
-    found, _ = sensitivity_run(out)
+    found, _ = sensitivity_run(out, own=example)
     print_sensitivity(found, run.metric.noun)
     print_comparison([run])
     shown = capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,11 @@ def command(*arguments: str) -> str:
     return done.output
 
 
+def source(run: Path) -> list[str]:
+    """What says that the file of a run may be run."""
+    return ["--from", f"{run.parent / 'net.py'}:load"]
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
@@ -66,7 +72,8 @@ def searched(own: Path) -> Path:
 
 
 def test_retrain_show_export_report(searched: Path, tmp_path: Path) -> None:
-    said = command("retrain", str(searched), "--pick", "smallest", "--pick", "8bit", "--workers", "1", *SHORT)
+    said = command("retrain", str(searched), *source(searched), "--pick", "smallest", "--pick", "8bit",
+                   "--workers", "1", *SHORT)
     assert "before" in said
     assert "after" in said
     run = bt.Run.open(searched)
@@ -94,7 +101,7 @@ def test_retrain_show_export_report(searched: Path, tmp_path: Path) -> None:
     assert (searched / "report" / "retraining.png").exists()
     # the same again is no new training
     before = (beacon.folder / "calibration.safetensors").stat().st_mtime_ns
-    command("retrain", str(searched), "--pick", "8bit", "--workers", "1", *SHORT)
+    command("retrain", str(searched), *source(searched), "--pick", "8bit", "--workers", "1", *SHORT)
     assert len(bt.Run.open(searched).beacons) == len(run.beacons)
     assert (beacon.folder / "calibration.safetensors").stat().st_mtime_ns == before
 
@@ -111,7 +118,7 @@ def test_a_search_with_beacons_from_the_command_line(own: Path) -> None:
 
 
 def test_sensitivity_from_the_command_line(searched: Path) -> None:
-    said = command("sensitivity", str(searched), "--at", "best")
+    said = command("sensitivity", str(searched), "--at", "best", *source(searched))
     assert "gru0.h" in said
     assert (searched / "sensitivity" / "best.png").exists()
     command("report", str(searched))
@@ -164,6 +171,27 @@ def test_it_diverges_with_a_reason(tmp_path: Path) -> None:
                                                              recipe=recipe)))
     assert lit.result["beacons"]["failed"] == lit.result["beacons"]["retrainings"] >= 1
     assert lit.front
+
+
+def test_opening_a_run_runs_nobodys_code(searched: Path, tmp_path: Path) -> None:
+    """A run folder from elsewhere names a file; only a user who names it as well runs it."""
+    file = searched.parent / "net.py"
+    kept = file.read_text()
+    file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n" + kept)
+    try:
+        for words in (["show"], ["compare"], ["report", "--out", str(tmp_path / "page")]):
+            command(words[0], str(searched), *words[1:])
+        command("export", str(searched), str(tmp_path / "c"), "--pick", "8bit")
+        for words in (["retrain", str(searched), "--pick", "8bit"], ["sensitivity", str(searched)],
+                      ["search", "--spec", str(searched), "--out", str(tmp_path / "again")]):
+            done = CliRunner().invoke(app, words)
+            assert isinstance(done.exception, BittailorError)
+            assert re.search(r"runs that file; if you trust it, (add:  --from|name it:) ", str(done.exception))
+        assert not (tmp_path / "ran").exists()
+        command("sensitivity", str(searched), *source(searched))
+        assert (tmp_path / "ran").exists()
+    finally:
+        file.write_text(kept)
 
 
 @pytest.mark.slow

@@ -165,7 +165,7 @@ def test_failed_and_infeasible_rank_last() -> None:
 @pytest.mark.parametrize(("change", "message"), [
     ({"population": 1}, "population is 1; expected a whole number, 2 or more"),
     ({"population": 2.5}, "population is 2.5"), ({"generations": 0}, "generations is 0"),
-    ({"offspring": 0}, "offspring is 0"), ({"seed": -1}, "seed is -1"),
+    ({"offspring": -1}, "offspring is -1"), ({"seed": -1}, "seed is -1"),
     ({"crossover_probability": 1.5}, "expected 0..1"), ({"mutated_genes": 0.0}, "more than 0"),
 ])
 def test_bad_settings(change: dict[str, float], message: str) -> None:

@@ -150,7 +150,7 @@ def test_data_of_another_task_are_refused(
 
 def test_targets_of_another_width_are_refused(tmp_path: Path) -> None:
     data = Data(np.zeros((20, 8, 2)), np.zeros((20, 3)))
-    with pytest.raises(DataError, match=r"targets of shape \(20, 3\)"):
+    with pytest.raises(DataError, match=r"targets have shape \(20, 3\) but the network has 1 outputs"):
         train(TASKS["adding"], Splits(data, data, data), 4, cache=tmp_path)
 
 

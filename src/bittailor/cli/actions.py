@@ -211,13 +211,18 @@ def make_spec(
 
     given = overlaid(options, {} if task is None else {"task": {"name": task}})
     read: Mapping[str, Any] = {}
-    if file is not None:
-        read = Run.open(file).spec.to_dict() if file.is_dir() else read_values(file)
+    if file is not None and file.is_dir():
+        read, name = (spec := Run.open(file).spec).to_dict(), spec.task.name
+        if ":" in name and task is None:
+            raise BittailorError(f"{file} was searched with {name}, and searching it again runs that file; if you "
+                                 f"trust it, name it:  bittailor search {name} --spec {file}")
+    elif file is not None:
+        read = read_values(file)
     layers = [read, given]
     if preset is not None:
         space = overlaid(read, given).get("space", {})
-        name = space.get("name", "") if isinstance(space, Mapping) else ""
-        layers.insert(0, PRESETS[preset].in_space(str(name)).to_dict())
+        where = space.get("name", "") if isinstance(space, Mapping) else ""
+        layers.insert(0, PRESETS[preset].in_space(str(where)).to_dict())
     spec = layered(*layers)
     if not spec.beacons.used and options.get("beacons", {}).keys() - {"budget", "polish"}:
         raise BittailorError("--beacon-rule and --recipe are about retraining; add --beacons or --polish")
@@ -265,20 +270,25 @@ class Terminal(Display):
         print(text, file=sys.stderr, flush=True)
 
 
-def run_data(run: Run, data: Path | None = None) -> tuple[Splits, Metric]:
+def run_data(run: Run, data: Path | None = None, own: str = "") -> tuple[Splits, Metric]:
     """The data that a run was searched with, and its metric, read again: of its task, or of its own FILE.py:FUNCTION.
 
     data    a data folder; that of the search if not given, where it is still there
-    Raises  BittailorError where the run does not say what it searched, DataError for other data.
+    own     FILE.py:FUNCTION, where the run was searched with one: its code runs only if the user names it, since a run
+            may come from anybody
+    Raises  BittailorError where the run does not say what it searched, or `own` is missing; DataError for other data.
     """
     from bittailor.tasks import TASKS
 
     task = run.spec.task
     if task.name in TASKS:
         splits, metric = TASKS[task.name].load(_folder(data, task), task.seed), run.metric
+    elif own:
+        prepared = load_own(own)
+        splits, metric = prepared.data, run.metric_given(prepared.metric)
     elif ":" in task.name:
-        own = load_own(task.name)
-        splits, metric = own.data, run.metric_given(own.metric)
+        raise BittailorError(f"{run.path} was searched with {task.name}, and reading its data again runs that file; "
+                             f"if you trust it, add:  --from {task.name}")
     else:
         raise BittailorError(f"{run.path} does not say where its data came from: it was made from Python. "
                              "Call bittailor.retrain_picks or bittailor.run_sensitivity with the data")
@@ -288,7 +298,7 @@ def run_data(run: Run, data: Path | None = None) -> tuple[Splits, Metric]:
 
 def retrain_run(
     path: Path, picks: Sequence[str], *, recipe: Mapping[str, Any] | None = None, seed: int = 0,
-    data: Path | None = None, workers: int = 0,
+    data: Path | None = None, own: str = "", workers: int = 0,
 ) -> list[Retrained]:
     """Retrain solutions of a run and store them beside the originals; see `runs.retrain_picks`.
 
@@ -298,16 +308,19 @@ def retrain_run(
     for text in picks:
         run.pick(text)
     asked = records.make(Retraining, {**asdict(run.spec.beacons.recipe), **(recipe or {})}, "recipe")
-    splits, metric = run_data(run, data)
+    splits, metric = run_data(run, data, own)
     return retrain_picks(run, splits, picks, recipe=asked, seed=seed, workers=workers, metric=metric)
 
 
-def sensitivity_run(path: Path, at: str = "8bit", *, data: Path | None = None) -> tuple[Sensitivity, Path]:
+def sensitivity_run(
+    path: Path, at: str = "8bit", *, data: Path | None = None, own: str = ""
+) -> tuple[Sensitivity, Path]:
     """Analyse what every operator of a run does to the error, at a pick; writes RUN/sensitivity/PICK.json, .csv and
     .png; returns the analysis and the path of the CSV file."""
     from bittailor.report.sensitivity import write_sensitivity
 
     run = Run.open(path)
-    splits, metric = run_data(run, data)
+    run.pick(at)
+    splits, metric = run_data(run, data, own)
     found = run_sensitivity(run, splits, at, metric=metric)
     return found, write_sensitivity(run, found)

@@ -43,6 +43,9 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with dat
 SeedOption = Annotated[int, typer.Option(help="Decides split, initial weights and search.")]
 HiddenOption = Annotated[int, typer.Option(help="Units of a recurrent layer; 0: as many as the task has.")]
 CellOption = Annotated[str, typer.Option(help="Its cell: gru, lstm, sru, …; an unknown name lists all.")]
+OwnOption = Annotated[
+    str, typer.Option("--from", help="FILE.py:FUNCTION of a run that was searched with one: its code is run.")
+]
 MetricOption = Annotated[
     str, typer.Option(help="In place of the task's own, such as per_beam or per_ctc; an unknown name lists all.")
 ]
@@ -192,6 +195,7 @@ def retrain(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training data, exactly so many.")] = None,
     recipe: RecipeOption = None,
     data: DataOption = None,
+    own: OwnOption = "",
     seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Trainings at a time; 0: every core.")] = 0,
 ) -> None:
@@ -200,7 +204,8 @@ def retrain(
     from bittailor.cli.show import print_retrained
 
     asked = {**({} if epochs is None else {"epochs": epochs}), **read_settings(recipe or [])}
-    print_retrained(run, retrain_run(run, pick, recipe=asked, seed=seed, data=data, workers=workers))
+    made = retrain_run(run, pick, recipe=asked, seed=seed, data=data, own=own, workers=workers)
+    print_retrained(run, made)
 
 
 @app.command(
@@ -211,13 +216,14 @@ def sensitivity(
     at: Annotated[str, typer.Option(help="Where all others are kept: 8bit, or a solution as in `bittailor show`.")]
     = "8bit",
     data: DataOption = None,
+    own: OwnOption = "",
 ) -> None:
     """Show what every operator does to the error, width by width: a table, a CSV file and a figure."""
     from bittailor.cli.actions import sensitivity_run
     from bittailor.cli.show import print_sensitivity
     from bittailor.runs import Run
 
-    found, file = sensitivity_run(run, at, data=data)
+    found, file = sensitivity_run(run, at, data=data, own=own)
     print_sensitivity(found, Run.open(run).metric.noun)
     _say(f"written: {file} and {file.with_suffix('.png').name}")
 
