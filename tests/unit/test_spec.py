@@ -243,8 +243,9 @@ def test_options_a_printed_spec_and_a_run_give_the_same_search(tmp_path: Path) -
     (tmp_path / "my.toml").write_text(command("spec", *words).stdout, "utf-8")
     (tmp_path / "my.json").write_text(json.dumps(tomllib.loads((tmp_path / "my.toml").read_text("utf-8"))))
     assert command("search", *words, "--out", str(tmp_path / "0"), "--quiet").exit_code == 0
-    for i, source in enumerate(["my.toml", "my.json", "0"], 1):
-        assert command("search", "--spec", str(tmp_path / source), "--out", str(tmp_path / str(i)),
+    # the file that a run names is run only if it is named here, too
+    for i, source in enumerate([["my.toml"], ["my.json"], ["0", words[0]]], 1):
+        assert command("search", "--spec", str(tmp_path / source[0]), *source[1:], "--out", str(tmp_path / str(i)),
                        "--quiet").exit_code == 0
     runs = [bt.Run.open(tmp_path / str(i)) for i in range(4)]
     assert all(run.spec == runs[0].spec and run.front == runs[0].front and rows(run) == rows(runs[0]) for run in runs)
