@@ -131,7 +131,7 @@ VARIANTS = (
     Variant("phones", "phones", ("--seeding", "homogeneous")),
     Variant("timit, beam search", "timit", ("--metric", "per_beam")),
     Variant("timit, CTC, sru", "timit", ("--metric", "per_ctc", "--cell", "sru")),
-    Variant("own network, two layers both ways", "own_network.py:load", picks=("smallest", "knee", "8bit"), at="8bit",
+    Variant("own network, two layers both ways", "own_network.py:load", picks=("smallest", "knee", "8bit"),
             exported=("--steps", "12")),
 )
 

@@ -17,6 +17,7 @@ from bittailor.evaluate.metrics import METRICS
 from bittailor.read import from_torch
 from bittailor.tasks import TASKS, Recipe, Task
 from bittailor.tasks.adding import generate
+from bittailor.tasks.network import LastStepNetwork
 from bittailor.train.floats import evaluate_module, fingerprint, one_cycle, train
 
 DIGITS = TASKS["digits"]
@@ -51,6 +52,23 @@ def test_equal_seeds_give_equal_weights(quick: Task, splits: Splits, tmp_path: P
     assert not same(first.module, other.module)
     assert torch.equal(state, torch.random.get_rng_state())
     assert torch.get_num_threads() == threads
+
+
+class WithDropout(LastStepNetwork):
+    """Drops a half of the last step's values in training."""
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.nn.functional.dropout(super().forward(x, lengths), 0.5, self.training)
+
+
+def test_dropout_is_drawn_by_the_seed(quick: Task, splits: Splits, tmp_path: Path) -> None:
+    task = dataclasses.replace(quick, build=WithDropout)
+    state = torch.random.get_rng_state()
+    first = train(task, splits, hidden=4, seed=1, cache=tmp_path / "a")
+    torch.rand(3)
+    again = train(task, splits, hidden=4, seed=1, cache=tmp_path / "b")
+    assert same(first.module, again.module)
+    torch.random.set_rng_state(state)
 
 
 def test_cache_returns_the_same_weights(quick: Task, splits: Splits, tmp_path: Path) -> None:

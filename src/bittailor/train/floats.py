@@ -134,7 +134,8 @@ def train(
     """The task's float network, trained on `splits.train`, or read from the cache if it was trained before.
 
     hidden    units of a recurrent layer; the task's default where None
-    seed      decides initial weights, order of the items and noise; equal seeds give equal weights on one machine
+    seed      decides initial weights, order of the items, noise and dropout; equal seeds give equal weights on one
+              machine
     cache     the folder of cached weights; the user's cache where None
     progress  called after each epoch with (epochs done, epochs, mean training loss)
     cell      of the recurrent layer, a name in `CELLS`
@@ -153,7 +154,8 @@ def train(
     seconds = _restore(module, path, key)
     cached = seconds is not None
     if seconds is None:
-        with _threads():
+        with _threads(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # dropout draws from the global generator
             began = time.perf_counter()
             _fit(module, metric, task.recipe, splits.train, seed, progress, task.name, teacher)
             seconds = time.perf_counter() - began
