@@ -53,6 +53,7 @@ _WHERE = {
     "homogeneous": "quantise.spaces",
     "homogeneous_widths": "quantise.spaces",
     "metric": "evaluate.metrics",
+    "module": "export.torch",
     "parameter_bits": "cost",
     "per_layer": "quantise.spaces",
     "per_operator": "quantise.spaces",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from bittailor.evaluate.metrics import Metric as Metric
     from bittailor.evaluate.metrics import metric as metric
     from bittailor.export import export_program as export_program
+    from bittailor.export.torch import module as module
     from bittailor.quantise.calibration import Calibration as Calibration
     from bittailor.quantise.calibration import CalibrationSettings as CalibrationSettings
     from bittailor.quantise.calibration import calibrate as calibrate

@@ -121,12 +121,19 @@ def save_tensors(
     path: Path | str, kind: str, version: int, body: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 ) -> None:
     """Write arrays and a JSON object, with a checksum of both, to a safetensors file."""
+    write_whole(path, tensors_to_bytes(kind, version, body, tensors))
+
+
+def tensors_to_bytes(
+    kind: str, version: int, body: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
+) -> bytes:
+    """What `save_tensors` writes."""
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     text = json.dumps(body)
     header = {_HEADER: kind, "version": str(version), _DIGEST: _tensor_digest(text, arrays), "body": text}
-    write_whole(path, _ordered(save(arrays, metadata=header)))
+    return _ordered(save(arrays, metadata=header))
 
 
 def _ordered(data: bytes) -> bytes:
@@ -142,10 +149,16 @@ def _ordered(data: bytes) -> bytes:
 def load_tensors(path: Path | str, kind: str, version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Read what `save_tensors` wrote: (body, tensors); FileError if it is something else, damaged or of another
     version."""
+    return tensors_from_bytes(read_bytes(path), path, kind, version)
+
+
+def tensors_from_bytes(
+    data: bytes, path: Path | str, kind: str, version: int
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What `load_tensors` reads; `path` is what error messages call it."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    data = read_bytes(path)
     try:
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")

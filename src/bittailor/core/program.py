@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bittailor.common.files import load_tensors, save_tensors
+from bittailor.common.files import read_bytes, tensors_from_bytes, tensors_to_bytes, write_whole
 from bittailor.core.arith import Floats, Ints, Lookup, Rescale, pack, unpack
 from bittailor.core.checks import check_constants, check_graph
 from bittailor.core.graph import Graph, Node
@@ -118,7 +118,11 @@ class Program:
                             yield Stored("multipliers", owner, m, 32)
 
     def save(self, path: Path | str) -> None:
-        """Write to a safetensors file: the stored arrays, and the scalars as JSON."""
+        """Write to a safetensors file (docs/program.md): the stored arrays, and the scalars as JSON."""
+        write_whole(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The content of the file that `save` writes; equal programs give equal bytes."""
         tensors: dict[str, NDArray[Any]] = {}
         scalars: dict[str, dict[str, Any]] = {}
         for owner, constants in self.constants.items():
@@ -131,12 +135,17 @@ class Program:
             "formats": {name: fmt.to_json() for name, fmt in self.formats.items()},
             "constants": scalars,
         }
-        save_tensors(path, PROGRAM_KIND, PROGRAM_VERSION, body, tensors)
+        return tensors_to_bytes(PROGRAM_KIND, PROGRAM_VERSION, body, tensors)
 
     @classmethod
     def load(cls, path: Path | str) -> Program:
         """Read what `save` wrote; FileError if it is something else, damaged or of another version."""
-        body, tensors = load_tensors(path, PROGRAM_KIND, PROGRAM_VERSION)
+        return cls.from_bytes(read_bytes(path), path)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: Path | str = "the program") -> Program:
+        """The inverse of `to_bytes`; FileError as from `load`, where `path` is what it is called."""
+        body, tensors = tensors_from_bytes(data, path, PROGRAM_KIND, PROGRAM_VERSION)
         try:
             graph = Graph.from_json(body["graph"])
             check_graph(graph)

@@ -26,6 +26,7 @@ def walk(
     apply: Apply,
     rest: Callable[[str], float],
     keep: bool = False,
+    carried: dict[str, Array] | None = None,
 ) -> dict[str, Array]:
     """Compute every site outside of recurrences (with `keep`, inside too).
 
@@ -33,6 +34,8 @@ def walk(
     lengths  [items], 1..steps
     apply    (node, input arrays) -> output array
     rest     site -> the value that stands for 0.0 there: where states start, what fills beyond a length
+    carried  site of a previous state -> [items, features]: where layers start in place of `rest`; afterwards, where
+             they ended
     Returns site -> [items, steps, features] for sequences, [items, features] for the rest.
     """
     values: dict[str, Array] = dict(inputs)
@@ -44,7 +47,7 @@ def walk(
             values[name] = np.where(mask[:, :, None], values[name], rest(name))
     for step in graph.steps:
         if isinstance(step, Recurrence):
-            values.update(_recur(graph, step, values, lengths, apply, rest, keep))
+            values.update(_recur(graph, step, values, lengths, apply, rest, keep, carried))
         else:
             y = apply(step, [values[name] for name in step.inputs])
             if ragged and graph.sites[step.output].sequence:
@@ -61,6 +64,7 @@ def _recur(
     apply: Apply,
     rest: Callable[[str], float],
     keep: bool,
+    carried: dict[str, Array] | None,
 ) -> dict[str, Array]:
     source = values[layer.inputs[0]]
     items, steps = source.shape[:2]
@@ -80,6 +84,8 @@ def _recur(
     for state in layer.states:
         shape = (items, graph.sites[state.update].features)
         now[state.previous] = np.full(shape, rest(state.update), source.dtype)
+        if carried is not None:
+            now[state.previous] = carried.get(state.previous, now[state.previous])
     mask = steps_mask(lengths, steps)[:, :, None]
     out = {
         name: np.where(mask, whole[name], np.asarray(rest(name), whole[name].dtype)) if name in whole
@@ -105,4 +111,6 @@ def _recur(
             out[name][still] = now[name][alive]
         now.update({state.previous: np.where(alive[:, None], now[state.update], now[state.previous])
                     for state in layer.states})
+    if carried is not None:
+        carried.update({state.previous: now[state.previous] for state in layer.states})
     return out

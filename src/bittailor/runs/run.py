@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from bittailor.search.front import knee, signs
 from bittailor.search.space import Space
 from bittailor.search.store import Store
 from bittailor.train.beacons import Beacon, read_beacons
+
+if TYPE_CHECKING:
+    from bittailor.export.torch import IntegerModule
 
 RUN_KIND, RUN_VERSION, FORMER_VERSION = "run", 2, 1
 RESULT_KIND, RESULT_VERSION = "result", 1
@@ -324,6 +327,12 @@ class Run:
         """The integer program of a solution (or of widths with the float network's weights): what is shipped."""
         calibration = self.calibration_of(solution) if isinstance(solution, Solution) else self.calibration
         return calibration.binder().bind(self.plan(solution))
+
+    def module(self, pick: str | Solution = "smallest", *, batch_first: bool = True) -> IntegerModule:
+        """A torch module that runs a solution's integers in place of the float network; see `export.torch`."""
+        from bittailor.export.torch import module
+
+        return module(self.program(self.pick(pick) if isinstance(pick, str) else pick), batch_first=batch_first)
 
     def store(self) -> Store:
         """Every evaluation, read-only."""

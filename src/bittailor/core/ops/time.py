@@ -83,17 +83,25 @@ class Mean(Op[Averaged]):
     def integers(
         self, constants: Averaged, formats: Sequence[QFormat], inputs: Sequence[Ints], lengths: Ints = NO_LENGTHS
     ) -> Ints:
-        if lengths.max() > MEAN_MOST_STEPS:
-            raise RangeError(f"a mean over {lengths.max()} steps; at most {MEAN_MOST_STEPS} are proved")
-        rescale = constants.rescale
-        mask = steps_mask(lengths, inputs[0].shape[1])
-        total = np.where(mask[:, :, None], centred(inputs[0], formats[0]), 0).sum(axis=1)
-        steps = lengths[:, None]
-        y = (total * rescale.multipliers[0] + steps * rescale.offset) // (steps << rescale.shift)
-        return np.asarray(np.clip(y, rescale.lo, rescale.hi))
+        return averaged(constants, step_sum(formats[0], inputs[0], lengths), lengths)
 
     def proven(self, inputs: Sequence[Range]) -> Range:
         return inputs[0]
 
     def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
         return {"add": output}
+
+
+def step_sum(fmt: QFormat, x: Ints, lengths: Ints) -> Ints:
+    """The sum of u = x - z over an item's steps: [items, steps, features] -> [items, features]."""
+    mask = steps_mask(lengths, x.shape[1])
+    return np.asarray(np.where(mask[:, :, None], centred(x, fmt), 0).sum(axis=1))
+
+
+def averaged(constants: Averaged, total: Ints, steps: Ints) -> Ints:
+    """The mean from the sums of so many steps; RangeError where they are more than is proved."""
+    if steps.max() > MEAN_MOST_STEPS:
+        raise RangeError(f"a mean over {steps.max()} steps; at most {MEAN_MOST_STEPS} are proved")
+    rescale, count = constants.rescale, steps[:, None]
+    y = (total * rescale.multipliers[0] + count * rescale.offset) // (count << rescale.shift)
+    return np.asarray(np.clip(y, rescale.lo, rescale.hi))

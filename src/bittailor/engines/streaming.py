@@ -1,0 +1,134 @@
+"""Programs that are given their sequence piece by piece: what they carry from one piece to the next.
+
+The arithmetic is the reference engine's; whatever way a sequence is cut, the integers are those of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bittailor.core.arith import Ints
+from bittailor.core.graph import Graph, Node, Recurrence
+from bittailor.core.ops import OPS
+from bittailor.core.ops.forms import Averaged, Copied
+from bittailor.core.ops.time import averaged, step_sum
+from bittailor.core.program import Program
+from bittailor.core.walk import walk
+from bittailor.engines.reference import check_integers
+from bittailor.errors import DataError, UnsupportedNetwork
+
+STEPS, SUM, FIRST = "steps", ".sum", ".first"
+"""The number of steps so far, and what names of a mean's sum and of a caught first step end in."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One thing that lives from piece to piece, [items, features].
+
+    name      a previous state's site; NAME.sum, NAME.first of an operator over time; "steps"
+    features  how many integers for each item
+    start     what it is before the first step: a state's zero-point, or 0
+    """
+
+    name: str
+    features: int
+    start: int
+
+
+def reversed_layers(graph: Graph) -> list[str]:
+    """The layers that run backwards: they need the end of a sequence before its beginning."""
+    return [step.name for step in graph.steps if isinstance(step, Recurrence) and step.reverse]
+
+
+def carried(program: Program) -> tuple[Carried, ...]:
+    """What a program carries, in the graph's order; UnsupportedNetwork where a layer runs backwards."""
+    graph, found = program.graph, list[Carried]()
+    if backwards := reversed_layers(graph):
+        raise UnsupportedNetwork(f"the layer {backwards[0]} runs backwards, so the network cannot be given its "
+                                 "sequence piece by piece; give it whole")
+    for step in graph.steps:
+        if isinstance(step, Recurrence):
+            found += [Carried(s.previous, graph.sites[s.update].features, program.formats[s.update].zero_point)
+                      for s in step.states]
+        elif ending := _ending(program, step):
+            found.append(Carried(step.output + ending, graph.sites[step.output].features, 0))
+    if any(item.name.endswith((SUM, FIRST)) for item in found):
+        found.append(Carried(STEPS, 1, 0))
+    return tuple(found)
+
+
+def _ending(program: Program, node: Node) -> str:
+    """What an operator over time carries; "" for none: the last step is the last one so far."""
+    constants = program.constants[node.output]
+    if isinstance(constants, Averaged):
+        return SUM
+    return FIRST if isinstance(constants, Copied) and constants.step == 0 else ""
+
+
+def start(program: Program, items: int) -> list[Ints]:
+    """What is carried into the first piece, int64 [items, features] each, in the order of `carried`."""
+    return [np.full((items, item.features), item.start, np.int64) for item in carried(program)]
+
+
+def stream(
+    program: Program, q: ArrayLike, before: Sequence[ArrayLike], lengths: ArrayLike | None = None
+) -> tuple[Ints, list[Ints]]:
+    """The outputs for one more piece of every item's sequence, and what is carried on.
+
+    q        input integers [items, steps, features]
+    before   from `start`, or from the piece before
+    lengths  [items], 1..steps: how many of the piece's steps belong to an item; an item whose piece is not full ends
+    Returns an output for every step of the piece, or, if the network ends in one value for each item, that of the
+    sequence so far. DataError for what does not fit.
+    """
+    values, sizes = check_integers(program, q, lengths)
+    things = carried(program)
+    held = _checked(program, things, before, len(values))
+    count = held[STEPS][:, 0] + sizes if STEPS in held else sizes
+
+    def apply(node: Node, inputs: list[Ints]) -> Ints:
+        op, constants = OPS[node.op], program.constants[node.output]
+        formats = [program.formats[name] for name in node.inputs]
+        if isinstance(constants, Averaged):
+            total = held[node.output + SUM] = held[node.output + SUM] + step_sum(formats[0], inputs[0], sizes)
+            return averaged(constants, total, count)
+        if node.output + FIRST in held:
+            found = np.where(held[STEPS] > 0, held[node.output + FIRST], inputs[0][:, 0])
+            held[node.output + FIRST] = found
+            return found
+        return op.integers(constants, formats, inputs, sizes)
+
+    def rest(site: str) -> int:
+        return program.formats[site].zero_point
+
+    y = walk(program.graph, {program.graph.inputs[0]: values}, sizes, apply, rest, carried=held)
+    if STEPS in held:
+        held[STEPS] = count[:, None]
+    return y[program.graph.outputs[0]], [held[item.name] for item in things]
+
+
+def _checked(
+    program: Program, things: Sequence[Carried], before: Sequence[ArrayLike], items: int
+) -> dict[str, Ints]:
+    """Name -> what is carried, int64; DataError for other shapes, or integers that the arithmetic is not proved for."""
+    if len(before) != len(things):
+        raise DataError(f"the program carries {len(things)} things ({', '.join(t.name for t in things)}); "
+                        f"got {len(before)}")
+    held = {}
+    for thing, given in zip(things, before, strict=True):
+        value = np.asarray(given)
+        if value.shape != (items, thing.features) or value.dtype.kind not in "iu":
+            raise DataError(f"{thing.name} has shape {(items, thing.features)}, integers; "
+                            f"got {value.shape} of {value.dtype}")
+        fmt = program.formats.get(thing.name.removesuffix(FIRST))
+        if fmt is not None and value.size and not (fmt.qmin <= value.min() and value.max() <= fmt.qmax):
+            raise DataError(f"{thing.name} holds integers outside {fmt.qmin}..{fmt.qmax}")
+        held[thing.name] = value.astype(np.int64)
+    return held
+
+
+__all__ = ["Carried", "carried", "reversed_layers", "start", "stream"]
