@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -39,7 +38,7 @@ def test_the_processor_says_what_the_kernel_says() -> None:
         if not names <= flags:
             break
         expected = level
-    assert ctypes.CDLL(str(library(CPU))).bt_cpu() == expected
+    assert library(CPU).bt_cpu() == expected
 
 
 @needs_compiler
@@ -49,7 +48,7 @@ def test_the_level_chooses_the_variant(level: int, best: str, monkeypatch: pytes
         def bt_cpu(self) -> int:
             return level
 
-    monkeypatch.setattr(native_build.ctypes, "CDLL", lambda path: Library())
+    monkeypatch.setattr(native_build, "library", lambda variant: Library())
     assert native_build.runnable()[0] == best
 
 

@@ -25,7 +25,7 @@ def best_engine() -> str:
         missing = ENGINES[name].available()
         if missing is None:
             return name
-        _warn(missing)
+        _warn(f"{missing}; a slower engine serves")
     raise AssertionError("the reference engine runs everywhere")
 
 

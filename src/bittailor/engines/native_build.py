@@ -1,8 +1,8 @@
 """Builds the C runtime at first use and loads it: one shared library per instruction set, in the user's cache.
 
 A wheel carries the C source, not a binary: the machine that runs it has the compiler that knows it. The cache key is
-the source, the compiler and its flags, so a changed one builds anew and an old one never serves; a library appears
-under its final name only when it is complete, so processes that start together cannot see half of one.
+the source, the compiler and its flags, so a changed one builds anew and an old one never serves (`native_cache.py` has
+who may write there, and how damage is found).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,12 +20,12 @@ from pathlib import Path
 
 from bittailor.common.cache import user_cache
 from bittailor.engines.lowering_numbers import Layout
+from bittailor.engines.native_cache import Unusable, add, candidates, discard, load_checked, say, usable_folder
 from bittailor.errors import BittailorError
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
 HEADERS = ("bittailor.h", "bt_kernels.h", "bt_vector.h", "device/bt_ops.h")
 FLAGS = ("-std=c99", "-O3", "-shared", *(() if sys.platform == "win32" else ("-fPIC",)))
-SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 COMPILERS = ("cc", "gcc", "clang")
 
 
@@ -34,15 +33,17 @@ COMPILERS = ("cc", "gcc", "clang")
 class Variant:
     """One way to compile the runtime.
 
-    flags   instruction set and tile
-    level   what the processor must be capable of, at least (`enum bt_cpu_level`)
-    source  the C file
+    flags      instruction set and tile
+    level      what the processor must be capable of, at least (`enum bt_cpu_level`)
+    source     the C file
+    functions  what it must have
     """
 
     name: str
     flags: tuple[str, ...] = ()
     level: int = 0
     source: str = "bittailor.c"
+    functions: tuple[str, ...] = ("bt_check", "bt_scratch", "bt_run", "bt_layout")
 
 
 def _tile(lanes: int, items: int) -> tuple[str, str]:
@@ -60,12 +61,12 @@ VARIANTS: dict[str, Variant] = {v.name: v for v in (
 """Best first. `plain` runs everywhere, in the vectors that every processor of its kind has (SSE2, NEON); `one-lane` is
 scalar C, here to be tested."""
 
-CPU = Variant("cpu", source="bt_cpu.c")
+CPU = Variant("cpu", source="bt_cpu.c", functions=("bt_cpu",))
 
 
 def runnable() -> list[str]:
     """The variants that this machine can run, best first. BittailorError where its compiler fails."""
-    level = int(ctypes.CDLL(str(library(CPU))).bt_cpu()) if find_compiler() else 0
+    level = int(library(CPU).bt_cpu()) if find_compiler() else 0
     return [v.name for v in VARIANTS.values() if v.level <= level]
 
 
@@ -79,53 +80,62 @@ def find_compiler() -> str | None:
 
 _HOW = {"win32": "those of MinGW-w64; Microsoft's cl will not do", "darwin": "xcode-select --install"}
 MISSING = ("the native engine needs a C compiler, and there is none: install gcc or clang "
-           f"({_HOW.get(sys.platform, 'with apt-get install gcc')}), or name one in CC; until then a "
-           "slower one serves")
+           f"({_HOW.get(sys.platform, 'with apt-get install gcc')}), or name one in CC")
 
 
 @lru_cache(4)
 def _compiler_version(compiler: str) -> str:
-    done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    done = subprocess.run([compiler, "--version"], capture_output=True, text=True, errors="replace", check=False)
     return done.stdout
 
 
-def library(variant: Variant, folder: Path | None = None) -> Path:
-    """The built library of a variant, building it if need be. Raises BittailorError if it cannot be built."""
+def library(variant: Variant, folder: Path | None = None) -> ctypes.CDLL:
+    """A loaded variant, built if need be. A file in the cache that is not what was put there is built again, which is
+    said. Raises BittailorError if it cannot be built."""
     compiler = find_compiler()
     if compiler is None:
         raise BittailorError(MISSING)
+    place, stem = usable_folder(folder or user_cache() / "runtime"), _stem(compiler, variant)
+    found = list(candidates(place, stem))
+    for path in found:
+        try:
+            return _with_functions(path, variant)
+        except Unusable as reason:
+            say(f"the compiled engine {path} {reason}; it is compiled again")
+            discard(path)
+    if variant is not CPU and not found:
+        say(f"compiling the native engine ({variant.name}), once; a second or two")
+    made = add(place, stem, lambda target: _compile(compiler, variant, target))
+    try:
+        return _with_functions(made, variant)
+    except Unusable as reason:
+        discard(made)
+        raise BittailorError(f"what {compiler} made of the native engine's {variant.name} variant {reason}") from None
+
+
+def _stem(compiler: str, variant: Variant) -> str:
+    """What a built library depends on, as the beginning of its name."""
     digest = hashlib.sha256("\0".join((compiler, _compiler_version(compiler), *FLAGS, *variant.flags)).encode())
     for name in (variant.source, *HEADERS):
         digest.update((RUNTIME / name).read_bytes())
-    target = (folder or user_cache() / "runtime") / f"{variant.name}-{digest.hexdigest()[:20]}{SUFFIX}"
-    if not target.exists():
-        _compile(compiler, variant, target)
-    return target
+    return f"{variant.name}-{digest.hexdigest()[:20]}"
+
+
+def _with_functions(path: Path, variant: Variant) -> ctypes.CDLL:
+    c = load_checked(path)
+    missing = [name for name in variant.functions if not hasattr(c, name)]
+    if missing:
+        raise Unusable(f"has no function {missing[0]}")
+    return c
 
 
 def _compile(compiler: str, variant: Variant, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".build-", suffix=SUFFIX)
-    except OSError as error:
-        raise BittailorError(f"the native engine cannot write to {target.parent}: {error.strerror}") from None
-    os.close(handle)
-    if variant is not CPU:
-        print(f"bittailor: compiling the native engine ({variant.name}), once; a second or two", file=sys.stderr)
-    try:
-        command = [compiler, *FLAGS, *variant.flags, str(RUNTIME / variant.source), "-o", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-            raise BittailorError(f"the native engine's {variant.name} variant does not compile with {compiler}:\n"
-                                 f"  {first}\n  the other engines still serve")
-        try:
-            os.replace(name, target)
-        except PermissionError:  # Windows replaces no library that another process has just put there and loaded
-            if not target.exists():
-                raise
-    finally:
-        Path(name).unlink(missing_ok=True)
+    command = [compiler, *FLAGS, *variant.flags, str(RUNTIME / variant.source), "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode or not target.exists():
+        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+        raise BittailorError(f"the native engine's {variant.name} variant does not compile with {compiler}: "
+                             f"{first or 'it wrote nothing'}")
 
 
 def load(names: Sequence[str]) -> Runtime:
@@ -144,7 +154,7 @@ class Runtime:
 
     def __init__(self, variant: Variant, folder: Path | None = None) -> None:
         self.name = variant.name
-        self.c = ctypes.CDLL(str(library(variant, folder)))
+        self.c = library(variant, folder)
         size, pointer = ctypes.c_size_t, ctypes.c_void_p
         self.c.bt_check.argtypes = [pointer, size]
         self.c.bt_scratch.argtypes = [pointer, size, size]
