@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bittailor._version import __version__
 from bittailor.common.registry import Table
 from bittailor.core.program import Program
 from bittailor.engines.reference import check_integers
 from bittailor.errors import BittailorError
 from bittailor.export.base import Exporter, ExportSettings, Samples, check_program, fingerprint
 from bittailor.export.c import CExporter
-from bittailor.export.folder import check_files, check_target, read_export, write_folder
+from bittailor.export.folder import check_files, check_target, read_export
+from bittailor.export.writing import write_export
 
 EXPORTERS: Table[Exporter] = Table("exporter", {exporter.name: exporter for exporter in (
     CExporter(),
@@ -80,8 +80,7 @@ def export_program(
     target = Path(folder)
     check_target(target, force)
     samples = _samples(program, steps, x, lengths, items, seed)
-    body = {"to": to, "bittailor_version": __version__, "program": fingerprint(program), "about": settings.about}
-    written = write_folder(target, force, body, lambda place: exporter.write(program, place, settings, samples))
+    written = write_export(program, target, force, exporter, settings, samples)
     return Exported(target, written, exporter.summary(target, written))
 
 

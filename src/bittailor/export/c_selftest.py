@@ -72,7 +72,7 @@ def golden_header(model: Model, golden: Golden, words: str) -> str:
         rows.append(f'    {{"{plain(site)}", {at}u, {values.shape[1]}u, {values.shape[0]}u, {int(backwards)}u}},\n')
         at += values.size
     return fill(
-        "golden.h", prefix=model.prefix, PREFIX=model.macro, words=words, items=len(golden.steps),
+        "golden.h", prefix=model.prefix, PREFIX=model.macro, words=plain(words), items=len(golden.steps),
         sites=len(golden.sites), traced=golden.traced, crc=f"0x{golden.crc:08x}",
         steps=", ".join(f"{n}u" for n in golden.steps), x=numbers(golden.x, 4), y=numbers(golden.y, 4),
         table="".join(rows), values=numbers(np.concatenate([v.ravel() for v in golden.sites.values()]), 4),

@@ -16,7 +16,8 @@ from typing import Any
 from bittailor.common.files import load_json, read_bytes, save_json
 from bittailor.errors import FileError
 
-EXPORT_FILE, EXPORT_KIND, EXPORT_VERSION = "export.json", "export", 1
+EXPORT_FILE, EXPORT_KIND, EXPORT_VERSION, FORMER_VERSION = "export.json", "export", 2, 1
+"""Version 1 did not keep what an export is written again from; such a folder can be replaced, not verified."""
 STAGING = ".export-"
 """How the name of a folder begins that is being written; one that is left over is of a process that was killed."""
 
@@ -75,7 +76,7 @@ def read_export(folder: Path | str) -> dict[str, Any]:
     if not path.is_file():
         raise FileError(f"{folder} is no exported directory: it has no {EXPORT_FILE}. "
                         "Make one: bittailor export RUN --pick smallest --to c DIR")
-    content = load_json(path, EXPORT_KIND, EXPORT_VERSION)
+    content = load_json(path, EXPORT_KIND, EXPORT_VERSION, FORMER_VERSION)
     names = content.get("files")
     if not isinstance(names, dict) or any(Path(n).is_absolute() or ".." in Path(n).parts for n in names):
         raise FileError(f"{path} is damaged: it names no files, or files outside its directory")

@@ -1,5 +1,6 @@
 """The proof that an exported directory is what was searched: the same integers at every site, the promised bytes.
 
+What is compiled is a copy that is written again from the directory's program: nothing that lies in the directory runs.
 For this machine and every emulated core: compile, run the shipped self-test, run random items and compare every output
 with the best engine and every site of one item with the reference, take flash and RAM from the linker, look for
 floating point and allocation in the machine code.
@@ -24,10 +25,11 @@ from bittailor.engines.reference import check_integers
 from bittailor.errors import BittailorError, FileError
 from bittailor.export.artefact import floating, foreign
 from bittailor.export.base import fingerprint
-from bittailor.export.c import PROGRAM_FILE
+from bittailor.export.c import PROGRAM_FILE, CExporter
 from bittailor.export.firmware import Counts, Differs, Firmware, Sizes
 from bittailor.export.folder import check_files
 from bittailor.export.targets import TARGETS, TIMEOUT, NoRoom, Target, ToolError
+from bittailor.export.writing import write_again
 
 ITEMS, STEPS, COUNTED = 32, 16, 2
 """How many random items, their longest length, and how many of them are counted."""
@@ -75,7 +77,7 @@ class Report:
 
 @dataclass(frozen=True, eq=False)
 class Directory:
-    """An exported directory whose files are as they were written."""
+    """A directory of exported C."""
 
     folder: Path
     facts: Mapping[str, Any]
@@ -83,7 +85,7 @@ class Directory:
 
     @classmethod
     def open(cls, folder: Path | str) -> Directory:
-        """FileError if it is none, or if a file is missing or was changed."""
+        """One of one's own, whose files are trusted if they match their checksums. FileError if they do not."""
         facts, place = check_files(folder), Path(folder)
         if facts.get("to") != "c":
             raise FileError(f"{folder} holds an export to {facts.get('to')}; only exported C can be verified")
@@ -91,6 +93,14 @@ class Directory:
         if fingerprint(program) != facts["program"]:
             raise FileError(f"{place / PROGRAM_FILE} is not the program that {folder} was made from; export it again")
         return cls(place, facts, program)
+
+    @classmethod
+    def written_again(cls, folder: Path | str, into: Path) -> Directory:
+        """One of anybody's: its program is exported once more, into a new folder, which is the one that is returned.
+        FileError names the first file that differs from that."""
+        given = cls.open(folder)
+        facts = write_again(given.folder, given.facts, given.program, into, CExporter())
+        return cls(into, facts, given.program)
 
     @property
     def sources(self) -> list[Path]:
@@ -115,9 +125,17 @@ def verify(
     timeout  seconds for one program on one target
     Raises FileError for a directory that is damaged, ToolError for a core that was asked for and cannot be tried.
     """
-    directory = Directory.open(folder)
     if items < 1:
         raise BittailorError(f"{items} items; give at least 1")
+    with tempfile.TemporaryDirectory(prefix="bittailor-") as place:
+        directory = Directory.written_again(folder, Path(place) / "export")
+        return _examined(directory, cores, items, seed, x, lengths, timeout)
+
+
+def _examined(
+    directory: Directory, cores: Sequence[str] | None, items: int, seed: int, x: ArrayLike | None,
+    lengths: ArrayLike | None, timeout: float,
+) -> Report:
     targets = [TARGETS[name] for name in dict.fromkeys(cores or TARGETS)]
     absent = [reason for t in targets if (reason := t.missing()) is not None]
     if cores and absent:
