@@ -141,7 +141,8 @@ def test_amounts_make_sums_of_the_means(name: str) -> None:
         assert of(outputs, y) * amount(y) == pytest.approx(sum(parts))
 
 
-@pytest.mark.parametrize("name", ["per", "per_ctc", "classification_error", "mse", "mse per step", "si_sdr"])
+@pytest.mark.parametrize("name", ["per", "per_ctc", "classification_error", "mse", "mse per step", "si_sdr",
+                                  "frame_error", "binary_error", "binary_error per step"])
 def test_losses_of_search_and_training_agree(name: str) -> None:
     outputs, y = random_outputs(4, items=5, steps=12)
     lengths = (y[:, :, 0] >= 0).sum(axis=1)
@@ -150,6 +151,11 @@ def test_losses_of_search_and_training_agree(name: str) -> None:
     if name in ("mse", "mse per step", "si_sdr"):
         outputs = outputs[:, 0] if name == "mse" else outputs
         y = np.roll(outputs, 1).astype(np.float32)
+    if name == "frame_error":
+        y = y[:, :, 0]
+    if name.startswith("binary_error"):
+        outputs = 1 / (1 + np.exp(-(outputs[..., :1] if "step" in name else outputs[:, 0, :1])))
+        y = np.minimum(y[:, :, 0], 1) if "step" in name else np.maximum(np.minimum(y[:, 0, 0], 1), 0)
     wanted = Targets(y, lengths)
     loss = METRICS[name.split()[0]].loss_for(wanted)
     ours = loss.of(outputs, wanted)
@@ -256,7 +262,7 @@ def test_labels_that_are_not_of_steps_are_refused(change: object, said: str) -> 
     assert Data(x, y, lengths).y.dtype == np.int64
     changed = change(y)  # type: ignore[operator]
     if changed.shape[2] == 1:
-        assert "label and a segment" in str(losses.FRAME_CROSS_ENTROPY.fits(Data(x, changed, lengths).y, 3))
+        assert "label and a segment" in str(losses.PHONE_CROSS_ENTROPY.fits(Data(x, changed, lengths).y, 3))
         return
     with pytest.raises(DataError, match=said):
         Data(x, changed, lengths)

@@ -40,12 +40,28 @@ QUICK = bt.SearchSettings(population=8, generations=2, seed=1)
 def case(name: str, rng: Rng) -> tuple[np.ndarray, bt.Data]:
     """Outputs and data that a metric takes."""
     x, lengths = rng.normal(size=(7, 6, 2)), np.array([6, 1, 3, 6, 2, 5, 4])
+    if name == "classification_error floats":
+        return rng.normal(size=(7, 3)), bt.Data(x, rng.integers(0, 3, 7) * 1.0, lengths)
     if name in ("classification_error", "accuracy"):
         return rng.normal(size=(7, 3)), bt.Data(x, rng.integers(0, 3, 7), lengths)
     if name == "mse":
         return rng.normal(size=(7, 3)), bt.Data(x, rng.normal(size=(7, 3)), lengths)
     if name in ("mse per step", "si_sdr"):
         return rng.normal(size=(7, 6, 3)), bt.Data(x, rng.normal(size=(7, 6, 3)), lengths)
+    if name.startswith("binary_error"):
+        given = {"binary_error": (rng.integers(0, 2, 7), (7, 1)),
+                 "binary_error floats": (rng.integers(0, 2, 7) * 1.0, (7, 1)),
+                 "binary_error of many": (rng.integers(0, 2, (7, 3)) * 1.0, (7, 3)),
+                 "binary_error per step": (rng.integers(-1, 2, (7, 6)), (7, 6, 1)),
+                 "binary_error of many per step": (rng.integers(0, 2, (7, 6, 3)) * 1.0, (7, 6, 3))}
+        y, shape = given[name]
+        if y.ndim == 2 and y.dtype.kind == "i":
+            y[:, 0] = np.abs(y[:, 0])  # one step at least has a label
+        return rng.random(shape), bt.Data(x, y, lengths)
+    if name == "frame_error of labels":
+        y = rng.integers(-1, 4, (7, 6))
+        y[:, 0] = np.abs(y[:, 0])
+        return rng.normal(size=(7, 6, 4)), bt.Data(x, y, lengths)
     labels = np.stack([rng.integers(1, 4, 7), np.zeros(7, int)], axis=1)[:, None].repeat(6, axis=1)
     labels[np.arange(6) >= lengths[:, None]] = -1
     return rng.normal(size=(7, 6, 4)), bt.Data(x, labels, lengths)
@@ -59,6 +75,17 @@ def plain(name: str, outputs: np.ndarray, data: bt.Data) -> list[float]:
             found.append(100.0 * (output.index(max(output)) != target))
         elif name == "accuracy":
             found.append(100.0 * (output.index(max(output)) == target))
+        elif name == "classification_error floats":
+            found.append(100.0 * (output.index(max(output)) != target[0]))
+        elif name.startswith("binary_error"):
+            sides = [(a, b) for a, b in zip(np.ravel(output[:n] if "step" in name else output),
+                                            np.ravel(target[:n] if "step" in name else target), strict=True) if b >= 0]
+            found.append(100.0 * sum((a > 0.5) != (b > 0) for a, b in sides) / len(sides))
+        elif name.startswith("frame_error"):
+            labels = [step[0] for step in target] if isinstance(target[0], list) else target
+            frames = sum(step >= 0 for step in np.ravel(data.y if data.y.ndim == 2 else data.y[:, :, 0]))
+            wrong = sum(row.index(max(row)) != label for row, label in zip(output, labels, strict=True) if label >= 0)
+            found.append(100.0 * wrong * 7 / frames)
         elif name == "mse":
             found.append(sum((a - b) ** 2 for a, b in zip(output, target, strict=True)) / len(output))
         else:
@@ -73,7 +100,12 @@ def plain(name: str, outputs: np.ndarray, data: bt.Data) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("name", ["classification_error", "accuracy", "mse", "mse per step", "si_sdr"])
+BINARY = ["binary_error", "binary_error floats", "binary_error of many", "binary_error per step",
+          "binary_error of many per step"]
+
+
+@pytest.mark.parametrize("name", ["classification_error", "classification_error floats", "accuracy", "mse",
+                                  "mse per step", "si_sdr", "frame_error", "frame_error of labels", *BINARY])
 def test_metrics_are_what_one_computes_by_hand(name: str, rng: Rng) -> None:
     outputs, data = case(name, rng)
     metric = METRICS[name.split()[0]]
@@ -82,7 +114,7 @@ def test_metrics_are_what_one_computes_by_hand(name: str, rng: Rng) -> None:
     assert metric.value(outputs, data.targets) == pytest.approx(np.mean(wanted), rel=1e-6)
     beyond = outputs.copy()
     if beyond.ndim == 3:
-        beyond[np.arange(6) >= data.lengths[:, None]] = 99.0
+        beyond[np.arange(6) >= data.lengths[:, None]] = 0.99
     assert metric.value(beyond, data.targets) == metric.value(outputs, data.targets)
 
 
@@ -145,8 +177,21 @@ def test_early_stopping_needs_a_best_value(rng: Rng) -> None:
 
 
 @pytest.mark.parametrize(("name", "y", "outputs", "sequence", "said"), [
-    ("accuracy", np.arange(4.0), 3, False, "class labels are floats"),
-    ("mse", np.arange(4.0), 3, False, "class labels are floats"),
+    ("accuracy", np.arange(4.0), 3, False, "labels run 0..3"),
+    ("accuracy", np.arange(4) / 2, 3, False, "it needs class labels"),
+    ("accuracy", np.arange(4) % 2, 1, False, "metric 'binary_error'"),
+    ("accuracy", np.zeros((4, 5), int), 3, True, "for a label per step there is 'frame_error'"),
+    ("accuracy", np.zeros((4, 5), int), 3, False, "are one per step: leave out"),
+    ("frame_error", np.full((4, 5), 3), 3, True, "labels run 0..3"),
+    ("frame_error", np.zeros((4, 5, 3)), 3, True, "an integer label per step"),
+    ("frame_error", np.arange(4), 3, False, "needs one per step"),
+    ("per", np.zeros((4, 5), int), 3, True, "a label and a segment number"),
+    ("binary_error", np.arange(4), 1, False, "targets of 0 and 1"),
+    ("binary_error", np.arange(4) / 3, 1, False, "targets of 0 and 1"),
+    ("binary_error", np.arange(4) % 2, 2, False, "but the network has 2 outputs"),
+    ("binary_error", np.zeros((4, 5), int), 1, False, "are one per step"),
+    ("binary_error", np.zeros((4, 5, 2), int), 2, True, "targets of 0 and 1"),
+    ("mse", np.arange(4.0), 3, False, "look like class labels"),
     ("accuracy", np.arange(4), 3, False, "labels run 0..3 but the network has 3 outputs; it needs one output per cl"),
     ("accuracy", np.zeros((4, 3)), 3, False, "use metric 'mse'"),
     ("mse", np.arange(4), 4, False, "labels of classes. Use metric 'classification_error'"),

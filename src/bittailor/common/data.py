@@ -34,6 +34,11 @@ class Targets:
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def per_step(self) -> bool:
+        """Whether they say something of every step, rather than one thing of an item."""
+        return bool(self.y.ndim == 3 or (self.y.ndim == 2 and self.y.dtype.kind == "i"))
+
     def __getitem__(self, items: Any) -> Targets:
         """Those of the items chosen by a slice, an index array or a mask."""
         return Targets(self.y[items], self.lengths[items], {name: v[items] for name, v in self.extras.items()})
@@ -46,7 +51,9 @@ class Data:
     x        float32 [items, steps, features]; steps beyond an item's length are zero
     y        one of
              int64 [items]            class labels
-             float32 [items, outputs] targets of a regression
+             int64 [items, steps]     class labels of the steps; what is negative or beyond an item's length counts
+                                      nothing
+             float32 [items, outputs] targets of a regression, or 0 and 1 for every output
              float32 [items, steps, outputs]  the same for each step; those beyond an item's length count nothing
              int64 [items, steps, 2]  a label for each step and the number of the segment (a phone) it belongs to,
                                       from 0 upwards by at most one a step; both -1 beyond an item's length. Label 0
@@ -75,7 +82,8 @@ class Data:
             bad = int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2)))[0])
             raise DataError(f"x holds NaN or infinity (first in item {bad}); clean the data first")
         y = np.asarray(self.y)
-        if y.dtype.kind in "iub" and (y.ndim == 1 or (y.ndim == 3 and y.shape[1:] == (x.shape[1], 2))):
+        shapes = ((), (x.shape[1], 2), (x.shape[1],) if x.shape[1] > 1 else None)
+        if y.dtype.kind in "iub" and y.ndim and y.shape[1:] in shapes:
             y = y.astype(np.int64)
         else:
             y = _array(y, "y", np.float32)
@@ -95,6 +103,10 @@ class Data:
             x = np.where(beyond[:, :, None], np.float32(0), x)
         if y.ndim == 3 and y.dtype == np.int64:
             _check_steps(y, beyond)
+        if y.ndim == 2 and y.dtype == np.int64:
+            y = np.where(beyond | (y < 0), -1, y)
+            if (unlabelled := np.flatnonzero((y < 0).all(axis=1))).size:
+                raise DataError(f"no step of item {unlabelled[0]} has a label; leave the item out")
         groups = np.asarray(self.groups, np.int64)
         if groups.size and groups.shape != (len(x),):
             raise DataError(f"groups must be {len(x)} numbers, one an item; got shape {groups.shape}")

@@ -26,6 +26,11 @@ PRIORS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ROUNDS = 3
 
 
+def per_step(labels: Any) -> Any:
+    """The label of each step [items, steps], of targets [items, steps] or [items, steps, 2]; NumPy or torch."""
+    return labels[:, :, 0] if labels.ndim == 3 else labels
+
+
 def transcripts(labels: NDArray[np.int64]) -> list[str]:
     """What was said, a character a phone: the labels of the segments in their order, without silence."""
     new = np.diff(labels[:, :, 1], axis=1, prepend=-1) == 1
@@ -46,7 +51,7 @@ def _texts(values: NDArray[np.signedinteger[Any]], new: NDArray[np.bool_]) -> li
 
 def greedy(outputs: Floats, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """The label of the largest output at each step, -1 beyond the end; the first of equal ones, in every engine."""
-    valid = labels[:, :, 0] >= 0
+    valid = per_step(labels) >= 0
     path = np.full(valid.shape, -1)
     path[valid] = outputs[valid].argmax(axis=1)
     return path
@@ -83,8 +88,8 @@ def phones(labels: NDArray[np.int64]) -> int:
 
 
 def frames(labels: NDArray[np.int64]) -> int:
-    """How many steps the items have."""
-    return int((labels[:, :, 0] >= 0).sum())
+    """How many steps have a label."""
+    return int((per_step(labels) >= 0).sum())
 
 
 def error_rate(path: NDArray[np.signedinteger[Any]], labels: NDArray[np.int64]) -> float:
@@ -103,9 +108,10 @@ def ctc_error_rate(outputs: Floats, labels: NDArray[np.int64]) -> float:
 
 
 def frame_cross_entropy(outputs: Floats, labels: NDArray[np.int64]) -> float:
-    """Mean over all valid steps of -ln P(label), nat."""
-    valid = labels[:, :, 0] >= 0
-    return -float(np.take_along_axis(_log_softmax(outputs[valid]), labels[valid][:, :1], axis=1).mean())
+    """Mean over all steps with a label of -ln P(label), nat."""
+    wanted = per_step(labels)
+    valid = wanted >= 0
+    return -float(np.take_along_axis(_log_softmax(outputs[valid]), wanted[valid][:, None], axis=1).mean())
 
 
 def ctc(outputs: Floats, labels: NDArray[np.int64]) -> float:

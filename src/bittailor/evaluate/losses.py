@@ -26,12 +26,15 @@ class Loss:
     scores   whether outputs are scores of classes, so that a teacher's are compared as probabilities
     per_step True for [items, steps, outputs], False for [items, outputs], None for both
     least    what no term of the mean is below; None where there is no such bound
+    aligned  whether targets must be per step just where outputs are; a loss of one's own may take a signal of any
+             length as its target
     """
 
     key: ClassVar[str]
     scores: ClassVar[bool] = False
     per_step: ClassVar[bool | None] = False
     least: ClassVar[float | None] = 0.0
+    aligned: ClassVar[bool] = False
 
     def of(self, outputs: Values, targets: Targets) -> float:
         """The loss of float outputs [items, (steps,) outputs], in NumPy."""
@@ -54,26 +57,27 @@ class Loss:
 class CrossEntropy(Loss):
     """-ln P(label) of a label for each item, nat."""
 
-    key, scores = "error", True
+    key, scores, aligned = "error", True, True
 
     def of(self, outputs: Values, targets: Targets) -> float:
         shifted = outputs - outputs.max(axis=1, keepdims=True)
-        chosen = shifted[np.arange(len(shifted)), targets.y]
+        chosen = shifted[np.arange(len(shifted)), classes(targets.y)]
         return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - chosen))
 
     def train(self, outputs: Tensor, targets: Targets) -> Tensor:
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(outputs, targets.y)
+        return cross_entropy(outputs, targets.y if targets.y.dim() == 1 else targets.y[:, 0].long())
 
     def fits(self, y: Values, outputs: int) -> str | None:
-        if y.ndim != 1:
-            if wrong := _floats(y, outputs):
-                return wrong
-            return (f"it needs integer class labels, one per item; the targets are {y.dtype} of shape {y.shape}. "
+        if y.ndim != 1 and not _are_classes(y):
+            return (f"it needs class labels, one per item; the targets are {y.dtype} of shape {y.shape}. "
                     "For a regression use metric 'mse'")
-        if y.max() >= outputs or y.min() < 0:
-            return (f"labels run {y.min()}..{y.max()} but the network has {outputs} outputs; "
+        labels = classes(y)
+        if outputs == 1 and labels.max() <= 1:
+            return "the network has one output for two classes; metric 'binary_error' takes that"
+        if labels.max() >= outputs or labels.min() < 0:
+            return (f"labels run {labels.min()}..{labels.max()} but the network has {outputs} outputs; "
                     "it needs one output per class, the first for label 0")
         return None
 
@@ -81,7 +85,7 @@ class CrossEntropy(Loss):
 class SquaredError(Loss):
     """Squared difference from real targets: the mean over an item's outputs (and its steps), then over items."""
 
-    key = "mse"
+    key, aligned = "mse", True
     per_step: ClassVar[bool | None] = None
 
     def of(self, outputs: Values, targets: Targets) -> float:
@@ -113,10 +117,10 @@ class SquaredError(Loss):
     def fits(self, y: Values, outputs: int) -> str | None:
         if y.dtype.kind != "f":
             return ("it needs real targets, float [items, outputs] or [items, steps, outputs]; these are labels of "
-                    "classes. Use metric 'classification_error', or 'per' for a label per step")
+                    "classes. Use metric 'classification_error', or 'frame_error' for a label per step")
         if y.shape[-1] != outputs:
-            if wrong := _floats(y, outputs):
-                return wrong
+            if outputs > 1 and _are_classes(y):
+                return "the targets look like class labels (0.0, 1.0, …); metric 'classification_error' takes them"
             return f"targets have shape {y.shape} but the network has {outputs} outputs per {_WHAT[y.ndim]}"
         return None
 
@@ -124,7 +128,7 @@ class SquaredError(Loss):
 class FrameCrossEntropy(Loss):
     """-ln P(label) of every step of all items together, nat."""
 
-    key, scores, per_step = "per", True, True
+    key, scores, per_step, aligned = "per", True, True, True
 
     def of(self, outputs: Values, targets: Targets) -> float:
         return decode.frame_cross_entropy(outputs, targets.y)
@@ -132,21 +136,69 @@ class FrameCrossEntropy(Loss):
     def train(self, outputs: Tensor, targets: Targets) -> Tensor:
         from torch.nn.functional import cross_entropy
 
-        labels = targets.y[:, : outputs.shape[1], 0]
+        labels = decode.per_step(targets.y)[:, : outputs.shape[1]]
         return cross_entropy(outputs.flatten(0, 1), labels.flatten(), ignore_index=-1)
 
     def amount(self, targets: Targets) -> float:
         return decode.frames(targets.y)
 
     def fits(self, y: Values, outputs: int) -> str | None:
-        if y.ndim != 3 or y.dtype.kind != "i":
-            return "it needs a label and a segment number per step, [items, steps, 2]; see bittailor.Data"
-        if y[:, :, 0].max() >= outputs:
-            return f"labels run 0..{y[:, :, 0].max()} but the network has {outputs} outputs"
+        if y.ndim < 2 or y.dtype.kind != "i":
+            return "it needs an integer label per step, [items, steps] or [items, steps, 2]; see bittailor.Data"
+        if (most := decode.per_step(y).max()) >= outputs:
+            return f"labels run 0..{most} but the network has {outputs} outputs"
         return None
 
 
-class Ctc(FrameCrossEntropy):
+class PhoneCrossEntropy(FrameCrossEntropy):
+    """The same for transcripts, which the segments among the targets tell."""
+
+    def fits(self, y: Values, outputs: int) -> str | None:
+        if y.ndim != 3 or y.dtype.kind != "i":
+            return "it needs a label and a segment number per step, [items, steps, 2]; see bittailor.Data"
+        return super().fits(y, outputs)
+
+
+class BinaryCrossEntropy(Loss):
+    """-ln of the probability of 0 or 1 that an output in 0 .. 1 gives, nat: the mean over an item's outputs and
+    steps, then over items. `LEAST_PROBABILITY` is added to either probability, so that a loss is finite."""
+
+    key, aligned = "binary", True
+    per_step: ClassVar[bool | None] = None
+
+    def of(self, outputs: Values, targets: Targets) -> float:
+        return float(self.of_items(outputs, targets).mean())
+
+    def of_items(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
+        """The mean of each item, float64 [items]."""
+        wanted, counted = truths(targets.y, outputs), counting(targets, outputs)
+        chosen = np.where(wanted > 0, outputs, 1 - outputs.astype(np.float64))
+        found = -np.log((chosen + LEAST_PROBABILITY) / (1 + 2 * LEAST_PROBABILITY)) * counted
+        rows = len(outputs)
+        return np.asarray(found.reshape(rows, -1).sum(axis=1) / counted.reshape(rows, -1).sum(axis=1))
+
+    def train(self, outputs: Tensor, targets: Targets) -> Tensor:
+        import torch
+
+        if outputs.dim() == 3:
+            targets = Targets(targets.y[:, : outputs.shape[1]], targets.lengths)
+        wanted, counted = truths(targets.y, outputs), torch.as_tensor(counting(targets, outputs))
+        chosen = torch.where(wanted > 0, outputs, 1 - outputs)
+        found = -torch.log((chosen + LEAST_PROBABILITY) / (1 + 2 * LEAST_PROBABILITY)) * counted
+        mean: Tensor = (found.flatten(1).sum(dim=1) / counted.flatten(1).sum(dim=1)).mean()
+        return mean
+
+    def fits(self, y: Values, outputs: int) -> str | None:
+        wide = y.shape[-1] if y.dtype.kind == "f" else 1
+        whole = y.dtype.kind == "i" and y.ndim < 3
+        if y.max() > 1 or not (whole or (y.dtype.kind == "f" and np.isin(y, (0, 1)).all())):
+            return "it needs targets of 0 and 1, one for each output; for more classes use 'classification_error'"
+        if wide != outputs:
+            return f"targets have shape {y.shape} but the network has {outputs} outputs"
+        return None
+
+
+class Ctc(PhoneCrossEntropy):
     """-ln of the probability of the transcripts, by phone, label 0 being the blank; nat."""
 
     key = "per_ctc"
@@ -208,17 +260,37 @@ FLOOR, SILENCE = 1e-10, 1e-20
 """Shares of an output's energy that are added to signal and distortion, so that a ratio stays within ±100 dB; and the
 energy below which an output is silence, which is as bad as can be."""
 
-CROSS_ENTROPY, SQUARED_ERROR, NEGATIVE_SI_SDR = CrossEntropy(), SquaredError(), NegativeSiSdr()
-FRAME_CROSS_ENTROPY, CTC = FrameCrossEntropy(), Ctc()
+LEAST_PROBABILITY = 2.0**-9
+"""Half a step of a sigmoid of 8 bits, which can say 0."""
+
+CROSS_ENTROPY, BINARY_CROSS_ENTROPY = CrossEntropy(), BinaryCrossEntropy()
+SQUARED_ERROR, NEGATIVE_SI_SDR = SquaredError(), NegativeSiSdr()
+FRAME_CROSS_ENTROPY, PHONE_CROSS_ENTROPY, CTC = FrameCrossEntropy(), PhoneCrossEntropy(), Ctc()
 
 _WHAT = {2: "item", 3: "step"}
 
 
-def _floats(y: Values, outputs: int) -> str | None:
-    """What to do about class labels that came as floats; None where these are none."""
-    if y.ndim == 2 and y.shape[1] == 1 and outputs > 1 and not (y % 1).any() and (y >= 0).all():
-        return "the class labels are floats (0.0, 1.0, …); give whole numbers, one per item: y.astype(int)"
-    return None
+def classes(y: Values) -> NDArray[np.int64]:
+    """Class labels int64 [items], which may have come as whole floats [items, 1]."""
+    return np.asarray(y if y.ndim == 1 else y[:, 0], np.int64)
+
+
+def _are_classes(y: Values) -> bool:
+    """Whether floats may be class labels."""
+    return bool(y.dtype.kind == "f" and y.ndim == 2 and y.shape[1] == 1 and not (y % 1).any() and (y >= 0).all())
+
+
+def truths(y: Any, outputs: Any) -> Any:
+    """Targets of 0 and 1 in the shape of the outputs [items, (steps,) outputs]; NumPy or torch."""
+    return y if y.ndim == outputs.ndim else y[..., None]
+
+
+def counting(targets: Targets, outputs: Any) -> NDArray[np.bool_]:
+    """Which outputs [items, (steps,) outputs] count: not those beyond an item's length, nor of negative targets."""
+    counted = np.asarray(truths(targets.y, outputs)) >= 0
+    if outputs.ndim == 3:
+        counted = counted & (np.arange(outputs.shape[1]) < np.asarray(targets.lengths)[:, None])[:, :, None]
+    return counted
 
 
 def loss_for(targets: Targets) -> Loss:

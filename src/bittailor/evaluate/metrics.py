@@ -109,14 +109,18 @@ class Metric:
         """DataError unless a network with `outputs` outputs, one per step where `sequence`, can be measured."""
         loss = self.loss_for(targets)
         if sequence and loss.per_step is False:
+            if self.name in ("classification_error", "accuracy") and targets.per_step:
+                raise DataError(f"the metric '{self.name}' needs one label per item; for a label per step there is "
+                                "'frame_error'")
             raise DataError(f"the network gives one output per step; the metric '{self.name}' needs one per item: "
                             "end the network with the last step or the mean")
-        if not sequence and (loss.per_step or targets.y.ndim == 3):
+        if not sequence and loss.per_step:
             raise DataError(f"the network gives one output per item; the metric '{self.name}' needs one per step: "
                             "leave out the last step or the mean")
-        if sequence and targets.y.ndim != 3:
-            raise DataError(f"the network gives one output per step, but the targets of shape {targets.y.shape} are "
-                            "one per item: end the network with the last step or the mean")
+        if loss.aligned and sequence != targets.per_step:
+            given, wanted, do = ("step", "item", "end the network with") if sequence else ("item", "step", "leave out")
+            raise DataError(f"the network gives one output per {given}, but the targets of shape {targets.y.shape} are "
+                            f"one per {wanted}: {do} the last step or the mean")
         if wrong := loss.fits(targets.y, outputs):
             raise DataError(f"metric '{self.name}': {wrong}")
         if self.name not in METRICS:
@@ -247,10 +251,10 @@ class ClassificationError(Metric):
 
     def value(self, outputs: Values, targets: Targets) -> float:
         # argmax takes the first of equal outputs, in every engine alike
-        return float(100.0 * np.mean(outputs.argmax(axis=-1) != targets.y))
+        return float(100.0 * np.mean(outputs.argmax(axis=-1) != losses.classes(targets.y)))
 
     def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
-        return np.asarray(100.0 * (outputs.argmax(axis=-1) != targets.y))
+        return np.asarray(100.0 * (outputs.argmax(axis=-1) != losses.classes(targets.y)))
 
 
 class Accuracy(Metric):
@@ -260,7 +264,41 @@ class Accuracy(Metric):
     best, binary = 100.0, True
 
     def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
-        return np.asarray(100.0 * (outputs.argmax(axis=-1) == targets.y))
+        return np.asarray(100.0 * (outputs.argmax(axis=-1) == losses.classes(targets.y)))
+
+
+class BinaryError(Metric):
+    """The share of outputs that are on the wrong side of 1/2, for targets of 0 and 1, in %: the mean over an item's
+    outputs and steps, then over items. Outputs are probabilities, of a network that ends in a sigmoid."""
+
+    name, title, unit, loss, best = "binary_error", "binary classification error", "%", losses.BINARY_CROSS_ENTROPY, 0.0
+
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
+        if outputs.min() < 0 or outputs.max() > 1:
+            raise DataError(f"the outputs run {outputs.min():.3g}..{outputs.max():.3g}; the metric '{self.name}' needs "
+                            "probabilities: end the network with a sigmoid")
+        counted = losses.counting(targets, outputs)
+        wrong = ((outputs > 0.5) != (losses.truths(targets.y, outputs) > 0)) & counted
+        rows = len(outputs)
+        return np.asarray(100.0 * wrong.reshape(rows, -1).sum(axis=1) / counted.reshape(rows, -1).sum(axis=1))
+
+
+class FrameError(Metric):
+    """The share of steps whose largest output is not their label, of all items together, in %.
+
+    An item's value is its wrong steps as a share of the mean item's, so that the mean of all is the share.
+    """
+
+    name, title, unit, best = "frame_error", "frame classification error", "%", 0.0
+    loss = losses.FRAME_CROSS_ENTROPY
+
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
+        # beyond the labels a path is -1, as the labels are
+        wrong = decode.greedy(outputs, targets.y) != np.maximum(decode.per_step(targets.y), -1)
+        return np.asarray(100.0 * wrong.sum(axis=1) * len(targets) / decode.frames(targets.y))
+
+    def amount(self, targets: Targets) -> float:
+        return decode.frames(targets.y)
 
 
 class MeanSquaredError(Metric):
@@ -297,7 +335,7 @@ class PhoneErrorRate(Metric):
     An item's value is its distance as a share of the mean transcript, so that the mean of all is the rate.
     """
 
-    name, title, unit, loss, best = "per", "phone error rate", "%", losses.FRAME_CROSS_ENTROPY, 0.0
+    name, title, unit, loss, best = "per", "phone error rate", "%", losses.PHONE_CROSS_ENTROPY, 0.0
 
     def path(self, outputs: Values, targets: Targets) -> NDArray[np.int64]:
         """A label for each step [items, steps], -1 beyond the end."""
@@ -343,7 +381,7 @@ class BeamPhoneErrorRate(PhoneErrorRate):
 
 
 METRICS: Table[Metric] = Table("metric", {m.name: m for m in (
-    ClassificationError(), Accuracy(), MeanSquaredError(), SiSdr(),
+    ClassificationError(), Accuracy(), BinaryError(), FrameError(), MeanSquaredError(), SiSdr(),
     PhoneErrorRate(), CtcPhoneErrorRate(), BeamPhoneErrorRate(),
 )})
 
