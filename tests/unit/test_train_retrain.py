@@ -211,10 +211,84 @@ def test_divergence_is_an_error() -> None:
         retrain(calibration, widths_of(calibration), data, "error", wild)
 
 
+def test_an_epoch_that_diverges_is_begun_anew_at_lower_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same result as with the lower rate from the start; a run that was stopped after it goes on with that rate."""
+    calibration, data = problem()
+    plain = module._Retrainer._update
+
+    def diverging(self: Any, items: Any, scales: bool) -> Any:
+        if not self.backed_off and self.moved:
+            plain(self, items, scales)  # something changes first
+            raise self._diverged("the loss is nan")
+        return plain(self, items, scales)
+
+    slow = replace(QUICK, rate=QUICK.rate / 4, scale_rate=QUICK.scale_rate / 4)
+    wanted = retrain(calibration, widths_of(calibration), data, "error", slow, seed=2)
+    monkeypatch.setattr(module._Retrainer, "_update", diverging)
+    found = retrain(calibration, widths_of(calibration), data, "error", QUICK, seed=2)
+    assert found.calibration.network.fingerprint == wanted.calibration.network.fingerprint
+    assert found.worse is None
+
+    def stop(done: int, epochs: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "c.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        retrain(calibration, widths_of(calibration), data, "error", QUICK, seed=2, checkpoint=file, progress=stop)
+    again = retrain(calibration, widths_of(calibration), data, "error", QUICK, seed=2, checkpoint=file)
+    assert again.calibration.network.fingerprint == wanted.calibration.network.fingerprint
+
+
+def test_what_ends_worse_than_it_began_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
+    network = gru_network(3, 8, 3, seed=0)
+    calibration, data = problem()
+    data = Data(data.x, network(data.x, data.lengths), data.lengths)  # nothing to gain
+    widths = widths_of(calibration, 8)
+    with caplog.at_level(logging.WARNING):
+        result = retrain(calibration, widths, data, "mse", replace(QUICK, rate=3.0), seed=1)
+    assert result.worse is not None
+    assert "ended worse than it began" in result.worse
+    assert result.worse in caplog.text
+    assert len(result.history) == 2
+    begun = calibration.binder().bind(calibration.plan(widths))
+    assert same_programs(program_of(result), begun, data)
+
+
+@pytest.mark.parametrize("end", ["last", "sequence"])
+def test_a_batch_in_parts_is_the_same_step(end: str, rng: Rng) -> None:
+    calibration, data = problem(end=end)
+    metric = "error"
+    if end == "sequence":
+        labels = np.repeat(data.y[:, None], 6, axis=1)
+        data, metric = Data(data.x, labels, data.lengths), "frame_error"
+    # hidden states are matched by steps where a loss goes by items: ragged parts would weigh them a little otherwise
+    settings = replace(QUICK, epochs=1, batch=48, hidden_match=0.1 * (end == "sequence"), distil=0.0)
+    whole, parts = (retrain(calibration, widths_of(calibration), data, metric, replace(settings, memory=memory), seed=1)
+                    for memory in (1.0, 1e-9))
+    assert parts.history[0]["loss"] == pytest.approx(whole.history[0]["loss"], rel=1e-5)
+    assert parts.history[0]["train"] == whole.history[0]["train"]
+    for name, value in whole.calibration.network.parameters.items():
+        step = 0.02 * np.abs(value).max()
+        # Adam's first step is the sign of a gradient: where that is about zero, parts may give the other one
+        assert np.mean(np.abs(parts.calibration.network.parameters[name] - value) > step) < 0.02, name
+
+
+def test_rates_follow_the_network() -> None:
+    calibration, data = problem()
+    assert module.usual_rate(calibration) == 1e-2
+    wide = calibrate(gru_network(3, 300, 3, seed=0), data.x, data.lengths)
+    assert 1e-4 < module.usual_rate(wide) < 4e-3
+    assert Retraining().identity()["rate"] == 1e-2
+    assert Retraining(updates=2500).epochs_for(24) == 500
+    assert Retraining(updates=2500).epochs_for(270) == 500
+    assert Retraining(updates=2500).epochs_for(8000) == 20
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({"ranges": "free"}, "ranges 'free' are unknown; choose one of frozen, learned, recalibrated"),
     ({"epochs": -1}, "epochs is -1; expected a whole number, 0 or more"),
-    ({"rate": 0.0}, "rate is 0.0; expected more than 0"),
+    ({"rate": -1.0}, "rate is -1.0; expected 0 or more"),
+    ({"clip": 0.0}, "clip is 0.0; expected more than 0"),
     ({"noise": float("nan")}, "noise is nan; expected 0 or more"),
     ({"distil": 1.5}, "distil is 1.5; expected a weight of 0..1"),
 ])

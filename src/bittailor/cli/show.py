@@ -188,6 +188,8 @@ def print_retrained(path: Path, found: Sequence[Retrained]) -> None:
     for one in found:
         if one.failed is not None:
             console.print(f"{one.pick} could not be retrained: {one.failed}")
+        if one.worse is not None:
+            console.print(f"{one.pick} was not retrained: {one.worse}")
 
 
 def print_sensitivity(found: Sensitivity, noun: str = "error", name: str = "loss") -> None:

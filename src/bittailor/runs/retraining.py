@@ -89,12 +89,14 @@ def note_figures(beacons: Iterable[Beacon], valid: SolutionEvaluators, test: Sol
 
 @dataclass(frozen=True)
 class Retrained:
-    """A solution before and after it was retrained; `failed` says why there is no after."""
+    """A solution before and after it was retrained; `failed` says why there is no after, `worse` that it is as before
+    because the training ended worse than it began."""
 
     pick: str
     before: Solution
     after: Solution | None
     failed: str | None = None
+    worse: str | None = None
 
 
 def retrain_picks(
@@ -125,7 +127,7 @@ def retrain_picks(
     found = []
     for text, solution, beacon in zip(picks, solutions, made, strict=True):
         before = solution if solution.test is not None else test.tested([solution])[0]
-        found.append(Retrained(text, before, after.get(beacon.name), beacon.failed))
+        found.append(Retrained(text, before, after.get(beacon.name), beacon.failed, beacon.worse))
     return found
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bittailor.compile.groups import Group, Loop
@@ -42,6 +43,7 @@ class IntegerNetwork(Forward[TrainingRows]):
         self.gradients: dict[str, Trainable[Any]] = {}
         self._plan: Mapping[str, QFormat] = {}
         self._bound: dict[str, tuple[object, Constants]] = {}
+        self._item_bytes: dict[int, float] = {}
         self._roots = {s.name: graph.root(s.name).name for s in graph.sites.values() if s.kind == "activation"}
         super().__init__(graph, watched)
 
@@ -55,6 +57,13 @@ class IntegerNetwork(Forward[TrainingRows]):
 
     def make_workspace(self, items: int, steps: int, programs: int | None, keep: bool) -> Workspace[TrainingRows]:
         return TrainingWorkspace(self.schedule, self.gradients, items, steps, keep)
+
+    def item_bytes(self, steps: int) -> float:
+        """Bytes that an item of a batch takes in training, about."""
+        if steps not in self._item_bytes:
+            one = TrainingWorkspace(self.schedule, self.gradients, 1, steps, False, torch.device("meta"))
+            self._item_bytes[steps] = one.bytes
+        return self._item_bytes[steps]
 
     @property
     def trainable(self) -> bool:

@@ -6,6 +6,7 @@ formats and integers for the trained widths pinned to what was trained, statisti
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -39,11 +40,15 @@ from bittailor.train.distil import distilled
 from bittailor.train.floats import _threads, one_cycle, tensors
 from bittailor.train.integer import IntegerNetwork
 from bittailor.train.masters import MasterWeights, learnable
-from bittailor.train.recipe import Retraining
+from bittailor.train.recipe import RATE, REACH, Retraining
 
 KIND, FORMAT = "retraining", 1
 EVALUATED = 512
 """Items run at a time where no gradients are wanted."""
+JUDGED = 512
+"""Training items, at most, on which the end is compared with the beginning."""
+BACK_OFF, MOST_OFF = 0.25, 4
+"""What is left of the rates when an epoch diverges and is begun anew; how often, at most."""
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, float], None]
@@ -56,12 +61,38 @@ class Retrained:
     calibration  of the trained weights; `calibration.binder().bind(calibration.plan(widths))` is what was trained
     history      per epoch: loss and metric on the training items as they were met, seconds, and `valid` if asked for
     seconds      what the retraining took, over all interruptions
+    worse        None; or in a sentence that it ended worse than it began, on training data: then the calibration is
+                 that of the start
     """
 
     calibration: Calibration
     widths: Mapping[str, int]
     history: list[dict[str, Any]]
     seconds: float
+    worse: str | None = None
+
+
+class Diverged(BittailorError):
+    """A loss or a weight is no longer finite, or the scales can no longer be bound."""
+
+
+def usual_rate(calibration: Calibration) -> float:
+    """The highest learning rate for a network: RATE, or less where its products are wide.
+
+    Adam moves every weight by about the rate in each step, and in one row often in the same sense; an element of the
+    product W x then moves by the rate times the sum of |x|. As a share of what it is (root mean squares, from the
+    second moments of the calibration) that may be no more than RATE times REACH in any matrix.
+    """
+    graph, reach = calibration.network.graph, REACH
+    for node in graph.nodes():
+        moment = calibration.moments.get(graph.root(node.inputs[0]).name) if node.params else None
+        if moment is None or OPS[node.op].access != "whole":
+            continue
+        weights = calibration.network.parameters[node.params[0]]
+        size = math.sqrt(float(np.mean(((weights @ moment) * weights).sum(axis=1))))
+        if size > 0:
+            reach = max(reach, float(np.sqrt(np.diagonal(moment)).sum()) / size)
+    return RATE * REACH / reach
 
 
 def retrain(
@@ -87,7 +118,10 @@ def retrain(
     start        begin at this calibration's solution instead: a beacon's
     checkpoint   a file written after every epoch; if it holds this same retraining, that goes on where it stopped
     progress     called after each epoch with (epochs done, epochs, mean training loss)
-    Raises       BittailorError if the loss is no longer finite; RangeError if scales cannot be bound.
+    Raises       BittailorError if the loss is no longer finite, at a fraction of the rates too; RangeError if scales
+                 cannot be bound.
+    An epoch that diverges is begun anew at a quarter of the rates. What ends with both a higher loss and a worse metric
+    on training data than it began with is not kept (`Retrained.worse`).
     Equal seeds give equal results on one machine.
     """
     with _threads():
@@ -115,17 +149,22 @@ class _Retrainer:
         loss = self.metric.loss_for(train.targets)
         # a metric that must learn first is not for a history
         self._measure = loss.of if self.metric.learns else self.metric.value
+        self._amount = loss.amount
         self.loss = distilled(loss, settings.distil, settings.temperature)
         self.generator = torch.Generator().manual_seed(seed)
+        self.rate = settings.rate or usual_rate(calibration)
+        scale_rate = settings.scale_rate * (1.0 if settings.rate else self.rate / RATE)
         self.optimizer = torch.optim.AdamW([
-            {"params": [self.masters.weights], "weight_decay": settings.weight_decay, "peak": settings.rate},
-            {"params": [self.masters.logs, self.masters.ranges], "weight_decay": 0.0, "peak": settings.scale_rate},
-        ], lr=settings.rate, fused=True)
+            {"params": [self.masters.weights], "weight_decay": settings.weight_decay, "peak": self.rate},
+            {"params": [self.masters.logs, self.masters.ranges], "weight_decay": 0.0, "peak": scale_rate},
+        ], lr=self.rate, fused=True)
         self.masters.weights.grad = self.masters.gradient
         self.masters.logs.grad = self.masters.log_gradient
         self.epochs = settings.epochs_for(len(train))
         self.done, self.seconds, self.history = 0, 0.0, list[dict[str, Any]]()
         self.moved = False
+        self.backed_off = 0
+        self.begun = self._state()
         self.key = self._key()
         self.x, self.targets = torch.from_numpy(train.x), tensors(train.targets)
         seen = train.x[np.arange(train.x.shape[1]) < train.lengths[:, None]]
@@ -141,7 +180,7 @@ class _Retrainer:
         if self.done < self.epochs:
             self._teach()
         while self.done < self.epochs:
-            loss, metric = self._epoch()
+            loss, metric = self._held_epoch()
             self.done += 1
             row: dict[str, Any] = {"epoch": self.done, "loss": loss, "train": metric}
             if self.valid is not None:
@@ -151,9 +190,62 @@ class _Retrainer:
             self._save()
             if self.progress is not None:
                 self.progress(self.done, self.epochs, loss)
-        return Retrained(self._result(), self.widths, self.history, self.seconds)
+        worse = self._worse() if self.epochs else None
+        return Retrained(self._result(), self.widths, self.history, self.seconds, worse)
+
+    def _worse(self) -> str | None:
+        """Compare the end with the beginning; where it is worse, go back there and say so."""
+        ended, end = self._state(), self._judged()
+        self._restore(self.begun)
+        begin = self._judged()
+        if end[0] <= begin[0] or end[1] <= begin[1]:
+            self._restore(ended)
+            return None
+        said = (f"it ended worse than it began (loss on training data {begin[0]:.3g} -> {end[0]:.3g}), so that nothing "
+                f"was changed; lower the rate ({self.rate:.2g})")
+        log.warning("retraining: %s", said)
+        return said
+
+    def _judged(self) -> tuple[float, float]:
+        """The loss that is trained for and the metric, less being better, on the first training items."""
+        some = self.train[:JUDGED]
+        outputs = torch.from_numpy(np.asarray(self.outputs(some), np.float32))
+        teacher = None
+        if self.settings.distil:
+            parts = [self._asked(some.x[i : i + EVALUATED], some.lengths[i : i + EVALUATED])[0]
+                     for i in range(0, len(some), EVALUATED)]
+            teacher = self._padded([part for part in parts if part is not None])
+        loss = float(self.loss(outputs, tensors(some.targets), teacher))
+        metric = self._measure(outputs.numpy(), some.targets)
+        return (loss if math.isfinite(loss) else math.inf), metric if self.metric.learns else self.metric.cost(metric)
 
     # --- training ------------------------------------------------------------------------------------------------
+
+    def _held_epoch(self) -> tuple[float, float]:
+        """An epoch; one that diverges is begun anew at lower rates."""
+        before = self._state()
+        while True:
+            try:
+                return self._epoch()
+            except Diverged as error:
+                if self.backed_off == MOST_OFF:
+                    raise
+                self.backed_off += 1
+                log.info("%s; the epoch is begun anew at rate %.2g", error, self.rate * BACK_OFF**self.backed_off)
+                self._restore(before)
+
+    def _state(self) -> dict[str, Any]:
+        """All that an epoch changes."""
+        return {"moving": {name: value.clone() for name, value in self._moving().items()},
+                "formats": dict(self.masters.formats), "generator": self.generator.get_state(),
+                "optimizer": copy.deepcopy(self.optimizer.state_dict())}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        for name, value in self._moving().items():
+            value.copy_(state["moving"][name])
+        self.masters.formats = dict(state["formats"])
+        self.generator.set_state(state["generator"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
 
     def _epoch(self) -> tuple[float, float]:
         settings, items = self.settings, len(self.x)
@@ -165,7 +257,7 @@ class _Retrainer:
         for i, chosen in enumerate(batches):
             share = (self.done * len(batches) + i) / (self.epochs * len(batches))
             for group in self.optimizer.param_groups:
-                group["lr"] = group["peak"] * one_cycle(share)
+                group["lr"] = group["peak"] * one_cycle(share) * BACK_OFF**self.backed_off
             loss, real = self._update(chosen, i % settings.scale_every == 0)
             met.append(real)
             total += loss * len(chosen)
@@ -182,38 +274,26 @@ class _Retrainer:
         return torch.cat(parts)
 
     def _update(self, items: Tensor, scales: bool) -> tuple[float, Tensor]:
+        """One step of the optimiser; the loss, and the outputs before it."""
         settings, masters = self.settings, self.masters
-        x, targets = self.x[items], self.targets[items]
-        lengths = targets.lengths
-        teacher = None if self.teacher is None else self.teacher[items]
-        hidden = None if self.hidden is None else self.hidden[items]
-        if settings.noise:
-            x = x + self.noise * torch.randn(x.shape, generator=self.generator)
-            if settings.distil or settings.hidden_match:
-                teacher, hidden = self._asked(x.numpy(), lengths.numpy())
-        x = x[:, : int(lengths.max())]
         try:
             integers, _ = self._bind()
         except RangeError as error:
             if not self.moved:
                 raise
             raise self._diverged(str(error)) from None
-        out = self.network.step(torch.from_numpy(self._quantised(x)), lengths, scales)
-        scale = self.network.formats[self.graph.outputs[0]].scale[0]
-        real = ((out.transpose(0, 1) if self.sequence else out) * scale).requires_grad_()
-        if teacher is not None and self.sequence:
-            teacher = teacher[:, : real.shape[1]]
-        loss = self.loss(real, targets, teacher)
-        (gradient,) = torch.autograd.grad(loss, real)
-        gradient = gradient.transpose(0, 1) if self.sequence else gradient
-        total = float(loss.detach())
-        extra: dict[str, Tensor] = {}
-        if hidden is not None:
-            more, extra[self.hidden_site] = self._match(hidden)
-            total += more
+        total, reals = 0.0, []
+        parameters, steps = dict[str, Tensor](), dict[str, Tensor]()
+        for part, share in self._parts(items):
+            loss, real, gradients = self._gradients(part, scales, share)
+            total += loss
+            reals.append(real)
+            for sums, found in zip((parameters, steps), gradients, strict=True):
+                for name, value in found.items():
+                    sums[name] = sums[name] + value if name in sums else value.clone() if share < 1 else value
         if not math.isfinite(total):
             raise self._diverged(f"the loss is {total:g}")
-        masters.set_gradients(*self.network.backward(gradient, extra), integers)
+        masters.set_gradients(parameters, steps, integers)
         # the optimizer leaves alone what has no gradient
         masters.ranges.grad = masters.range_gradient if scales else None
         norm = float(masters.gradient.norm())
@@ -225,11 +305,51 @@ class _Retrainer:
         masters.refresh()
         masters.confine()
         self.moved = True
-        return total, real.detach()
+        return total, self._padded(reals) if len(reals) > 1 else reals[0]
 
-    def _diverged(self, what: str) -> BittailorError:
-        return BittailorError(f"the retraining diverged in epoch {self.done + 1} of {self.epochs}: {what}. "
-                              f"Lower its rate ({self.settings.rate:g})")
+    def _parts(self, items: Tensor) -> list[tuple[Tensor, float]]:
+        """A batch in parts that memory holds, each with its share of the mean: of items, or of steps or phones."""
+        most = max(1, int(self.settings.memory * 2**30 / self.network.item_bytes(self.x.shape[1])))
+        if len(items) <= most:
+            return [(items, 1.0)]
+        parts = torch.tensor_split(items, -(-len(items) // most))
+        amounts = [self._amount(self.train.targets[part.numpy()]) for part in parts]
+        return [(part, amount / sum(amounts)) for part, amount in zip(parts, amounts, strict=True)]
+
+    def _gradients(
+        self, items: Tensor, scales: bool, share: float
+    ) -> tuple[float, Tensor, tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """`share` times the loss of items; their outputs; the gradients of parameters and learned scales."""
+        settings = self.settings
+        x, targets = self.x[items], self.targets[items]
+        lengths = targets.lengths
+        teacher = None if self.teacher is None else self.teacher[items]
+        hidden = None if self.hidden is None else self.hidden[items]
+        if settings.noise:
+            x = x + self.noise * torch.randn(x.shape, generator=self.generator)
+            if settings.distil or settings.hidden_match:
+                teacher, hidden = self._asked(x.numpy(), lengths.numpy())
+        x = x[:, : int(lengths.max())]
+        out = self.network.step(torch.from_numpy(self._quantised(x)), lengths, scales)
+        scale = self.network.formats[self.graph.outputs[0]].scale[0]
+        real = ((out.transpose(0, 1) if self.sequence else out) * scale).requires_grad_()
+        if teacher is not None and self.sequence:
+            teacher = teacher[:, : real.shape[1]]
+        loss = self.loss(real, targets, teacher)
+        if share < 1:
+            loss = loss * share
+        (gradient,) = torch.autograd.grad(loss, real)
+        gradient = gradient.transpose(0, 1) if self.sequence else gradient
+        total = float(loss.detach())
+        extra: dict[str, Tensor] = {}
+        if hidden is not None:
+            more, extra[self.hidden_site] = self._match(hidden, share)
+            total += more
+        return total, real.detach(), self.network.backward(gradient, extra)
+
+    def _diverged(self, what: str) -> Diverged:
+        return Diverged(f"the retraining diverged in epoch {self.done + 1} of {self.epochs}: {what}. "
+                        f"Lower its rate ({self.rate:g})")
 
     def _bind(self) -> tuple[dict[str, NDArray[np.int64]], Program]:
         integers = self.masters.integers()
@@ -238,7 +358,7 @@ class _Retrainer:
     def _quantised(self, x: Tensor) -> NDArray[np.int64]:
         return self.network.formats[self.graph.inputs[0]].quantise(x.numpy())
 
-    def _match(self, hidden: Tensor) -> tuple[float, Tensor]:
+    def _match(self, hidden: Tensor, share: float) -> tuple[float, Tensor]:
         """Loss and gradient of the hidden states against the teacher's, [items, steps, features]."""
         ws = self.network.ws
         assert ws is not None
@@ -246,7 +366,7 @@ class _Retrainer:
         scale = self.network.formats[self.hidden_site].scale[0]
         valid = ws.valid
         difference = (ws.cube("ints", ref) * scale - hidden[:, : ws.steps].transpose(0, 1)) * valid
-        weight = self.settings.hidden_match / (float(valid.sum()) * ref.width)
+        weight = share * self.settings.hidden_match / (float(valid.sum()) * ref.width)
         return float((difference**2).sum()) * weight, difference * (2 * weight)
 
     def _hidden_site(self) -> str:
@@ -337,6 +457,7 @@ class _Retrainer:
             tensors[name] = param.numpy()
             tensors |= {f"{name}/{key}": value.numpy() for key, value in self.optimizer.state[param].items()}
         body = {"key": self.key, "done": self.done, "seconds": self.seconds, "history": self.history,
+                "backed_off": self.backed_off,
                 "formats": {name: fmt.to_json() for name, fmt in self.masters.formats.items()}}
         save_tensors(self.checkpoint, KIND, FORMAT, body, tensors)
 
@@ -356,6 +477,7 @@ class _Retrainer:
             self.generator.set_state(torch.from_numpy(tensors["generator"]))
             self.masters.formats = {name: QFormat.from_json(fmt) for name, fmt in body["formats"].items()}
             self.done, self.seconds, self.history = body["done"], body["seconds"], body["history"]
+            self.backed_off = body["backed_off"]
         except (FileError, KeyError, TypeError, ValueError) as error:
             log.warning("checkpoint not used, retraining from the start: %s", str(error).splitlines()[0])
 

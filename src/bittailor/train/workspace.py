@@ -17,10 +17,11 @@ class TrainingWorkspace(Workspace[TrainingRows]):
     """Arrays for batches of `items` sequences of up to `steps` steps, forward and backward."""
 
     def __init__(
-        self, schedule: Schedule, kernels: Mapping[str, Trainable[Any]], items: int, steps: int, keep: bool
+        self, schedule: Schedule, kernels: Mapping[str, Trainable[Any]], items: int, steps: int, keep: bool,
+        device: torch.device | None = None,
     ) -> None:
         self.kernels = kernels
-        super().__init__(schedule, items, steps, keep=keep)
+        super().__init__(schedule, items, steps, device=device, keep=keep)
 
     def allocate(self, b: Buffer) -> None:
         full, brief = self.shapes(b)

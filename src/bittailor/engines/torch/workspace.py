@@ -86,6 +86,11 @@ class Workspace(ABC, Generic[R]):
         for held in (self._arrays, self._pools, self._loops, self._whole, self._partials):
             held.clear()
 
+    @property
+    def bytes(self) -> int:
+        """What the arrays take; not counted is the room that operators over all steps share."""
+        return sum(array.numel() * array.element_size() for array in self._arrays.values())
+
     def column(self, x: Tensor) -> Tensor:
         """With axes of one program and one feature behind those it has."""
         return x[..., None, None] if self.lead else x[..., None]

@@ -112,6 +112,11 @@ class Beacon:
         """Why the training failed; None where it did not."""
         return None if self.about["failed"] is None else str(self.about["failed"])
 
+    @property
+    def worse(self) -> str | None:
+        """That the training ended worse than it began and was not kept; None where it was."""
+        return self.about.get("worse")  # beacons of earlier versions do not say
+
     @cached_property
     def calibration(self) -> Calibration:
         """Master weights and statistics; what was trained is pinned, other widths follow post-training."""

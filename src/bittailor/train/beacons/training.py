@@ -110,7 +110,7 @@ class Trainer:
         done.calibration.network.save(folder / "network.safetensors")
         done.calibration.save(folder / "calibration.safetensors")
         save_json(folder / "beacon.json", KIND, VERSION,
-                  {**about, "failed": None, "history": done.history, "seconds": done.seconds})
+                  {**about, "failed": None, "worse": done.worse, "history": done.history, "seconds": done.seconds})
         checkpoint.unlink(missing_ok=True)
 
     def fail(self, job: Job, reason: str) -> None:
