@@ -58,6 +58,10 @@ def case(name: str, rng: Rng) -> tuple[np.ndarray, bt.Data]:
         if y.ndim == 2 and y.dtype.kind == "i":
             y[:, 0] = np.abs(y[:, 0])  # one step at least has a label
         return rng.random(shape), bt.Data(x, y, lengths)
+    if name == "masked_si_sdr":
+        noisy = rng.normal(size=(7, 6, 3, 2)) @ [1, 1j]
+        lengths = np.maximum(lengths, 2)  # a sample needs two frames
+        return rng.random((7, 6, 3)), bt.Data(x, rng.normal(size=(7, 14)), lengths, extras={"noisy": noisy})
     if name == "frame_error of labels":
         y = rng.integers(-1, 4, (7, 6))
         y[:, 0] = np.abs(y[:, 0])

@@ -117,7 +117,7 @@ def test_labels_are_what_was_said(text: str, said: str) -> None:
 
 
 @speaks
-def test_parts_are_of_different_voices(empty_cache: Path) -> None:
+def test_parts_are_of_differentvoices(empty_cache: Path) -> None:
     pool, test = phones.read(None, SMALL)
     assert (len(pool), len(test)) == (10, 1)
     assert pool.x.shape[1:] == test.x.shape[1:]
@@ -293,7 +293,7 @@ def test_networks_that_do_not_fit_are_refused(splits: Splits, tmp_path: Path) ->
         train(replace(task_of("per"), outputs=3), splits, cache=tmp_path)  # type: ignore[type-var]
     with pytest.raises(DataError, match="'tiny': the network gives one output per item"):
         train(replace(task_of("per"), build=None), splits, cache=tmp_path)  # type: ignore[type-var]
-    with pytest.raises(DataError, match="'tiny': the network gives one output per step; the metric 'classification"):
+    with pytest.raises(DataError, match="'tiny': the metric 'classification_error' needs one label per item; for a label per step"):
         train(replace(task_of("per"), metric="error"), splits, cache=tmp_path)  # type: ignore[type-var]
 
 

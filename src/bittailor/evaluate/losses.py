@@ -233,10 +233,7 @@ class NegativeSiSdr(SquaredError):
     def of_items(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
         valid = (np.arange(outputs.shape[1]) < targets.lengths[:, None])[:, :, None]
         guess, wanted = (np.where(valid, v, 0).reshape(len(v), -1).astype(np.float64) for v in (outputs, targets.y))
-        part = (guess * wanted).sum(axis=1, keepdims=True) / (wanted**2).sum(axis=1, keepdims=True) * wanted
-        signal, noise = ((v**2).sum(axis=1) for v in (part, part - guess))
-        floor = FLOOR * (signal + noise + SILENCE)
-        return np.asarray(-10 * np.log10((signal + floor) / (noise + floor + SILENCE)))
+        return -np.asarray(decibels(guess, wanted, np))
 
     def train(self, outputs: Tensor, targets: Targets) -> Tensor:
         import torch
@@ -244,10 +241,8 @@ class NegativeSiSdr(SquaredError):
         steps = outputs.shape[1]
         valid = (torch.arange(steps) < targets.lengths[:, None])[:, :, None]
         guess, wanted = (torch.where(valid, v, 0.0).flatten(1) for v in (outputs, targets.y[:, :steps]))
-        part = (guess * wanted).sum(dim=1, keepdim=True) / (wanted**2).sum(dim=1, keepdim=True) * wanted
-        signal, noise = ((v**2).sum(dim=1) for v in (part, part - guess))
-        floor = FLOOR * (signal + noise + SILENCE)
-        return -10 * torch.log10((signal + floor) / (noise + floor + SILENCE)).mean()
+        ratio: Tensor = decibels(guess, wanted, torch)
+        return -ratio.mean()
 
     def fits(self, y: Values, outputs: int) -> str | None:
         silent = np.flatnonzero(~y.reshape(len(y), -1).any(axis=1))
@@ -268,6 +263,14 @@ SQUARED_ERROR, NEGATIVE_SI_SDR = SquaredError(), NegativeSiSdr()
 FRAME_CROSS_ENTROPY, PHONE_CROSS_ENTROPY, CTC = FrameCrossEntropy(), PhoneCrossEntropy(), Ctc()
 
 _WHAT = {2: "item", 3: "step"}
+
+
+def decibels(guess: Any, wanted: Any, library: Any) -> Any:
+    """The scale-invariant signal-to-distortion ratio of signals [items, samples], dB [items]; of NumPy or torch."""
+    part = (guess * wanted).sum(axis=1, keepdims=True) / (wanted**2).sum(axis=1, keepdims=True) * wanted
+    signal, noise = ((v**2).sum(axis=1) for v in (part, part - guess))
+    floor = FLOOR * (signal + noise + SILENCE)
+    return 10 * library.log10((signal + floor) / (noise + floor + SILENCE))
 
 
 def classes(y: Values) -> NDArray[np.int64]:

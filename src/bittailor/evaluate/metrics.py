@@ -18,7 +18,7 @@ from bittailor.common.data import Targets
 from bittailor.common.own_files import LOADED, load_file
 from bittailor.common.registry import Table
 from bittailor.errors import BittailorError, DataError
-from bittailor.evaluate import decode, losses
+from bittailor.evaluate import decode, losses, masks
 from bittailor.evaluate.losses import Loss
 
 Values = NDArray[Any]
@@ -328,6 +328,25 @@ class SiSdr(Metric):
         return -losses.NEGATIVE_SI_SDR.of_items(outputs, targets)
 
 
+class MaskedSiSdr(Metric):
+    """The scale-invariant signal-to-distortion ratio of the signal that a mask makes of a noisy one, mean over items,
+    in dB: see `masks.MaskedSiSdr`."""
+
+    name, title, unit, maximise = "masked_si_sdr", "SI-SDR of the masked signal", "dB", True
+    loss = masks.MASKED_SI_SDR
+
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
+        return -masks.MASKED_SI_SDR.of_items(outputs, targets)
+
+    def check(self, targets: Targets, outputs: int, sequence: bool) -> None:
+        super().check(targets, outputs, sequence)
+        noisy = targets.extras.get(masks.NOISY)
+        if noisy is None or noisy.dtype.kind != "c" or noisy.ndim != 3 or noisy.shape[2] != outputs:
+            got = "none" if noisy is None else f"{noisy.dtype} {noisy.shape}"
+            raise DataError(f"metric '{self.name}': it needs the noisy spectra that the mask is applied to, complex "
+                            f"[items, steps, {outputs}], as extras['{masks.NOISY}'] of the data; got {got}")
+
+
 class PhoneErrorRate(Metric):
     """Edit distances over phones that were said, all items together, in %: of the largest output at each step; what
     lasts a single step is no phone.
@@ -381,7 +400,7 @@ class BeamPhoneErrorRate(PhoneErrorRate):
 
 
 METRICS: Table[Metric] = Table("metric", {m.name: m for m in (
-    ClassificationError(), Accuracy(), BinaryError(), FrameError(), MeanSquaredError(), SiSdr(),
+    ClassificationError(), Accuracy(), BinaryError(), FrameError(), MeanSquaredError(), SiSdr(), MaskedSiSdr(),
     PhoneErrorRate(), CtcPhoneErrorRate(), BeamPhoneErrorRate(),
 )})
 

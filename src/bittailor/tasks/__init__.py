@@ -6,6 +6,7 @@ from bittailor.common.registry import Table
 from bittailor.tasks.adding import ADDING
 from bittailor.tasks.base import Recipe, Task
 from bittailor.tasks.digits import DIGITS
+from bittailor.tasks.enhance import ENHANCE
 from bittailor.tasks.mnist import MNIST
 from bittailor.tasks.mnist1d import MNIST1D
 from bittailor.tasks.pendigits import PENDIGITS
@@ -26,4 +27,5 @@ TASKS: Table[Task] = Table("task", {
     "adding": ADDING,
     "phones": PHONES,
     "timit": TIMIT,
+    "enhance": ENHANCE,
 })

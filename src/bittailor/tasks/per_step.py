@@ -1,4 +1,4 @@
-"""The float network of tasks with an output per step: recurrent layers both ways, a linear layer at each step."""
+"""The float networks of tasks with an output per step."""
 
 from __future__ import annotations
 
@@ -47,6 +47,30 @@ class PerStepNetwork(nn.Module):
             out, _ = pad_packed_sequence(layers(packed)[0], batch_first=True, total_length=x.shape[1])
         outputs: Tensor = self.head(out)
         return outputs
+
+
+class MaskNetwork(nn.Module):
+    """Linear, ReLU -> recurrent layers in the direction of time -> linear, ReLU -> linear, sigmoid, at every step.
+
+    inputs, hidden, outputs   features of one step, units of every layer between, bins of the mask
+    seed, cell, layers        as of `PerStepNetwork`
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, seed: int = 0, cell: str = "gru",
+                 layers: int = 2) -> None:
+        super().__init__()
+        self.cell = cell
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.before = nn.Linear(inputs, hidden)
+            self.add_module(cell, MODULES[cell](hidden, hidden, layers, batch_first=True))
+            self.after = nn.Linear(hidden, hidden)
+            self.head = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Masks [items, steps, outputs], 0 .. 1, of x [items, steps, inputs]."""
+        out, _ = self.get_submodule(self.cell)(torch.relu(self.before(x)))
+        return torch.sigmoid(self.head(torch.relu(self.after(out))))
 
 
 def mohaq_network(outputs: int = 1904, seed: int = 0, *, inputs: int = 23, hidden: int = 550) -> PerStepNetwork:

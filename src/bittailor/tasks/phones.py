@@ -90,7 +90,7 @@ class Corpus:
         made, groups = [], []
         parts = [(group, self.each[0]) for group in self.train] + [(group, self.each[1]) for group in self.test]
         for number, (group, each) in enumerate(parts):
-            for voice in _voices(group):
+            for voice in voices(group):
                 random = Random(f"{self.seed} {voice}")
                 for _ in range(each):
                     text = sentences.sentence(random)
@@ -107,7 +107,8 @@ class Corpus:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _voices(group: str) -> list[str]:
+def voices(group: str) -> list[str]:
+    """The voices of a group."""
     return [group] if group == "Mr serious" else group.split()
 
 
