@@ -293,7 +293,7 @@ def test_networks_that_do_not_fit_are_refused(splits: Splits, tmp_path: Path) ->
         train(replace(task_of("per"), outputs=3), splits, cache=tmp_path)  # type: ignore[type-var]
     with pytest.raises(DataError, match="'tiny': the network gives one output per item"):
         train(replace(task_of("per"), build=None), splits, cache=tmp_path)  # type: ignore[type-var]
-    with pytest.raises(DataError, match="'tiny': the metric 'classification_error' needs one label per item; for a label per step"):
+    with pytest.raises(DataError, match="'tiny': the metric 'classification_error' needs one label per item"):
         train(replace(task_of("per"), metric="error"), splits, cache=tmp_path)  # type: ignore[type-var]
 
 
