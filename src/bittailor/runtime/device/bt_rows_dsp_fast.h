@@ -1,0 +1,281 @@
+/* The kernels of bt_rows_dsp.h with Arm's DSP instructions: two products in one, and nothing is cut out of a word but the
+ * digits up to a row's, by one AND with an immediate. A row's sum is what its digit adds to the sum of those below.
+ *
+ * The multiplications are volatile and loads move their pointers, so that all stay in the order that is written: left
+ * to itself, the compiler needs more registers than there are. */
+#ifndef BT_ROWS_DSP_FAST_H
+#define BT_ROWS_DSP_FAST_H
+
+#include <string.h> /* memcpy: loads from addresses of no alignment */
+
+BT_INLINE uint32_t bt_next(const uint32_t **from) {
+    uint32_t v;
+    __asm__ volatile("ldr %0, [%1], #4" : "=r"(v), "+r"(*from) : : "memory");
+    return v;
+}
+
+BT_INLINE void bt_smlad(uint32_t *sum, uint32_t a, uint32_t b) {
+    __asm__ volatile("smlad %0, %1, %2, %0" : "+r"(*sum) : "r"(a), "r"(b));
+}
+
+BT_INLINE void bt_smlald(uint64_t *sum, uint32_t a, uint32_t b) {
+    __asm__ volatile("smlald %Q0, %R0, %1, %2" : "+r"(*sum) : "r"(a), "r"(b));
+}
+
+BT_INLINE uint32_t bt_sxtb16(uint32_t v) {
+    uint32_t y;
+    __asm__("sxtb16 %0, %1" : "=r"(y) : "r"(v));
+    return y;
+}
+
+BT_INLINE uint32_t bt_sxtb16_odd(uint32_t v) {
+    uint32_t y;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(y) : "r"(v));
+    return y;
+}
+
+/* --- preparation -------------------------------------------------------------------------------------------------- */
+
+void bt_dsp_x8(const int8_t *x, size_t n, uint32_t *to) {
+    uint32_t sum = 0;
+    uint32_t *pair = to + 1;
+    for (; n >= 4u; n -= 4u, x += 4) {
+        uint32_t v, even, odd;
+        memcpy(&v, x, sizeof v);
+        even = bt_sxtb16(v);
+        odd = bt_sxtb16_odd(v);
+        bt_smlad(&sum, even, 0x10001u);
+        bt_smlad(&sum, odd, 0x10001u);
+        *pair++ = (even & 0xFFFFu) | odd << 16;
+        *pair++ = (odd & 0xFFFF0000u) | even >> 16;
+    }
+    for (; n > 1u; n -= 2u, x += 2) {
+        const int32_t low = x[0], high = x[1];
+        sum += (uint32_t)low + (uint32_t)high;
+        *pair++ = bt_both(low, high);
+    }
+    if (n != 0u) {
+        const int32_t low = x[0];
+        sum += (uint32_t)low;
+        *pair = bt_both(low, 0);
+    }
+    *to = sum;
+}
+
+void bt_dsp_u8(const int8_t *x, size_t n, uint32_t *to) {
+    const uint32_t *const end = to + (n + 31u) / 32u * 8u;
+    for (; n >= 4u; n -= 4u, x += 4) {
+        uint32_t v;
+        memcpy(&v, x, sizeof v);
+        *to++ = v ^ 0x80808080u;
+    }
+    if (n != 0u) {
+        uint32_t v = 0;
+        for (unsigned j = 0; j < (unsigned)n; j++)
+            v |= (uint32_t)(x[j] + 128) << (8u * j);
+        *to++ = v;
+    }
+    while (to != end)
+        *to++ = 0;
+}
+
+/* --- 8-bit activations -------------------------------------------------------------------------------------------- */
+
+/* A word's digits by a pair of inputs; the highest digit needs no AND. */
+BT_INLINE void bt_apply(uint32_t v, uint32_t xx, const unsigned b, uint32_t *s0, uint32_t *s1, uint32_t *s2,
+                        uint32_t *s3, uint32_t *s4, uint32_t *s5, uint32_t *s6, uint32_t *s7) {
+    uint32_t *const sums[8] = {s0, s1, s2, s3, s4, s5, s6, s7};
+    const unsigned top = bt_digits(b) - 1u;
+    bt_smlad(s0, b == 8u ? bt_sxtb16(v) : bt_low(v, 1u, b), xx);
+    if (top > 1u)
+        bt_smlad(s1, bt_low(v, 2u, b), xx);
+    if (top > 2u)
+        bt_smlad(s2, bt_low(v, 3u, b), xx);
+    if (top > 3u)
+        bt_smlad(s3, bt_low(v, 4u, b), xx);
+    if (top > 4u) {
+        bt_smlad(s4, bt_low(v, 5u, b), xx);
+        bt_smlad(s5, bt_low(v, 6u, b), xx);
+        bt_smlad(s6, bt_low(v, 7u, b), xx);
+    }
+    bt_smlad(sums[top], v, xx);
+}
+
+/* What the digit of a row added: `sum` of the digits up to it, `below` of those below. */
+BT_INLINE int32_t bt_row(uint32_t sum, uint32_t below, const unsigned digit, const unsigned b, uint32_t correction) {
+    const int32_t y = (int32_t)(sum - below) >> (digit * b);
+    return (int32_t)((uint32_t)y - (digit == bt_digits(b) - 1u ? 0u : correction));
+}
+
+BT_INLINE void bt_rows_dsp(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums, const unsigned b) {
+    const uint32_t correction = bt_offset_of(b) * bt_next(&x);
+    const uint32_t *const end = x + (n + 1u) / 2u;
+    uint32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+    do {
+        const uint32_t xx = bt_next(&x);
+        if (b == 8u) {
+            bt_apply(bt_next(&w), xx, b, &s0, &s1, &s2, &s3, &s4, &s5, &s6, &s7);
+            bt_apply(bt_next(&w), xx, b, &s2, &s3, &s4, &s5, &s6, &s7, &s0, &s1);
+            bt_apply(bt_next(&w), xx, b, &s4, &s5, &s6, &s7, &s0, &s1, &s2, &s3);
+            bt_apply(bt_next(&w), xx, b, &s6, &s7, &s0, &s1, &s2, &s3, &s4, &s5);
+        } else {
+            bt_apply(bt_next(&w), xx, b, &s0, &s1, &s2, &s3, &s4, &s5, &s6, &s7);
+            if (b == 4u)
+                bt_apply(bt_next(&w), xx, b, &s4, &s5, &s6, &s7, &s0, &s1, &s2, &s3);
+            if (b == 5u)
+                bt_apply(bt_next(&w), xx, b, &s3, &s4, &s5, &s6, &s7, &s0, &s1, &s2);
+        }
+    } while (x != end);
+    {
+        const unsigned k = bt_digits(b);
+        sums[0] = bt_row(s0, 0, 0, b, correction);
+        sums[1] = bt_row(s1, s0, 1u, b, correction);
+        sums[2] = bt_row(s2, k > 2u ? s1 : 0u, 2u % k, b, correction);
+        sums[3] = bt_row(s3, k > 3u || k == 2u ? s2 : 0u, 3u % k, b, correction);
+        sums[4] = bt_row(s4, k == 4u || k == 2u ? 0u : s3, 4u % k, b, correction);
+        if (b != 3u)
+            sums[5] = bt_row(s5, s4, 5u % k, b, correction);
+        if (b != 3u && b != 5u) {
+            sums[6] = bt_row(s6, k == 2u ? 0u : s5, 6u % k, b, correction);
+            sums[7] = bt_row(s7, s6, 7u % k, b, correction);
+        }
+    }
+}
+
+/* --- one bit: four signs as a mask of bytes, four absolute differences in one instruction -------------------------- */
+
+BT_INLINE void bt_usada8(uint32_t *sum, uint32_t u, uint32_t signs) {
+    __asm__ volatile("usada8 %0, %1, %2, %0" : "+r"(*sum) : "r"(u), "r"((signs << 8) - signs));
+}
+
+#define BT_FOUR_ROWS(k)                                                                                                \
+    do {                                                                                                               \
+        const uint32_t u = bt_next(&x);                                                                                \
+        bt_usada8(&s0, u, v0 >> (k) & ones);                                                                           \
+        bt_usada8(&s1, u, v1 >> (k) & ones);                                                                           \
+        bt_usada8(&s2, u, v2 >> (k) & ones);                                                                           \
+        bt_usada8(&s3, u, v3 >> (k) & ones);                                                                           \
+    } while (0)
+
+void bt_dsp1_x8(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {
+    const size_t groups = (n + 31u) / 32u;
+    const uint32_t *const first = x, *const end = x + 8u * groups;
+    uint32_t ones = 0x01010101u;
+    __asm__("" : "+r"(ones)); /* a variable, so that the AND takes the shift with it */
+    for (unsigned half = 0; half < 2u; half++, w += 3u * groups, sums += 4, x = first) {
+        uint32_t s0 = 0u - 128u * (uint32_t)n, s1 = s0, s2 = s0, s3 = s0;
+        do {
+            const uint32_t v1 = w[groups], v2 = w[2u * groups], v3 = w[3u * groups], v0 = bt_next(&w);
+            BT_FOUR_ROWS(0);
+            BT_FOUR_ROWS(1);
+            BT_FOUR_ROWS(2);
+            BT_FOUR_ROWS(3);
+            BT_FOUR_ROWS(4);
+            BT_FOUR_ROWS(5);
+            BT_FOUR_ROWS(6);
+            BT_FOUR_ROWS(7);
+        } while (x != end);
+        sums[0] = (int32_t)s0;
+        sums[1] = (int32_t)s1;
+        sums[2] = (int32_t)s2;
+        sums[3] = (int32_t)s3;
+    }
+}
+
+/* --- 16-bit activations: 32 bits do for the sums of bytes; digits need 64, for up to four rows at a time ----------- */
+
+/* The bytes of both halves, two's complement each. */
+BT_INLINE void bt_apply_bytes(uint32_t v, uint32_t xx, uint32_t *s0, uint32_t *s1) {
+    bt_smlad(s0, bt_sxtb16(v), xx);
+    bt_smlad(s1, bt_sxtb16_odd(v), xx);
+}
+
+void bt_dsp8_x16(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {
+    const uint32_t *const end = ++x + (n + 1u) / 2u;
+    uint32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+    do {
+        const uint32_t xx = bt_next(&x);
+        bt_apply_bytes(bt_next(&w), xx, &s0, &s1);
+        bt_apply_bytes(bt_next(&w), xx, &s2, &s3);
+        bt_apply_bytes(bt_next(&w), xx, &s4, &s5);
+        bt_apply_bytes(bt_next(&w), xx, &s6, &s7);
+    } while (x != end);
+    sums[0] = (int32_t)s0;
+    sums[1] = (int32_t)s1;
+    sums[2] = (int32_t)s2;
+    sums[3] = (int32_t)s3;
+    sums[4] = (int32_t)s4;
+    sums[5] = (int32_t)s5;
+    sums[6] = (int32_t)s6;
+    sums[7] = (int32_t)s7;
+}
+
+/* Digits first .. first + count - 1 of a word by a pair of inputs. */
+BT_INLINE void bt_apply_long(uint32_t v, uint32_t xx, const unsigned b, const unsigned first, const unsigned count,
+                             uint64_t *s0, uint64_t *s1, uint64_t *s2, uint64_t *s3) {
+    const unsigned digits = bt_digits(b);
+    const uint32_t upper = first == 0u ? v : v & ~(0x10001u * (((uint32_t)1 << (first * b)) - 1u));
+    bt_smlald(s0, bt_low(upper, first + 1u, b), xx);
+    bt_smlald(s1, first + 2u == digits ? upper : bt_low(upper, first + 2u, b), xx);
+    if (count > 2u)
+        bt_smlald(s2, first + 3u == digits ? upper : bt_low(upper, first + 3u, b), xx);
+    if (count > 3u)
+        bt_smlald(s3, first + 4u == digits ? upper : bt_low(upper, first + 4u, b), xx);
+}
+
+BT_INLINE int32_t bt_row_long(uint64_t sum, uint64_t below, const unsigned digit, const unsigned b,
+                              uint32_t correction) {
+    const uint32_t y = (uint32_t)((sum - below) >> (digit * b)); /* what the shift lets in is cut off */
+    return (int32_t)(y - (digit == bt_digits(b) - 1u ? 0u : correction));
+}
+
+/* `count` rows of the word at w of every pair of inputs, `words` apart. */
+BT_INLINE void bt_pass_long(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums, const unsigned b,
+                            const unsigned words, const unsigned first, const unsigned count) {
+    const uint32_t correction = bt_offset_of(b) * bt_next(&x);
+    const uint32_t *const end = x + (n + 1u) / 2u;
+    uint64_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    do {
+        const uint32_t xx = bt_next(&x);
+        bt_apply_long(bt_next(&w), xx, b, first, count, &s0, &s1, &s2, &s3);
+        w += words - 1u;
+    } while (x != end);
+    sums[0] = bt_row_long(s0, 0, first, b, correction);
+    sums[1] = bt_row_long(s1, s0, first + 1u, b, correction);
+    if (count > 2u)
+        sums[2] = bt_row_long(s2, s1, first + 2u, b, correction);
+    if (count > 3u)
+        sums[3] = bt_row_long(s3, s2, first + 3u, b, correction);
+}
+
+void bt_dsp2_x16(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {
+    bt_pass_long(w, x, n, sums, 2u, 1u, 0u, 4u);
+    bt_pass_long(w, x, n, sums + 4, 2u, 1u, 4u, 4u);
+}
+
+void bt_dsp3_x16(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {
+    bt_pass_long(w, x, n, sums, 3u, 1u, 0u, 3u);
+    bt_pass_long(w, x, n, sums + 3, 3u, 1u, 3u, 2u);
+}
+
+void bt_dsp4_x16(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {
+    for (unsigned pass = 0; pass < 2u; pass++, w++, sums += 4)
+        bt_pass_long(w, x, n, sums, 4u, 2u, 0u, 4u);
+}
+
+void bt_dsp5_x16(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {
+    for (unsigned pass = 0; pass < 2u; pass++, w++, sums += 3)
+        bt_pass_long(w, x, n, sums, 5u, 2u, 0u, 3u);
+}
+
+#define BT_DEFINE(b)                                                                                                   \
+    void bt_dsp##b##_x8(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {                               \
+        bt_rows_dsp(w, x, n, sums, b);                                                                                 \
+    }
+BT_DEFINE(2)
+BT_DEFINE(3)
+BT_DEFINE(4)
+BT_DEFINE(5)
+BT_DEFINE(8)
+
+#endif
