@@ -162,7 +162,7 @@ def measure(program: Program, target: Target, runtime: Sequence[Path], rng: Rng)
     """Compile and run a network."""
     with tempfile.TemporaryDirectory(prefix="bittailor-") as name:
         folder = Path(name)
-        model = Model(program, "model", STEPS)
+        model = Model(program, "model", STEPS, target.name)
         (folder / "model.h").write_text(header(model, "a random network"))
         (folder / "model.c").write_text(source(model))
         firmware = Firmware(program, "model", [folder / "model.c", *runtime], target, folder, STEPS, (DEVICE,))
@@ -283,7 +283,7 @@ def model_core(target: Target, programs: Sequence[Program], workers: int, seed: 
     core = Core(target.name, target.title, compiler, functions, kernels, {}, {}, {})
     for m in found:
         # RISC-V's linker shortens jumps according to where things lie
-        if abs(core.runtime_bytes(describe(m.program)) - m.runtime) > RELAXED * m.runtime:
+        if abs(core.runtime_bytes(describe(m.program, core.name)) - m.runtime) > RELAXED * m.runtime:
             raise BittailorError(f"{target.title}: the runtime's functions do not add up to what the linker kept; was "
                                  "it changed meanwhile?")
     return _fitted(core, found)
@@ -301,7 +301,7 @@ def _runtime(target: Target, folder: Path) -> list[Path]:
 
 def _fitted(core: Core, found: Sequence[Measured]) -> Core:
     """The core with its coefficients and their errors."""
-    listings = [describe(m.program) for m in found]
+    listings = [describe(m.program, core.name) for m in found]
     training = [i for i in range(len(found)) if i % HELD_OUT]
     code = fit([listings[i].code for i in training], [found[i].model for i in training],
                [found[i].model + found[i].runtime for i in training])

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.program import Program
 from bittailor.export.c import device_files
 from bittailor.export.c_model import Model
@@ -120,10 +121,11 @@ def runtime(compiler: str, flags: tuple[str, ...]) -> tuple[Path, ...]:
 
 
 def build(
-    programs: Mapping[str, Program], steps: int, compiler: str, folder: Path, flags: Sequence[str] = ("-O1",)
+    programs: Mapping[str, Program], steps: int, compiler: str, folder: Path, flags: Sequence[str] = ("-O1",),
+    core: str = DEFAULT_CORE,
 ) -> dict[str, Built]:
     """Compile programs, each under its prefix, into one library. The objects of the networks stay in the folder."""
-    models = {prefix: Model(program, prefix, steps) for prefix, program in programs.items()}
+    models = {prefix: Model(program, prefix, steps, core) for prefix, program in programs.items()}
     for file in device_files():
         shutil.copy(file, folder)
     (folder / "collect.c").write_text(COLLECT + "".join(

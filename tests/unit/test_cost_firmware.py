@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import bittailor as bt
+from bittailor.compile.layouts import CORES as LAYOUT_CORES
+from bittailor.compile.layouts import DEFAULT_CORE, LAYOUTS
 from bittailor.core.cells import CELLS
 from bittailor.core.program import Program, bind
-from bittailor.cost.firmware import DEFAULT_CORE, Core, Costs, KernelCost, cores
+from bittailor.cost.firmware import Core, Costs, KernelCost, cores
 from bittailor.cost.listing import describe
 from bittailor.errors import BittailorError, FileError, RangeError, UnsupportedNetwork
 from bittailor.evaluate.evaluator import OBJECTIVES
@@ -27,6 +29,9 @@ from networks import gru_network, random_case, uniform_plan
 
 STEPS = 7
 CORES = cores()
+READY = {layout.preparation.function for layout in LAYOUTS.values() if layout.preparation is not None}
+KERNELS = rf"\b({'|'.join(layout.kernel for layout in LAYOUTS.values())})\("
+PREPARATIONS = rf"\b({'|'.join(READY)})\("
 
 
 def some_program(rng: np.random.Generator) -> Program:
@@ -53,22 +58,27 @@ def recurrent_program(rng: np.random.Generator) -> Program:
 
 
 def firmware(program: Program, name: str, folder: Path) -> Firmware:
-    made = export_program(program, folder / "export", steps=STEPS).folder
+    made = export_program(program, folder / "export", steps=STEPS, core=name).folder
     (folder / "build").mkdir()
     return Directory.open(made).firmware(TARGETS[name], folder / "build", STEPS)
 
 
 @pytest.mark.parametrize("case", range(12))
 def test_the_listing_is_that_of_the_generated_code(case: int, rng: np.random.Generator) -> None:
-    """Counted in the C text itself."""
-    program = some_program(rng)
-    listing, text = describe(program), source(Model(program, "model", STEPS))
+    """Counted in the C text itself, with the layouts of any core."""
+    program, core = some_program(rng), str(rng.choice(list(LAYOUT_CORES)))
+    listing, text = describe(program, core), source(Model(program, "model", STEPS, core))
     text = text[: text.index("model_quantise")]
     text = text[text.index("model_reset") :]
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     counted = {
         "loop": len(re.findall(r"for \(size_t i = 0; i < \d+u; i\+\+\)", text)),
-        "dot": len(re.findall(r"\bbt_dotl?\d+_x\d+\(", text)),
+        "dot": len(re.findall(r"\bbt_dotl?\d+_x\d+\(", text)) - len(re.findall(r" : bt_dotl?\d+_x\d+\(", text)),
+        "rest": len(re.findall(r" : bt_dotl?\d+_x\d+\(", text)),
+        "block": len(re.findall(KERNELS, text)),
+        "preparation": len(re.findall(PREPARATIONS, text)),
+        "blocks": len(re.findall(r"if \(i % \d+u == 0u", text)),
+        "rows": len(re.findall(r"_rows(?:_\d+)?\[i % \d+u\]", text)),
         "bt_bits": len(re.findall(r"\bbt_bits\(", text)) - len(re.findall(r"bt_bits\([^;]*\) \* ", text)),
         "load": len(re.findall(r"const int32_t \w+ = [^;(]*\[i\];", text)),
         "commit": text.count("memcpy("),
@@ -76,27 +86,36 @@ def test_the_listing_is_that_of_the_generated_code(case: int, rng: np.random.Gen
     assert listing.code["loop"] == counted["loop"]
     assert listing.code["dot"] == counted["dot"]
     assert listing.code["load"] == counted["load"]
+    assert listing.code["rest"] == counted["rest"]
+    assert listing.code["block"] == counted["block"]
+    assert listing.code["preparation"] == counted["preparation"]
+    assert listing.code["block test"] + listing.code["block test by remainder"] == counted["blocks"]
+    assert listing.code["block row"] + listing.code["block row by remainder"] == counted["rows"]
     assert listing.code["commit"] == counted["commit"]
-    assert listing.runtime == set(re.findall(r"\b(bt_dotl?\d+_x\d+|bt_bits_wide|bt_bits)\(", text))
+    called = rf"\b(bt_dotl?\d+_x\d+|bt_bits_wide|bt_bits)\(|{KERNELS}|{PREPARATIONS}"
+    assert listing.runtime == {name for found in re.findall(called, text) for name in found if name}
     for call in ("bt_rescale", "bt_rescale2", "bt_rescale_wide", "bt_rescale2_wide", "bt_lookup8", "bt_knots"):
         assert listing.code[call] == len(re.findall(rf"\b{call}\(", text)), call
     products = sum(n * program.constants[node.output].W.values.shape[1]  # type: ignore[attr-defined]
                    for node in program.graph.nodes() if node.op == "linear"
                    for n in [program.graph.sites[node.output].features])
     dots = [*listing.step.dots.items(), *listing.head.dots.items()]
-    assert sum(columns * n for (_, columns), n in dots) == products
+    rows = {layout.kernel: layout.rows for layout in LAYOUTS.values()}
+    assert sum(columns * n * rows.get(name, 1) for (name, columns), n in dots
+               if name not in READY) == products
 
 
 @pytest.mark.parametrize("name", [p for p in EMULATED if p.id in CORES])
 def test_a_model_keeps_its_stated_error(name: str, rng: np.random.Generator, tmp_path: Path) -> None:
     program = recurrent_program(rng)
     built = firmware(program, name, tmp_path)
-    listing, model = describe(program), CORES[name]
+    listing, model = describe(program, name), CORES[name]
     relaxed = 0.01 if name == "rv32" else 0  # its linker shortens jumps
     assert model.runtime_bytes(listing) == pytest.approx(built.sizes.runtime, rel=relaxed), (
         "the runtime has changed: python benchmarks/cores.py")
     costs = Costs(program, STEPS)
-    assert (costs.image.flash, costs.image.ram) == (built.sizes.flash, built.sizes.ram)
+    image = costs.image(name)
+    assert (image.flash, image.ram) == (built.sizes.flash, built.sizes.ram)
     q, lengths = random_items(program, 2, None, 0)
     _, counts = built.run(q[:, :STEPS], np.minimum(lengths, STEPS), 2)
     assert counts is not None
@@ -108,8 +127,9 @@ def test_a_model_keeps_its_stated_error(name: str, rng: np.random.Generator, tmp
 @pytest.mark.parametrize("part", range(4))
 def test_every_network_has_costs(part: int, rng: np.random.Generator) -> None:
     for _ in range(6):
-        listing = describe(some_program(rng))
-        for model in CORES.values():
+        program = some_program(rng)
+        for name, model in CORES.items():
+            listing = describe(program, name)
             assert model.code_bytes(listing) > 0
             assert model.work(listing.step) >= 0
             assert model.work(listing.head) >= 0
@@ -130,6 +150,7 @@ def test_objectives_of_every_core() -> None:
         for what in ("code", "instructions"):
             objective = OBJECTIVES[f"{what}.{name}"]
             assert str(CORES[name].errors[what]) in objective.title
+        assert {f"flash.{name}", f"ram.{name}"} <= OBJECTIVES.keys()
     assert OBJECTIVES["code"].title == OBJECTIVES[f"code.{DEFAULT_CORE}"].title
     with pytest.raises(BittailorError, match=r"unknown objective 'code\.m5'; did you mean 'code\.m55'\?"):
         OBJECTIVES["code.m5"]

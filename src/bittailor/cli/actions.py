@@ -12,6 +12,7 @@ from bittailor.common import records
 from bittailor.common.data import Data, Splits
 from bittailor.common.own_files import load_file
 from bittailor.common.records import overlaid
+from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.network import Network
 from bittailor.core.program import Program
 from bittailor.errors import BittailorError, FileError
@@ -112,6 +113,7 @@ def export_solution(
     prefix: str = "model",
     force: bool = False,
     steps: int | None = None,
+    core: str | None = None,
     items: int = 4,
     seed: int = 0,
     data: Path | None = None,
@@ -120,14 +122,15 @@ def export_solution(
 
     source  a run directory, or a file that `Program.save` wrote
     pick    which solution of the run (`Run.pick`)
+    core    whose layouts weights have; None: the default
     data    a data folder: the self-test then runs validation items of the run's task. Without it, that is done for a
             run that was itself searched without one; otherwise the self-test runs random integers
     """
     from bittailor.export import export_program
 
     if source.is_file():
-        return export_program(Program.load(source), folder, to, prefix=prefix, force=force, steps=steps, items=items,
-                              seed=seed, about=f"the network of {source.name}")
+        return export_program(Program.load(source), folder, to, prefix=prefix, force=force, steps=steps,
+                              core=core or DEFAULT_CORE, items=items, seed=seed, about=f"the network of {source.name}")
     run = Run.open(source)
     solution = run.pick(pick)
     task, metric = run.spec.task.name, run.metric
@@ -138,8 +141,9 @@ def export_solution(
              f"test {metric.noun}": "" if solution.test is None else f"{solution.test:.4g} {metric.unit}",
              "weights and biases times their widths": f"{solution.values['size'] / 8:.0f} bytes"}
     return export_program(
-        run.program(solution), folder, to, prefix=prefix, force=force, steps=longest, items=items, seed=seed,
-        x=None if samples is None else samples.x, lengths=None if samples is None else samples.lengths,
+        run.program(solution), folder, to, prefix=prefix, force=force, steps=longest, core=core or DEFAULT_CORE,
+        items=items, seed=seed, x=None if samples is None else samples.x,
+        lengths=None if samples is None else samples.lengths,
         about=f"task {task}, solution {pick}" if task else f"solution {pick} of a search",
         facts={name: text for name, text in facts.items() if text},
     )

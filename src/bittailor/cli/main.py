@@ -270,6 +270,9 @@ def export(
     steps: Annotated[
         int | None, typer.Option(min=1, help="The longest sequence; for networks that read it in both directions.")
     ] = None,
+    core: Annotated[
+        str | None, typer.Option(help="The core that weights are laid out for (m4 if not given), or 'any'.")
+    ] = None,
     items: Annotated[int, typer.Option(min=1, help="Sequences that the self-test runs.")] = 4,
     data: DataOption = None,
     seed: Annotated[int, typer.Option(help="Of the self-test's inputs, where no data are at hand.")] = 0,
@@ -277,8 +280,8 @@ def export(
     """Write a solution as firmware: C code with a self-test, build files and a README."""
     from bittailor.cli.actions import export_solution
 
-    _say(export_solution(source, out, to=to, pick=pick, prefix=prefix, force=force, steps=steps, items=items, seed=seed,
-                         data=data).summary)
+    _say(export_solution(source, out, to=to, pick=pick, prefix=prefix, force=force, steps=steps, core=core, items=items,
+                         seed=seed, data=data).summary)
 
 
 @app.command(

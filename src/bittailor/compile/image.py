@@ -7,21 +7,23 @@ a tenth of a millisecond for a GRU, so that a search can ask for every candidate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bittailor.common.cached import cached_property
+from bittailor.compile.blocks import Blocks, Ready, blocks_of
+from bittailor.compile.layouts import DEFAULT_CORE, Laid
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.memory import first_fit
 from bittailor.core.arith import Ints
 from bittailor.core.ops.time import MEAN_MOST_STEPS
-from bittailor.core.program import Program, Stored
+from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
 from bittailor.errors import BittailorError
 
-SIZES = {"int32_t": 4, "uint16_t": 2, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
+SIZES = {"int32_t": 4, "uint32_t": 4, "uint16_t": 2, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
 """Bytes of the C types in use; each is aligned to its size."""
 ITEMS = ("weights", "offsets", "multipliers", "tables", "padding")
 COUNTER = "steps"
@@ -33,9 +35,11 @@ SUMS = "int32_t"
 class Array:
     """A constant array in flash.
 
-    owners  (operator's output site, item) of everything that uses it; identical arrays are one
+    owners  (operator's output site, role) of everything that uses it; identical arrays are one. The role is the item;
+            of a matrix in blocks "weights 0", "weights 1" … for the parts of its columns, "weights" for rows left over
     item    weights, offsets, multipliers or tables
-    values  the integers, packed at `bits`
+    values  the integers, packed at `bits`; words of a layout as they are
+    layout  of a matrix in blocks; empty: no layout but `bits`
     """
 
     owners: tuple[tuple[str, str], ...]
@@ -43,6 +47,7 @@ class Array:
     ctype: str
     values: Ints
     bits: int
+    layout: str = ""
 
     @property
     def count(self) -> int:
@@ -95,12 +100,14 @@ class Image:
     state    members of the state, in order
     scratch  members of the scratch memory, in order
     frame    bytes of one input frame and one output, which belong to the caller
+    blocks   the matrices that lie in blocks of rows
     """
 
     arrays: tuple[Array, ...]
     state: tuple[Vector, ...]
     scratch: tuple[Slot, ...]
     frame: int
+    blocks: Blocks
 
     @cached_property
     def items(self) -> Mapping[str, int]:
@@ -154,10 +161,11 @@ def ctype_of(fmt: QFormat) -> str:
     return f"{fmt.storage}_t"
 
 
-def image_of(program: Program, steps: int | None = None) -> Image:
+def image_of(program: Program, steps: int | None = None, core: str = DEFAULT_CORE) -> Image:
     """Describe what a program takes on a device.
 
     steps  the longest sequence; needed by networks with reversed layers, which cannot stream
+    core   whose layouts the matrices have, a name in `layouts.CORES`
     Raises BittailorError where it is needed and missing, NotLowered for what phases have no form for.
     """
     live, formats, sites = liveness_of(program.graph), program.formats, program.graph.sites
@@ -173,35 +181,59 @@ def image_of(program: Program, steps: int | None = None) -> Image:
     if order.counts_steps:
         state.append(Vector(COUNTER, "uint16_t", 1))
     frame = sum(SIZES[ctype_of(formats[site])] * sites[site].features for site in (order.input, order.output))
-    return Image(_merged(program.stored()), tuple(sorted(state, key=lambda v: -SIZES[v.ctype])),
-                 _packed(live, formats, steps or 0), frame)
+    blocks = blocks_of(program, order, core)
+    return Image(_merged(_arrays(program, blocks)), tuple(sorted(state, key=lambda v: -SIZES[v.ctype])),
+                 _packed(live, formats, steps or 0, blocks.ready), frame, blocks)
 
 
-def _merged(stored: Iterable[Stored]) -> tuple[Array, ...]:
+def _arrays(program: Program, blocks: Blocks) -> Iterator[Array]:
+    """Every array, owner by owner."""
+    for s in program.stored():
+        laid = blocks.laid.get(s.owner)
+        if laid is None or s.item not in ("weights", "offsets"):
+            ctype = {"multipliers": "int32_t", "tables": f"int{s.bits}_t"}.get(s.item, "uint8_t")
+            yield Array(((s.owner, s.item),), s.item, ctype, s.values.ravel(), s.bits)
+        elif s.item == "weights":
+            yield from _laid_arrays(s.owner, laid, s.values, s.bits)
+            offsets = blocks.bound[s.owner].offsets
+            if offsets is not None:
+                yield Array(((s.owner, "offsets"),), "offsets", "uint8_t", offsets.values, offsets.bits)
+
+
+def _laid_arrays(owner: str, laid: Laid, W: Ints, bits: int) -> Iterator[Array]:
+    """A matrix in blocks of rows, and the rows left over."""
+    for i, part in enumerate(laid.parts):
+        yield Array(((owner, f"weights {i}"),), "weights", laid.layout.ctype, part.words, part.words.itemsize * 8,
+                    laid.layout.name)
+    if laid.rows < len(W):
+        yield Array(((owner, "weights"),), "weights", "uint8_t", W[laid.rows:].ravel(), bits)
+
+
+def _merged(arrays: Iterable[Array]) -> tuple[Array, ...]:
     """The arrays, identical ones once, the most aligned first."""
     found: list[Array] = []
-    places: dict[tuple[str, int, int], list[int]] = {}
-    for s in stored:
-        ctype = {"multipliers": "int32_t", "tables": f"int{s.bits}_t"}.get(s.item, "uint8_t")
-        values = s.values.ravel()
-        owners = ((s.owner, s.item),)
-        alike = places.setdefault((ctype, s.bits, values.size), [])
+    places: dict[tuple[str, int, int, str], list[int]] = {}
+    for array in arrays:
+        alike = places.setdefault((array.ctype, array.bits, array.values.size, array.layout), [])
         for i in alike:
             other = found[i].values
-            if values[0] == other[0] and np.array_equal(values, other):
-                found[i] = replace(found[i], owners=found[i].owners + owners)
+            if array.values[0] == other[0] and np.array_equal(array.values, other):
+                found[i] = replace(found[i], owners=found[i].owners + array.owners)
                 break
         else:
             alike.append(len(found))
-            found.append(Array(owners, s.item, ctype, values, s.bits))
+            found.append(array)
     return tuple(sorted(found, key=lambda a: -SIZES[a.ctype]))
 
 
-def _packed(live: Liveness, formats: Mapping[str, QFormat], steps: int) -> tuple[Slot, ...]:
+def _packed(
+    live: Liveness, formats: Mapping[str, QFormat], steps: int, ready: Sequence[Ready]
+) -> tuple[Slot, ...]:
     """Scratch memory: the largest vectors first, each into a slot that is free while it is in use."""
     sites = live.order.graph.sites
     used = [(Vector(s, ctype_of(formats[s]), sites[s].features), t) for s, t in live.vectors.items()]
     used += [(Vector(s, ctype_of(formats[s]), sites[s].features, steps), t) for s, t in live.sequences.items()]
+    used += [(Vector(r.name, r.preparation.ctype, r.size), r.span) for r in ready]
     used.sort(key=lambda item: -item[0].nbytes)
     vectors = [vector for vector, _ in used]
 

@@ -12,20 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from bittailor.common.files import load_json, save_json
 from bittailor.common.registry import Table
 from bittailor.compile.image import Image, image_of
+from bittailor.compile.layouts import CORES, DEFAULT_CORE
 from bittailor.core.program import Program
 from bittailor.cost.listing import Listing, Work, describe
 from bittailor.errors import BittailorError
 
 CORE_KIND, CORE_VERSION = "core model", 1
 CORES_FOLDER = Path(__file__).resolve().parent / "cores"
-DEFAULT_CORE = "m4"
 
 T = TypeVar("T")
 Amounts = Mapping[str, float]
@@ -148,21 +148,27 @@ class Costs:
     def __init__(self, program: Program, steps: int) -> None:
         """`steps` is the longest sequence, which a network with reversed layers must hold."""
         self._program, self._steps = program, steps
+        self._images: dict[str, Image] = {}
+        self._listings: dict[str, Listing] = {}
 
-    @cached_property
-    def image(self) -> Image:
-        """Constants, state and scratch memory."""
-        return image_of(self._program, self._steps)
+    def image(self, core: str = DEFAULT_CORE) -> Image:
+        """Constants, state and scratch memory, with the layouts of a core."""
+        family = CORES[core].name
+        if family not in self._images:
+            self._images[family] = image_of(self._program, self._steps, core)
+        return self._images[family]
 
-    @cached_property
-    def listing(self) -> Listing:
-        """What its C is made of."""
-        return describe(self._program)
+    def listing(self, core: str = DEFAULT_CORE) -> Listing:
+        """What its C is made of, with the layouts of a core."""
+        family = CORES[core].name
+        if family not in self._listings:
+            self._listings[family] = describe(self._program, core)
+        return self._listings[family]
 
     def code(self, core: Core) -> int:
         """Bytes of machine code on a core, rounded."""
-        return round(core.code_bytes(self.listing))
+        return round(core.code_bytes(self.listing(core.name)))
 
     def instructions(self, core: Core) -> int:
         """Instructions per step on a core, rounded."""
-        return round(core.work(self.listing.step))
+        return round(core.work(self.listing(core.name).step))

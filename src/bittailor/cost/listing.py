@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bittailor.common.lru import LruCache
-from bittailor.compile.bound import DeviceCall, bind_instructions
+from bittailor.compile.blocks import Blocks, blocks_of, bound_of
+from bittailor.compile.bound import DeviceCall
 from bittailor.compile.image import SIZES, ctype_of
+from bittailor.compile.layouts import DEFAULT_CORE, Laid
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.order import Order
 from bittailor.compile.segments import Instruction, Phase
@@ -26,7 +28,7 @@ class Work:
     """What is computed.
 
     amounts  features
-    dots     (kernel, columns) -> how many dot products
+    dots     (function, columns) -> how many dot products, blocks of rows and preparations of vectors
     """
 
     amounts: Counter[str] = field(default_factory=Counter)
@@ -51,22 +53,27 @@ class Listing:
 
 @dataclass(frozen=True)
 class _Piece:
-    """One instruction: features of its code, work per value computed, the runtime's functions it calls."""
+    """One instruction: features of its code, work per value computed, dot products of `rows` rows, the runtime's
+    functions it calls."""
 
     constants: Constants
+    laid: Laid | None
     code: Mapping[str, int]
     run: Mapping[str, int]
-    dots: tuple[tuple[str, int], ...] = ()
-    calls: frozenset[str] = frozenset()
+    dots: tuple[tuple[str, int], ...]
+    rows: int
+    calls: frozenset[str]
 
 
-_PIECES: LruCache[tuple[int, int], _Piece] = LruCache(1 << 14)
+_PIECES: LruCache[tuple[int, int, int], _Piece] = LruCache(1 << 14)
 _LOOPS: LruCache[int, tuple[Graph, list[tuple[bool, Phase, Mapping[str, int]]], _Once]] = LruCache(64)
 
 
-def describe(program: Program) -> Listing:
-    """What the C of a program is made of. NotLowered for what phases and instructions have no form for."""
+def describe(program: Program, core: str = DEFAULT_CORE) -> Listing:
+    """What the C of a program is made of, with the layouts of a core. NotLowered for what phases and instructions have
+    no form for."""
     loops, once = _loops(program.graph)
+    blocks = blocks_of(program, liveness_of(program.graph).order, core)
     code, step, head = Counter(once.code), Work(), Work()
     step.amounts.update(once.step)
     head.amounts.update(once.head)
@@ -82,15 +89,40 @@ def describe(program: Program) -> Listing:
             code[name] += amount
             work.amounts[name] += amount * n
         for ins in phase.body:
-            piece = _piece(program, ins)
+            piece = _piece(program, ins, blocks)
             for name, amount in piece.code.items():
                 code[name] += amount
             for name, amount in piece.run.items():
                 work.amounts[name] += amount * n
             for dot in piece.dots:
-                work.dots[dot] += n
+                work.dots[dot] += piece.rows
             runtime |= piece.calls
+        runtime |= _add_blocks(blocks, phase, code, work)
     return Listing(code, step, head, frozenset(runtime))
+
+
+def _add_blocks(blocks: Blocks, phase: Phase, code: Counter[str], work: Work) -> set[str]:
+    """What a loop takes for the blocks of its matrices; the functions of the runtime that it calls for them."""
+    calls = set[str]()
+    for ready in blocks.begins.get(phase.number, ()):
+        code["preparation"] += 1
+        work.amounts["preparation"] += 1
+        work.dots[ready.preparation.function, ready.stop - ready.start] += 1
+        calls.add(ready.preparation.function)
+    laid = [found for ins in phase.body if (found := blocks.laid.get(ins.output)) is not None]
+    for rows, most in {(one.layout.rows, one.rows) for one in laid}:
+        # a remainder by a power of two is a mask
+        what = "block test" if rows & (rows - 1) == 0 else "block test by remainder"
+        code[what] += 1
+        work.amounts[what] += phase.features
+        code["block test to an end"] += most < phase.features
+    for one in laid:
+        for part in one.parts:
+            code["block"] += 1
+            work.amounts["block"] += one.rows // one.layout.rows
+            work.dots[one.layout.kernel, part.stop - part.start] += one.rows // one.layout.rows
+        calls.add(one.layout.kernel)
+    return calls
 
 
 @dataclass(frozen=True)
@@ -139,20 +171,26 @@ def _moves(live: Liveness, phase: Phase) -> Mapping[str, int]:
             "keep": sum(source in sites for source in order.kept.values())}
 
 
-def _piece(program: Program, ins: Instruction) -> _Piece:
-    constants = program.constants[ins.output]
-    key = id(constants), ins.part
+def _piece(program: Program, ins: Instruction, blocks: Blocks) -> _Piece:
+    constants, laid = program.constants[ins.output], blocks.laid.get(ins.output)
+    key = id(constants), ins.part, id(laid)
     known = _PIECES.get(key)
-    if known is None or known.constants is not constants:
-        bound = bind_instructions(constants, [program.formats[name] for name in ins.node.inputs])[ins.part]
-        known = _PIECES.put(key, _counted(constants, bound.device))
+    if known is None or known.constants is not constants or known.laid is not laid:
+        known = _PIECES.put(key, _counted(constants, bound_of(program, ins, blocks).device, laid, ins.features))
     return known
 
 
-def _counted(constants: Constants, device: DeviceCall) -> _Piece:
-    """What an instruction is charged for."""
+def _counted(constants: Constants, device: DeviceCall, laid: Laid | None, features: int) -> _Piece:
+    """What an instruction is charged for; dot products of the rows that lie in blocks are not its own."""
     run = Counter({device.function: 1, "product": device.products})
-    if device.dot is not None:
+    single = features if laid is None else features - laid.rows
+    if device.dot is not None and not single:
+        run["product"] -= 1
+    if laid is not None:
+        power = laid.layout.rows & (laid.layout.rows - 1) == 0
+        run["block row" if power else "block row by remainder"] += len(laid.parts)
+        run["rest"] += single > 0
+    elif device.dot is not None:
         run["dot"] += 1
     for name, bits in device.unpacks:
         run[name] += 1
@@ -162,5 +200,6 @@ def _counted(constants: Constants, device: DeviceCall) -> _Piece:
     code = Counter({name: n for name, n in run.items() if not name.endswith(".bits")})
     for value in device.literals:
         code[f"literal{next(size for size in (8, 16, 32, 64) if abs(value).bit_length() <= size)}"] += 1
-    dots = () if device.dot is None else (device.dot,)
-    return _Piece(constants, code, run, dots, frozenset(name for name, _ in (*dots, *device.unpacks)))
+    dots = () if device.dot is None or not single else (device.dot,)
+    calls = frozenset(name for name, _ in (*dots, *device.unpacks))
+    return _Piece(constants, laid, code, run, dots, single, calls)

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from bittailor.common.data import Data
 from bittailor.common.registry import Table
+from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.arith import Floats
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.program import Binder, Program
 from bittailor.core.qformat import QFormat
 from bittailor.cost import FIGURES, PLATFORMS, Figure, Platform, Workload, account, parameter_bits
-from bittailor.cost.firmware import DEFAULT_CORE, Core, Costs, cores
+from bittailor.cost.firmware import Core, Costs, cores
 from bittailor.engines import ENGINES
 from bittailor.errors import BittailorError, DataError, RangeError
 from bittailor.evaluate.metrics import Measure, Metric, metric_of
@@ -99,9 +100,14 @@ def of_platform(platform: Platform) -> list[Objective]:
 
 
 def of_core(core: Core, suffix: str) -> list[Objective]:
-    """The objectives of a microcontroller's core, by its cost model, whose error on other networks they state."""
+    """The objectives of a microcontroller's core: flash and RAM exactly, with its layouts; code and instructions by its
+    cost model, whose error on other networks they state."""
     code, instructions = core.errors["code"], core.errors["instructions"]
-    return [Objective(f"code{suffix}", "B", f"{core.title}: bytes of code (model, {code})",
+    return [Objective(f"flash{suffix}", "B", f"firmware for {core.title}: bytes of constants",
+                      lambda c: c.costs.image(core.name).flash),
+            Objective(f"ram{suffix}", "B", f"firmware for {core.title}: bytes of state and scratch memory",
+                      lambda c: c.costs.image(core.name).ram),
+            Objective(f"code{suffix}", "B", f"{core.title}: bytes of code (model, {code})",
                       lambda c: c.costs.code(core)),
             Objective(f"instructions{suffix}", "", f"{core.title}: instructions per step (model, {instructions})",
                       lambda c: c.costs.instructions(core))]
@@ -113,8 +119,6 @@ OBJECTIVES: Table[Objective] = Table("objective", {o.name: o for o in (
     Objective("size", "bit", "weights and biases times their widths",
               lambda c: parameter_bits(c.network.graph, c.plan)),
     Objective("stored", "B", "bytes of constants as stored", lambda c: c.stored),
-    Objective("flash", "B", "firmware: bytes of constants", lambda c: c.costs.image.flash),
-    Objective("ram", "B", "firmware: bytes of state and scratch memory", lambda c: c.costs.image.ram),
     *(objective for suffix, name in {"": DEFAULT_CORE, **{f".{name}": name for name in cores()}}.items()
       for objective in of_core(cores()[name], suffix)),
     *(objective for platform in PLATFORMS.values() for objective in of_platform(platform)),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bittailor.common.registry import Table
+from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.program import Program
 from bittailor.engines.reference import check_integers
 from bittailor.errors import BittailorError
@@ -51,6 +52,7 @@ def export_program(
     prefix: str = "model",
     force: bool = False,
     steps: int | None = None,
+    core: str = DEFAULT_CORE,
     x: ArrayLike | None = None,
     lengths: ArrayLike | None = None,
     items: int = RANDOM_ITEMS,
@@ -64,13 +66,15 @@ def export_program(
     to       a name in `EXPORTERS`
     prefix   what every public name of exported code begins with
     steps    the longest sequence; needed by networks with reversed layers that cannot stream
+    core     the core whose kernels the weights are laid out for, a name in `compile.layouts.CORES`: `any` where it is
+             not known. The code gives the same integers on every core, and is fast on its own
     x        real inputs [items, steps, features] for the self-test (the first `items`), with their lengths; random
              integers from `seed` if not given
     about    one line for the README: what the network is; `facts` more of it
     Raises BittailorError, before anything is written.
     """
     exporter = EXPORTERS[to]
-    settings = ExportSettings(prefix, steps, about or "an integer recurrent network", dict(facts or {}))
+    settings = ExportSettings(prefix, steps, core, about or "an integer recurrent network", dict(facts or {}))
     if items < 1:
         raise BittailorError(f"{items} items for the self-test; give at least 1")
     if steps is not None and steps < 1:

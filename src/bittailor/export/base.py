@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.arith import Ints, Lookup, Rescale
 from bittailor.core.ops import OPS, Packed
 from bittailor.core.program import Program
@@ -38,12 +39,14 @@ class ExportSettings:
 
     prefix  every public name of exported code begins with it
     steps   the longest sequence, for code that must hold one
+    core    whose layouts weights have, a name in `compile.layouts.CORES`
     about   what the network is, one line
     facts   more about it, for its README: name -> text
     """
 
     prefix: str = "model"
     steps: int | None = None
+    core: str = DEFAULT_CORE
     about: str = "an integer recurrent network"
     facts: Mapping[str, str] = field(default_factory=dict)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bittailor._version import __version__
 from bittailor.common.files import read_bytes, write_whole
+from bittailor.compile.layouts import CORES
 from bittailor.core.program import Program
 from bittailor.export.base import Exporter, ExportSettings, Samples
 from bittailor.export.c_model import Model
@@ -21,9 +23,18 @@ DEVICE = Path(__file__).resolve().parent.parent / "runtime" / "device"
 PROGRAM_FILE = "program.safetensors"
 
 
-def device_files() -> list[Path]:
-    """The files of the device runtime."""
-    return sorted(p for p in DEVICE.iterdir() if p.suffix in (".c", ".h"))
+def device_files(core: str = "") -> list[Path]:
+    """The files of the device runtime: all, or what exports for a core come with: the dot products, the kernels of its
+    layouts, and what these include."""
+    files = {p.name: p for p in sorted(DEVICE.iterdir()) if p.suffix in (".c", ".h")}
+    if not core:
+        return list(files.values())
+    needed, new = set[str](), {"bt_dot.c", f"bt_rows_{CORES[core].name}.c"} & files.keys()
+    while new:
+        needed |= new
+        texts = "".join(files[name].read_text(encoding="utf-8") for name in new)
+        new = (set(re.findall(r'^#include "(\w+\.h)"', texts, re.MULTILINE)) & files.keys()) - needed
+    return [p for name, p in files.items() if name in needed]
 
 
 class CExporter(Exporter):
@@ -34,13 +45,13 @@ class CExporter(Exporter):
 
     def check(self, program: Program, settings: ExportSettings) -> None:
         check_prefix(settings.prefix)
-        model = Model(program, settings.prefix, settings.steps)
+        model = Model(program, settings.prefix, settings.steps, settings.core)
         _ = model.image
 
     def write(self, program: Program, folder: Path, settings: ExportSettings, samples: Samples) -> dict[str, Any]:
-        model = Model(program, settings.prefix, settings.steps)
+        model = Model(program, settings.prefix, settings.steps, settings.core)
         golden, p = Golden.of(model, samples), settings.prefix
-        runtime = device_files()
+        runtime = device_files(settings.core)
         names = {"prefix": p, "PREFIX": model.macro, "version": __version__, "sentence": plain(settings.about),
                  "sources": " ".join(f"src/{f.name}" for f in runtime if f.suffix == ".c")}
         texts = {
@@ -61,6 +72,7 @@ class CExporter(Exporter):
         image = model.image
         return {
             "prefix": p,
+            "core": settings.core,
             "streaming": model.order.streaming,
             "most_steps": model.limit,
             "account": dict(image.items),

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bittailor.compile.bound import bind_instructions
+from bittailor.compile.blocks import bound_of
 from bittailor.compile.image import COUNTER, ctype_of
+from bittailor.compile.layouts import Laid
 from bittailor.compile.segments import Instruction, Phase
 from bittailor.core.ops import OPS
 from bittailor.core.ops.time import MEAN_MOST_STEPS
@@ -33,6 +34,7 @@ class _Loops:
         self.program, self.names = self.model.program, self.model.names
         self.order, self.live = self.model.order, self.model.live
         self.number = {site: i for i, site in enumerate(self.order.traced)}
+        self.blocks = self.model.image.blocks
 
     def streaming(self) -> str:
         """One frame, and a whole sequence frame by frame."""
@@ -116,7 +118,9 @@ class _Loops:
         scope = _Scope(self.model, phase, at, counted)
         lines = [(ins, self._line(scope, ins)) for ins in phase.body]
         yield f"\n{_comment(phase, indent)}"
+        yield from self._made_ready(phase, at, indent)
         yield f"{indent}for (size_t i = 0; i < {phase.features}u; i++) {{\n"
+        yield from self._blocks(phase, at, inner)
         for site in scope.loads:
             yield f"{inner}const int32_t {self.names[site]} = {self.model.vector(site, phase.number, at)}[i];\n"
         for ins, line in lines:
@@ -129,9 +133,46 @@ class _Loops:
         yield f"{indent}}}\n"
 
     def _line(self, scope: _Scope, ins: Instruction) -> Line:
-        constants, formats = self.program.constants[ins.output], self.program.formats
-        bound = bind_instructions(constants, [formats[name] for name in ins.node.inputs])[ins.part]
-        return EMITTERS[type(constants)](scope, ins, bound)
+        constants = self.program.constants[ins.output]
+        return EMITTERS[type(constants)](scope, ins, bound_of(self.program, ins, self.blocks))
+
+    def _made_ready(self, phase: Phase, at: int | None, indent: str) -> Iterator[str]:
+        """The vectors that kernels want ready, and room for the sums of a block of each matrix."""
+        for ready in self.blocks.begins.get(phase.number, ()):
+            x = _from(self.model.vector(ready.site, phase.number, at), ready.start)
+            to = self.model.scratch[ready.name, False]
+            yield f"{indent}{ready.preparation.function}({x}, {ready.stop - ready.start}u, {to});\n"
+        for ins in phase.body:
+            laid = self.blocks.laid.get(ins.output)
+            for i in range(len(laid.parts) if laid is not None else 0):
+                assert laid is not None
+                yield f"{indent}int32_t {self.model.sums[ins.output, i]}[{laid.layout.rows}];\n"
+
+    def _blocks(self, phase: Phase, at: int | None, indent: str) -> Iterator[str]:
+        """The kernels, whenever a block of rows begins: those of blocks of the same size together."""
+        laid = [(ins, self.blocks.laid[ins.output]) for ins in phase.body if ins.output in self.blocks.laid]
+        for rows, most in dict.fromkeys((one.layout.rows, one.rows) for _, one in laid):
+            begins = f"i % {rows}u == 0u" + (f" && i < {most}u" if most < phase.features else "")
+            yield f"{indent}if ({begins}) {{\n"
+            for ins, one in laid:
+                if (one.layout.rows, one.rows) == (rows, most):
+                    yield from self._kernels(phase, at, ins, one, indent + "    ")
+            yield f"{indent}}}\n"
+
+    def _kernels(self, phase: Phase, at: int | None, ins: Instruction, laid: Laid, indent: str) -> Iterator[str]:
+        """The calls of one matrix, for every part of its columns."""
+        layout = laid.layout
+        assert ins.whole is not None
+        for i, part in enumerate(laid.parts):
+            if layout.preparation is None:
+                x = _from(self.model.vector(ins.whole, phase.number, at), part.start)
+            else:
+                ready = self.blocks.find(phase.number, ins.whole, part, layout.preparation)
+                x = self.model.scratch[ready.name, False]
+            words = part.words.size * layout.rows // laid.rows
+            arguments = [f"{self.model.roms[ins.output, f'weights {i}']} + i / {layout.rows}u * {words}u", x,
+                         *(f"{n}u" for n in (part.stop - part.start, *part.literals)), self.model.sums[ins.output, i]]
+            yield f"{indent}{layout.kernel}({', '.join(arguments)});\n"
 
     def _stores(self, site: str, index: str, at: int | None, indent: str) -> Iterator[str]:
         """What keeps a value beyond its loop."""
@@ -187,8 +228,20 @@ class _Scope:
     def rom(self, owner: str, item: str) -> str:
         return self.model.roms[owner, item]
 
+    def block(self, ins: Instruction) -> tuple[str, int]:
+        laid = self.model.image.blocks.laid.get(ins.output)
+        if laid is None:
+            return "", 0
+        sums = [f"{self.model.sums[ins.output, i]}[i % {laid.layout.rows}u]" for i in range(len(laid.parts))]
+        return " + ".join(sums), laid.rows
+
     def sum(self, site: str) -> str:
         return f"state->{self.model.names[site]}[i]"
+
+
+def _from(vector: str, start: int) -> str:
+    """A vector from one of its features on."""
+    return f"{vector} + {start}" if start else vector
 
 
 def _index(ins: Instruction) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bittailor.compile.image import Image, image_of
+from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.order import Order
 from bittailor.core.ops.forms import Copied
@@ -25,12 +26,14 @@ class Model:
     """A program with a name.
 
     steps  the longest sequence, for networks that cannot stream; None where it does not matter
+    core   whose layouts the matrices have
     Raises UnsupportedNetwork for operators that exported C has no form for.
     """
 
     program: Program
     prefix: str
     steps: int | None = None
+    core: str = DEFAULT_CORE
 
     def __post_init__(self) -> None:
         unknown = missing(node.op for node in self.program.graph.nodes())
@@ -51,7 +54,7 @@ class Model:
     @cached_property
     def image(self) -> Image:
         """Bytes."""
-        return image_of(self.program, self.steps)
+        return image_of(self.program, self.steps, self.core)
 
     @cached_property
     def fixed(self) -> Fixed:
@@ -94,15 +97,30 @@ class Model:
     @cached_property
     def arrays(self) -> list[str]:
         """The members of the structure of constants, in the image's order."""
-        nodes = self.program.graph.producer
-        found = [nodes[owner].params[0] if item == "weights" else f"{owner}.{ARRAY_WORDS.get(item, item)}"
-                 for owner, item in (a.owners[0] for a in self.image.arrays)]
-        return list(identifiers(found).values())
+        used = set[str]()
+        return [identifier(self._called(*a.owners[0]), used) for a in self.image.arrays]
+
+    def _called(self, owner: str, role: str) -> str:
+        """The name of an array."""
+        item, _, part = role.partition(" ")
+        if item != "weights":
+            return f"{owner}.{ARRAY_WORDS.get(item, item)}"
+        name = self.program.graph.producer[owner].params[0]
+        if owner not in self.image.blocks.laid:
+            return name
+        return f"{name}.rest" if not part else name if part == "0" else f"{name}.part{part}"
 
     @cached_property
     def roms(self) -> dict[tuple[str, str], str]:
         """(operator's output site, item) -> the C expression of its array."""
         return {owner: f"rom.{self.arrays[i]}" for i, a in enumerate(self.image.arrays) for owner in a.owners}
+
+    @cached_property
+    def sums(self) -> dict[tuple[str, int], str]:
+        """(operator's output site, part of its columns) -> the variable that holds the sums of a block of rows."""
+        used = set(self.names.values())
+        return {(site, i): identifier(f"{site}.rows", used)
+                for site, laid in self.image.blocks.laid.items() for i in range(len(laid.parts))}
 
     @cached_property
     def members(self) -> dict[tuple[str, bool], str]:

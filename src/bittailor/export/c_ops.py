@@ -45,6 +45,9 @@ class Scope(Protocol):
     def vector(self, site: str) -> str:
         """The site as a whole, an array."""
 
+    def block(self, ins: Instruction) -> tuple[str, int]:
+        """This row's sum in a matrix that lies in blocks of rows, and how many rows do; ("", 0) if none."""
+
     def rom(self, owner: str, item: str) -> str:
         """A constant array."""
 
@@ -130,7 +133,11 @@ def _matrix(s: Scope, ins: Instruction, bound: BoundMatrix) -> Line:
     assert ins.whole is not None
     assert bound.device.dot is not None
     dot, columns = bound.device.dot
-    product = f"{dot}({s.rom(ins.output, 'weights')}, i * {columns}u, {s.vector(ins.whole)}, {columns}u)"
+    product, rows = s.block(ins)
+    if rows < ins.features:
+        first = f"(i - {rows}u)" if rows else "i"
+        single = f"{dot}({s.rom(ins.output, 'weights')}, {first} * {columns}u, {s.vector(ins.whole)}, {columns}u)"
+        product = f"(i < {rows}u ? {product} : {single})" if rows else single
     return _weighted(s, ins, bound, f"(int64_t){product}" if bound.rescale.wide and not bound.long else product)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bittailor._version import __version__
-from bittailor.compile.image import COUNTER, Array, Vector, ctype_of
+from bittailor.compile.image import COUNTER, SIZES, Array, Vector, ctype_of
 from bittailor.core.arith import Ints, pack
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.export.c_loops import functions
@@ -40,8 +40,8 @@ def source(model: Model) -> str:
     """`<prefix>.c`."""
     return fill(
         "model.c", prefix=model.prefix, PREFIX=model.macro, version=__version__, sites=_sites(model), rom=_rom(model),
-        reset=_reset(model), body=functions(model), quantise=model.fixed.quantise.text("fixed[i]"),
-        read=model.fixed.read.text("y[i]"),
+        reset=_reset(model), body=functions(model), headers=_headers(model),
+        quantise=model.fixed.quantise.text("fixed[i]"), read=model.fixed.read.text("y[i]"),
     )
 
 
@@ -147,11 +147,16 @@ def _array_note(model: Model, a: Array) -> str:
     op = model.program.graph.producer[owners[0]].op
     what = {"weights": f"{a.bits}-bit weights", "offsets": f"{a.bits}-bit bias and zero-point terms",
             "multipliers": "multiplier of each row", "tables": op}[a.item]
+    if a.item == "weights":
+        what = (f"weights in layout {a.layout}" if a.layout else
+                f"{a.bits}-bit weights" + " of rows left over" * (owners[0] in model.image.blocks.laid))
     return f"{what}: {', '.join(owners)}"
 
 
 def _initialiser(a: Array) -> str:
     """The lines of an array's values: packed bytes in hexadecimal, integers in decimal."""
+    if a.layout and a.ctype.startswith("uint"):
+        return _lines([f"0x{word:0{2 * SIZES[a.ctype]}x}" for word in a.values.tolist()], 8)
     if a.ctype == "uint8_t":
         return _lines([f"0x{byte:02x}" for byte in pack(a.values, a.bits).tolist()], 8)
     return numbers(a.values, 8)
@@ -160,6 +165,12 @@ def _initialiser(a: Array) -> str:
 def _lines(texts: list[str], indent: int) -> str:
     per = 16 if max(map(len, texts)) < 6 else 8
     return "".join(f"{' ' * indent}{', '.join(texts[i : i + per])},\n" for i in range(0, len(texts), per))
+
+
+def _headers(model: Model) -> str:
+    """The headers of layouts in use."""
+    found = sorted({laid.layout.header for laid in model.image.blocks.laid.values()})
+    return "".join(f'#include "{name}"\n' for name in found)
 
 
 def _reset(model: Model) -> str:

@@ -1,7 +1,7 @@
 """Layouts of weight matrices: which one a core's kernels want. A family is one file, one line here.
 
-What no layout takes is `bits`: the string of packed integers and the dot products of `bt_dot.h`, row by row, which every
-core runs.
+What no layout takes is `bits`: the string of packed integers and the dot products of `bt_dot.h`, row by row. Every core
+runs them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from bittailor.compile.layouts.base import Family, Laid, Layout, Part, Preparati
 from bittailor.compile.layouts.dsp import DSP
 from bittailor.core.arith import Ints
 
-ANY = "any"
-"""The core of those who do not know theirs: all matrices are `bits`."""
+ANY = Family("any", ("any", "m0", "m3", "m55", "rv32", "m4", "m7", "m33"), ())
+"""Of those who do not know their core: all matrices are `bits`."""
 DEFAULT_CORE = "m4"
 
 FAMILIES: Table[Family] = Table("family of layouts", {family.name: family for family in (
+    ANY,
     DSP,
 )})
 LAYOUTS: Table[Layout] = Table("layout", {
     layout.name: layout for family in FAMILIES.values() for layout in family.layouts})
 CORES: Table[Family] = Table("core", {
-    ANY: Family(ANY, (ANY,), ()), **{core: family for family in FAMILIES.values() for core in family.cores}})
+    core: family for family in FAMILIES.values() for core in family.cores})
 """Core -> the layouts that it runs fastest."""
 
 

@@ -8,8 +8,8 @@ in two's complement, and cut out. With S_k the sum over a row's inputs of
 (digits up to k) x, the row of digit k is (S_k - S_(k-1)) >> k step, exact as long as it fits what that shift leaves of
 the word. Sums of digits are 32-bit for 8-bit activations, 64-bit for 16-bit ones.
 
-One bit: a word is 32 inputs of one row, bit k of its byte j input 4 k + j, set for -1. The kernel sums |u - mask|, u = x
-+ 128 and mask 0 or 255: for a weight of -1 that is 127 - x, one less than 255 - u + 1, hence a constant of the row.
+One bit: a word is 32 inputs of one row, bit k of its byte j input 4 k + j, set for -1. The kernel sums |u - mask|,
+u = x + 128 and mask 0 or 255, less 128 n: x for a weight of +1, -x - 1 for one of -1, hence a constant of the row.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Digits(Layout):
             digits = digits & 0xFF
         halves = (digits << (np.arange(k) * self.bits)[:, None]).sum(axis=2) & 0xFFFF  # block, word, input
         pairs = halves[..., 0::2] | halves[..., 1::2] << HALF
-        return np.ascontiguousarray(pairs.transpose(0, 2, 1)).ravel().astype(np.uint32)
+        words: Words = pairs.transpose(0, 2, 1).ravel().astype(np.uint32)
+        return words
 
     def unpack(self, words: Words, rows: int, n: int) -> Ints:
         """Digit by digit from below, as a reader does."""
@@ -82,7 +83,8 @@ class Digits(Layout):
                 low = (low ^ 0x80) - 0x80
             found.append(low - (self.offset if digit < k - 1 else 0))
             halves = (halves if self.split else halves - low) >> self.bits
-        return np.stack(found, axis=2).reshape(rows, -1)[:, :n]
+        W: Ints = np.stack(found, axis=2).reshape(rows, -1)[:, :n]
+        return W
 
 
 class Signs(Layout):
@@ -106,19 +108,20 @@ class Signs(Layout):
     def unpack(self, words: Words, rows: int, n: int) -> Ints:
         """The inverse."""
         places = 8 * np.arange(4)[None, :] + np.arange(8)[:, None]
-        signs = (words.astype(np.int64).reshape(rows, -1, 1, 1) >> places) & 1
-        return 1 - 2 * signs.reshape(rows, -1)[:, :n]
+        W: Ints = 1 - 2 * ((words.astype(np.int64).reshape(rows, -1, 1, 1) >> places) & 1).reshape(rows, -1)[:, :n]
+        return W
 
     def row_constants(self, W: Ints) -> Ints:
         """How many are -1."""
-        return (W < 0).sum(axis=1)
+        return np.asarray((W < 0).sum(axis=1))
 
 
 def _digits(bits: int, widths: set[int], digits: int, words: int) -> tuple[Digits, Digits]:
-    return tuple([Digits(bits, frozenset(widths), digits, words, wide) for wide in (False, True)])  # 8-bit first
+    narrow, wide = (Digits(bits, frozenset(widths), digits, words, wide) for wide in (False, True))
+    return narrow, wide
 
 
-DSP = Family("dsp", ("m4", "m7", "m33"), (
+DSP = Family("dsp", (), (
     Signs(),
     *_digits(2, {2}, 8, 1),
     *_digits(3, {3}, 5, 1),

@@ -13,7 +13,7 @@
 
 #include "bt_dot.h"
 #include "bt_ops.h"
-
+@{headers}
 #define FEATURES @{PREFIX}_FEATURES
 #define OUTPUTS @{PREFIX}_OUTPUTS
 
