@@ -25,9 +25,10 @@ def coverage() -> str:
 
 def names() -> str:
     """What exists, by name."""
-    per_core = {f"{what}.{core}" for what in ("code", "instructions") for core in cores()}
+    figures = ("flash", "ram", "code", "instructions")
+    per_core = {f"{what}.{core}" for what in figures for core in cores()}
     objectives = [f"`{o.name}` ({o.title})" for o in OBJECTIVES.values() if o.name not in per_core]
-    objectives.append(f"`code.CORE`, `instructions.CORE` (the same on {', '.join(cores())})")
+    objectives.append(f"{', '.join(f'`{what}.CORE`' for what in figures)} (the same on {', '.join(cores())})")
     rows = [["cell", ", ".join(f"`{n}`" for n in CELLS)], ["engine", ", ".join(f"`{n}`" for n in ENGINES)],
             ["space", ", ".join(f"`{n}`" for n in SPACES)],
             ["objective", ", ".join(objectives)],

@@ -103,7 +103,8 @@ class Signs(Layout):
         n = W.shape[1]
         signs = np.pad(W < 0, ((0, 0), (0, -n % WORD))).astype(np.int64).reshape(len(W), -1, 8, 4)
         places = 8 * np.arange(4)[None, :] + np.arange(8)[:, None]
-        return (signs << places).sum(axis=(2, 3)).ravel().astype(np.uint32)
+        words: Words = (signs << places).sum(axis=(2, 3)).ravel().astype(np.uint32)
+        return words
 
     def unpack(self, words: Words, rows: int, n: int) -> Ints:
         """The inverse."""
