@@ -45,6 +45,7 @@ class CExporter(Exporter):
 
     def check(self, program: Program, settings: ExportSettings) -> None:
         check_prefix(settings.prefix)
+        _ = CORES[settings.core]
         model = Model(program, settings.prefix, settings.steps, settings.core)
         _ = model.image
 

@@ -86,8 +86,9 @@ def _read_samples(path: Path, program: Program) -> tuple[ExportSettings, Samples
     body, tensors = load_tensors(path, SAMPLES_KIND, SAMPLES_VERSION)
     try:
         given, words = body["settings"], body["words"]
-        settings = ExportSettings(given["prefix"], given["steps"], given["about"], dict(given["facts"]))
-        texts = (settings.prefix, settings.about, words, *settings.facts, *settings.facts.values())
+        settings = ExportSettings(given["prefix"], given["steps"], given["core"], given["about"],
+                                  dict(given["facts"]))
+        texts = (settings.prefix, settings.core, settings.about, words, *settings.facts, *settings.facts.values())
         if not all(isinstance(text, str) for text in texts):
             raise FileError(f"{path} is damaged: a text is none")
         if settings.steps is not None and (type(settings.steps) is not int or settings.steps < 1):
