@@ -26,6 +26,7 @@ class Loss:
     scores   whether outputs are scores of classes, so that a teacher's are compared as probabilities
     per_step True for [items, steps, outputs], False for [items, outputs], None for both
     least    what no term of the mean is below; None where there is no such bound
+    takes    the targets it takes, in a line
     aligned  whether targets must be per step just where outputs are; a loss of one's own may take a signal of any
              length as its target
     """
@@ -34,6 +35,7 @@ class Loss:
     scores: ClassVar[bool] = False
     per_step: ClassVar[bool | None] = False
     least: ClassVar[float | None] = 0.0
+    takes: ClassVar[str] = ""
     aligned: ClassVar[bool] = False
 
     def of(self, outputs: Values, targets: Targets) -> float:
@@ -58,6 +60,7 @@ class CrossEntropy(Loss):
     """-ln P(label) of a label for each item, nat."""
 
     key, scores, aligned = "error", True, True
+    takes = "a class for each item, int [items]"
 
     def of(self, outputs: Values, targets: Targets) -> float:
         shifted = outputs - outputs.max(axis=1, keepdims=True)
@@ -86,6 +89,7 @@ class SquaredError(Loss):
     """Squared difference from real targets: the mean over an item's outputs (and its steps), then over items."""
 
     key, aligned = "mse", True
+    takes = "real values, float [items, outputs] or [items, steps, outputs]"
     per_step: ClassVar[bool | None] = None
 
     def of(self, outputs: Values, targets: Targets) -> float:
@@ -129,6 +133,7 @@ class FrameCrossEntropy(Loss):
     """-ln P(label) of every step of all items together, nat."""
 
     key, scores, per_step, aligned = "per", True, True, True
+    takes = "a class for each step, int [items, steps]; negative ones do not count"
 
     def of(self, outputs: Values, targets: Targets) -> float:
         return decode.frame_cross_entropy(outputs, targets.y)
@@ -153,6 +158,8 @@ class FrameCrossEntropy(Loss):
 class PhoneCrossEntropy(FrameCrossEntropy):
     """The same for transcripts, which the segments among the targets tell."""
 
+    takes = "a phone and the number of its segment for each step, int [items, steps, 2]"
+
     def fits(self, y: Values, outputs: int) -> str | None:
         if y.ndim != 3 or y.dtype.kind != "i":
             return "it needs a label and a segment number per step, [items, steps, 2]; see bittailor.Data"
@@ -164,6 +171,7 @@ class BinaryCrossEntropy(Loss):
     steps, then over items. `LEAST_PROBABILITY` is added to either probability, so that a loss is finite."""
 
     key, aligned = "binary", True
+    takes = "0 or 1 for every output: int [items] or [items, steps] for one output, float [items, (steps,) outputs]"
     per_step: ClassVar[bool | None] = None
 
     def of(self, outputs: Values, targets: Targets) -> float:
@@ -226,6 +234,7 @@ class NegativeSiSdr(SquaredError):
     """The negative of the scale-invariant signal-to-distortion ratio, mean over items, dB (see `metrics.SiSdr`)."""
 
     key, per_step, least = "si_sdr", True, None
+    takes = "signals, float [items, steps, outputs]"
 
     def of(self, outputs: Values, targets: Targets) -> float:
         return float(self.of_items(outputs, targets).mean())

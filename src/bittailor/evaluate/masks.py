@@ -52,6 +52,7 @@ class MaskedSiSdr(Loss):
     """
 
     key = "masked_si_sdr"
+    takes = "clean signals, float [items, samples], and `extras['noisy']`: complex spectra [items, steps, outputs]"
     per_step: ClassVar[bool | None] = True
     least = None
 
