@@ -113,6 +113,11 @@ SPEC_OPTIONS = (
                read_settings),
     SpecOption("engine", str, ("engine",), "auto (if not given), or a name: reference, torch, native."),
     SpecOption("workers", int, ("workers",), "Threads or processes; 0 (if not given) takes every core."),
+    SpecOption("cluster", str, ("cluster.address",), "Evaluate and train there: tcp://HOST:PORT of a Dask scheduler, "
+               "its JSON file, or local:N processes."),
+    SpecOption("tls_ca", Path, ("cluster.tls_ca",), "For tls://HOST:PORT: file of the certificate authority.", str),
+    SpecOption("tls_cert", Path, ("cluster.tls_cert",), "File of the own certificate.", str),
+    SpecOption("tls_key", Path, ("cluster.tls_key",), "File of its key.", str),
     SpecOption("hidden", int, ("task.hidden",), "Units of a recurrent layer; the task's own if not given."),
     SpecOption("cell", str, ("task.cell",), "Its cell: gru (if not given), lstm, sru, …; an unknown name lists all."),
     SpecOption("metric", str, ("metric",), "In place of the task's own, such as per_beam or per_ctc; an unknown name "

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 
+_most: int | None = None
+
 
 def processors() -> int:
-    """Processors that this process may use, where the system says so; otherwise those of the machine; at least 1."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS, Windows
+    """Processors that this process may use, where the system says so; otherwise those of the machine; at least 1, and
+    no more than `use_at_most` said."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS, Windows
+    return found if _most is None else min(found, _most)
+
+
+def use_at_most(n: int) -> None:
+    """Let this process use so many processors: a worker of a cluster shares its machine with others."""
+    global _most
+    _most = n
 
 
 def workers_of(asked: int) -> int:

@@ -50,7 +50,7 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
 def _compared(config: Mapping[str, Any], spec: SearchSpec) -> dict[str, Any]:
     """Name -> value of everything that a search's results depend on."""
     found = {name: value for name, value in _flat(spec.to_dict()).items()
-             if name not in NOT_COMPARED and not name.startswith("space.")}
+             if name not in NOT_COMPARED and not name.startswith(("space.", "cluster."))}
     return {**found, **_flat(config.get("fingerprints", {}), "fingerprints."), "space": config["space"]}
 
 

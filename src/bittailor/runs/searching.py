@@ -32,6 +32,7 @@ from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run, Solution
 from bittailor.runs.seeding import SEEDINGS
 from bittailor.runs.spec import DEFAULTS, Origin, SearchSpec
 from bittailor.search.executors import Executor, make_executor
+from bittailor.search.executors.connecting import connect
 from bittailor.search.front import ReferenceBox, signs
 from bittailor.search.loop import Evaluate, MakeOptimiser, Progress, Result, Revise, Rivals, search
 from bittailor.search.progress import ValueDisplay
@@ -85,14 +86,15 @@ def run_search(
     problem = Problem(network, data, Path(out), spec, display, executor, optimiser)
     prepare(problem, origin, resume)
     began = time.monotonic()
-    ready = calibrate_run(problem)
-    store = Store(problem.folder / "evaluations.sqlite", ready.identity)
-    with store, evaluation(problem, ready, store) as way:
-        result = _search(problem, ready, store, way, seed(problem, ready))
-        chosen = select(problem, ready, store, way, result)
-    if not result.interrupted:
-        chosen = test(problem, ready, chosen)
-    return save(problem, ready, result, chosen, time.monotonic() - began)
+    with staffed(problem) as problem:
+        ready = calibrate_run(problem)
+        store = Store(problem.folder / "evaluations.sqlite", ready.identity)
+        with store, evaluation(problem, ready, store) as way:
+            result = _search(problem, ready, store, way, seed(problem, ready))
+            chosen = select(problem, ready, store, way, result)
+        if not result.interrupted:
+            chosen = test(problem, ready, chosen)
+        return save(problem, ready, result, chosen, time.monotonic() - began)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +184,16 @@ def prepare(problem: Problem, origin: Origin, resume: bool) -> None:
         "space": problem.space.to_dict(),
         "fingerprints": {"network": network.fingerprint, "data": data.fingerprint, **problem.own_optimiser},
     }, resume)
+
+
+@contextmanager
+def staffed(problem: Problem) -> Iterator[Problem]:
+    """The problem with the cluster that its spec names, connected as long as this lasts."""
+    if problem.executor is not None or not problem.spec.cluster.address:
+        yield problem
+        return
+    with connect(problem.spec.cluster, problem.display.tell) as cluster:
+        yield replace(problem, executor=cluster)
 
 
 # --- calibrate ---------------------------------------------------------------------------------------------------
@@ -356,7 +368,8 @@ def _value_display(problem: Problem, ready: Calibrated) -> ValueDisplay:
         return lambda value: f"{value / divisor:{'.4g' if divisor == 1 else '.2f'}} {unit}".rstrip()
 
     return ValueDisplay({"error": problem.metric.title}, {o.name: text(o) for o in problem.objectives},
-                        {f"homogeneous {bits}": ready.homogeneous[bits].values for bits in (4, 8)})
+                        {f"homogeneous {bits}": ready.homogeneous[bits].values for bits in (4, 8)},
+                        problem.executor.standing if problem.executor else lambda: "")
 
 
 # --- select ------------------------------------------------------------------------------------------------------

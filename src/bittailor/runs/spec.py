@@ -30,6 +30,7 @@ from bittailor.quantise.calibration import CalibrationSettings
 from bittailor.quantise.spaces import SPACES, of_platform
 from bittailor.runs.seeding import SEEDINGS
 from bittailor.search.constraints import Constraint, ConstraintError, parse
+from bittailor.search.executors.connecting import ClusterSettings
 from bittailor.search.optimisers import OPTIMISERS
 from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Space
@@ -107,6 +108,7 @@ class SearchSpec:
                     not depend on it
     task            the float network and its data
     space           which sites share a width, and the widths they may have; from Python also a `Space`
+    cluster         machines that evaluate and train, in place of `workers`; results do not depend on it
     search          the optimiser
     calibration     how ranges become formats
     beacons         retraining: candidates during the search, members of the front after it; none while budget and
@@ -124,6 +126,7 @@ class SearchSpec:
     workers: int = 0
     task: TaskSettings = field(default_factory=TaskSettings)
     space: SpaceSettings | Space = field(default_factory=SpaceSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     beacons: BeaconSettings = field(default_factory=BeaconSettings)

@@ -28,11 +28,13 @@ class ValueDisplay:
     title      objective → what to call it; its name where missing
     text       objective → value as text, with its unit; four digits where missing
     reference  what to compare with, by name, such as {"homogeneous 8": {"error": 2.5, "size": 1e5}}
+    beside     says who is at work, in a few words; nothing where that is this process
     """
 
     title: Mapping[str, str] = field(default_factory=dict)
     text: Mapping[str, Callable[[float], str]] = field(default_factory=dict)
     reference: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    beside: Callable[[], str] = str
 
     def value(self, objective: str, value: float) -> str:
         """A value as text."""
@@ -83,6 +85,7 @@ class Lines:
         left = self._clock.left_s
         print(f"generation {status.generation}/{status.generations}  {counts(status)}"
               f"{'' if status.hypervolume is None else f'  hypervolume {status.hypervolume:.4f}'}"
+              f"{self._clock.pace and f'  {self._clock.pace}'}{(said := self._look.beside()) and f'  {said}'}"
               f"{'' if left is None or status.done >= status.total else f'  {duration(left)} left'}"
               f"  {best(status.front, self._look)}".rstrip(), file=self._stream, flush=True)
 
@@ -135,6 +138,7 @@ class Live:
         note = counts(status)
         if status.hypervolume is not None:
             note += f"   hypervolume {status.hypervolume:.4f}   front {len(status.front)}"
+        note += "".join(f"   {said}" for said in (self._clock.pace, self._look.beside()) if said)
         table = Table(box=None, padding=(0, 2), header_style="bold")
         table.add_column("")
         for objective in status.front.objectives:
@@ -158,12 +162,14 @@ def make_progress(kind: str = "auto", look: ValueDisplay | None = None) -> Progr
 
 
 class Clock:
-    """Time since the start, and time left from the pace of new evaluations; those in the store cost nothing."""
+    """Time since the start, and time left from the pace of new evaluations; those in the store cost nothing. `pace`
+    is that pace in words."""
 
     def __init__(self) -> None:
         self._start = self._first = monotonic()
         self._seen = False
         self.left_s: float | None = None
+        self.pace = ""
 
     def start(self) -> None:
         """Start to count."""
@@ -181,6 +187,7 @@ class Clock:
             self._first = now  # still replaying the store
         elif now > self._first:
             self.left_s = (now - self._first) / status.new * max(0, status.total - status.done)
+            self.pace = f"{status.new / (now - self._first):,.3g} a second"
 
 
 def trade_offs(front: Front, n: int = _POINTS) -> list[tuple[str, Sequence[float]]]:

@@ -8,12 +8,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from math import ceil
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from bittailor.errors import BittailorError
 from bittailor.search.space import Genome
@@ -32,12 +33,22 @@ AHEAD = 4
 _KEPT = 4  # workers that a thread keeps: of the networks of a run, of runs that share an executor
 
 
+@dataclass(frozen=True)
+class Answer(Outcome):
+    """What a task gave (`found`), or the reason why there is nothing (`reason`; `values` is None then)."""
+
+    found: Any = None
+
+
 class WorkerState:
     """What workers hold: `make` builds one. Where workers are other processes it must be picklable: a function at the
-    top of a module, a `functools.partial` of one, an object with `__call__`. It goes to each process once."""
+    top of a module, a `functools.partial` of one, an object with `__call__`. It goes to each process once.
 
-    def __init__(self, make: MakeWorker) -> None:
-        self.make = make
+    alone  every genome is long, and goes as a batch of its own
+    """
+
+    def __init__(self, make: MakeWorker, alone: bool = False) -> None:
+        self.make, self.alone = make, alone
 
     @cached_property
     def worker(self) -> Worker:
@@ -67,6 +78,10 @@ class Executor(ABC):
     that kills its process again and again, is a failed Outcome with a reason.
     """
 
+    remote: bool = False
+    """Whether workers may lie on other machines. They then do whatever is long, not only evaluations, and return what
+    they made: they see none of this machine's files."""
+
     @abstractmethod
     def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
         """The outcomes of genomes, in their order, each as soon as it and those before it are ready."""
@@ -74,6 +89,20 @@ class Executor(ABC):
     def evaluation(self, make: MakeWorker) -> Callable[[Sequence[Genome]], Iterator[Outcome]]:
         """`run` with a state of its own: the `evaluate` of a search."""
         return partial(self.run, WorkerState(make))
+
+    def tasks(self, work: Callable[[Any], Any], items: Sequence[Any], memory: int = 0) -> Iterator[Answer]:
+        """`work` of each item, in their order, each a task of its own: trainings, fits of weights.
+
+        work    picklable, as the items and what it returns
+        memory  bytes that one task takes, about; an executor of several machines sends it where there are so many
+        """
+        make = partial(_task_worker, work, tuple(items))
+        for answer in self.run(WorkerState(make, alone=True), [(place,) for place in range(len(items))]):
+            yield answer if isinstance(answer, Answer) else Answer(None, answer.reason, answer.seconds)
+
+    def standing(self) -> str:
+        """Who is at work, in a few words, for a display; empty where there is nothing to say."""
+        return ""
 
     def close(self) -> None:  # noqa: B027 - not every executor has something to stop
         """Stop whatever is still at work, for good. A second time does nothing."""
@@ -89,13 +118,16 @@ class Executor(ABC):
 class Batches:
     """Genomes cut into batches of about BATCH_SECONDS, smaller towards the end, so that workers finish together.
 
-    least  genomes in a batch at least, and in those before the first outcome
-    ahead  batches that are out at a time
+    least    genomes in a batch at least, and in those before the first outcome
+    ahead    batches that are out at a time
+    seconds  what an evaluation takes, where that is known
+    alone    one genome in each
     """
 
-    def __init__(self, genomes: Sequence[Genome], least: int = 1, ahead: int = 1) -> None:
-        self._left, self._least, self._ahead = list(genomes), least, ahead
-        self._size = least
+    def __init__(self, genomes: Sequence[Genome], least: int = 1, ahead: int = 1, seconds: float | None = None,
+                 alone: bool = False) -> None:
+        self._left, self._least, self._ahead, self._alone = list(genomes), least, ahead, alone
+        self._size = least if seconds is None else int(BATCH_SECONDS / max(seconds, 1e-6))
 
     def __iter__(self) -> Iterator[list[Genome]]:
         return self
@@ -103,7 +135,7 @@ class Batches:
     def __next__(self) -> list[Genome]:
         if not self._left:
             raise StopIteration
-        size = max(self._least, min(self._size, ceil(len(self._left) / self._ahead)))
+        size = 1 if self._alone else max(self._least, min(self._size, ceil(len(self._left) / self._ahead)))
         batch, self._left = self._left[:size], self._left[size:]
         return batch
 
@@ -133,6 +165,17 @@ def guarded(ready: Callable[[], Worker], genomes: Sequence[Genome]) -> Iterator[
         else:
             for genome in genomes[done:]:
                 yield from guarded(ready, [genome])
+
+
+def _task_worker(work: Callable[[Any], Any], items: Sequence[Any]) -> Worker:
+    """The worker of tasks: a "genome" is an item's place."""
+    def run(places: Sequence[Genome]) -> Iterator[Outcome]:
+        for (place,) in places:
+            start = perf_counter()
+            found = work(items[place])
+            yield Answer({}, None, perf_counter() - start, found=found)
+
+    return run
 
 
 _made = threading.local()  # per thread, because a worker need not be safe to share between threads

@@ -41,7 +41,7 @@ class Given(Executor):
 
     def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
         waiting: deque[tuple[list[Genome], Found]] = deque()
-        batches = Batches(genomes, ahead=self._ahead)
+        batches = Batches(genomes, ahead=self._ahead, alone=state.alone)
         try:
             while True:
                 most = self._ahead if state.fingerprint in self._spread else self._first

@@ -19,7 +19,7 @@ class InProcess(Executor):
         self._least = 4 * threads
 
     def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
-        batches = Batches(genomes, self._least)
+        batches = Batches(genomes, self._least, alone=state.alone)
         for batch in batches:
             outcomes = []
             for outcome in guarded(lambda: state.worker, batch):

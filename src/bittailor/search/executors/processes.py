@@ -56,7 +56,7 @@ class Processes(Executor):
         self._closed = False
 
     def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
-        batches = Batches(genomes, ahead=AHEAD * self._workers)
+        batches = Batches(genomes, ahead=AHEAD * self._workers, alone=state.alone)
         slots: deque[_Slot] = deque()
         try:
             while not self._closed and self._fill(state, slots, batches):
