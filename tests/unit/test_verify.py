@@ -10,18 +10,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from bittailor.cli.show import print_verification
 from bittailor.common.files import load_json, save_json
 from bittailor.core.program import Program, bind
 from bittailor.errors import BittailorError, FileError, RangeError, UnsupportedNetwork
 from bittailor.export import export_program
+from bittailor.export import verify as module
 from bittailor.export.artefact import floating, foreign
 from bittailor.export.folder import EXPORT_FILE, EXPORT_KIND, EXPORT_VERSION, _digest
-from bittailor.export.targets import TARGETS, ToolError, compile_object
-from bittailor.export.verify import Directory, examine, random_items, run_engine, verify
+from bittailor.export.targets import TARGETS, NoRoom, Target, ToolError, compile_object
+from bittailor.export.verify import Directory, Verdict, examine, random_items, run_engine, verify
 from cores import EMULATED, core
 from firmware_host import WARNINGS
 from networks import gru_network, random_case, uniform_plan
@@ -269,3 +272,28 @@ def test_the_command(exported: Path, copied: Path) -> None:
     assert (status, text.count("\n")) == (2, 1)
 
 
+
+
+def test_a_core_without_room_does_not_hide_what_others_found(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = module.examine
+
+    def small(directory: Directory, target: Target, *rest: Any) -> Verdict:
+        if target.name == "host" and small_board:
+            raise NoRoom("Cortex-M4: cannot link: it does not fit into the memory of the emulated board (RAM)")
+        return plain(directory, target, *rest)
+
+    monkeypatch.setattr(module, "examine", small)
+    monkeypatch.setattr(module, "TARGETS", {"tiny": TARGETS["host"], "host": replace(TARGETS["host"], name="big")})
+    small_board = True
+    report = verify(exported, ["tiny", "host"], items=2)
+    assert [v.problem is None for v in report.verdicts] == [False, True]
+    assert not report.verdicts[0].fits
+    assert "does not fit" in str(report.problem)
+    print_verification(report)
+    shown = capsys.readouterr().out
+    assert "no room" in shown
+    assert "ok" in shown
+    small_board = False
+    assert verify(exported, ["tiny", "host"], items=2).problem is None

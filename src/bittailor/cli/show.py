@@ -149,7 +149,8 @@ def print_verification(report: Report) -> None:
         sizes = ("–",) * 4 if v.sizes is None else tuple(
             str(n) for n in (v.sizes.flash, v.sizes.ram, v.sizes.model, v.sizes.runtime))
         counts = ("–", "–") if v.counts is None else (f"{v.counts.per_step:.0f}", f"{v.counts.read_out:.0f}")
-        table.add_row(v.target.title, "ok" if v.problem is None else "[red]WRONG[/red]", *sizes, *counts)
+        found = "ok" if v.problem is None else "[red]WRONG[/red]" if v.fits else "[red]no room[/red]"
+        table.add_row(v.target.title, found, *sizes, *counts)
     console.print(table)
     console.print(f"every output of {report.words} and every site of one compared with the engines, the self-test run, "
                   f"program {report.facts['program']}", highlight=False)

@@ -43,6 +43,7 @@ class Verdict:
     sizes    bytes from the linker; None where it was not built or its linker keeps no map
     counts   instructions; None on a target that cannot count
     outputs  the integers that it computed
+    fits     whether the emulated board has room for it; where not, nothing was tried
     """
 
     target: Target
@@ -50,6 +51,7 @@ class Verdict:
     sizes: Sizes | None = None
     counts: Counts | None = None
     outputs: Ints | None = None
+    fits: bool = True
 
 
 @dataclass(frozen=True)
@@ -157,9 +159,10 @@ def _examined(
             try:
                 verdicts.append(examine(directory, target, q, sizes, expected, timeout))
             except NoRoom as error:
-                if cores:
-                    raise
-                absent.append(str(error))
+                if cores:  # asked for; what the others found is told all the same
+                    verdicts.append(Verdict(target, str(error), fits=False))
+                else:
+                    absent.append(str(error))
     return Report(directory.facts, program, words, verdicts, absent)
 
 
