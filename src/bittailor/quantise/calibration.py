@@ -34,7 +34,7 @@ BINS = 1024
 SAMPLES = 400_000
 """Values kept per site for its histogram."""
 TRACED_BYTES = 2e8
-"""What the values of all sites may take at a time; up to five times as much where that is only a few items."""
+"""What the values of all sites may take at a time; up to half as much again where that is only a few items."""
 SHRINK = np.linspace(0.05, 1.0, 39)
 """Clipping thresholds that are tried, as shares of the extremes."""
 
@@ -259,7 +259,7 @@ def calibrate(
     graph = network.graph
     width = sum(site.features for site in graph.sites.values() if site.kind == "activation")
     each = 8 * max(1, width * values.shape[1])
-    batch = max(1, int(TRACED_BYTES / each), min(16, int(5 * TRACED_BYTES / each)))  # few at a time cost many steps
+    batch = max(1, int(TRACED_BYTES / each), min(16, int(1.5 * TRACED_BYTES / each)))  # few at a time cost many steps
     parts: dict[str, list[Floats]] = {site.name: [] for site in graph.free if site.kind == "activation"}
     products = {graph.root(node.inputs[0]).name for node in graph.nodes() if OPS[node.op].access == "whole"}
     moments = {name: np.zeros((graph.sites[name].features,) * 2) for name in products}
