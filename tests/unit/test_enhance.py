@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from bittailor.common import cache
 from bittailor.errors import DataError
 from bittailor.evaluate.masks import MASKED_SI_SDR, signals, spectra
 from bittailor.evaluate.metrics import METRICS
+from bittailor.runs.listening import sounds
 from bittailor.tasks import TASKS, enhance
 from bittailor.tasks.enhance import FRAME, NOISES, RATIOS_DB, SAMPLES, TEST_NOISES, Corpus
 from bittailor.tasks.per_step import MaskNetwork
@@ -33,7 +36,8 @@ def data_of(rng: Rng, items: int = 4, size: int = 16, frames: int = 9) -> bt.Dat
     clean = np.sin(np.arange(samples) * rng.uniform(0.2, 0.6, (items, 1)))
     noisy = spectra(clean + 0.5 * rng.normal(size=clean.shape), size)
     lengths = rng.integers(2, frames + 1, items)
-    return bt.Data(enhance.features(noisy), clean, lengths, extras={"noisy": noisy})
+    return bt.Data(enhance.features(noisy), clean, lengths,
+                   extras={"noisy": noisy, "rate": np.full(items, 8000)})
 
 
 @pytest.mark.parametrize("size", [4, 16, 512])
@@ -100,6 +104,19 @@ def test_a_mask_is_searched_retrained_and_exported(tmp_path: Path, rng: Rng) -> 
     run = bt.run_search(bt.from_torch(module, 9), data, tmp_path / "run", bt.SearchSpec(
         metric="masked_si_sdr", search=bt.SearchSettings(population=8, generations=2, seed=1)))
     assert run.metric.maximise
+    heard = sounds(run.path)
+    assert [s.item for s in heard] == sorted(s.item for s in heard)
+    assert {s.item for s in heard} == {0, 1, 2}
+    assert [s.name for s in heard if s.item == 0] == ["noisy", "clean", "float", "8 bit", *run.picks]
+    with wave.open(io.BytesIO(heard[0].wav)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (8000, 1, 8 * 8)
+        samples = np.frombuffer(file.readframes(64), "<i2")
+    wanted = signals(data.test.extras["noisy"][:1])[0]
+    assert np.abs(samples / np.abs(samples).max() - wanted / np.abs(wanted).max()).max() < 1e-3
+    pytest.importorskip("plotly")
+    page = bt.write_report(run).read_text()
+    assert page.count("<audio controls") == len(heard)
+    assert "media-src data:" in page
     assert "no output is better" not in run.metric.label
     best = run.pick("best")
     (again,) = bt.retrain_picks(run, data, ["best"], recipe=Retraining(epochs=3, updates=0), workers=1)

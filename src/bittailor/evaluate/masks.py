@@ -18,8 +18,8 @@ from bittailor.evaluate.losses import Loss, Values, decibels
 if TYPE_CHECKING:
     from torch import Tensor
 
-NOISY = "noisy"
-"""The extra of the data that a mask is applied to."""
+NOISY, RATE = "noisy", "rate"
+"""Extras of the data: what a mask is applied to; and the samples of a second of each item, so that one may listen."""
 
 
 @lru_cache(maxsize=4)

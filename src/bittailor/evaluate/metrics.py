@@ -65,6 +65,15 @@ class Metric:
         """What `value` is a mean over: items, or phones that were said."""
         return len(targets)
 
+    def references(self, targets: Targets) -> Mapping[str, Values]:
+        """What `heard` may be compared with by ear: name -> signals [items, samples]. Empty where outputs make no
+        signals."""
+        return {}
+
+    def heard(self, outputs: Values, targets: Targets) -> Values:
+        """The signals that outputs make, [items, samples], where there are `references`."""
+        raise NotImplementedError
+
     def loss_for(self, targets: Targets) -> Loss:
         """`loss`, or the usual one for such targets."""
         return self.loss or losses.loss_for(targets)
@@ -337,6 +346,14 @@ class MaskedSiSdr(Metric):
 
     def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
         return -masks.MASKED_SI_SDR.of_items(outputs, targets)
+
+    def references(self, targets: Targets) -> Mapping[str, Values]:
+        noisy = masks.signals(targets.extras[masks.NOISY])
+        half = targets.extras[masks.NOISY].shape[2] - 1
+        return {"noisy": noisy, "clean": targets.y[:, half : half + noisy.shape[1]]}
+
+    def heard(self, outputs: Values, targets: Targets) -> Values:
+        return masks.signals(outputs * targets.extras[masks.NOISY])
 
     def check(self, targets: Targets, outputs: int, sequence: bool) -> None:
         super().check(targets, outputs, sequence)

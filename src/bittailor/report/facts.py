@@ -17,6 +17,7 @@ from bittailor.evaluate.evaluator import Objective
 from bittailor.evaluate.metrics import Metric
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.runs import Run, Solution
+from bittailor.runs.listening import Sound, sounds
 from bittailor.search.store import Row
 from bittailor.train.beacons import Beacon
 
@@ -93,6 +94,7 @@ class Facts:
     evaluations  every stored row
     beacons      name -> retrained network, failed trainings too
     sensitivity  what every gene does to the error, where that was analysed: at homogeneous 8 bit, or the first there is
+    sounds       what test items sound like, where the run has written that
     items        part of the data -> how many items it has, where the run says so
     """
 
@@ -113,6 +115,7 @@ class Facts:
     finished: datetime
     beacons: Mapping[str, Beacon]
     sensitivity: Sensitivity | None
+    sounds: tuple[Sound, ...]
 
     @property
     def error(self) -> Axis:
@@ -193,6 +196,7 @@ def gather(run: Run) -> Facts:
         sites=site_rows(run.network.graph), evaluations=rows,
         items=dict(result["items"]), finished=datetime.fromisoformat(result["finished"]),
         beacons=run.beacons, sensitivity=_sensitivity(run.path / "sensitivity"),
+        sounds=tuple(sounds(run.path)),
     )
 
 

@@ -69,6 +69,7 @@ def page(facts: Facts, drawn: Sequence[Drawn]) -> str:
         "table": _solutions(facts, facts.front, "s") + _beside(facts) or f"<p>{escape(said[0])}</p>",
         "homogeneous": _solutions(facts, facts.homogeneous, "b"),
         "retrained": _retrained(facts),
+        "sounds": _sounds(facts),
         "figures": "".join(_figure(one) for one in drawn),
         "command": escape(command(facts)),
         "versions": escape(_versions(facts)),
@@ -190,6 +191,30 @@ def _retrained(facts: Facts) -> str:
     return ('<section id="retrained"><h2>Retrained networks</h2><p>Before → after: post-training quantisation of the '
             "float network, then the same widths with their own training. A beacon also gives its weights to "
             f"neighbours, quantised without training.</p>{_table(header, rows)}</section>")
+
+
+def _sounds(facts: Facts) -> str:
+    """What a few test items sound like, where the run has written that."""
+    if not facts.sounds:
+        return ""
+    names = list(dict.fromkeys(sound.name for sound in facts.sounds))
+    by_place = {(sound.item, sound.name): sound.wav for sound in facts.sounds}
+    rows = []
+    for item in dict.fromkeys(sound.item for sound in facts.sounds):
+        players = "".join(f"<td>{_player(by_place.get((item, name)), f'item {item}, {name}')}</td>" for name in names)
+        rows.append(f'<tr><th scope="row">test item {item}</th>{players}</tr>')
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in ("", *names))
+    return ('<section id="sounds"><h2>To listen to</h2><p>The first items of the test data, all of one item at the '
+            'same gain: as given, and what each network makes of it.</p><div class="scroll" tabindex="0" role="region" '
+            f'aria-label="sounds"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+            "</section>")
+
+
+def _player(wav: bytes | None, label: str) -> str:
+    if wav is None:
+        return "–"
+    source = base64.b64encode(wav).decode()
+    return f'<audio controls preload="none" aria-label="{escape(label)}" src="data:audio/wav;base64,{source}"></audio>'
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "", raw_first: bool = False) -> str:

@@ -22,11 +22,13 @@ from bittailor.errors import BittailorError
 from bittailor.evaluate.early_stopping import EarlyStopping, bounds
 from bittailor.evaluate.evaluator import Evaluator, Objective, check_task
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
+from bittailor.evaluate.masks import RATE
 from bittailor.evaluate.metrics import Metric
 from bittailor.quantise.calibration import Calibration
 from bittailor.quantise.spaces import BASELINES, WIDTHS, homogeneous_widths
 from bittailor.runs.choice import SolutionEvaluators, front_of, pick
 from bittailor.runs.folder import begin, calibrated, take_beacons
+from bittailor.runs.listening import HEARD, write_sounds
 from bittailor.runs.retraining import note_figures, polish_front
 from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run, Solution
 from bittailor.runs.seeding import SEEDINGS
@@ -454,7 +456,23 @@ def test(problem: Problem, ready: Calibrated, chosen: Chosen) -> Chosen:
     picks = dict(zip(chosen.picks, evaluators.tested(list(chosen.picks.values())), strict=True))
     note_figures(ready.beacons.values(), ready.valid, evaluators)
     real = {**chosen.real, "test": _float_error(problem, ready, problem.data.test)}
+    _listen(problem, ready, picks)
     return replace(chosen, front=front, picks=picks, homogeneous=homogeneous, real=real)
+
+
+def _listen(problem: Problem, ready: Calibrated, picks: Mapping[str, Solution]) -> None:
+    """Signals of a few test items, where the metric makes any."""
+    some, metric = problem.data.test[:HEARD], ready.evaluator.metric
+    references = metric.references(some.targets) if RATE in some.extras else {}
+    if not references:
+        return
+    evaluators = ready.evaluators(some)
+    outputs = {"float": problem.network(some.x, some.lengths)}
+    for name, solution in {"8 bit": ready.base, **picks}.items():
+        evaluator = evaluators.of(solution.beacon)
+        outputs[name] = evaluator.outputs([evaluator.program(dict(solution.widths))[1]])[0]
+    made = {name: metric.heard(values, some.targets) for name, values in outputs.items()}
+    write_sounds(problem.folder, some, {**references, **made})
 
 
 # --- save --------------------------------------------------------------------------------------------------------

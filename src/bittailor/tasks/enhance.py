@@ -26,7 +26,7 @@ from bittailor.common import cache
 from bittailor.common.data import Data
 from bittailor.common.files import load_tensors, save_tensors
 from bittailor.errors import FileError
-from bittailor.evaluate.masks import NOISY, spectra
+from bittailor.evaluate.masks import NOISY, RATE, spectra
 from bittailor.tasks import espeak, sentences
 from bittailor.tasks.base import Recipe, Task
 from bittailor.tasks.phones import LANGUAGE, PITCHES, RANGES, SPEEDS, TEST_VOICES, TRAIN_VOICES, voices
@@ -105,7 +105,8 @@ def mixed(speech: NDArray[np.int16], groups: Sequence[int], noises: Sequence[Noi
         wanted = (voice**2).mean() / 10 ** (rng.uniform(*RATIOS_DB) / 10)
         clean[i], noisy[i] = voice, voice + noise * np.sqrt(wanted / (noise**2).mean())
     spectrum = spectra(noisy, FRAME)
-    return Data(features(spectrum), clean, groups=np.asarray(groups, np.int64), extras={NOISY: spectrum})
+    return Data(features(spectrum), clean, groups=np.asarray(groups, np.int64),
+                extras={NOISY: spectrum, RATE: np.full(len(speech), RATE_HZ)})
 
 
 def features(spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
