@@ -15,15 +15,19 @@ from bittailor.common.registry import Table
 from bittailor.compile.bound import BoundMatrix
 from bittailor.compile.layouts.base import Family, Laid, Layout, Part, Preparation, lay_out
 from bittailor.compile.layouts.dsp import DSP
+from bittailor.compile.layouts.helium import HELIUM
+from bittailor.compile.layouts.scalar import SCALAR
 from bittailor.core.arith import Ints
 
-ANY = Family("any", ("any", "m0", "m3", "m55", "rv32", "m4", "m7", "m33"), ())
+ANY = Family("any", ("any", "m4", "m7", "m33"), ())
 """Of those who do not know their core: all matrices are `bits`."""
 DEFAULT_CORE = "m4"
 
 FAMILIES: Table[Family] = Table("family of layouts", {family.name: family for family in (
     ANY,
     DSP,
+    SCALAR,
+    HELIUM,
 )})
 LAYOUTS: Table[Layout] = Table("layout", {
     layout.name: layout for family in FAMILIES.values() for layout in family.layouts})
