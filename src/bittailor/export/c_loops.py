@@ -164,13 +164,12 @@ class _Loops:
         layout = laid.layout
         assert ins.whole is not None
         for i, part in enumerate(laid.parts):
-            if layout.preparation is None:
-                x = _from(self.model.vector(ins.whole, phase.number, at), part.start)
-            else:
+            vectors = [_from(self.model.vector(ins.whole, phase.number, at), part.start)]
+            if layout.preparation is not None:
                 ready = self.blocks.find(phase.number, ins.whole, part, layout.preparation)
-                x = self.model.scratch[ready.name, False]
+                vectors = [*(vectors if layout.raw else ()), self.model.scratch[ready.name, False]]
             words = part.words.size * layout.rows // laid.rows
-            arguments = [f"{self.model.roms[ins.output, f'weights {i}']} + i / {layout.rows}u * {words}u", x,
+            arguments = [f"{self.model.roms[ins.output, f'weights {i}']} + i / {layout.rows}u * {words}u", *vectors,
                          *(f"{n}u" for n in (part.stop - part.start, *part.literals)), self.model.sums[ins.output, i]]
             yield f"{indent}{layout.kernel}({', '.join(arguments)});\n"
 

@@ -48,6 +48,7 @@ class Layout(ABC):
     rows         of a block
     ctype        element type of its array
     preparation  of the vector; None: the kernel reads the activations as they are
+    raw          whether a kernel with a preparation reads the activations, too: function(w, x, prepared, n, …)
     """
 
     name: str
@@ -58,6 +59,7 @@ class Layout(ABC):
     rows: int
     ctype: str
     preparation: Preparation | None
+    raw: bool = False
 
     @abstractmethod
     def fits(self, W: Ints, reach: int) -> bool:

@@ -13,18 +13,22 @@ BT_INLINE const uint32_t *bt_pairs_plain(const uint32_t *w, const int8_t *x, con
     for (unsigned j = 0; j < 4u; j++)
         p[j] = from;
     for (; x != end; x += size, w += 4)
-        for (unsigned j = 0; j < 4u; j++)
-            for (unsigned k = 0; k < size; k++)
-                p[j] += (w[j] >> k * b & mask) * (uint32_t)(int32_t)x[k];
+        for (unsigned k = 0; k < size; k++) {
+            const int32_t here = x[k];
+            for (unsigned j = 0; j < 4u; j++)
+                p[j] += (w[j] >> k * b & mask) * (uint32_t)here;
+        }
     if (left != 0u) { /* words hold two pairs of rows each if their digits fit */
         const int two = left <= 8u / b;
         for (unsigned j = 0; j < 4u; j++)
             v[j] = two ? w[j & 1u] >> (j & 2u ? left * b : 0u) : w[j];
-        for (end = x + left; x != end; x++)
+        for (end = x + left; x != end; x++) {
+            const int32_t here = *x;
             for (unsigned j = 0; j < 4u; j++) {
-                p[j] += (v[j] & mask) * (uint32_t)(int32_t)*x;
+                p[j] += (v[j] & mask) * (uint32_t)here;
                 v[j] >>= b;
             }
+        }
     }
     for (unsigned j = 0; j < 4u; j++) {
         const int32_t low = (int16_t)p[j];
@@ -49,11 +53,12 @@ BT_PAIRS(5)
 /* y[r] += bytes by x; a multiple of four inputs. */
 static const uint8_t *bt_bytes_x8(const uint8_t *w, const int8_t *x, const int8_t *end, int32_t y[8]) {
 #define BT_TAKE(r) uint32_t y##r = (uint32_t)y[r];
-#define BT_MAC(r) y##r += w[8u * k + r] * (uint32_t)(int32_t)x[k];
+#define BT_MAC(r) y##r += w[8u * k + r] * (uint32_t)here;
 #define BT_GIVE(r) y[r] = (int32_t)y##r;
     BT_EIGHT(BT_TAKE)
     for (; x != end; x += 4, w += 32)
         for (unsigned k = 0; k < 4u; k++) {
+            const int32_t here = x[k];
             BT_EIGHT(BT_MAC)
         }
     BT_EIGHT(BT_GIVE)

@@ -26,8 +26,10 @@ void bt_total_x8(const int8_t *x, size_t n, int32_t *to) {
 void bt_total_x16(const int16_t *x, size_t n, int32_t *to) {
     const int16_t *const end = x + n;
     uint32_t sum = 0;
-    while (x != end)
-        sum += (uint32_t)(int32_t)*x++;
+    while (x != end) {
+        const int32_t here = *x++;
+        sum += (uint32_t)here;
+    }
     *to = (int32_t)sum;
 }
 
@@ -114,18 +116,24 @@ void bt_scalar8_x8(const uint8_t *w, const int8_t *x, const int32_t *total, size
 typedef const uint32_t *bt_pairs(const uint32_t *w, const int8_t *x, const int8_t *end, int32_t *y, uint32_t from,
                                  size_t left);
 
+/* -(end - start) in both halves of a word; what is between two of the sums fits 16 bits, they are modulo 2**16. */
+BT_INLINE uint32_t bt_less(int16_t end, int16_t start) {
+    const int32_t sum = (int16_t)(start - end);
+    return (uint32_t)sum * 0x10001u;
+}
+
 BT_INLINE void bt_chunks(const uint32_t *w, const int8_t *x, const int16_t *sums, size_t n, size_t chunk, size_t groups,
                          int32_t *y, bt_pairs *pairs, const unsigned b, const uint32_t off) {
     const size_t size = 16u / b, every = size == 8u ? 2u : 1u; /* a group of eight inputs is two of the sums */
     const size_t left = n - groups * size;
     bt_fill(y, 0);
     for (; groups > chunk; groups -= chunk, sums += every * chunk) {
-        const int8_t *const end = x + size * chunk;
-        w = pairs(w, x, end, y, off * 0x10001u * (uint32_t)(int16_t)(sums[0] - sums[every * chunk]), 0);
-        x = end;
+        w = pairs(w, x, x + size * chunk, y, off * bt_less(sums[every * chunk], sums[0]), 0);
+        x += size * chunk;
     }
-    const int32_t all = sums[every * groups + (left == 0u ? 0u : every == 2u && left > 4u ? 2u : 1u)];
-    pairs(w, x, x + size * groups, y, off * 0x10001u * (uint32_t)(int16_t)(sums[0] - all), left);
+    /* and what is left: one more of the sums, or two */
+    pairs(w, x, x + size * groups, y,
+          off * bt_less(sums[every * groups + (left == 0u ? 0u : every == 2u && left > 4u ? 2u : 1u)], sums[0]), left);
 }
 
 #define BT_DEFINE(b)                                                                                                   \
