@@ -167,4 +167,4 @@ def _exact(W: Ints, reach: int) -> bool:
     return int(np.abs(W).sum(axis=1).max()) * reach < 1 << 31
 
 
-SCALAR = Family("scalar", ("m0", "m3", "rv32"), (Nibbles(), *map(Pairs, (2, 3, 4, 5)), Bytes()))
+SCALAR = Family("scalar", (), (Nibbles(), *map(Pairs, (2, 3, 4, 5)), Bytes()))
