@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from bittailor.runs.presets import PRESETS
 from bittailor.runs.retraining import same_data
 from bittailor.runs.searching import Display
 from bittailor.runs.spec import Origin, SearchSpec, TaskSettings, layered, read_values
+from bittailor.search.executors import Executor
+from bittailor.search.executors.connecting import ClusterSettings, connect
 from bittailor.search.loop import Progress
 from bittailor.search.progress import ValueDisplay, make_progress
 from bittailor.train.recipe import Retraining
@@ -302,7 +305,7 @@ def run_data(run: Run, data: Path | None = None, own: str = "") -> tuple[Splits,
 
 def retrain_run(
     path: Path, picks: Sequence[str], *, recipe: Mapping[str, Any] | None = None, seed: int = 0,
-    data: Path | None = None, own: str = "", workers: int = 0,
+    data: Path | None = None, own: str = "", workers: int = 0, cluster: str = "",
 ) -> list[Retrained]:
     """Retrain solutions of a run and store them beside the originals; see `runs.retrain_picks`.
 
@@ -313,11 +316,18 @@ def retrain_run(
         run.pick(text)
     asked = records.make(Retraining, {**asdict(run.spec.beacons.recipe), **(recipe or {})}, "recipe")
     splits, metric = run_data(run, data, own)
-    return retrain_picks(run, splits, picks, recipe=asked, seed=seed, workers=workers, metric=metric)
+    with _cluster(cluster) as executor:
+        return retrain_picks(run, splits, picks, recipe=asked, seed=seed, workers=workers, metric=metric,
+                             executor=executor)
+
+
+def _cluster(address: str) -> AbstractContextManager[Executor | None]:
+    """An executor on a cluster, said on standard error; none without an address."""
+    return connect(ClusterSettings(address), Terminal().tell) if address else nullcontext()
 
 
 def sensitivity_run(
-    path: Path, at: str = "8bit", *, data: Path | None = None, own: str = ""
+    path: Path, at: str = "8bit", *, data: Path | None = None, own: str = "", cluster: str = ""
 ) -> tuple[Sensitivity, Path]:
     """Analyse what every operator of a run does to the error, at a pick; writes RUN/sensitivity/PICK.json, .csv and
     .png; returns the analysis and the path of the CSV file."""
@@ -326,5 +336,6 @@ def sensitivity_run(
     run = Run.open(path)
     run.pick(at)
     splits, metric = run_data(run, data, own)
-    found = run_sensitivity(run, splits, at, metric=metric)
+    with _cluster(cluster) as executor:
+        found = run_sensitivity(run, splits, at, metric=metric, executor=executor)
     return found, write_sensitivity(run, found)

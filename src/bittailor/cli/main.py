@@ -52,6 +52,9 @@ MetricOption = Annotated[
 RecipeOption = Annotated[
     list[str] | None, typer.Option("--recipe", help="Of retraining, such as epochs=10 or rate=1e-3; repeatable.")
 ]
+ClusterOption = Annotated[
+    str, typer.Option(help="Work there: tcp://HOST:PORT of a Dask scheduler, its JSON file, or local:N processes.")
+]
 CacheOption = Annotated[Path | None, typer.Option("--cache", help="Folder for trained float networks.")]
 
 
@@ -198,13 +201,15 @@ def retrain(
     own: OwnOption = "",
     seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Trainings at a time; 0: every core.")] = 0,
+    cluster: ClusterOption = "",
 ) -> None:
     """Retrain solutions, quantisation-aware; kept beside the originals. Goes on where it was cut short."""
     from bittailor.cli.actions import retrain_run
     from bittailor.cli.show import print_retrained
 
     asked = {**({} if epochs is None else {"epochs": epochs}), **read_settings(recipe or [])}
-    made = retrain_run(run, pick, recipe=asked, seed=seed, data=data, own=own, workers=workers)
+    made = retrain_run(run, pick, recipe=asked, seed=seed, data=data, own=own, workers=workers,
+                       cluster=cluster)
     print_retrained(run, made)
 
 
@@ -217,13 +222,14 @@ def sensitivity(
     = "8bit",
     data: DataOption = None,
     own: OwnOption = "",
+    cluster: ClusterOption = "",
 ) -> None:
     """Show what every operator does to the error, width by width: a table, a CSV file and a figure."""
     from bittailor.cli.actions import sensitivity_run
     from bittailor.cli.show import print_sensitivity
     from bittailor.runs import Run
 
-    found, file = sensitivity_run(run, at, data=data, own=own)
+    found, file = sensitivity_run(run, at, data=data, own=own, cluster=cluster)
     print_sensitivity(found, Run.open(run).metric.noun)
     _say(f"written: {file} and {file.with_suffix('.png').name}")
 

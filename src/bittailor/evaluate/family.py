@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from bittailor.common.data import Data
 from bittailor.cost import Platform
@@ -14,7 +14,8 @@ from bittailor.errors import RangeError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.metrics import Metric
 from bittailor.quantise.calibration import Calibration
-from bittailor.search.space import Genome, Space, Structure
+from bittailor.search.executors.base import Executor, WorkerState
+from bittailor.search.space import Genome, Structure
 from bittailor.search.store import Outcome
 
 Family: TypeAlias = Callable[[Structure], Calibration]
@@ -22,6 +23,31 @@ Family: TypeAlias = Callable[[Structure], Calibration]
 the same answer in every process."""
 
 Name = TypeVar("Name", bound=Hashable)
+
+
+class Decoder(Protocol):
+    """What says which network and which widths a genome stands for, such as a `Space`."""
+
+    def structure(self, genome: Genome) -> Structure:
+        """Its structural part."""
+
+    def widths(self, genome: Genome) -> dict[str, int]:
+        """Site -> bits."""
+
+
+@dataclass(frozen=True)
+class Spelt:
+    """The genome spells out the width of every site."""
+
+    sites: tuple[str, ...]
+
+    def structure(self, genome: Genome) -> Structure:
+        """None: there is one network."""
+        return ()
+
+    def widths(self, genome: Genome) -> dict[str, int]:
+        """Site -> bits."""
+        return dict(zip(self.sites, genome, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +87,17 @@ class CandidateEvaluation:
     data        what they are evaluated on
     objectives  names of the values reported beside the error
     platforms   those of a user, beside the ones of the package
+    door        what evaluates on other machines, if anything does; it stays on this one
     """
 
-    space: Space
+    space: Decoder
     family: Family
     data: Data
     metric: str | Metric
     engine: str
     objectives: tuple[str, ...]
     platforms: tuple[Platform, ...] = ()
+    door: Executor | None = None
 
     def evaluator(self, structure: Structure = ()) -> Evaluator:
         """This process's evaluator of the network of a structure."""
@@ -78,7 +106,8 @@ class CandidateEvaluation:
     @cached_property
     def _evaluators(self) -> Evaluators[Structure]:
         return Evaluators(lambda structure: Evaluator(
-            self.family(structure), self.data, self.metric, self.engine, self.objectives, self.platforms))
+            self.family(structure), self.data, self.metric, self.engine, self.objectives, self.platforms)
+            if self.door is None else Elsewhere(self, self.family(structure), self.door))
 
     def __call__(self) -> Callable[[Sequence[Genome]], list[Outcome]]:
         """The worker."""
@@ -100,4 +129,22 @@ class CandidateEvaluation:
 
     def __getstate__(self) -> dict[str, Any]:
         # without the evaluators, which every process makes for itself
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "door"}
+
+
+class Elsewhere(Evaluator):
+    """An evaluator whose candidates are evaluated by the workers of an executor: baselines, sensitivities, picks on
+    test data. What needs the outputs themselves it computes here."""
+
+    def __init__(self, evaluation: CandidateEvaluation, calibration: Calibration, executor: Executor) -> None:
+        super().__init__(calibration, evaluation.data, evaluation.metric, evaluation.engine, evaluation.objectives,
+                         evaluation.platforms)
+        self._sites = tuple(site.name for site in calibration.network.graph.free)
+        self._executor = executor
+        self._state = WorkerState(replace(evaluation, space=Spelt(self._sites), family=OneNetwork(calibration)))
+
+    def attempt(self, widths: Sequence[dict[str, int]]) -> list[dict[str, float] | RangeError]:
+        genomes = [tuple(w[site] for site in self._sites) for w in widths]
+        outcomes = self._executor.run(self._state, genomes)
+        return [RangeError(outcome.reason or "") if outcome.values is None else dict(outcome.values)
+                for outcome in outcomes]

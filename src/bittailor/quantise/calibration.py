@@ -123,6 +123,20 @@ class Calibration:
         found = self._integers.get((site, fmt))
         return fmt.quantise(self.network.parameters[site]) if found is None else found
 
+    def fitted(self, site: str, fmt: QFormat) -> Ints | None:
+        """The integers that were fitted with a format; None where nearest ones serve."""
+        return self._integers.get((site, fmt))
+
+    def has(self, site: str, bits: int) -> bool:
+        """Whether a format is there already."""
+        return (site, bits) in self._formats
+
+    def take(self, site: str, bits: int, fmt: QFormat, integers: Ints | None) -> None:
+        """Keep a format, and the integers fitted with it, that another process made."""
+        self._formats[(site, bits)] = fmt
+        if integers is not None:
+            self._integers[(site, fmt)] = integers
+
     def plan(self, widths: Mapping[str, int]) -> Plan:
         """The plan for given widths, site -> bits for every free site of the graph."""
         return Plan({site.name: self.format(site.name, widths[site.name]) for site in self.network.graph.free})

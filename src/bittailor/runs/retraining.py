@@ -12,12 +12,13 @@ from bittailor.common.data import Data, Splits
 from bittailor.common.processors import workers_of
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError, DataError
-from bittailor.evaluate.evaluator import Evaluator
+from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.evaluate.metrics import Measure, Metric
 from bittailor.evaluate.sensitivity import Sensitivity, analyse
 from bittailor.runs.choice import SolutionEvaluators
 from bittailor.runs.run import Run, Solution
 from bittailor.search.constraints import Constraint
+from bittailor.search.executors import Executor
 from bittailor.search.front import nondominated
 from bittailor.search.space import Space
 from bittailor.search.store import Row
@@ -31,7 +32,7 @@ RECIPE = Retraining()
 def polish_front(
     rows: Iterable[Row], space: Space, region: Region, base: Mapping[str, float], trainer: Trainer,
     valid: SolutionEvaluators, beacons: dict[str, Beacon], settings: BeaconSettings, limits: Sequence[Constraint],
-    seed: int, workers: int,
+    seed: int, workers: int, executor: Executor | None = None,
 ) -> list[Beacon]:
     """Retrain members of a final front (of loss and size, in the region's sizes): see `beacons.polish`.
 
@@ -52,7 +53,7 @@ def polish_front(
             # from the weights that gave the better result, the float network's or a beacon's
             parent = row.outcome.beacon if settings.warm_start else None
             jobs.append(trainer.job(space.widths(row.genome), seed, parent, "polish", row.key))
-        made = train_all(trainer, jobs, workers)
+        made = train_all(trainer, jobs, workers, executor)
         trained.extend(made)
         beacons.update((b.name, b) for b in made)
         return [b.failed is None and no_worse(valid.evaluate([as_trained(b)])[0], base) for b in made]
@@ -101,7 +102,7 @@ class Retrained:
 
 def retrain_picks(
     run: Run, data: Splits, picks: Sequence[str], *, recipe: Retraining = RECIPE, seed: int = 0,
-    workers: int = 0, engine: str = "auto", metric: Metric | Measure | None = None,
+    workers: int = 0, engine: str = "auto", metric: Metric | Measure | None = None, executor: Executor | None = None,
 ) -> list[Retrained]:
     """Retrain solutions of a run and store them beside the originals, in RUN/beacons, with their history.
 
@@ -110,6 +111,7 @@ def retrain_picks(
     recipe   how they are trained
     workers  trainings at a time; 0: every core of this process. Results do not depend on it
     metric   of a run that was searched with one of your own: that metric
+    executor where to train and measure, in place of this machine, such as a cluster
     Raises   DataError for other data, BittailorError for a pick or a setting that does not exist.
     """
     same_data(run, data)
@@ -118,10 +120,10 @@ def retrain_picks(
     plain = run.metric_given(metric)
     trainer = Trainer(run.calibration, data.train, plain, recipe, run.path / "beacons")
     jobs = [trainer.job(s.widths, seed, s.beacon, "retrained", text) for text, s in zip(picks, solutions, strict=True)]
-    made = train_all(trainer, jobs, workers_of(workers))
+    made = train_all(trainer, jobs, workers_of(workers), executor)
     measure = run.measure(data, plain)
-    valid = run_evaluators(run, data.valid, engine, metric=measure)
-    test = run_evaluators(run, data.test, engine, tested=True, metric=measure)
+    valid = run_evaluators(run, data.valid, engine, metric=measure, executor=executor)
+    test = run_evaluators(run, data.test, engine, tested=True, metric=measure, executor=executor)
     note_figures({b.name: b for b in made}.values(), valid, test)
     after = run.retrained
     found = []
@@ -132,7 +134,7 @@ def retrain_picks(
 
 
 def run_evaluators(run: Run, part: Data, engine: str = "auto", tested: bool = False, *,
-                   metric: Metric | None = None) -> SolutionEvaluators:
+                   metric: Metric | None = None, executor: Executor | None = None) -> SolutionEvaluators:
     """Evaluators of a run's solutions on one part of its data; `tested`: of the error alone.
 
     metric  the run's, from `Run.measure` where it has to learn first or is a user's own
@@ -141,22 +143,25 @@ def run_evaluators(run: Run, part: Data, engine: str = "auto", tested: bool = Fa
     names = () if tested else tuple(name for name in run.baseline(8).values if name != "error")
     platforms = run.platforms
     measure = metric or run.metric
-    return SolutionEvaluators(lambda beacon: Evaluator(
-        run.calibration if beacon is None else run.beacons[beacon].calibration, part, measure, engine, names,
-        platforms))
+    door = executor if executor is not None and executor.remote else None
+    return SolutionEvaluators(lambda beacon: CandidateEvaluation(
+        run.space, OneNetwork(run.calibration if beacon is None else run.beacons[beacon].calibration), part, measure,
+        engine, tuple(names), platforms, door).evaluator())
 
 
 def run_sensitivity(
     run: Run, data: Splits, at: str = "8bit", engine: str = "auto", metric: Metric | Measure | None = None,
+    executor: Executor | None = None,
 ) -> Sensitivity:
     """What every gene of a run's space does to the validation error, all others kept as in a pick.
 
     data    what the run was searched with
     metric  of a run that was searched with one of your own: that metric
+    executor  where to evaluate, in place of this process, such as a cluster
     """
     solution = run.pick(at)
     measure = run.measure(data, run.metric_given(metric))
-    evaluator = run_evaluators(run, data.valid, engine, metric=measure).of(solution.beacon)
+    evaluator = run_evaluators(run, data.valid, engine, metric=measure, executor=executor).of(solution.beacon)
     return analyse(evaluator, run.space.width_genes, solution.widths, at)
 
 

@@ -25,6 +25,7 @@ from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.evaluate.masks import RATE
 from bittailor.evaluate.metrics import Metric
 from bittailor.quantise.calibration import Calibration
+from bittailor.quantise.fitting import fit_all, widths_of
 from bittailor.quantise.spaces import BASELINES, WIDTHS, homogeneous_widths
 from bittailor.runs.choice import SolutionEvaluators, front_of, pick
 from bittailor.runs.folder import begin, calibrated, take_beacons
@@ -126,6 +127,11 @@ class Problem:
         """Name of the engine that runs candidates."""
         return best_engine() if self.spec.engine == "auto" else self.spec.engine
 
+    @property
+    def door(self) -> Executor | None:
+        """What works on other machines, if anything does."""
+        return self.executor if self.executor is not None and self.executor.remote else None
+
     @cached_property
     def workers(self) -> int:
         """Threads or processes, 1 or more."""
@@ -211,6 +217,7 @@ class Calibrated:
     homogeneous  bits -> baseline
     box          where hypervolume is measured
     identity     what the evaluations depend on
+    wanted       site -> every width that may be asked for
     beacons      name -> retrained network, filled as they come to be
     """
 
@@ -219,6 +226,7 @@ class Calibrated:
     homogeneous: Mapping[int, Solution]
     box: ReferenceBox
     identity: Mapping[str, str]
+    wanted: Mapping[str, set[int]]
     beacons: dict[str, Beacon] = field(default_factory=dict)
     _from_beacons: dict[str, CandidateEvaluation] = field(default_factory=dict)
 
@@ -247,7 +255,10 @@ class Calibrated:
         if beacon is None:
             return self.candidates
         if beacon not in self._from_beacons:
-            family = OneNetwork(self.beacons[beacon].calibration)
+            calibration = self.beacons[beacon].calibration
+            if self.candidates.door is not None:
+                fit_all(calibration, self.wanted, self.candidates.door)
+            family = OneNetwork(calibration)
             self._from_beacons[beacon] = replace(self.candidates, family=family)
         return self._from_beacons[beacon]
 
@@ -263,8 +274,13 @@ def calibrate_run(problem: Problem) -> Calibrated:
     if not (problem.folder / "calibration.safetensors").exists():
         problem.display.tell(f"calibrating on {min(problem.spec.calibration.items, len(data.train)):,} sequences")
     statistics = calibrated(problem.folder, network, data.train, problem.spec.calibration)
+    wanted = widths_of(problem.space, network.graph)
+    if problem.door is not None:
+        problem.display.tell("fitting formats and weights")
+        fit_all(statistics, wanted, problem.door)
+        statistics.save(problem.folder / "calibration.safetensors")
     candidates = CandidateEvaluation(problem.space, OneNetwork(statistics), data.valid, measure, problem.engine,
-                                     problem.reported, problem.spec.platforms)
+                                     problem.reported, problem.spec.platforms, problem.door)
     evaluator = candidates.evaluator()
     widths = {bits: homogeneous_widths(network.graph, bits) for bits in BASELINES}
     # some hardware has no 16 bits; without 8 there is nothing to compare with
@@ -276,7 +292,7 @@ def calibrate_run(problem: Problem) -> Calibrated:
         statistics, candidates,
         {bits: Solution(f"homogeneous {bits}", w, rows[bits], None) for bits, w in widths.items()},
         ReferenceBox.around([[rows[bits][name] for name in names] for bits in WIDTHS], signs(names, problem.maximised)),
-        identity,
+        identity, wanted,
     )
 
 
@@ -349,7 +365,7 @@ def _beacon_work(
 
     return BeaconWork(given, region, trainer, BeaconSearch(
         plain, from_weights_of, problem.space, problem.network.graph, settings, region, trainer, store, given=given,
-        seed=problem.spec.search.seed, workers=problem.workers, say=problem.display.tell))
+        seed=problem.spec.search.seed, workers=problem.workers, say=problem.display.tell, executor=problem.executor))
 
 
 def _search(
@@ -422,7 +438,8 @@ def _polish(problem: Problem, ready: Calibrated, work: BeaconWork, rows: Sequenc
         problem.display.tell(f"retraining up to {settings.polish} members of the front")
     polished = polish_front(
         rows, problem.space, work.region, ready.base.values, work.trainer,
-        ready.valid, ready.beacons, settings, problem.spec.limits, problem.spec.search.seed, problem.workers)
+        ready.valid, ready.beacons, settings, problem.spec.limits, problem.spec.search.seed, problem.workers,
+        problem.executor)
     given = [beacon.name for beacon in work.given]
     new = [beacon for beacon in work.search.beacons if beacon.name not in given]
     paid = list({beacon.name: beacon for beacon in (*new, *polished)}.values())

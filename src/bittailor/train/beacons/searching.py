@@ -10,12 +10,14 @@ missing, so it takes the same course wherever it was cut short.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bittailor.core.graph import Graph
 from bittailor.evaluate.metrics import Metric
+from bittailor.search.executors import Executor
 from bittailor.search.front import nondominated
 from bittailor.search.loop import Evaluate, Rivals
 from bittailor.search.space import Genome, Space
@@ -79,16 +81,17 @@ class BeaconSearch:
     seed      of the trainings
     workers   trainings at a time
     say       told in words what is being trained
+    executor  trains where its workers are on other machines, side by side with evaluations
     """
 
     def __init__(
         self, plain: Evaluate, through: Callable[[Beacon], Evaluate], space: Space, graph: Graph,
         settings: BeaconSettings, region: Region, trainer: Trainer, store: Store, *, given: Sequence[Beacon] = (),
-        seed: int = 0, workers: int = 1, say: Callable[[str], None] | None = None,
+        seed: int = 0, workers: int = 1, say: Callable[[str], None] | None = None, executor: Executor | None = None,
     ) -> None:
         self._plain, self._through, self._space, self._settings = plain, through, space, settings
         self._region, self._trainer, self._store = region, trainer, store
-        self._seed, self._workers, self._say = seed, workers, say
+        self._seed, self._workers, self._say, self._executor = seed, workers, say, executor
         self._weights = site_weights(space, graph, settings.weighted)
         self._threshold = settings.threshold * sum(self._weights.values())
         self._generation = 0
@@ -115,8 +118,37 @@ class BeaconSearch:
             jobs = self._choose(genomes, found)
             self._store.decide(self._generation, [job.to_json() for job in jobs])
             self._decided[self._generation] = jobs
-        self._enter(self._generation)
-        yield from self._served(genomes, found, self._known(self._generation))
+        yield from self._served_meanwhile(genomes, found)
+
+    def _served_meanwhile(self, genomes: Sequence[Genome], found: Sequence[Outcome]) -> list[Outcome]:
+        """Outcomes once this generation's beacons are there. On a cluster, candidates that no new beacon can serve are
+        evaluated while those are trained."""
+        jobs = self._decided.get(self._generation, [])
+        if self._generation in self._entered or not jobs or self._executor is None or not self._executor.remote:
+            self._enter(self._generation)
+            return list(self._served(genomes, found, self._known(self._generation)))
+        self._enter(self._generation - 1)
+        before = self._known(self._generation - 1)
+        best = list(found)
+        sure = [i for i, genome in enumerate(genomes) if self._nearer(genome, before, jobs)]
+        with ThreadPoolExecutor(1) as thread:
+            training = thread.submit(self._enter, self._generation)
+            served = list(self._served([genomes[i] for i in sure], [found[i] for i in sure], before))
+            training.result()
+        for i, outcome in zip(sure, served, strict=True):
+            best[i] = outcome
+        left = sorted(set(range(len(genomes))) - set(sure))
+        late = self._served([genomes[i] for i in left], [found[i] for i in left], self._known(self._generation))
+        for i, outcome in zip(left, late, strict=True):
+            best[i] = outcome
+        return best
+
+    def _nearer(self, genome: Genome, beacons: Sequence[Beacon], jobs: Sequence[Job]) -> bool:
+        """Whether a beacon is as near as any of the jobs, so that it serves whatever becomes of them."""
+        widths = self._space.widths(genome)
+        nearest_job = min(distance(widths, job.widths, self._weights) for job in jobs)
+        beacon = self._nearest(genome, beacons)
+        return beacon is not None and distance(widths, beacon.widths, self._weights) <= nearest_job
 
     def revise(self, generation: int, survivors: Sequence[Genome]) -> Mapping[Genome, Outcome]:
         """Survivors whose nearest beacon is one that this generation made, judged from it, where that is better."""
@@ -170,7 +202,7 @@ class BeaconSearch:
             jobs = self._decided[earlier]
             if self._say and jobs:
                 self._say(f"generation {earlier}: retraining {len(jobs)} beacon{'s' * (len(jobs) > 1)}")
-            self._entered[earlier] = train_all(self._trainer, jobs, self._workers)
+            self._entered[earlier] = train_all(self._trainer, jobs, self._workers, self._executor)
 
     def _choose(self, genomes: Sequence[Genome], found: Sequence[Outcome]) -> list[Job]:
         """The candidates of this generation that become beacons.

@@ -8,24 +8,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 from bittailor.common.data import Data
-from bittailor.common.files import save_json
+from bittailor.common.files import read_bytes, save_json, write_whole
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.metrics import Metric
 from bittailor.quantise.calibration import Calibration
-from bittailor.search.executors import make_executor
+from bittailor.search.executors import Executor, make_executor
 from bittailor.search.space import Genome
 from bittailor.search.store import Outcome
-from bittailor.train.beacons.base import KIND, VERSION, Beacon
+from bittailor.train.beacons.base import FILES, KIND, VERSION, Beacon
 from bittailor.train.recipe import Retraining
 
 CHECKPOINT = "checkpoint.safetensors"
+_TORCH_BYTES = 600 << 20
 
 
 def need_torch() -> None:
@@ -113,6 +115,11 @@ class Trainer:
                   {**about, "failed": None, "worse": done.worse, "history": done.history, "seconds": done.seconds})
         checkpoint.unlink(missing_ok=True)
 
+    @property
+    def memory(self) -> int:
+        """Bytes that a training takes, about: PyTorch itself, the data twice over, and a batch."""
+        return _TORCH_BYTES + 2 * self.train.x.nbytes + int(self.recipe.memory * 2**30)
+
     def fail(self, job: Job, reason: str) -> None:
         """Note that a training failed."""
         save_json(self.folder / job.name / "beacon.json", KIND, VERSION, {
@@ -138,15 +145,48 @@ class _Factory:
         return work
 
 
-def train_all(trainer: Trainer, jobs: Sequence[Job], workers: int = 1) -> list[Beacon]:
-    """The beacons of jobs, in their order; those that are missing are trained, `workers` at a time.
+@dataclass(frozen=True, eq=False)
+class _Elsewhere:
+    """The work of a training as a task: beacons come and go as bytes, file name -> content."""
 
-    Results do not depend on `workers`. A training that diverges, or whose process dies again and again, is a failed
+    trainer: Trainer
+
+    def __call__(self, item: tuple[Job, Mapping[str, bytes]]) -> dict[str, bytes]:
+        job, parent = item
+        with TemporaryDirectory(prefix="bittailor-") as folder:
+            place = Path(folder)
+            for name, content in parent.items():
+                write_whole(place / str(job.parent) / name, content)
+            replace(self.trainer, folder=place).run(job)
+            return {file.name: file.read_bytes() for file in sorted((place / job.name).iterdir())}
+
+
+def _train_elsewhere(trainer: Trainer, jobs: Sequence[Job], executor: Executor) -> None:
+    items = [(job, {name: read_bytes(trainer.folder / job.parent / name) for name in FILES} if job.parent else {})
+             for job in jobs]
+    for job, answer in zip(jobs, executor.tasks(_Elsewhere(trainer), items, trainer.memory), strict=True):
+        if answer.values is None:
+            trainer.fail(job, answer.reason or "no reason was given")
+        for name in FILES:  # beacon.json is last: it says that the others are there
+            if name in (answer.found or {}):
+                write_whole(trainer.folder / job.name / name, answer.found[name])
+
+
+def train_all(
+    trainer: Trainer, jobs: Sequence[Job], workers: int = 1, executor: Executor | None = None,
+) -> list[Beacon]:
+    """The beacons of jobs, in their order; those that are missing are trained, `workers` at a time, or as tasks of an
+    executor whose workers may lie on other machines (`Executor.remote`).
+
+    Results do not depend on `workers`; those of other processors may differ, as trainings of floats do.
+    A training that diverges, or whose process dies again and again, is a failed
     beacon with its reason. FileError where nothing can be written; Ctrl-C leaves checkpoints behind.
     """
     missing = [job for job in jobs if not (trainer.folder / job.name / "beacon.json").is_file()]
     missing = list({job.name: job for job in missing}.values())
-    if missing:
+    if missing and executor is not None and executor.remote:
+        _train_elsewhere(trainer, missing, executor)
+    elif missing:
         factory = _Factory(trainer, tuple(missing))
         with make_executor(max(1, min(workers, len(missing)))) as executor:
             train = executor.evaluation(factory)
