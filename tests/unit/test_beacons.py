@@ -74,7 +74,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 def run(network: bt.Network, data: bt.Splits, out: Path, rule: dict[str, Any] | None = None, **options: Any) -> bt.Run:
     # formats that are found at once: fitting them would take most of the time
     quick = bt.CalibrationSettings(method="minmax", rounding="nearest")
-    own = {name: options.pop(name) for name in ("resume", "tell") if name in options}
+    own = {name: options.pop(name) for name in ("resume", "tell", "executor", "display") if name in options}
     options = {"search": SEARCH, "workers": 1, "calibration": quick, **options}
     spec = bt.SearchSpec(beacons=BeaconSettings(**{**RULE, **(rule or {})}), **options)
     return bt.run_search(network, data, out, spec, **own)

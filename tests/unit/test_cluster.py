@@ -17,16 +17,21 @@ from typing import Any
 import numpy as np
 import pytest
 from search_toy import OBJECTIVES, SEEDS, SETTINGS, SPACE, make_fragile, make_toy, run, summary, values
+from test_beacons import run as beacon_run
+from test_beacons import whole
+from test_runs import small_data, small_network
 
-import bittailor
+import bittailor as bt
 from bittailor.errors import BittailorError
+from bittailor.runs.searching import Display
 from bittailor.search import Executor, SearchSettings, Store, search
 from bittailor.search.executors.connecting import ClusterSettings, connect
+from bittailor.train.recipe import Retraining
 
 pytest.importorskip("distributed")
 
 GENOMES = SPACE.random(np.random.default_rng(0), 30)
-SOURCE = Path(bittailor.__file__).parent
+SOURCE = Path(bt.__file__).parent
 
 
 def until(ready: Callable[[], Any], limit_s: float = 60.0) -> None:
@@ -224,9 +229,97 @@ def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
         ClusterSettings(**settings)
 
 
-SEARCH = ("digits", "--population", "12", "--generations", "4")
+COORDINATOR = """
+import sys
+from functools import partial
+from pathlib import Path
+from search_toy import OBJECTIVES, SEEDS, SETTINGS, SPACE, make_toy
+from bittailor.search import Store, search
+from bittailor.search.executors.connecting import ClusterSettings, connect
+from bittailor.train.recipe import Retraining
+with Store(sys.argv[2], {"task": "toy"}) as store, connect(ClusterSettings(sys.argv[1])) as cluster:
+    search(SPACE, OBJECTIVES, cluster.evaluation(partial(make_toy, 0.01)), SETTINGS, store, seeds=SEEDS)
+"""
 
 
-def evaluated(folder: Path) -> list[Any]:
-    with Store(folder / "evaluations.sqlite", readonly=True) as store:
-        return [(row.key, row.outcome.values, row.generation) for row in store.rows()]
+def stored(path: Path) -> int:
+    try:
+        with Store(path, readonly=True) as store:
+            return len(store)
+    except BittailorError:  # not made yet
+        return 0
+
+
+def test_a_killed_coordinator_goes_on(site: Site, tmp_path: Path) -> None:
+    site.worker()
+    path = tmp_path / "s.sqlite"
+    coordinator = python("-c", COORDINATOR, str(site.file), str(path))
+    until(lambda: stored(path) >= 100)
+    coordinator.kill()
+    coordinator.communicate()
+    assert 100 <= stored(path) < SETTINGS.evaluations
+    again = python("-c", COORDINATOR, str(site.file), str(path))
+    assert again.communicate(timeout=120) == ("", "")  # nothing of Dask's own talk either
+    with Store(path, readonly=True) as store:
+        found = search(SPACE, OBJECTIVES, run_here, SETTINGS, store_of(store), seeds=SEEDS)
+    assert found.new == 0
+    assert summary(found) == summary(run(None))
+
+
+def store_of(old: Store) -> Store:
+    """A copy in memory of which nothing is missing: a search on it evaluates nothing."""
+    made = Store(":memory:")
+    made.put_all([(row.key, row.genome, row.outcome, row.generation) for row in old.rows()])
+    return made
+
+
+@pytest.mark.slow
+def test_a_run_with_beacons_is_that_of_this_process(local: Executor, tmp_path: Path) -> None:
+    network = small_network()
+    data = small_data(network)
+    rule = {"recipe": Retraining(epochs=2), "polish": 2}
+    one = beacon_run(network, data, tmp_path / "one", rule)
+    two = beacon_run(network, data, tmp_path / "two", rule, executor=local)
+    assert whole(one) == whole(two)
+    assert one.result["beacons"]["retrainings"] >= 4
+    at = bt.run_sensitivity(one, data), bt.run_sensitivity(two, data, executor=local)
+    assert at[0] == at[1]
+
+
+class Told(Display):
+    """Acts once, when a beacon is trained."""
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self.act, self.done = act, False
+
+    def tell(self, text: str) -> None:
+        if "retraining" in text and not self.done:
+            self.done = True
+            threading.Thread(target=self.act).start()
+
+
+@pytest.mark.slow
+def test_a_training_lost_with_its_worker_is_done_again(site: Site, tmp_path: Path) -> None:
+    site.worker()
+    network = small_network()
+    data = small_data(network)
+    rule = {"recipe": Retraining(epochs=40), "polish": 0, "budget": 2}
+    one = beacon_run(network, data, tmp_path / "one", rule)
+    killed: list[str] = []
+    with connect(ClusterSettings(str(site.file))) as cluster:
+        client = cluster._client
+
+        def training() -> list[str]:
+            return [worker for worker, keys in client.processing().items() if any("_task" in str(k) for k in keys)]
+
+        def kill() -> None:
+            until(training)
+            time.sleep(0.5)
+            pids = client.run(os.getpid)
+            os.kill(pids[training()[0]], signal.SIGKILL)
+            killed.append("one")
+            site.worker()
+
+        two = beacon_run(network, data, tmp_path / "two", rule, executor=cluster, display=Told(kill))
+    assert killed
+    assert whole(one) == whole(two)
