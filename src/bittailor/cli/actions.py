@@ -32,6 +32,7 @@ from bittailor.train.recipe import Retraining
 if TYPE_CHECKING:
     from bittailor.evaluate.sensitivity import Sensitivity
     from bittailor.export import Exported
+    from bittailor.export.checking import Checked
     from bittailor.export.verify import Report
 
 Epochs = Callable[[int, int, float], None]
@@ -160,18 +161,19 @@ def verify_export(
     seed: int = 0,
     run: Path | None = None,
     data: Path | None = None,
-) -> Report:
-    """Verify an exported directory; see `export.verify.verify`.
+) -> Report | Checked:
+    """Verify an exported directory; see `export.verifying.verify_folder`.
 
     run   a run directory: the exported program has to be one of its solutions, and validation items of its task are
           run in place of random ones, where they are at hand (`data`: the data folder)
     """
     from bittailor.export import fingerprint, read_export
-    from bittailor.export.verify import ITEMS, verify
+    from bittailor.export.verify import ITEMS
+    from bittailor.export.verifying import verify_folder
 
     count = ITEMS if items is None else items
     if run is None:
-        return verify(folder, cores, count, seed)
+        return verify_folder(folder, cores, count, seed)
     opened = Run.open(run)
     exported = read_export(folder)["program"]
     solutions = [*opened.picks.values(), *opened.front, *opened.homogeneous, *opened.retrained.values()]
@@ -179,8 +181,8 @@ def verify_export(
         raise FileError(f"{folder} holds none of the solutions of {run}; export it again, or name its own run")
     samples = _validation(opened, data)
     if samples is None:
-        return verify(folder, cores, count, seed)
-    return verify(folder, cores, count, seed, samples.x, samples.lengths)
+        return verify_folder(folder, cores, count, seed)
+    return verify_folder(folder, cores, count, seed, samples.x, samples.lengths)
 
 
 def _validation(run: Run, folder: Path | None) -> Data | None:

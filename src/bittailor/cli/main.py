@@ -267,7 +267,7 @@ def compare(
 def export(
     source: Annotated[Path, typer.Argument(help="A run directory, or a program file.")],
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write: a new or empty directory.")],
-    to: Annotated[str, typer.Option(help="What to write: c.")] = "c",
+    to: Annotated[str, typer.Option(help="What to write: c, onnx, or program (the plain file).")] = "c",
     pick: Annotated[
         str, typer.Option(help="Which solution: as in `bittailor show`, or a limit such as 'flash<=8KiB'.")
     ] = "smallest",
@@ -283,7 +283,7 @@ def export(
     data: DataOption = None,
     seed: Annotated[int, typer.Option(help="Of the self-test's inputs, where no data are at hand.")] = 0,
 ) -> None:
-    """Write a solution as firmware: C code with a self-test, build files and a README."""
+    """Write a solution: as firmware (C code with a self-test and build files), as ONNX, or as a plain program file."""
     from bittailor.cli.actions import export_solution
 
     _say(export_solution(source, out, to=to, pick=pick, prefix=prefix, force=force, steps=steps, core=core, items=items,
@@ -303,7 +303,7 @@ def verify(
     data: DataOption = None,
     seed: Annotated[int, typer.Option(help="Of the random sequences, where no data are at hand.")] = 0,
 ) -> None:
-    """Prove exported C: compile it, run it here and on emulated cores, compare every integer and byte."""
+    """Prove an export: compile C and run it, on emulated cores too; run ONNX in onnxruntime; compare every integer."""
     from bittailor.cli.actions import verify_export
     from bittailor.cli.show import print_verification
 

@@ -16,6 +16,7 @@ from bittailor.common.files import write_whole
 from bittailor.cost import PLATFORMS, account, load_platform
 from bittailor.evaluate.evaluator import OBJECTIVES, of_platform
 from bittailor.evaluate.sensitivity import Sensitivity
+from bittailor.export.checking import Checked
 from bittailor.export.verify import Report
 from bittailor.runs import Retrained, Run, Solution
 
@@ -139,9 +140,12 @@ def print_platforms(file: Path | None = None) -> None:
         console.print(f"  space       {platform.name}\n  source      {platform.source}", highlight=False, markup=False)
 
 
-def print_verification(report: Report) -> None:
-    """What was found in an exported directory: a row per target, sizes from the linker."""
+def print_verification(report: Report | Checked) -> None:
+    """What was found in an exported directory: a row per target, sizes from the linker; or per comparison."""
     console = Console()
+    if isinstance(report, Checked):
+        _print_checked(console, report)
+        return
     table = Table("core", "", "flash", "RAM", "code", "runtime", "step", "output",
                   title="bytes from the linker; instructions per step and output", title_justify="left")
     table.columns[0].no_wrap = True
@@ -156,6 +160,16 @@ def print_verification(report: Report) -> None:
                   f"program {report.facts['program']}", highlight=False)
     for reason in report.absent:
         console.print(f"not tried: {reason}", highlight=False, markup=False)
+    if report.problem:
+        console.print(report.problem, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_checked(console: Console, report: Checked) -> None:
+    table = Table("compared", "", title=report.runner, title_justify="left")
+    for what, problem in report.verdicts.items():
+        table.add_row(what, "ok" if problem is None else "[red]WRONG[/red]")
+    console.print(table)
+    console.print(f"{report.words}, program {report.facts['program']}", highlight=False)
     if report.problem:
         console.print(report.problem, style="red", highlight=False, markup=False, soft_wrap=True)
 

@@ -18,6 +18,9 @@ from bittailor.core.ops import OPS, Packed
 from bittailor.core.program import Program
 from bittailor.errors import BittailorError
 
+PROGRAM_FILE = "program.safetensors"
+"""In every exported folder: the program, as bittailor runs it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:

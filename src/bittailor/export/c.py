@@ -11,7 +11,7 @@ from bittailor._version import __version__
 from bittailor.common.files import read_bytes, write_whole
 from bittailor.compile.layouts import CORES
 from bittailor.core.program import Program
-from bittailor.export.base import Exporter, ExportSettings, Samples
+from bittailor.export.base import PROGRAM_FILE, Exporter, ExportSettings, Samples
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import check_prefix, plain
 from bittailor.export.c_selftest import Golden, golden_header, selftest_source
@@ -20,7 +20,6 @@ from bittailor.export.c_words import readme
 from bittailor.export.template import fill
 
 DEVICE = Path(__file__).resolve().parent.parent / "runtime" / "device"
-PROGRAM_FILE = "program.safetensors"
 
 
 def device_files(core: str = "") -> list[Path]:

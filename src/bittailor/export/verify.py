@@ -24,8 +24,8 @@ from bittailor.engines import ENGINES, Reference, best_engine
 from bittailor.engines.reference import check_integers
 from bittailor.errors import BittailorError, FileError
 from bittailor.export.artefact import floating, foreign
-from bittailor.export.base import fingerprint
-from bittailor.export.c import PROGRAM_FILE, CExporter
+from bittailor.export.base import PROGRAM_FILE, fingerprint
+from bittailor.export.c import CExporter
 from bittailor.export.firmware import Counts, Differs, Firmware, Sizes
 from bittailor.export.folder import check_files
 from bittailor.export.targets import TARGETS, TIMEOUT, NoRoom, Target, ToolError

@@ -1,0 +1,249 @@
+"""The two graphs of a program: `run` takes whole sequences, `step` one frame and what is carried. One writer of nodes.
+
+Names of values: a site's own name; where it has a value for every step, NAME@steps, [steps, items, features]; inside a
+loop over the steps, NAME@step. What lies beyond an item's length is filled with the zero-point in NAME@masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from onnx import GraphProto, helper
+
+from bittailor.core.graph import Node, Recurrence
+from bittailor.core.ops.forms import Averaged, Copied
+from bittailor.core.program import Program
+from bittailor.engines.streaming import FIRST, STEPS, SUM, carried
+from bittailor.errors import UnsupportedNetwork
+from bittailor.export.onnx.emit import EMITTERS, Operands, averaged
+from bittailor.export.onnx.writer import Writer, tensor
+
+LENGTHS = "lengths"
+
+WHOLE, LOOP, MASKED, LOOPED = "@steps", "@step", "@masked", "@loop"
+"""What names of values end in: all steps; one step inside a loop; filled beyond the end; as the loop gives it."""
+
+
+def next_name(name: str) -> str:
+    """What comes out for something that is carried: `gru0.h.prev` -> `gru0.h.next`."""
+    return name.removesuffix(".prev") + ".next"
+
+
+def words(program: Program, site: str) -> str:
+    """What viewers show of a site."""
+    fmt = program.formats[site]
+    return f"{site}: {fmt.bits} bits, real value = {fmt.scale[0]:.9g} * (q - {fmt.zero_point})"
+
+
+@dataclass
+class Layout:
+    """What both graphs share.
+
+    w       where nodes are written
+    values  site -> the value that holds it
+    """
+
+    program: Program
+    w: Writer = field(default_factory=Writer)
+    values: dict[str, str] = field(default_factory=dict)
+
+    def apply(self, w: Writer, node: Node, values: Mapping[str, str], suffix: str) -> str:
+        """Write the nodes of an operator that knows nothing of time."""
+        constants, formats = self.program.constants[node.output], self.program.formats
+        if type(constants) not in EMITTERS:
+            raise UnsupportedNetwork(f"{node.output}: '{node.op}' has no form in ONNX yet; add one to "
+                                     "export/onnx/emit.py")
+        w.scope = node.output
+        operands = Operands(tuple(values[name] for name in node.inputs), tuple(formats[name] for name in node.inputs))
+        value = EMITTERS[type(constants)](w, constants, operands)
+        return w.named(value, node.output + suffix, words(self.program, node.output))
+
+    def entrance(self, name: str) -> str:
+        """The input, clipped to its range, as a caller's `quantise` would."""
+        fmt = self.program.formats[name]
+        self.w.scope = name
+        return self.w.op("Clip", name, self.w.number(fmt.qmin), self.w.number(fmt.qmax))
+
+    def zero(self, site: str) -> str:
+        """The integer of 0.0."""
+        return self.w.number(self.program.formats[site].zero_point)
+
+    def finished(self, value: str, output: str) -> None:
+        """The last node: the output under its own name."""
+        if value != output:
+            self.w.scope = output
+            self.w.named(self.w.op("Identity", value), output, words(self.program, output))
+
+
+class Run(Layout):
+    """Whole sequences: int32 [items, steps, features] and int64 lengths [items], 1..steps."""
+
+    def write(self) -> None:
+        """Write all of it."""
+        graph, w = self.program.graph, self.w
+        (name,) = graph.inputs
+        x = w.op("Transpose", self.entrance(name), perm=[1, 0, 2])
+        w.scope = LENGTHS
+        steps = w.op("Gather", w.op("Shape", name), w.number(1, "int64"), axis=0)
+        steps = w.op("Range", w.number(0, "int64"), steps, w.number(1, "int64"))
+        self.mask = w.op("Less", w.op("Reshape", steps, w.numbers([-1, 1, 1])),
+                         w.op("Reshape", LENGTHS, w.numbers([1, -1, 1])))
+        self.items = w.op("Shape", LENGTHS)
+        self.values[name] = self.masked(x, name)
+        for step in graph.steps:
+            if isinstance(step, Recurrence):
+                self.recur(step)
+            else:
+                self.values[step.output] = self.one(step)
+        (output,) = graph.outputs
+        value = self.values[output]
+        if graph.sites[output].sequence:
+            w.scope = output
+            value = w.op("Transpose", value, perm=[1, 0, 2])
+        self.finished(value, output)
+
+    def masked(self, value: str, site: str) -> str:
+        """The zero-point beyond each item's end."""
+        self.w.scope = site
+        return self.w.named(self.w.op("Where", self.mask, value, self.zero(site)), site + MASKED)
+
+    def one(self, node: Node) -> str:
+        """An operator outside of recurrences."""
+        constants, w = self.program.constants[node.output], self.w
+        if isinstance(constants, Averaged):
+            return self.mean(node, constants)
+        if isinstance(constants, Copied):
+            w.scope = node.output
+            found = self.picked(self.values[node.inputs[0]], constants.step)
+            return w.named(found, node.output, words(self.program, node.output))
+        if not self.program.graph.sites[node.output].sequence:
+            return self.apply(w, node, self.values, "")
+        return self.masked(self.apply(w, node, self.values, WHOLE), node.output)
+
+    def picked(self, value: str, step: int) -> str:
+        """One of each item's own steps: its first, or its last."""
+        w = self.w
+        if step == 0:
+            return w.op("Gather", value, w.number(0, "int64"), axis=0)
+        last = w.once("Unsqueeze", w.once("Sub", LENGTHS, w.number(1, "int64")), w.numbers([1]))
+        count = w.once("Squeeze", self.items, w.numbers([0]))
+        rows = w.once("Range", w.number(0, "int64"), count, w.number(1, "int64"))
+        at = w.once("Concat", last, w.once("Unsqueeze", rows, w.numbers([1])), axis=1)
+        return w.op("GatherND", value, at)
+
+    def mean(self, node: Node, constants: Averaged) -> str:
+        """The mean over an item's steps; what lies beyond is the zero-point, so it adds nothing."""
+        w, (source,) = self.w, node.inputs
+        w.scope = node.output
+        u = Operands((self.values[source],), (self.program.formats[source],)).centred(w, 0)
+        total = w.op("ReduceSum", w.cast(u, "int64"), w.numbers([0]), keepdims=0)
+        steps = w.once("Unsqueeze", LENGTHS, w.numbers([1]))
+        return w.named(averaged(w, constants, total, steps), node.output, words(self.program, node.output))
+
+    def recur(self, layer: Recurrence) -> None:
+        """A layer: what does not depend on a state for all steps at once, the rest in a loop."""
+        whole = {name: self.values[name] for name in layer.inputs}
+        inner: list[Node] = []
+        for node in layer.nodes:
+            if all(name in whole for name in node.inputs):
+                whole[node.output] = self.apply(self.w, node, whole, WHOLE)
+            else:
+                inner.append(node)
+        shown = [name for name in layer.outputs if name not in whole]
+        for name in layer.outputs:
+            if name in whole:
+                self.values[name] = self.masked(whole[name], name)
+        if shown:
+            self.loop(layer, whole, inner, shown)
+
+    def loop(self, layer: Recurrence, whole: Mapping[str, str], inner: list[Node], shown: list[str]) -> None:
+        """The loop, a Scan over [steps, items, features]; a reversed layer's sequences are turned before and behind."""
+        w, sites = self.w, self.program.graph.sites
+        read = {name for node in inner for name in node.inputs} | {state.update for state in layer.states}
+        fed = [name for name in whole if name in read]
+        body = self.body(layer, fed, inner, shown)
+        w.scope = layer.name
+        starts = []
+        for state in layer.states:
+            shape = w.op("Concat", self.items, w.numbers([sites[state.update].features]), axis=0)
+            starts.append(w.op("Expand", self.zero(state.update), shape))
+        scanned = [self.mask, *(self.turned(layer, whole[name]) for name in fed)]
+        ends = [f"{layer.name}/{next_name(state.previous)}" for state in layer.states]
+        w.nodes.append(helper.make_node("Scan", [*starts, *scanned], [*ends, *(name + LOOPED for name in shown)],
+                                        layer.name, num_scan_inputs=len(scanned), body=body))
+        for name in shown:
+            self.values[name] = self.masked(self.turned(layer, name + LOOPED), name)
+
+    def turned(self, layer: Recurrence, value: str) -> str:
+        """Each item's own steps from last to first, if the layer runs so."""
+        if not layer.reverse:
+            return value
+        return self.w.once("ReverseSequence", value, LENGTHS, batch_axis=1, time_axis=0)
+
+    def body(self, layer: Recurrence, fed: Iterable[str], inner: Iterable[Node], shown: Iterable[str]) -> GraphProto:
+        """One step; an item that has ended keeps its states."""
+        b, sites = Writer(self.w), self.program.graph.sites
+        alive = f"{layer.name}/alive"
+        inputs = [tensor(s.previous + LOOP, "int32", ["items", sites[s.update].features]) for s in layer.states]
+        inputs += [tensor(alive, "bool", ["items", 1])]
+        inputs += [tensor(name + LOOP, "int32", ["items", sites[name].features]) for name in fed]
+        values = {name: name + LOOP for name in (*(s.previous for s in layer.states), *fed)}
+        for node in inner:
+            values[node.output] = self.apply(b, node, values, LOOP)
+        outputs = []
+        for state in layer.states:
+            b.scope = state.update
+            value = b.named(b.op("Where", alive, values[state.update], values[state.previous]),
+                            next_name(state.previous) + LOOP)
+            outputs.append(tensor(value, "int32", ["items", sites[state.update].features]))
+        outputs += [tensor(values[name], "int32", ["items", sites[name].features]) for name in shown]
+        return helper.make_graph(b.nodes, layer.name, inputs, outputs)
+
+
+class Step(Layout):
+    """One frame: int32 [items, features], and what is carried from step to step, in and out. No control flow."""
+
+    def write(self) -> None:
+        """Write all of it."""
+        graph, w = self.program.graph, self.w
+        (name,) = graph.inputs
+        self.values[name] = self.entrance(name)
+        things = carried(self.program)
+        names = [item.name for item in things]
+        self.after: dict[str, str] = {}
+        if STEPS in names:
+            w.scope = STEPS
+            self.after[STEPS] = w.op("Add", STEPS, w.number(1, "int64"))
+        self.values |= {item: item for item in names}
+        for node in graph.nodes():
+            self.values[node.output] = self.one(node)
+        for step in graph.steps:
+            if isinstance(step, Recurrence):
+                self.after |= {state.previous: self.values[state.update] for state in step.states}
+        for item in names:
+            w.scope = item
+            w.named(w.op("Identity", self.after[item]), next_name(item))
+        self.finished(self.values[graph.outputs[0]], graph.outputs[0])
+
+    def one(self, node: Node) -> str:
+        """An operator; what reads a sequence reads this step of it."""
+        constants, w = self.program.constants[node.output], self.w
+        if not isinstance(constants, Averaged | Copied):
+            return self.apply(w, node, self.values, "")
+        (source,), name = node.inputs, node.output
+        w.scope = name
+        if isinstance(constants, Averaged):
+            u = Operands((self.values[source],), (self.program.formats[source],)).centred(w, 0)
+            total = self.after[name + SUM] = w.op("Add", name + SUM, w.cast(u, "int64"))
+            value = averaged(w, constants, total, self.after[STEPS])
+        elif constants.step == 0:
+            first = w.op("Equal", STEPS, w.number(0, "int64"))
+            value = self.after[name + FIRST] = w.op("Where", first, self.values[source], name + FIRST)
+            value = w.op("Identity", value)
+        else:
+            value = w.op("Identity", self.values[source])
+        return w.named(value, name, words(self.program, name))
+
+
+__all__ = ["LENGTHS", "LOOP", "LOOPED", "MASKED", "WHOLE", "Layout", "Run", "Step", "next_name", "words"]
