@@ -363,8 +363,6 @@ def test_wrong_settings(network: bt.Network, data: bt.Splits, tmp_path: Path, ru
 
 
 def test_what_does_not_go_together(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
-    with pytest.raises(BittailorError, match="early stopping"):
-        run(network, data, tmp_path / "run", early_stopping=True)
     with pytest.raises(BittailorError, match="holds no beacon"):
         run(network, data, tmp_path / "run", {"given": (str(tmp_path),)})
     assert not (tmp_path / "run").exists()

@@ -132,7 +132,7 @@ def test_outputs_beyond_the_end_mean_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["per", "per_ctc"])
 def test_amounts_make_sums_of_the_means(name: str) -> None:
-    """What early stopping relies on."""
+    """What racing relies on."""
     outputs, y = random_outputs(2, items=6)
     metric, y = METRICS[name], targets(y)
     loss = metric.loss_for(y)

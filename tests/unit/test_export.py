@@ -261,7 +261,7 @@ def test_export_of_a_run_and_of_a_program(run: bt.Run, tmp_path: Path) -> None:
     assert exported.facts["prefix"] == "tiny"
     assert exported.facts["flash"] == image_of(run.program(run.pick("best"))).flash
     readme = (tmp_path / "a/README.md").read_text()
-    assert "| validation error | 0 % |" in readme or "| validation error |" in readme
+    assert "| selection error | 0 % |" in readme or "| selection error |" in readme
     assert "tiny_step(&state, &scratch, x, y)" in readme
     assert "random integers, seed 0" in readme
     again = export_solution(tmp_path / "a/program.safetensors", tmp_path / "b", prefix="tiny")

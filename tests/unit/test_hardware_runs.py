@@ -94,16 +94,6 @@ def test_a_candidate_that_a_platform_cannot_run_costs_only_itself(tmp_path: Path
     assert run.front
 
 
-def test_early_stopping_changes_nothing_where_more_is_better(tmp_path: Path) -> None:
-    network = small_network(1)
-    runs = [bt.run_search(network, small_data(network, 1), tmp_path / str(stop),
-                          bt.SearchSpec(early_stopping=stop, guide="error", objectives=("error", "bitfusion.speedup"),
-                                        search=bt.SearchSettings(population=8, offspring=40, generations=6, seed=1)))
-            for stop in (False, True)]
-    assert runs[0].front == runs[1].front
-    assert runs[1].result["dropped"] > 0
-
-
 def test_workers_get_the_platforms(tmp_path: Path) -> None:
     network = small_network()
     options: dict[str, Any] = {"platforms": [chip(memory=None)], "objectives": ("error", "my_chip.speedup"),

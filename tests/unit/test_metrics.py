@@ -26,7 +26,6 @@ from bittailor.cli.actions import (
 from bittailor.cli.show import print_comparison, print_retrained, print_run, print_sensitivity, print_solution
 from bittailor.errors import BittailorError, DataError, UnknownName
 from bittailor.evaluate import decode
-from bittailor.evaluate.early_stopping import bounds
 from bittailor.evaluate.metrics import METRICS, metric_of
 from bittailor.quantise.spaces import per_layer
 from bittailor.search.constraints import ConstraintError
@@ -169,17 +168,6 @@ def test_as_good_follows_the_direction(name: str, base: float, good: float, bad:
     assert metric.cost(good) <= worst + 1e-12 < metric.cost(bad)
 
 
-def test_early_stopping_needs_a_best_value(rng: Rng) -> None:
-    outputs, data = case("accuracy", rng)
-    for name in ("accuracy", "classification_error"):
-        (best, amount), _ = bounds(METRICS[name], data.targets).values()
-        whole, part = METRICS[name].value(outputs, data.targets), METRICS[name].value(outputs[:3], data.targets[:3])
-        least = best + amount(data.targets[:3]) / amount(data.targets) * (part - best)
-        assert METRICS[name].cost(least) <= METRICS[name].cost(whole) + 1e-9
-    with pytest.raises(BittailorError, match="early stopping needs"):
-        bounds(METRICS["si_sdr"], case("si_sdr", rng)[1].targets)
-
-
 @pytest.mark.parametrize(("name", "y", "outputs", "sequence", "said"), [
     ("accuracy", np.arange(4.0), 3, False, "labels run 0..3"),
     ("accuracy", np.arange(4) / 2, 3, False, "it needs class labels"),
@@ -258,7 +246,7 @@ def test_an_accuracy_is_an_error_the_other_way_round(runs: dict[str, bt.Run]) ->
     for run, text in ((right, "error<=30"), (wrong, "error>=30"), (right, "accuracy<=30")):
         with pytest.raises(ConstraintError, match="from getting better; say"):
             run.pick(text)
-    with pytest.raises(BittailorError, match="no solution has a validation accuracy that high"):
+    with pytest.raises(BittailorError, match="no solution has a selection accuracy that high"):
         right.pick("error>=100.5")
 
 
@@ -269,28 +257,21 @@ def test_an_accuracy_is_shown_as_one(runs: dict[str, bt.Run], capsys: pytest.Cap
     print_run(run)
     print_comparison([run, runs["error"]], tmp_path / "table.csv")
     shown = capsys.readouterr().out
-    assert "accuracy [%], more is better: validation" in shown
-    assert "by validation accuracy and loss, and training accuracy" in shown
+    assert "accuracy [%], more is better: selection" in shown
+    assert "by selection accuracy and loss" in shown
     with open(tmp_path / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["metric"] for row in rows] == ["accuracy", "classification_error"]
     assert float(rows[0]["int8_valid"]) == run.baseline(8).values["error"] > 50
     pytest.importorskip("plotly")
     page = bt.write_report(run).read_text()
-    assert "validation accuracy" in page
+    assert "selection accuracy" in page
     assert "accuracy [%], more is better" in page
-    assert "validation error" not in page.split("<h2>Words")[0].split("Search compared")[0]
+    assert "selection error" not in page.split("<h2>Words")[0].split("Search compared")[0]
     with open(run.path / "report" / "front.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert [float(row["error"]) for row in table] == [s.values["error"] for s in run.front]
     assert "-" not in "".join(row["error"] for row in table)
-
-
-def test_early_stopping_of_an_accuracy_changes_nothing(runs: dict[str, bt.Run], tmp_path: Path) -> None:
-    network = small_network()
-    stopped = bt.run_search(network, small_data(network, items=50), tmp_path / "run",
-                            bt.SearchSpec(metric="accuracy", search=QUICK, guide="error", early_stopping=True))
-    assert [s.values for s in stopped.front] == [s.values for s in runs["accuracy"].front]
 
 
 def test_runs_that_say_error_open_as_before(
@@ -303,7 +284,7 @@ def test_runs_that_say_error_open_as_before(
     old = bt.Run(run.path, {**run.config, "spec": {**run.config["spec"], "metric": "error"}})
     assert old.metric.name == "classification_error"
     print_run(old)
-    assert "classification error [%]: validation" in capsys.readouterr().out
+    assert "classification error [%]: selection" in capsys.readouterr().out
     assert old.pick("error<=50").values["error"] <= 50
     assert path.read_bytes() == body
     with pytest.raises(UnknownName, match="did you mean 'accuracy'"):
@@ -345,13 +326,13 @@ def test_the_example_keeps_its_metric_through_every_command(
     print_sensitivity(found, run.metric.noun)
     print_comparison([run])
     shown = capsys.readouterr().out
-    assert "top-2 accuracy [%], more is better: validation" in shown
+    assert "top-2 accuracy [%], more is better: selection" in shown
     assert "top-2 accuracy 9" in " ".join(shown.split())  # lines are wrapped
     assert again.after is not None
     assert 10 < again.after.values["error"] <= 100
     assert found.base["error"] == run.baseline(8).values["error"]
     export_solution(out, tmp_path / "firmware", pick="best")
-    assert "validation top-2 accuracy" in (tmp_path / "firmware" / "README.md").read_text()
+    assert "selection top-2 accuracy" in (tmp_path / "firmware" / "README.md").read_text()
     assert verify_export(tmp_path / "firmware", cores=["host"], items=2, run=out).problem is None
     pytest.importorskip("plotly")
     assert "top-2 accuracy [%], more is better" in bt.write_report(run).read_text()

@@ -184,14 +184,14 @@ def test_the_headline_says_what_the_run_says(run: bt.Run, page: Path) -> None:
 
 def test_a_small_test_set_is_owned_up_to(run: bt.Run, tmp_path: Path) -> None:
     def worse(result: dict[str, Any]) -> None:
-        result["items"] = {"valid": 30, "test": 30}
+        result["items"] = {"select": 30, "test": 30}
         for item in [*result["front"], *result["picks"].values(), *result["homogeneous"]]:
             item["test"] = 10.0 if item in result["homogeneous"] else 20.0
 
     facts = made.gather(changed(run, tmp_path / "worse", worse))
     said = " ".join(made.headline(facts))
     assert "10 points (3 of 30 items) worse than 8 bit, within two standard errors" in said
-    assert "one of the 30 validation items is worth 3.3 %" in " ".join(made.small_print(facts))
+    assert "one of the 30 selection items is worth 3.3 %" in " ".join(made.small_print(facts))
 
 
 def test_a_stopped_run_says_so(run: bt.Run, tmp_path: Path) -> None:
@@ -262,9 +262,9 @@ def test_units_come_from_the_tables() -> None:
     classes, squares, right = (objectives_with((), METRICS[n]) for n in ("classification_error", "mse", "accuracy"))
     assert made.axis(classes["size"]).text(10844.0) == "1.32 KiB"
     assert made.axis(classes["stored"]).text(2048.0) == "2.00 KiB"
-    assert made.axis(classes["error"]).label == "validation classification error [%]"
-    assert made.axis(squares["error"]).label == "validation mean squared error"
-    assert made.axis(right["error"]).label == "validation accuracy [%], more is better"
+    assert made.axis(classes["error"]).label == "selection classification error [%]"
+    assert made.axis(squares["error"]).label == "selection mean squared error"
+    assert made.axis(right["error"]).label == "selection accuracy [%], more is better"
     columns = [made.axis(classes[n]).column for n in ("error", "size", "stored")]
     assert columns == ["error", "size_bits", "stored_bytes"]
 

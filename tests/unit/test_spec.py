@@ -20,6 +20,7 @@ import bittailor as bt
 from bittailor.cli.main import app
 from bittailor.cli.options import SPEC_OPTIONS
 from bittailor.common import records
+from bittailor.common.roles import RoleSettings
 from bittailor.core.cells import CELLS
 from bittailor.errors import BittailorError
 from bittailor.quantise.calibration import METHODS
@@ -123,7 +124,13 @@ def test_every_field_is_explained(kind: type) -> None:
     ({"beacons": {"first": 1}}, "beacons: first is 1"),
     ({"beacons": {"recipe": {"epoch": 3}}}, "unknown setting of beacons.recipe 'epoch'; did you mean 'epochs'"),
     ({"beacons": {"recipe": {"rate": -1.0}}}, "beacons.recipe: rate is -1.0"),
-    ({"beacons": {"budget": 1}, "early_stopping": True}, "exclude each other"),
+    ({"certify": "0.5@"}, "cannot read '0.5@'"),
+    ({"certify": "half"}, "write MARGIN@CONFIDENCE"),
+    ({"certify": "-1"}, "0 or more"),
+    ({"certify": "1@100"}, "above 50 and below 100"),
+    ({"certify": "1", "roles": {"confirm": 0.0}}, "give roles.confirm (--confirm) a share above 0"),
+    ({"roles": {"confirm": 1.0}}, "roles: confirm is 1"),
+    ({"roles": {"select_items": -1}}, "roles: select_items is -1"),
 ])
 def test_a_mistake_is_one_line_that_names_the_field(values: dict[str, Any], words: str) -> None:
     with pytest.raises(BittailorError) as error:
@@ -161,13 +168,14 @@ def test_the_command_line_before_the_file_before_the_preset(tmp_path: Path) -> N
     assert spec.task == TaskSettings("vowels", hidden=TASKS["vowels"].hidden, seed=5)
     assert printed("digits", "--spec", str(file)).task.name == "digits"
     assert printed("digits", "--seed", "3") == replace(
-        printed("digits"), task=replace(printed("digits").task, seed=3), search=bt.SearchSettings(seed=3))
+        printed("digits"), task=replace(printed("digits").task, seed=3), search=bt.SearchSettings(seed=3),
+        roles=RoleSettings(seed=3))
     assert printed("digits") == replace(DEFAULTS, metric=TASKS["digits"].metric,
                                         task=TaskSettings("digits", hidden=TASKS["digits"].hidden))
     # what a file turns on can be turned off
-    file.write_text("early_stopping = true\n[beacons]\nshare = 0.4\n")
-    assert not printed("digits", "--spec", str(file), "--no-early-stop").early_stopping
-    assert printed("digits", "--spec", str(file), "--no-early-stop", "--polish", "1").beacons.share == 0.4
+    file.write_text("racing = true\n[beacons]\nshare = 0.4\n")
+    assert not printed("digits", "--spec", str(file), "--no-racing").racing
+    assert printed("digits", "--spec", str(file), "--no-racing", "--polish", "1").beacons.share == 0.4
 
 
 def test_every_option_has_its_fields() -> None:
@@ -198,7 +206,7 @@ VALUES = ["", "0", "1", "-1", "3.5", "nan", "digits", "mse", "error,size", "erro
     st.sampled_from(VALUES)), max_size=4))
 def test_any_options_are_taken_or_refused(tmp_path: Path, options: list[tuple[str, str]]) -> None:
     """No traceback; what is refused leaves nothing behind; what is taken is what is printed."""
-    flags = {"--per-row", "--early-stop"}
+    flags = {"--per-row", "--racing"}
     words = [word for name, value in options for word in ([name] if name in flags else [f"{name}={value}"])]
     done = command("spec", "digits", *words)
     assert done.exit_code in (0, 2)

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from bittailor.common import cache
+from bittailor.common.roles import holdout
 from bittailor.errors import DataError
 from bittailor.tasks import TASKS
 from bittailor.tasks.adding import generate
-from bittailor.tasks.base import holdout
 from bittailor.tasks.mnist import read_idx
 from bittailor.tasks.pendigits import read_pen
 from bittailor.tasks.spoken_digits import BANDS, HOP, RATE_HZ, WINDOW, log_mel, mel_filters, read_wav, recordings

@@ -141,7 +141,7 @@ def export_solution(
     samples = _validation(run, data)
     longest = steps if samples is None or steps is not None else samples.x.shape[1]
     facts = {"task": run.origin.title, "solution": f"{pick}, of {len(run.front)} on the front",
-             f"validation {metric.noun}": f"{solution.values['error']:.4g} {metric.unit}",
+             f"selection {metric.noun}": f"{solution.values['error']:.4g} {metric.unit}",
              f"test {metric.noun}": "" if solution.test is None else f"{solution.test:.4g} {metric.unit}",
              "weights and biases times their widths": f"{solution.values['size'] / 8:.0f} bytes"}
     return export_program(

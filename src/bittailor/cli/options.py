@@ -101,7 +101,13 @@ SPEC_OPTIONS = (
     SpecOption("calibration", str, ("calibration.method",), "mse (if not given), percentile or minmax."),
     SpecOption("rounding", str, ("calibration.rounding",), "Of weights: inputs (if not given) or nearest."),
     SpecOption("per_row", bool, ("calibration.per_row",), "One weight scale per output row."),
-    SpecOption("early_stop", bool, ("early_stopping",), "Drop certainly hopeless candidates early."),
+    SpecOption("racing", bool, ("racing",), "Give up on candidates that are dominated with confidence (if not given, "
+               "where it pays)."),
+    SpecOption("select_items", int, ("roles.select_items",), "Sequences that select, training items among them; 10,000 "
+               "if not given."),
+    SpecOption("confirm", float, ("roles.confirm",), "Share of the validation items that confirm; 0.5 if not given."),
+    SpecOption("certify", str, ("certify",), "Such as 0.5@95: at most 0.5 points worse than 8 bit, with 95 % "
+               "confidence."),
     SpecOption("seeding", str, ("seeding",), "First population: sensitivity (if not given), templates or homogeneous."),
     SpecOption("beacons", int, ("beacons.budget",), "Candidates to retrain during the search; 0 if not given."),
     SpecOption("polish", int, ("beacons.polish",), "Members of the front to retrain after it; 0 if not given."),
@@ -122,7 +128,8 @@ SPEC_OPTIONS = (
     SpecOption("cell", str, ("task.cell",), "Its cell: gru (if not given), lstm, sru, …; an unknown name lists all."),
     SpecOption("metric", str, ("metric",), "In place of the task's own, such as per_beam or per_ctc; an unknown name "
                "lists all."),
-    SpecOption("seed", int, ("task.seed", "search.seed"), "Decides split, initial weights and search; 0 if not given."),
+    SpecOption("seed", int, ("task.seed", "search.seed", "roles.seed"), "Decides split, initial weights and search; 0 "
+               "not given."),
     SpecOption("data", Path, ("task.data",), "Folder with data sets, one sub-folder each.", str),
 )
 

@@ -47,7 +47,7 @@ def summary_row(run: Run) -> dict[str, Any]:
         "seed": run.spec.search.seed,
         "metric": run.metric.name,
         "evaluations": result["evaluations"],
-        "float_valid": result["float"]["valid"],
+        "float_select": result["float"]["select"],
         "float_test": result["float"]["test"],
     }
     for name, solution in solutions.items():
@@ -67,7 +67,7 @@ def print_run(run: Run) -> None:
     result, metric = run.result, run.metric
     console = Console()
     others = [run.objectives[n] for n in result["objectives"] if n not in ("error", "size", "stored")]
-    table = Table("", f"{metric.label}: validation", "test", "size [KiB]", "stored [B]", "of 8 bit",
+    table = Table("", f"{metric.label}: selection", "test", "size [KiB]", "stored [B]", "of 8 bit",
                   *(f"{o.name.replace('.', ' ')} [{o.unit}]" if o.unit else o.name for o in others),
                   title=f"{run.path}: {run.title}")
     for column in (table.columns[0], *table.columns[6:]):
@@ -80,28 +80,28 @@ def print_run(run: Run) -> None:
                       f"{s.values['stored']:.0f}", f"{100 * s.values['size'] / base.values['size']:.0f} %",
                       *(_value(s.values[o.name]) for o in others))
 
-    table.add_row("float", _value(result["float"]["valid"]), _value(result["float"]["test"]), "", "", "")
+    table.add_row("float", _value(result["float"]["select"]), _value(result["float"]["test"]), "", "", "")
     for s in run.homogeneous:
         add(s.key, s)
     table.add_section()
     for i, s in enumerate(run.front):
         add(str(i), s)
     console.print(table)
-    for name, by in (("smallest", f"validation {metric.noun}"),
-                     ("careful", f"validation {metric.noun} and loss, and training {metric.noun}"),
-                     ("retrained", f"validation {metric.noun} and loss, itself retrained")):
+    for name, by in (("smallest", f"selection {metric.noun}"),
+                     ("careful", f"selection {metric.noun} and loss, and training {metric.noun}"),
+                     ("retrained", f"selection {metric.noun} and loss, itself retrained")):
         found = run.picks.get(name)
         if found is not None:
             test = "" if found.test is None else f", test {_value(found.test)} against {_value(base.test)}"
             console.print(f"{name} (no worse than homogeneous 8 bit by {by}): "
-                          f"{_kib(found.values['size'])} KiB, {smaller(found, base):.0f} % smaller; validation "
+                          f"{_kib(found.values['size'])} KiB, {smaller(found, base):.0f} % smaller; selection "
                           f"{_value(found.values['error'])} against {_value(base.values['error'])}{test}")
     if "beacons" in result:
         made = result["beacons"]
         console.print(f"retrainings: {len(made['search'])} beacons during the search, {len(made['polish'])} members of "
                       f"the front after it, {made['failed']} failed; {made['seconds']:.0f} s of training")
     if result["dropped"]:
-        console.print(f"early stopping: {result['dropped']} of {result['evaluations']} candidates dropped, "
+        console.print(f"racing: {result['dropped']} of {result['evaluations']} candidates given up, "
                       f"{result['saved_percent']:.1f} % of the sequences not run")
     if result["message"]:
         console.print(result["message"])
@@ -121,7 +121,7 @@ def print_solution(run: Run, solution: Solution) -> None:
     console.print(f"stored: {items.total} bytes = weights {items.weights} + biases and zero-point corrections "
                   f"{items.offsets} + multipliers {items.multipliers} + tables {items.tables}")
     console.print(f"weights and biases times their widths: {solution.values['size'] / 8:.0f} bytes; "
-                  f"validation {_value(solution.values['error'])}, test {_value(solution.test)}; "
+                  f"selection {_value(solution.values['error'])}, test {_value(solution.test)}; "
                   f"64-bit operators: {', '.join(program.wide()) or 'none'}")
 
 
@@ -186,7 +186,7 @@ def print_retrained(path: Path, found: Sequence[Retrained]) -> None:
     """Solutions before and after they were retrained, beside homogeneous 8 bit."""
     run = Run.open(path)
     base, unit = run.baseline(8), f" [{run.metric.unit}]" if run.metric.unit else ""
-    table = Table("pick", "", f"validation{unit}", "loss", f"test{unit}", "of 8 bit", "name", title=str(path))
+    table = Table("pick", "", f"selection{unit}", "loss", f"test{unit}", "of 8 bit", "name", title=str(path))
 
     def add(name: str, what: str, s: Solution) -> None:
         table.add_row(name, what, _value(s.values["error"]), _value(s.values["loss"]), _value(s.test),
@@ -212,7 +212,7 @@ def print_sensitivity(found: Sensitivity, noun: str = "error", name: str = "loss
     is what the metric is called."""
     widths = sorted({r.bits for r in found.responses})
     table = Table(box=None, padding=(0, 1, 0, 0), title_justify="left",
-                  title=f"rise of the validation {name} by width, all others at {found.at} "
+                  title=f"rise of the selection {name} by width, all others at {found.at} "
                         f"({name} {_value(found.base[name])}, {noun} {_value(found.base['error'])}); · is below 0.005")
     table.add_column("gene", no_wrap=True)
     for bits in widths:
@@ -237,9 +237,9 @@ def comparison_csv(rows: Sequence[dict[str, Any]]) -> str:
 def print_comparison(runs: Sequence[Run], csv: Path | None = None) -> None:
     """Several runs side by side."""
     rows = [summary_row(run) for run in runs]
-    table = Table("run, metric", "solution", "smaller", "validation", "test", "hypervolume")
+    table = Table("run, metric", "solution", "smaller", "selection", "test", "hypervolume")
     for run, row in zip(runs, rows, strict=True):
-        table.add_row(run.path.name, "float", "", _value(row["float_valid"]), _value(row["float_test"]), "")
+        table.add_row(run.path.name, "float", "", _value(row["float_select"]), _value(row["float_test"]), "")
         table.add_row(run.metric.label, "homogeneous 8", "", _value(row["int8_valid"]), _value(row["int8_test"]),
                       f"{row['hypervolume_homogeneous']:.3f}")
         for name in ("smallest", "careful"):

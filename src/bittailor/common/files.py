@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def save_json(path: Path | str, kind: str, version: int, body: Mapping[str, Any]
     write_whole(path, text.encode() + b"\n")
 
 
-def load_json(path: Path | str, kind: str, version: int, former: int = 0) -> dict[str, Any]:
+def load_json(path: Path | str, kind: str, version: int, former: Collection[int] = ()) -> dict[str, Any]:
     """Read what `save_json` wrote; FileError if it is something else, damaged, or of another version than `version` and
     `former`.
 
@@ -75,7 +75,8 @@ def load_json(path: Path | str, kind: str, version: int, former: int = 0) -> dic
         item = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise FileError(f"{path} is damaged: not JSON ({error})") from None
-    check_header(path, item, kind, former if isinstance(item, dict) and item.get("version") == former else version)
+    found = item.get("version") if isinstance(item, dict) else None
+    check_header(path, item, kind, found if isinstance(found, int) and found in former else version)
     expected = item.pop(_DIGEST, None)
     if expected is not None and expected != _json_digest(item):
         raise FileError(

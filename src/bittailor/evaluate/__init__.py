@@ -1,1 +1,1 @@
-"""From a genome to values: metrics, objectives, the evaluator, early stopping, sensitivity."""
+"""From a genome to values: metrics, objectives, the evaluator, racing, certificates, sensitivity."""

@@ -114,6 +114,13 @@ def frame_cross_entropy(outputs: Floats, labels: NDArray[np.int64]) -> float:
     return -float(np.take_along_axis(_log_softmax(outputs[valid]), wanted[valid][:, None], axis=1).mean())
 
 
+def frame_cross_entropies(outputs: Floats, labels: NDArray[np.int64]) -> Floats:
+    """-ln P(label) summed over the steps of each item with a label, nat: float64 [items]."""
+    wanted = per_step(labels)
+    chosen = np.take_along_axis(_log_softmax(outputs), np.maximum(wanted, 0)[:, :, None], axis=2)[:, :, 0]
+    return np.asarray(-np.where(wanted >= 0, chosen, 0.0).sum(axis=1))
+
+
 def ctc(outputs: Floats, labels: NDArray[np.int64]) -> float:
     """-ln of the probability of the transcripts, summed over all paths and items, by phone: nat. Label 0 is blank.
 

@@ -114,8 +114,8 @@ def of_core(core: Core, suffix: str) -> list[Objective]:
 
 
 OBJECTIVES: Table[Objective] = Table("objective", {o.name: o for o in (
-    Objective("error", "", "validation error", lambda c: c.error),
-    Objective("loss", "", "validation loss (cross-entropy or squared error)", lambda c: c.loss),
+    Objective("error", "", "selection error", lambda c: c.error),
+    Objective("loss", "", "selection loss (cross-entropy or squared error)", lambda c: c.loss),
     Objective("size", "bit", "weights and biases times their widths",
               lambda c: parameter_bits(c.network.graph, c.plan)),
     Objective("stored", "B", "bytes of constants as stored", lambda c: c.stored),
@@ -132,7 +132,7 @@ def objectives_with(platforms: Sequence[Platform], metric: Metric | None = None)
     if metric is not None:
         if metric.name in table and metric.name != "error":
             raise BittailorError(f"there is an objective called '{metric.name}'; give your metric another name")
-        table["error"] = replace(table["error"], unit=metric.unit, title=f"validation {metric.title}",
+        table["error"] = replace(table["error"], unit=metric.unit, title=f"selection {metric.title}",
                                  maximise=metric.maximise)
     for platform in platforms:
         for objective in of_platform(platform):
@@ -167,6 +167,7 @@ class Evaluator:
         if missing:
             raise BittailorError(f"the engine '{engine}' cannot run here: {missing}")
         self._binder: Binder = calibration.binder()
+        self._parts: dict[tuple[int, ...], Data] = {}
         self._inputs: dict[tuple[QFormat, Any, Any], NDArray[np.signedinteger[Any]]] = {}
         check_task(calibration.network, data, self.metric)
 
@@ -200,10 +201,24 @@ class Evaluator:
             self._inputs[key] = program.quantise_input(self.data.x[items]).astype(kind)
         return self._inputs[key]
 
-    def candidate(self, plan: Plan, program: Program, outputs: Floats) -> Candidate:
-        """A candidate with its outputs on the data, or on the first of its items."""
-        part = self.data if len(outputs) == len(self.data) else self.data[: len(outputs)]
-        return Candidate(self.calibration.network, plan, program, outputs, part, self.metric, self.work)
+    def candidate(self, plan: Plan, program: Program, outputs: Floats, items: slice = slice(None)) -> Candidate:
+        """A candidate with its outputs on the data, or on some of its items."""
+        return Candidate(self.calibration.network, plan, program, outputs, self._part(items), self.metric, self.work)
+
+    def candidates(
+        self, bound: Sequence[tuple[int, Plan, Program]], items: slice = slice(None)
+    ) -> Iterator[tuple[int, Candidate]]:
+        """Candidates (any number, plan, program) run on the data or on some of its items, one after the other."""
+        for some in self._portions(bound, len(self._part(items))):
+            outputs = self.outputs([program for _, _, program in some], items)
+            for (i, plan, program), y in zip(some, outputs, strict=True):
+                yield i, self.candidate(plan, program, y, items)
+
+    def _part(self, items: slice) -> Data:
+        key = items.indices(len(self.data))[:2]
+        if key not in self._parts:
+            self._parts[key] = self.data if key == (0, len(self.data)) else self.data[items]
+        return self._parts[key]
 
     def values(self, candidate: Candidate) -> dict[str, float]:
         """Objective values; `error` is always among them."""
@@ -228,17 +243,22 @@ class Evaluator:
                 found.append({})
             except RangeError as error:
                 found.append(error)
-        for some in self._portions(bound):
-            outputs = self.outputs([program for _, _, program in some])
-            for (i, plan, program), y in zip(some, outputs, strict=True):
-                found[i] = self.values(self.candidate(plan, program, y))
+        for i, candidate in self.candidates(bound):
+            found[i] = self.values(candidate)
         return found
 
-    def _portions(self, bound: list[tuple[int, Plan, Program]]) -> Iterator[list[tuple[int, Plan, Program]]]:
+    def each_output(self, widths: Sequence[dict[str, int]]) -> Iterator[Floats]:
+        """The outputs of several candidates on the data, one after the other; RangeError as in `program`."""
+        for _, candidate in self.candidates([(i, *self.program(w)) for i, w in enumerate(widths)]):
+            yield candidate.outputs
+
+    def _portions(
+        self, bound: Sequence[tuple[int, Plan, Program]], items: int
+    ) -> Iterator[Sequence[tuple[int, Plan, Program]]]:
         """The programs, so many at a time that their outputs fit into memory: one output per step is much."""
         network = self.calibration.network
         steps = self.data.x.shape[1] if network.graph.sites[network.output].sequence else 1
-        each = len(self.data) * steps * network.graph.sites[network.output].features
+        each = items * steps * network.graph.sites[network.output].features
         together = max(1, HELD_VALUES // each)
         for start in range(0, len(bound), together):
             yield bound[start : start + together]

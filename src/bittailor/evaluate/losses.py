@@ -25,7 +25,6 @@ class Loss:
     key      what names of cached networks say for it: those trained for one loss share their weights
     scores   whether outputs are scores of classes, so that a teacher's are compared as probabilities
     per_step True for [items, steps, outputs], False for [items, outputs], None for both
-    least    what no term of the mean is below; None where there is no such bound
     takes    the targets it takes, in a line
     aligned  whether targets must be per step just where outputs are; a loss of one's own may take a signal of any
              length as its target
@@ -34,7 +33,6 @@ class Loss:
     key: ClassVar[str]
     scores: ClassVar[bool] = False
     per_step: ClassVar[bool | None] = False
-    least: ClassVar[float | None] = 0.0
     takes: ClassVar[str] = ""
     aligned: ClassVar[bool] = False
 
@@ -46,6 +44,10 @@ class Loss:
         """The same in torch, a scalar with gradients. Outputs may have fewer steps than the targets, as many as the
         longest of the items."""
         raise NotImplementedError
+
+    def per_item(self, outputs: Values, targets: Targets) -> NDArray[np.float64] | None:
+        """The loss item by item, float64 [items], whose mean is `of`; None where it has no such parts."""
+        return None
 
     def amount(self, targets: Targets) -> float:
         """What the mean is over."""
@@ -63,9 +65,12 @@ class CrossEntropy(Loss):
     takes = "a class for each item, int [items]"
 
     def of(self, outputs: Values, targets: Targets) -> float:
+        return float(np.mean(self.per_item(outputs, targets)))
+
+    def per_item(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
         shifted = outputs - outputs.max(axis=1, keepdims=True)
         chosen = shifted[np.arange(len(shifted)), classes(targets.y)]
-        return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - chosen))
+        return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - chosen)
 
     def train(self, outputs: Tensor, targets: Targets) -> Tensor:
         from torch.nn.functional import cross_entropy
@@ -95,10 +100,9 @@ class SquaredError(Loss):
     def of(self, outputs: Values, targets: Targets) -> float:
         if outputs.ndim == 2:
             return float(np.mean((outputs.astype(np.float64) - targets.y) ** 2))
-        return float(self.of_items(outputs, targets).mean())
+        return float(self.per_item(outputs, targets).mean())
 
-    def of_items(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
-        """The mean of each item, float64 [items]."""
+    def per_item(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
         squares = (outputs.astype(np.float64) - targets.y) ** 2
         if outputs.ndim == 2:
             return np.asarray(squares.mean(axis=1))
@@ -138,6 +142,10 @@ class FrameCrossEntropy(Loss):
     def of(self, outputs: Values, targets: Targets) -> float:
         return decode.frame_cross_entropy(outputs, targets.y)
 
+    def per_item(self, outputs: Values, targets: Targets) -> NDArray[np.float64] | None:
+        sums = decode.frame_cross_entropies(outputs, targets.y)
+        return np.asarray(sums * (len(targets) / self.amount(targets)))
+
     def train(self, outputs: Tensor, targets: Targets) -> Tensor:
         from torch.nn.functional import cross_entropy
 
@@ -175,9 +183,9 @@ class BinaryCrossEntropy(Loss):
     per_step: ClassVar[bool | None] = None
 
     def of(self, outputs: Values, targets: Targets) -> float:
-        return float(self.of_items(outputs, targets).mean())
+        return float(self.per_item(outputs, targets).mean())
 
-    def of_items(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
+    def per_item(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
         """The mean of each item, float64 [items]."""
         wanted, counted = truths(targets.y, outputs), counting(targets, outputs)
         chosen = np.where(wanted > 0, outputs, 1 - outputs.astype(np.float64))
@@ -214,6 +222,9 @@ class Ctc(PhoneCrossEntropy):
     def of(self, outputs: Values, targets: Targets) -> float:
         return decode.ctc(outputs, targets.y)
 
+    def per_item(self, outputs: Values, targets: Targets) -> None:
+        return None
+
     def train(self, outputs: Tensor, targets: Targets) -> Tensor:
         import torch
         from torch.nn.functional import ctc_loss
@@ -233,13 +244,13 @@ class Ctc(PhoneCrossEntropy):
 class NegativeSiSdr(SquaredError):
     """The negative of the scale-invariant signal-to-distortion ratio, mean over items, dB (see `metrics.SiSdr`)."""
 
-    key, per_step, least = "si_sdr", True, None
+    key, per_step = "si_sdr", True
     takes = "signals, float [items, steps, outputs]"
 
     def of(self, outputs: Values, targets: Targets) -> float:
-        return float(self.of_items(outputs, targets).mean())
+        return float(self.per_item(outputs, targets).mean())
 
-    def of_items(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
+    def per_item(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
         valid = (np.arange(outputs.shape[1]) < targets.lengths[:, None])[:, :, None]
         guess, wanted = (np.where(valid, v, 0).reshape(len(v), -1).astype(np.float64) for v in (outputs, targets.y))
         return -np.asarray(decibels(guess, wanted, np))

@@ -54,12 +54,11 @@ class MaskedSiSdr(Loss):
     key = "masked_si_sdr"
     takes = "clean signals, float [items, samples], and `extras['noisy']`: complex spectra [items, steps, outputs]"
     per_step: ClassVar[bool | None] = True
-    least = None
 
     def of(self, outputs: Values, targets: Targets) -> float:
-        return float(self.of_items(outputs, targets).mean())
+        return float(self.per_item(outputs, targets).mean())
 
-    def of_items(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
+    def per_item(self, outputs: Values, targets: Targets) -> NDArray[np.float64]:
         """The negative ratio of each item, float64 [items]."""
         frames, bins = outputs.shape[1:]
         made = signals(outputs * targets.extras[NOISY][:, :frames])

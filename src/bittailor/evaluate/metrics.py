@@ -35,8 +35,6 @@ class Metric:
     unit      as printed behind a value
     maximise  whether more is better
     loss      what guides the search and trains; None takes one by the targets (`losses.loss_for`)
-    best      the best value that a term of the mean can have; None where there is no such bound, which early stopping
-              needs
     binary    whether an item is right or wrong, so that a value in % counts items
     learns    whether `fitted` has something to learn
     """
@@ -46,7 +44,6 @@ class Metric:
     unit: str = ""
     maximise: bool = False
     loss: Loss | None = None
-    best: ClassVar[float | None] = None
     binary: ClassVar[bool] = False
     learns: ClassVar[bool] = False
 
@@ -73,6 +70,10 @@ class Metric:
     def heard(self, outputs: Values, targets: Targets) -> Values:
         """The signals that outputs make, [items, samples], where there are `references`."""
         raise NotImplementedError
+
+    def of_sum(self, total: float, amount: float) -> float:
+        """`value`, from what all items add up to and their `amount`."""
+        return total / amount
 
     def loss_for(self, targets: Targets) -> Loss:
         """`loss`, or the usual one for such targets."""
@@ -252,7 +253,7 @@ class ClassificationError(Metric):
     """The share of items whose largest output is not their label, in %."""
 
     name, title, unit, loss = "classification_error", "classification error", "%", losses.CROSS_ENTROPY
-    best, binary = 0.0, True
+    binary = True
 
     @property
     def key(self) -> str:
@@ -262,6 +263,9 @@ class ClassificationError(Metric):
         # argmax takes the first of equal outputs, in every engine alike
         return float(100.0 * np.mean(outputs.argmax(axis=-1) != losses.classes(targets.y)))
 
+    def of_sum(self, total: float, amount: float) -> float:
+        return 100.0 * (total / 100.0 / amount)  # to the last bit as `value`
+
     def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
         return np.asarray(100.0 * (outputs.argmax(axis=-1) != losses.classes(targets.y)))
 
@@ -270,7 +274,7 @@ class Accuracy(Metric):
     """The share of items whose largest output is their label, in %."""
 
     name, title, unit, maximise, loss = "accuracy", "accuracy", "%", True, losses.CROSS_ENTROPY
-    best, binary = 100.0, True
+    binary = True
 
     def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
         return np.asarray(100.0 * (outputs.argmax(axis=-1) == losses.classes(targets.y)))
@@ -280,7 +284,7 @@ class BinaryError(Metric):
     """The share of outputs that are on the wrong side of 1/2, for targets of 0 and 1, in %: the mean over an item's
     outputs and steps, then over items. Outputs are probabilities, of a network that ends in a sigmoid."""
 
-    name, title, unit, loss, best = "binary_error", "binary classification error", "%", losses.BINARY_CROSS_ENTROPY, 0.0
+    name, title, unit, loss = "binary_error", "binary classification error", "%", losses.BINARY_CROSS_ENTROPY
 
     def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
         if outputs.min() < 0 or outputs.max() > 1:
@@ -298,7 +302,7 @@ class FrameError(Metric):
     An item's value is its wrong steps as a share of the mean item's, so that the mean of all is the share.
     """
 
-    name, title, unit, best = "frame_error", "frame classification error", "%", 0.0
+    name, title, unit = "frame_error", "frame classification error", "%"
     loss = losses.FRAME_CROSS_ENTROPY
 
     def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
@@ -313,13 +317,13 @@ class FrameError(Metric):
 class MeanSquaredError(Metric):
     """Squared difference from real targets, mean over outputs, over an item's steps, over items."""
 
-    name, title, loss, best = "mse", "mean squared error", losses.SQUARED_ERROR, 0.0
+    name, title, loss = "mse", "mean squared error", losses.SQUARED_ERROR
 
     def value(self, outputs: Values, targets: Targets) -> float:
         return losses.SQUARED_ERROR.of(outputs, targets)
 
     def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
-        return losses.SQUARED_ERROR.of_items(outputs, targets)
+        return losses.SQUARED_ERROR.per_item(outputs, targets)
 
 
 class SiSdr(Metric):
@@ -334,7 +338,7 @@ class SiSdr(Metric):
     loss = losses.NEGATIVE_SI_SDR
 
     def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
-        return -losses.NEGATIVE_SI_SDR.of_items(outputs, targets)
+        return -losses.NEGATIVE_SI_SDR.per_item(outputs, targets)
 
 
 class MaskedSiSdr(Metric):
@@ -345,7 +349,7 @@ class MaskedSiSdr(Metric):
     loss = masks.MASKED_SI_SDR
 
     def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
-        return -masks.MASKED_SI_SDR.of_items(outputs, targets)
+        return -masks.MASKED_SI_SDR.per_item(outputs, targets)
 
     def references(self, targets: Targets) -> Mapping[str, Values]:
         noisy = masks.signals(targets.extras[masks.NOISY])
@@ -371,7 +375,7 @@ class PhoneErrorRate(Metric):
     An item's value is its distance as a share of the mean transcript, so that the mean of all is the rate.
     """
 
-    name, title, unit, loss, best = "per", "phone error rate", "%", losses.PHONE_CROSS_ENTROPY, 0.0
+    name, title, unit, loss = "per", "phone error rate", "%", losses.PHONE_CROSS_ENTROPY
 
     def path(self, outputs: Values, targets: Targets) -> NDArray[np.int64]:
         """A label for each step [items, steps], -1 beyond the end."""

@@ -119,7 +119,7 @@ class Facts:
 
     @property
     def error(self) -> Axis:
-        """The axis of the validation error."""
+        """The axis of the selection error."""
         return self.axes["error"]
 
     @property
@@ -259,33 +259,33 @@ def headline(facts: Facts) -> list[str]:
         return [f"The front is empty: {why or 'nothing was found'}."]
     if "smallest" not in facts.picks:
         best = min(facts.front, key=error.cost)
-        return [f"No solution is as good as homogeneous 8 bit on validation "
+        return [f"No solution is as good as homogeneous 8 bit on selection "
                 f"({error.text(base.values['error'])}); the {'highest' if error.maximise else 'lowest'} {noun} "
                 f"found is {error.text(best.values['error'])}."]
     found = facts.picks["smallest"]
     if found.values["size"] >= base.values["size"]:
-        return ["Nothing found is both smaller than homogeneous 8 bit and no worse on validation "
+        return ["Nothing found is both smaller than homogeneous 8 bit and no worse on selection "
                 f"({size.text(base.values['size'])}, {error.text(base.values['error'])})."]
-    said = [f"The smallest solution no worse than homogeneous 8 bit on validation is {_smaller(facts, found)}: "
+    said = [f"The smallest solution no worse than homogeneous 8 bit on selection is {_smaller(facts, found)}: "
             f"{error.title} {error.text(found.values['error'])} against {error.text(base.values['error'])}"
             f"{_tested(facts, found)}."]
     said += _on_test(facts, found)
     careful = facts.picks.get("careful")
     if careful is None:
-        said.append("None is as good by validation loss and on the training data as well.")
+        said.append("None is as good by selection loss and on the training data as well.")
     elif careful.values["size"] >= base.values["size"]:
-        said.append("None that is smaller is as good by validation loss and on the training data as well.")
+        said.append("None that is smaller is as good by selection loss and on the training data as well.")
     elif careful.key == found.key:
-        said.append(f"Its validation loss and its training {noun} hold as well, so it is the careful choice too.")
+        said.append(f"Its selection loss and its training {noun} hold as well, so it is the careful choice too.")
     else:
-        choice = ("The careful choice, confirmed by validation loss and on training data, is "
-                  f"{_smaller(facts, careful)}: validation {error.text(careful.values['error'])}"
+        choice = ("The careful choice, confirmed by selection loss and on training data, is "
+                  f"{_smaller(facts, careful)}: selection {error.text(careful.values['error'])}"
                   f"{_tested(facts, careful)}.")
         said.append(" ".join([choice, *_on_test(facts, careful)]))
     again = facts.picks.get("retrained")
     if again is not None:
-        figures = f"validation {error.text(again.values['error'])}{_tested(facts, again)}."
-        said.append(" ".join(["Of the solutions that were retrained themselves, the smallest as good in validation "
+        figures = f"selection {error.text(again.values['error'])}{_tested(facts, again)}."
+        said.append(" ".join(["Of the solutions that were retrained themselves, the smallest as good in selection "
                               f"{noun} and loss is {_smaller(facts, again)}: {figures}", *_on_test(facts, again)]))
     return said
 
@@ -312,7 +312,7 @@ def _on_test(facts: Facts, solution: Solution) -> list[str]:
     worse = facts.metric.cost(found) > facts.metric.cost(base)
     if step is None:
         if worse:
-            said.append("On test data it is worse than the 8-bit network; the validation figure, the "
+            said.append("On test data it is worse than the 8-bit network; the selection figure, the "
                         f"{'highest' if facts.metric.maximise else 'lowest'} of many tried, flatters it.")
         return said
     count = facts.items["test"]
@@ -333,15 +333,15 @@ def small_print(facts: Facts) -> list[str]:
     """What a reader should know before quoting a figure."""
     said = []
     parts = [f"one of the {facts.items[p]} {name} items is worth {number(facts.resolution(p), 2)} %"
-             for p, name in (("valid", "validation"), ("test", "test")) if facts.resolution(p) is not None]
+             for p, name in (("select", "selection"), ("test", "test")) if facts.resolution(p) is not None]
     if parts:
         said.append(f"Resolution: {'; '.join(parts)}.")
     if not facts.tested:
         said.append("The search was stopped, so test data have not been used; the same command with --resume goes on "
                     "and fills the test columns.")
     elif facts.front:
-        said.append(f"The search compared {facts.result['evaluations']} solutions on the validation data, so the "
-                    "validation figures of its front are optimistic; test data were used once, for the finished front.")
+        said.append(f"The search compared {facts.result['evaluations']} solutions on the selection data, so the "
+                    "selection figures of its front are optimistic; test data were used once, for the finished front.")
     said.append("Size is weights and biases times their widths, as published work compares it; stored bytes are "
                 "all constants of the program as shipped, with lookup tables and corrections.")
     return said

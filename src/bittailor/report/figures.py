@@ -44,9 +44,9 @@ def draw(facts: Facts) -> list[Drawn]:
     noun = facts.metric.noun
     table = (
         Entry("fronts", "Mixed against homogeneous precision",
-              "Each point is an integer network. Filled: validation data, which the search saw; hollow: test data. "
-              f"Star: the smallest solution no worse than homogeneous 8 bit in validation {noun}; diamond: the "
-              "smallest one confirmed by validation loss and on training data.", fronts.fronts),
+              "Each point is an integer network. Filled: selection data, which the search saw; hollow: test data. "
+              f"Star: the smallest solution no worse than homogeneous 8 bit in selection {noun}; diamond: the "
+              "smallest one confirmed by selection loss and on training data.", fronts.fronts),
         Entry("generations", "The population, generation by generation",
               "Letter-value (boxen) plots of the survivors of each generation: the widest box holds the middle half, "
               "each next one half of what is left; the line is the median.", evolution.generations),
@@ -61,11 +61,11 @@ def draw(facts: Facts) -> list[Drawn]:
               "Each column is a solution of the front, the cheapest first; each row is a site. Frames mark the "
               "smallest solution no worse than homogeneous 8 bit and the careful one.", genomes.heat_map),
         Entry("retraining", "Retraining",
-              f"Left: training loss by epoch, a line per retrained network. Right: validation {noun} against size; "
+              f"Left: training loss by epoch, a line per retrained network. Right: selection {noun} against size; "
               "arrows lead from post-training quantisation of the float network to the same widths after training.",
               retraining.curves, optional=True),
         Entry("sensitivity", "Which operator costs the accuracy",
-              "Rise of the validation loss when one site alone gets another width (numbers: of the "
+              "Rise of the selection loss when one site alone gets another width (numbers: of the "
               f"{noun}).",
               sensitivity.figure, wide=False, optional=True),
         Entry("pairs", "Objectives in pairs", "All evaluated solutions (grey), the front and the baselines.",

@@ -42,15 +42,15 @@ def _marks(
 
 
 def fronts(facts: Facts) -> Drawing:
-    """Error against cost, validation beside test; a row for every cost that was an objective."""
+    """Error against cost, selection beside test; a row for every cost that was an objective."""
     costs = facts.costs
-    parts = ("valid", "test") if facts.tested else ("valid",)
+    parts = ("select", "test") if facts.tested else ("select",)
     figure = Figure(figsize=(4.7 * len(parts) + 0.4 if facts.tested else 7.0, 4.3 * len(costs)), layout="constrained")
     axes = figure.subplots(len(costs), len(parts), squeeze=False, sharey=True)
     solutions = facts.solutions
     known = [v for s in solutions for v in (s.values["error"], s.test) if v is not None]
     known += [v for v in facts.result["float"].values() if v is not None]
-    label = facts.error.label.removeprefix("validation ")
+    label = facts.error.label.removeprefix("selection ")
     for row, cost in zip(axes, costs, strict=True):
         for ax, part in zip(row, parts, strict=True):
             scale(ax, "x", [cost.of(s) for s in solutions], 0.08)
@@ -58,7 +58,7 @@ def fronts(facts: Facts) -> Drawing:
             _front(ax, facts, cost, part)
             ax.set_xlabel(cost.label)
         row[0].set_ylabel(label)
-    titles = {"valid": "Validation (searched on)", "test": "Test (used once, at the end)"}
+    titles = {"select": "Selection (searched on)", "test": "Test (used once, at the end)"}
     for ax, part in zip(axes[0], parts, strict=True):
         ax.set_title(titles[part])
     handles, labels = axes[0][0].get_legend_handles_labels()

@@ -21,7 +21,7 @@
   const measured = (value) => (value === null ? "–" : `${round(value)} ${unit}`.trim());
   const figures = (s) => {
     const costs = data.costs.map((n) => `${n} ${shown(n, s.values[n])}`);
-    return `validation ${measured(s.values.error)}, test ${measured(s.test)}, ${costs.join(", ")}`;
+    return `selection ${measured(s.values.error)}, test ${measured(s.test)}, ${costs.join(", ")}`;
   };
 
   const layers = [];
@@ -51,7 +51,7 @@
     }
     return lines.map((line) => line.replace(/ · $/, "")).join("<br>");
   }
-  const heading = (s) => `<b>${escape(s.name)}</b><br>validation ${escape(measured(s.values.error))} · test ${escape(measured(s.test))}`
+  const heading = (s) => `<b>${escape(s.name)}</b><br>selection ${escape(measured(s.values.error))} · test ${escape(measured(s.test))}`
     + `<br>${escape(data.costs.map((n) => `${n} ${shown(n, s.values[n])}`).join(" · "))}`;
 
   // ---- one solution, in full
@@ -168,7 +168,7 @@
     const axis = data.axes[choice.value];
     const mixed = data.solutions.filter((s) => s.id[0] !== "b");
     const base = data.solutions.filter((s) => s.id[0] === "b");
-    const errors = data.solutions.flatMap((s) => [s.values.error, s.test]).concat([data.float.valid, data.float.test])
+    const errors = data.solutions.flatMap((s) => [s.values.error, s.test]).concat([data.float.select, data.float.test])
       .filter((v) => v !== null);
     const ys = axisOf(errors);
     const xs = axisOf(data.solutions.map((s) => s.values[choice.value] / axis.divisor));
@@ -186,8 +186,8 @@
       };
     };
     const traces = [
-      trace("homogeneous, validation", base, (s) => s.values.error, false, colour("--warm"), "square", true),
-      trace("mixed, validation", mixed, (s) => s.values.error, false, colour("--accent"), "circle", false),
+      trace("homogeneous, selection", base, (s) => s.values.error, false, colour("--warm"), "square", true),
+      trace("mixed, selection", mixed, (s) => s.values.error, false, colour("--accent"), "circle", false),
     ];
     if (data.tested) {
       traces.push(trace("homogeneous, test", base, (s) => s.test, true, colour("--warm"), "square", true));
@@ -206,7 +206,7 @@
       marker: { symbol: "circle-open", size: 24, color: colour("--ink"), line: { color: colour("--ink"), width: 2 } },
     });
     const shapes = [], annotations = [];
-    for (const [part, name, dash] of [["valid", "float, validation", "dash"], ["test", "float, test", "dot"]]) {
+    for (const [part, name, dash] of [["select", "float, selection", "dash"], ["test", "float, test", "dot"]]) {
       const value = data.float[part];
       if (value === null) continue;
       const y = ys.place(value), line = { color: colour("--soft"), width: 1.4, dash };

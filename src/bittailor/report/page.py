@@ -31,15 +31,15 @@ GLOSSARY: Mapping[str, str] = {
     "homogeneous": "one width for every weight and activation, biases at 16 bits: the baseline",
     "mixed precision": "a width of its own for every gene, found by the search",
     "front": "the solutions of which none is better than another in every objective",
-    "smallest, careful": "the smallest solutions no worse than homogeneous 8 bit: by validation error alone, and by "
-                         "validation error and loss, confirmed on training data, which leaves less to luck",
+    "smallest, careful": "the smallest solutions no worse than homogeneous 8 bit: by selection error alone, and by "
+                         "selection error and loss, confirmed on training data, which leaves less to luck",
     "beacon": "a retrained network from whose weights its neighbours in the space of widths are quantised without "
               "training; the better of that and the float network's result counts",
     "retrained": "the smallest of the solutions that were retrained themselves and are no worse than homogeneous 8 bit "
-                 "in validation error and loss",
+                 "in selection error and loss",
     "error": "the metric of the task as it is commonly given, so of an accuracy or a ratio in dB more is better",
     "loss": "cross-entropy, squared error or the like: smoother than the error, it tells how sure a network is",
-    "validation": "data that the search saw; test data were kept away from it and used once",
+    "selection": "data that the search saw; test data were kept away from it and used once",
     "size": "weights and biases times their widths",
     "stored bytes": "every constant of the program as shipped: packed weights, offsets (biases and zero-point "
                     "corrections), multipliers, lookup tables",
@@ -125,7 +125,7 @@ def _about(facts: Facts) -> dict[str, str]:
         "finished": facts.finished.strftime("%Y-%m-%d %H:%M ") + (facts.finished.tzname() or ""),
         "bittailor": str(facts.config["bittailor_version"]),
     }
-    names = {"train": "training", "valid": "validation", "test": "test"}
+    names = {"train": "training", "select": "selection", "test": "test"}
     counted = [f"{facts.items[part]:,} {name}" for part, name in names.items() if part in facts.items]
     return about | ({"items": ", ".join(counted)} if counted else {})
 
@@ -141,7 +141,7 @@ def _banner(facts: Facts) -> str:
 def _summary(facts: Facts) -> str:
     """Float, homogeneous 8 bit and what was found."""
     real = facts.result["float"]
-    rows = [["float network", "", "", "", number(real["valid"]), number(real["test"])]]
+    rows = [["float network", "", "", "", number(real["select"]), number(real["test"])]]
     chosen = [("homogeneous 8 bit", facts.base)]
     for name, solution in facts.picks.items():
         where = "beside the front" if solution in facts.extras else facts.name_of(solution)
@@ -153,7 +153,7 @@ def _summary(facts: Facts) -> str:
 def _columns(facts: Facts) -> list[str]:
     size, stored, unit = facts.axes["size"], facts.axes["stored"], facts.error.unit
     suffix = f" [{unit}]" if unit else ""
-    return [f"size [{size.unit}]", "of 8 bit [%]", f"stored [{stored.unit}]", f"validation{suffix}", f"test{suffix}"]
+    return [f"size [{size.unit}]", "of 8 bit [%]", f"stored [{stored.unit}]", f"selection{suffix}", f"test{suffix}"]
 
 
 def _figures(facts: Facts, solution: Solution) -> list[str]:
@@ -267,7 +267,7 @@ def _data(facts: Facts) -> dict[str, Any]:
     return {
         "axes": axes, "costs": list(costs), "tested": facts.tested, "start": start, "marks": marks,
         "float": facts.result["float"], "objectives": list(facts.objectives),
-        "metric": facts.error.label.removeprefix("validation "),
+        "metric": facts.error.label.removeprefix("selection "),
         "colours": width_palette(all_widths(facts))[1],
         "sites": [{"name": s.name, "layer": s.layer, "short": s.short, "role": s.role,
                    "shape": "×".join(map(str, s.shape))} for s in facts.sites],

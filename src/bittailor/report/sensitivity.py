@@ -62,7 +62,7 @@ def heat_map(found: Sensitivity, order: list[str], title: str = "", noun: str = 
     bar.ax.minorticks_off()
     bar.ax.set_yticklabels([f"{'+' if t > 0 else '−' if t < 0 else ''}{number(abs(t), 1)}" for t in _ticks(largest)])
     bar.outline.set_visible(False)
-    bar.set_label(f"rise of the validation loss (in cells: of the {noun})")
+    bar.set_label(f"rise of the selection loss (in cells: of the {noun})")
     return figure
 
 

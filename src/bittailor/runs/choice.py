@@ -6,8 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bittailor.evaluate.certify import item_costs
 from bittailor.evaluate.family import Evaluators
+from bittailor.evaluate.metrics import Metric
 from bittailor.runs.run import Solution
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import Front, make_front, signs
@@ -30,23 +33,35 @@ class SolutionEvaluators(Evaluators[str | None]):
                 found[i] = row
         return found
 
+    def measured(self, solutions: Sequence[Solution]) -> list[tuple[float, NDArray[np.float64] | None]]:
+        """The error of solutions, and the metric item by item, minimised (`certify.item_costs`)."""
+        found: dict[int, tuple[float, NDArray[np.float64] | None]] = {}
+        for beacon in dict.fromkeys(s.beacon for s in solutions):
+            members = [i for i, s in enumerate(solutions) if s.beacon == beacon]
+            evaluator = self.of(beacon)
+            metric, targets = evaluator.metric, evaluator.data.targets
+            for i, outputs in zip(members, evaluator.each_output([dict(solutions[i].widths) for i in members]),
+                                  strict=True):
+                found[i] = metric.value(outputs, targets), item_costs(metric, outputs, targets)
+        return [found[i] for i in range(len(solutions))]
+
     def tested(self, solutions: Sequence[Solution]) -> list[Solution]:
         """The solutions with their error on these data as `test`."""
         return [replace(s, test=row["error"]) for s, row in zip(solutions, self.evaluate(solutions), strict=True)]
 
 
 def pick(
-    rows: Iterable[Row], space: Space, baseline: Solution, train: SolutionEvaluators, limits: Sequence[Constraint],
-    objectives: Sequence[str] = (), maximised: Collection[str] = (),
+    rows: Iterable[Row], space: Space, baseline: Solution, metric: Metric, train: SolutionEvaluators | None,
+    limits: Sequence[Constraint], objectives: Sequence[str] = (), maximised: Collection[str] = (),
 ) -> dict[str, Solution]:
     """`Run.picks`, of everything evaluated that keeps the constraints. Of equal size: the better error, then the better
     in the other objectives, then the lower loss, then by key."""
-    (seen,), base, metric = train.evaluate([baseline]), baseline.values, train.of(None).metric
+    base = baseline.values
     good = [
-        Solution(row.key, space.widths(row.genome), dict(row.outcome.values), None, row.outcome.beacon)
-        for row in rows
-        if row.outcome.values is not None and metric.cost(row.outcome.values["error"]) <= metric.cost(base["error"])
-        and not any(c.violation(row.outcome.values[c.name]) for c in limits)
+        Solution(row.key, space.widths(row.genome), dict(values), None, row.outcome.beacon)
+        for row in rows for values in [row.outcome.known]
+        if values is not None and metric.cost(values["error"]) <= metric.cost(base["error"])
+        and not any(c.violation(values[c.name]) for c in limits)
     ]
     order = [name for name in objectives if name not in ("size", "error")]
     turn = signs(order, maximised)
@@ -55,6 +70,9 @@ def pick(
                              s.values["loss"], s.key))
     found = {"smallest": good[0]} if good else {}
     steady = [s for s in good if s.values["loss"] <= base["loss"]]
+    if train is None:
+        return found | ({"careful": steady[0]} if steady else {})
+    (seen,) = train.evaluate([baseline])
     worst = metric.cost(metric.as_good(seen["error"]))
     for start in range(0, len(steady), PICK_BATCH):
         batch = steady[start : start + PICK_BATCH]
@@ -70,8 +88,8 @@ def front_of(
     rows: Sequence[Row], objectives: Sequence[str], limits: Sequence[Constraint], maximised: Collection[str]
 ) -> Front:
     """The front of evaluations that keep the constraints."""
-    good = [(row.genome, row.outcome.values) for row in rows if row.outcome.values is not None
-            and not any(c.violation(row.outcome.values[c.name]) for c in limits)]
+    good = [(row.genome, values) for row in rows for values in [row.outcome.known] if values is not None
+            and not any(c.violation(values[c.name]) for c in limits)]
     return make_front(objectives, [genome for genome, _ in good],
                       np.array([[values[name] for name in objectives] for _, values in good]),
                       [values for _, values in good], maximised)

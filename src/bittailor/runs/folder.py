@@ -17,7 +17,7 @@ from bittailor.runs.spec import SearchSpec
 from bittailor.search.store import Store
 from bittailor.train.beacons import Beacon, given_beacons, read_beacons
 
-NOT_COMPARED = {"engine", "workers", "early_stopping", "search.generations", "task.data"}
+NOT_COMPARED = {"engine", "workers", "search.generations", "task.data"}
 """What may differ where a search is resumed: results do not depend on it. More generations only make the same search
 longer."""
 

@@ -37,9 +37,10 @@ def polish_front(
     """Retrain members of a final front (of loss and size, in the region's sizes): see `beacons.polish`.
 
     beacons  those of the search; extended by what is trained here
-    Returns what was trained, in that order. One holds if it is no worse than `base` in error and loss on validation.
+    Returns what was trained, in that order. One holds if it is no worse than `base` in error and loss on the items that
+    select.
     """
-    members = [(row, values) for row in rows for values in [row.outcome.values] if values is not None
+    members = [(row, values) for row in rows for values in [row.outcome.known] if values is not None
                and region.small(values) and not any(c.violation(values[c.name]) for c in limits)]
     front = nondominated(np.array([[v["loss"], v["size"]] for _, v in members]).reshape(-1, 2))
     members = [members[i] for i in front]
@@ -122,7 +123,7 @@ def retrain_picks(
     jobs = [trainer.job(s.widths, seed, s.beacon, "retrained", text) for text, s in zip(picks, solutions, strict=True)]
     made = train_all(trainer, jobs, workers_of(workers), executor)
     measure = run.measure(data, plain)
-    valid = run_evaluators(run, data.valid, engine, metric=measure, executor=executor)
+    valid = run_evaluators(run, run.spec.divide(data).held, engine, metric=measure, executor=executor)
     test = run_evaluators(run, data.test, engine, tested=True, metric=measure, executor=executor)
     note_figures({b.name: b for b in made}.values(), valid, test)
     after = run.retrained
@@ -161,7 +162,8 @@ def run_sensitivity(
     """
     solution = run.pick(at)
     measure = run.measure(data, run.metric_given(metric))
-    evaluator = run_evaluators(run, data.valid, engine, metric=measure, executor=executor).of(solution.beacon)
+    evaluator = run_evaluators(run, run.spec.divide(data).select, engine, metric=measure, executor=executor).of(
+        solution.beacon)
     return analyse(evaluator, run.space.width_genes, solution.widths, at)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,11 @@ from bittailor.core.plan import Plan
 from bittailor.core.program import Program
 from bittailor.cost import Platform
 from bittailor.errors import BittailorError, FileError
+from bittailor.evaluate.certify import Comparison
 from bittailor.evaluate.evaluator import Objective, objectives_with
 from bittailor.evaluate.metrics import ForeignMetric, Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration
-from bittailor.runs.former import upgraded
+from bittailor.runs.former import upgraded, upgraded_result
 from bittailor.runs.spec import Origin, SearchSpec, read_limit
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import knee, signs
@@ -32,8 +33,8 @@ from bittailor.train.beacons import Beacon, read_beacons
 if TYPE_CHECKING:
     from bittailor.export.torch import IntegerModule
 
-RUN_KIND, RUN_VERSION, FORMER_VERSION = "run", 2, 1
-RESULT_KIND, RESULT_VERSION = "result", 1
+RUN_KIND, RUN_VERSION = "run", 3
+RESULT_KIND, RESULT_VERSION = "result", 2
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,11 @@ class Solution:
 
     key     canonical text of its widths
     widths  site -> bits
-    values  validation error (the metric, as its users know it), size, …, by objective name
+    values  error (the metric, as its users know it) on the items that select, size, …, by objective name
     test    the metric on test data, None where it was not measured
     beacon  the retrained network (see `bittailor.train.beacons`) whose weights it has; None for the float network's
+    errors  role -> the metric on its items alone: "held" and "training" (the two kinds that select), "confirm"
+    compared  against homogeneous 8 bit and the float network, item by item, on the items that confirm and that test
     """
 
     key: str
@@ -52,6 +55,12 @@ class Solution:
     values: Mapping[str, float]
     test: float | None
     beacon: str | None = None
+    errors: Mapping[str, float] = field(default_factory=dict)
+    compared: tuple[Comparison, ...] = ()
+
+    def against(self, base: str, part: str) -> Comparison | None:
+        """How it compares with "8bit" or "float" on the items of "confirm" or "test"; None where nobody looked."""
+        return next((c for c in self.compared if (c.base, c.part) == (base, part)), None)
 
     @property
     def narrowest(self) -> int:
@@ -61,12 +70,13 @@ class Solution:
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
         return {"key": self.key, "widths": dict(self.widths), "values": dict(self.values), "test": self.test,
-                "beacon": self.beacon}
+                "beacon": self.beacon, "errors": dict(self.errors), "compared": [asdict(c) for c in self.compared]}
 
     @classmethod
     def from_json(cls, item: Mapping[str, Any]) -> Solution:
         """The inverse of `to_json`."""
-        return cls(item["key"], dict(item["widths"]), dict(item["values"]), item["test"], item.get("beacon"))
+        return cls(item["key"], dict(item["widths"]), dict(item["values"]), item["test"], item.get("beacon"),
+                   dict(item.get("errors", {})), tuple(Comparison(**c) for c in item.get("compared", ())))
 
 
 @dataclass(frozen=True)
@@ -83,8 +93,7 @@ class Run:
         if not (folder / "run.json").is_file():
             raise FileError(f"{folder} is no run directory: it has no run.json. "
                             "Make one: bittailor search TASK --out DIR")
-        config = load_json(folder / "run.json", RUN_KIND, RUN_VERSION, FORMER_VERSION)
-        return cls(folder, upgraded(config) if config["version"] == FORMER_VERSION else config)
+        return cls(folder, upgraded(load_json(folder / "run.json", RUN_KIND, RUN_VERSION, range(1, RUN_VERSION))))
 
     @cached_property
     def spec(self) -> SearchSpec:
@@ -122,7 +131,7 @@ class Run:
         path = self.path / "result.json"
         if not path.is_file():
             raise FileError(f"the search in {self.path} has not ended; go on with it: the same command with --resume")
-        return load_json(path, RESULT_KIND, RESULT_VERSION)
+        return upgraded_result(load_json(path, RESULT_KIND, RESULT_VERSION, range(1, RESULT_VERSION)))
 
     @cached_property
     def platforms(self) -> tuple[Platform, ...]:
@@ -153,8 +162,9 @@ class Run:
 
     def measure(self, data: Splits, metric: Metric | None = None) -> Metric:
         """The run's metric, or `metric`, having learnt from the run's data what it has to learn."""
+        held = self.spec.divide(data).held
         return (metric or self.metric).fitted(
-            data.train.targets, lambda: self.network(data.valid.x, data.valid.lengths), data.valid.targets)
+            data.train.targets, lambda: self.network(held.x, held.lengths), held.targets)
 
     def costs(self, rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
         """The run's objectives of some values, all minimised: float64 [rows, objectives]."""
@@ -183,10 +193,10 @@ class Run:
     def picks(self) -> dict[str, Solution]:
         """The smallest solutions, of all evaluated, that are no worse than homogeneous 8 bits.
 
-        smallest  by validation error alone: what papers compare; on a small validation set, luck is in it
-        careful   by validation error and validation loss, and confirmed on the training data, which no solution was
+        smallest  by selection error alone: what papers compare; on a small selection set, luck is in it
+        careful   by selection error and selection loss, and confirmed on the training data, which no solution was
                   chosen by: an error of at most 0.1 points (`Metric.as_good`) above that of homogeneous 8 bits there
-        retrained  of the solutions that were themselves retrained: no worse on validation in error and in loss. Few are
+        retrained  of the solutions that were themselves retrained: no worse on selection in error and in loss. Few are
                    retrained, so little luck is in it
         Absent where there is none.
         """
@@ -218,7 +228,7 @@ class Run:
         return list(self.spec.limits)
 
     def smallest(self, limit: float) -> Solution | None:
-        """The smallest solution of the front whose validation error is no worse than `limit`; None if there is none."""
+        """The smallest solution of the front whose selection error is no worse than `limit`; None if there is none."""
         good = [(s.values["size"], self.metric.cost(s.values["error"]), s) for s in self.front]
         good = [item for item in good if item[1] <= self.metric.cost(limit)]
         return min(good, key=lambda item: item[:2])[2] if good else None
@@ -246,7 +256,7 @@ class Run:
         if text in ("smallest", "careful", "retrained"):
             if text not in self.picks:
                 raise BittailorError(f"no solution is '{text}': none is as good as homogeneous 8 bits "
-                                     "on validation data" + (", or none was retrained" if text == "retrained" else ""))
+                                     "on selection data" + (", or none was retrained" if text == "retrained" else ""))
             return self.picks[text]
         if text.startswith(("error", self.metric.name)) or "=" in text:
             return self._within(text)
@@ -264,15 +274,14 @@ class Run:
             found = self.smallest(limit.limit)
             if found is None:
                 best = self.pick("best").values["error"]
-                raise BittailorError(f"no solution has a validation {self.metric.noun} that "
+                raise BittailorError(f"no solution has a selection {self.metric.noun} that "
                                      f"{'high' if self.metric.maximise else 'low'}; the best has {best:.4g}")
             return found
         known = {s.key: s for s in self.front}
         if all(limit.name in s.values for s in known.values()):
             with self.store() as store:
-                rows = [known.get(r.key) or Solution(r.key, self.space.widths(r.genome), r.outcome.values, None,
-                                                     r.outcome.beacon)
-                        for r in store.rows() if r.outcome.values is not None]
+                rows = [known.get(r.key) or Solution(r.key, self.space.widths(r.genome), values, None, r.outcome.beacon)
+                        for r in store.rows() for values in [r.outcome.known] if values is not None]
             values = [(s.values[limit.name], s) for s in rows
                       if not any(c.violation(s.values[c.name]) for c in self.limits)]
         elif limit.name in FIGURES:

@@ -16,17 +16,19 @@ from bittailor.common import units
 from bittailor.common.data import Data, Splits
 from bittailor.common.files import save_json
 from bittailor.common.processors import workers_of
+from bittailor.common.roles import Roles
 from bittailor.core.network import Network
 from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError
-from bittailor.evaluate.early_stopping import EarlyStopping, bounds
 from bittailor.evaluate.evaluator import Evaluator, Objective, check_task
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.evaluate.masks import RATE
 from bittailor.evaluate.metrics import Metric
+from bittailor.evaluate.racing import LEAST, PartialEvaluation, Racing, stops, suits
 from bittailor.quantise.calibration import Calibration
 from bittailor.quantise.fitting import fit_all, widths_of
 from bittailor.quantise.spaces import BASELINES, WIDTHS, homogeneous_widths
+from bittailor.runs.certificate import Part, certify
 from bittailor.runs.choice import SolutionEvaluators, front_of, pick
 from bittailor.runs.folder import begin, calibrated, take_beacons
 from bittailor.runs.listening import HEARD, write_sounds
@@ -75,7 +77,8 @@ def run_search(
     """Search the widths of a network and write a run directory.
 
     network    from `from_torch`
-    data       training data calibrate, validation data are searched on, test data are used once at the end
+    data       training data calibrate; what the spec's `roles` make of training and validation data is searched on, or
+               confirms what was chosen; test data are used once at the end
     out        the run directory; new, or with `resume` an earlier one of the same search (the number of generations may
                differ: a finished search can be made longer)
     spec       what to search and how; its `task` is only noted
@@ -96,7 +99,7 @@ def run_search(
             result = _search(problem, ready, store, way, seed(problem, ready))
             chosen = select(problem, ready, store, way, result)
         if not result.interrupted:
-            chosen = test(problem, ready, chosen)
+            chosen = test(problem, ready, confirm(problem, ready, chosen))
         return save(problem, ready, result, chosen, time.monotonic() - began)
 
 
@@ -116,6 +119,11 @@ class Problem:
     def metric(self) -> Metric:
         """What the error is."""
         return self.spec.known_metric
+
+    @cached_property
+    def roles(self) -> Roles:
+        """Which items select, and which confirm."""
+        return self.spec.divide(self.data)
 
     @cached_property
     def space(self) -> Space:
@@ -172,11 +180,6 @@ def prepare(problem: Problem, origin: Origin, resume: bool) -> None:
     network, data, spec = problem.network, problem.data, problem.spec
     for part in (data.train, data.valid, data.test):
         check_task(network, part, problem.metric)
-    if spec.early_stopping:
-        if problem.optimiser is not None and not getattr(problem.optimiser, "early_stopping", False):
-            raise BittailorError("early stopping changes the front of the optimiser that is handed in: it does not say "
-                                 "early_stopping = True. Leave out one of them")
-        bounds(problem.metric, data.valid.targets)
     missing = ENGINES[problem.engine].available()
     if missing:
         raise BittailorError(f"the engine '{problem.engine}' cannot run here: {missing}")
@@ -190,6 +193,7 @@ def prepare(problem: Problem, origin: Origin, resume: bool) -> None:
         "origin": asdict(origin),
         "spec": replace(spec, metric=problem.metric).to_dict(),
         "space": problem.space.to_dict(),
+        "items": {"train": len(data.train), **problem.roles.counts(), "test": len(data.test)},
         "fingerprints": {"network": network.fingerprint, "data": data.fingerprint, **problem.own_optimiser},
     }, resume)
 
@@ -212,8 +216,8 @@ class Calibrated:
     """What a search knows before its first candidate.
 
     statistics   of the float network
-    candidates   evaluates candidates from the float network's weights on validation data; its metric has learnt what it
-                 has to learn
+    candidates   evaluates candidates from the float network's weights on the items that select; its metric has learnt
+                 what it has to learn
     homogeneous  bits -> baseline
     box          where hypervolume is measured
     identity     what the evaluations depend on
@@ -237,18 +241,22 @@ class Calibrated:
 
     @property
     def evaluator(self) -> Evaluator:
-        """That of the float network on validation data."""
+        """That of the float network on the items that select."""
         return self.candidates.evaluator()
 
     @cached_property
-    def valid(self) -> SolutionEvaluators:
-        """Evaluators on validation data."""
+    def select(self) -> SolutionEvaluators:
+        """Evaluators on the items that select."""
         return SolutionEvaluators(lambda beacon: self.weights_of(beacon).evaluator())
 
     def evaluators(self, part: Data) -> SolutionEvaluators:
         """Evaluators of the error of solutions on a part of the data."""
         return SolutionEvaluators(
             lambda beacon: replace(self.weights_of(beacon), data=part, objectives=()).evaluator())
+
+    def evaluators_with_values(self, part: Data) -> SolutionEvaluators:
+        """Evaluators of every value of solutions on a part of the data."""
+        return SolutionEvaluators(lambda beacon: replace(self.weights_of(beacon), data=part).evaluator())
 
     def weights_of(self, beacon: str | None) -> CandidateEvaluation:
         """What evaluates candidates from the weights of a beacon (its name) or of the float network, kept."""
@@ -269,8 +277,8 @@ def calibrate_run(problem: Problem) -> Calibrated:
     metric = problem.metric
     if metric.learns:
         problem.display.tell(f"learning to decode for the metric {metric.name}")
-    measure = metric.fitted(data.train.targets, lambda: network(data.valid.x, data.valid.lengths),
-                            data.valid.targets)
+    held = problem.roles.held
+    measure = metric.fitted(data.train.targets, lambda: network(held.x, held.lengths), held.targets)
     if not (problem.folder / "calibration.safetensors").exists():
         problem.display.tell(f"calibrating on {min(problem.spec.calibration.items, len(data.train)):,} sequences")
     statistics = calibrated(problem.folder, network, data.train, problem.spec.calibration)
@@ -279,14 +287,14 @@ def calibrate_run(problem: Problem) -> Calibrated:
         problem.display.tell("fitting formats and weights")
         fit_all(statistics, wanted, problem.door)
         statistics.save(problem.folder / "calibration.safetensors")
-    candidates = CandidateEvaluation(problem.space, OneNetwork(statistics), data.valid, measure, problem.engine,
-                                     problem.reported, problem.spec.platforms, problem.door)
+    candidates = CandidateEvaluation(problem.space, OneNetwork(statistics), problem.roles.select, measure,
+                                     problem.engine, problem.reported, problem.spec.platforms, problem.door)
     evaluator = candidates.evaluator()
     widths = {bits: homogeneous_widths(network.graph, bits) for bits in BASELINES}
     # some hardware has no 16 bits; without 8 there is nothing to compare with
     widths = {bits: w for bits, w in widths.items() if bits == 8 or evaluator.runs(w)}
     rows = dict(zip(widths, evaluator.evaluate(list(widths.values())), strict=True))
-    identity = {"network": network.fingerprint, "data": data.valid.fingerprint, "metric": metric.key,
+    identity = {"network": network.fingerprint, "data": problem.roles.select.fingerprint, "metric": metric.key,
                 "calibration": repr(problem.spec.calibration), "space": problem.space.name}
     return Calibrated(
         statistics, candidates,
@@ -330,7 +338,7 @@ class Evaluation:
 
 @contextmanager
 def evaluation(problem: Problem, ready: Calibrated, store: Store) -> Iterator[Evaluation]:
-    """The way candidates are evaluated: plainly, with early stopping, or with beacons."""
+    """The way candidates are evaluated: plainly, by racing, or with beacons."""
     with ExitStack() as stack:
         executor = problem.executor or stack.enter_context(
             make_executor(problem.workers, ENGINES[problem.engine].threaded))
@@ -338,12 +346,26 @@ def evaluation(problem: Problem, ready: Calibrated, store: Store) -> Iterator[Ev
         if problem.spec.beacons.used:
             work = _beacon_work(problem, ready, store, plain, executor)
             yield Evaluation(work.search, work.search.announce, work.search.revise, work)
-        elif problem.spec.early_stopping:
-            stopping = EarlyStopping(ready.evaluator, problem.space, problem.spec.objectives, problem.guides,
-                                     problem.spec.limits)
-            yield Evaluation(stopping, stopping.announce)
+        elif _races(problem, ready):
+            racing = _racing(problem, ready, executor)
+            yield Evaluation(racing, racing.announce)
         else:
             yield Evaluation(plain)
+
+
+def _races(problem: Problem, ready: Calibrated) -> bool:
+    """Whether racing is asked for, pays, and suits the metric."""
+    few = problem.roles.select[:2]
+    return (problem.spec.racing and len(problem.roles.select) >= LEAST
+            and suits(ready.evaluator.metric, problem.network(few.x, few.lengths), few.targets))
+
+
+def _racing(problem: Problem, ready: Calibrated, executor: Executor) -> Racing:
+    data, metric = problem.roles.select, ready.evaluator.metric
+    parts = stops(len(data))
+    exact = {o.name: -1.0 if o.maximise else 1.0 for o in problem.objectives if o.name not in ("error", "loss")}
+    return Racing(executor.evaluation(PartialEvaluation(ready.candidates, parts)), parts, metric, data.targets, exact,
+                  problem.spec.guide)
 
 
 def _beacon_work(
@@ -398,8 +420,11 @@ class Chosen:
     """What a search shows: its front, picks and baselines.
 
     real        part of the data -> the float network's error; None where it was not measured
-    dropped     items that each candidate dropped by early stopping was run on
+    dropped     items that each candidate given up by racing was run on
     retraining  what result.json says about beacons, where there were any
+    held        values of homogeneous 8 bit on held-out items alone, with which retrained solutions are compared
+    certificate what came of the wish, where there was one
+    length      generations
     """
 
     front: Sequence[Solution]
@@ -408,6 +433,14 @@ class Chosen:
     real: Mapping[str, float | None]
     dropped: Sequence[int]
     retraining: Mapping[str, Any] | None
+    held: Mapping[str, float]
+    certificate: Mapping[str, Any] | None = None
+    length: int = 0
+
+    def each(self, change: Callable[[Sequence[Solution]], Sequence[Solution]]) -> Chosen:
+        """Front, picks and baselines, changed."""
+        picks = dict(zip(self.picks, change(list(self.picks.values())), strict=True))
+        return replace(self, front=change(self.front), picks=picks, homogeneous=change(self.homogeneous))
 
 
 def select(problem: Problem, ready: Calibrated, store: Store, way: Evaluation, result: Result) -> Chosen:
@@ -422,13 +455,20 @@ def select(problem: Problem, ready: Calibrated, store: Store, way: Evaluation, r
         if not result.interrupted:
             retraining = _polish(problem, ready, way.retraining, rows)
     _keep_fitted(problem, ready)
-    picks = pick(rows, space, ready.base, ready.evaluators(problem.data.train), problem.spec.limits, names,
-                 problem.maximised)
+    picks = pick(rows, space, ready.base, ready.evaluator.metric, _second_look(problem, ready), problem.spec.limits,
+                 names, problem.maximised)
     beacon_of = {row.genome: row.outcome.beacon for row in rows}
     solutions = [Solution(space.key(g), space.widths(g), dict(v), None, beacon_of[g])
                  for g, v in zip(front.genomes, front.values, strict=True)]
-    real = {"valid": _float_error(problem, ready, problem.data.valid), "test": None}
-    return Chosen(solutions, picks, list(ready.homogeneous.values()), real, dropped, retraining)
+    real = {"select": _float_error(problem, ready, problem.roles.select), "test": None}
+    (held,) = ready.evaluators_with_values(problem.roles.held).evaluate([ready.base])
+    return Chosen(solutions, picks, list(ready.homogeneous.values()), real, dropped, retraining, held,
+                  length=len(result.history))
+
+
+def _second_look(problem: Problem, ready: Calibrated) -> SolutionEvaluators | None:
+    """Evaluators on training items, where none of them selected: what confirms the careful pick."""
+    return ready.evaluators(problem.data.train) if problem.roles.training is None else None
 
 
 def _polish(problem: Problem, ready: Calibrated, work: BeaconWork, rows: Sequence[Row]) -> dict[str, Any]:
@@ -438,7 +478,7 @@ def _polish(problem: Problem, ready: Calibrated, work: BeaconWork, rows: Sequenc
         problem.display.tell(f"retraining up to {settings.polish} members of the front")
     polished = polish_front(
         rows, problem.space, work.region, ready.base.values, work.trainer,
-        ready.valid, ready.beacons, settings, problem.spec.limits, problem.spec.search.seed, problem.workers,
+        ready.select, ready.beacons, settings, problem.spec.limits, problem.spec.search.seed, problem.workers,
         problem.executor)
     given = [beacon.name for beacon in work.given]
     new = [beacon for beacon in work.search.beacons if beacon.name not in given]
@@ -462,19 +502,63 @@ def _float_error(problem: Problem, ready: Calibrated, part: Data) -> float:
     return measure.value(problem.network(part.x, part.lengths), part.targets)
 
 
-# --- test --------------------------------------------------------------------------------------------------------
+# --- confirm and test --------------------------------------------------------------------------------------------
+
+
+def confirm(problem: Problem, ready: Calibrated, chosen: Chosen) -> Chosen:
+    """The one use of the items that confirm: for what was chosen, and for the certificate."""
+    roles, wish = problem.roles, problem.spec.wish
+    parts = {"held": roles.held, **({} if roles.training is None else {"training": roles.training})}
+    for name, data in parts.items():
+        chosen = _noted(chosen, name, ready.evaluators(data))
+    if roles.confirm is None:
+        return chosen
+    problem.display.tell("comparing front, picks and baselines on items that no search saw")
+    part = _part(problem, ready, "confirm", roles.confirm)
+    if wish is not None:
+        looks = _looks(problem, chosen)
+        found, about = certify(part, wish, chosen.front, ready.base, chosen.picks, looks.index(chosen.length))
+        picks = {**({} if found is None else {"certified": found}), **chosen.picks}
+        chosen = replace(chosen, picks=picks, certificate={**about, "looks": looks})
+    return _compared(chosen, part)
 
 
 def test(problem: Problem, ready: Calibrated, chosen: Chosen) -> Chosen:
     """The one use of the test data: for the finished front, its picks and its baselines."""
     problem.display.tell("measuring front, picks and baselines on test data")
-    evaluators = ready.evaluators(problem.data.test)
-    front, homogeneous = evaluators.tested(chosen.front), evaluators.tested(chosen.homogeneous)
-    picks = dict(zip(chosen.picks, evaluators.tested(list(chosen.picks.values())), strict=True))
-    note_figures(ready.beacons.values(), ready.valid, evaluators)
+    chosen = _compared(chosen, _part(problem, ready, "test", problem.data.test))
+    note_figures(ready.beacons.values(), ready.evaluators_with_values(problem.roles.held),
+                 ready.evaluators(problem.data.test))
     real = {**chosen.real, "test": _float_error(problem, ready, problem.data.test)}
-    _listen(problem, ready, picks)
-    return replace(chosen, front=front, picks=picks, homogeneous=homogeneous, real=real)
+    _listen(problem, ready, chosen.picks)
+    return replace(chosen, real=real)
+
+
+def _part(problem: Problem, ready: Calibrated, name: str, data: Data) -> Part:
+    return Part.of(name, data, ready.base, ready.evaluators(data), lambda d: problem.network(d.x, d.lengths))
+
+
+def _compared(chosen: Chosen, part: Part) -> Chosen:
+    """Front, picks and baselines with what they are worth on a part of the data."""
+    return chosen.each(part.compared)
+
+
+def _noted(chosen: Chosen, name: str, evaluators: SolutionEvaluators) -> Chosen:
+    """Front, picks and baselines with their error on a part of what selected."""
+    def noted(solutions: Sequence[Solution]) -> list[Solution]:
+        return [replace(s, errors={**s.errors, name: row["error"]})
+                for s, row in zip(solutions, evaluators.evaluate(solutions), strict=True)]
+
+    return chosen.each(noted)
+
+
+def _looks(problem: Problem, chosen: Chosen) -> list[int]:
+    """Lengths of this search, in generations, at which the items that confirm were used, this time included: a search
+    that is made longer uses them again."""
+    file = problem.folder / "result.json"
+    former = (Run.open(problem.folder).result.get("certificate") or {}) if file.is_file() else {}
+    looks = list(former.get("looks", []))
+    return looks if chosen.length in looks else [*looks, chosen.length]
 
 
 def _listen(problem: Problem, ready: Calibrated, picks: Mapping[str, Solution]) -> None:
@@ -497,22 +581,24 @@ def _listen(problem: Problem, ready: Calibrated, picks: Mapping[str, Solution]) 
 
 def save(problem: Problem, ready: Calibrated, result: Result, chosen: Chosen, seconds: float) -> Run:
     """Write result.json and open the run."""
-    names, box, items, dropped = problem.spec.objectives, ready.box, len(problem.data.valid), chosen.dropped
+    names, box, items, dropped = problem.spec.objectives, ready.box, len(problem.roles.select), chosen.dropped
     points = [[s.values[n] for n in names] for s in chosen.front]
     body = {
         "metric": problem.metric.to_json(),
         "objectives": list(names),
         "engine": problem.engine,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "items": {name: len(getattr(problem.data, name)) for name in ("train", "valid", "test")},
+        "items": {"train": len(problem.data.train), **problem.roles.counts(), "test": len(problem.data.test)},
         "seconds": seconds,
         "evaluations": result.evaluations,
-        "failed": result.failed - len(dropped),
+        "failed": result.failed,
         "dropped": len(dropped),
         "saved_percent": 100 * sum(1 - n / items for n in dropped) / max(1, result.evaluations),
         "interrupted": result.interrupted,
         "message": result.message,
         "float": dict(chosen.real),
+        "held": dict(chosen.held),
+        "certificate": chosen.certificate,
         "homogeneous": [s.to_json() for s in chosen.homogeneous],
         "front": [s.to_json() for s in chosen.front],
         "picks": {name: s.to_json() for name, s in chosen.picks.items()},

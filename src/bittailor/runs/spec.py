@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from bittailor.common import records
+from bittailor.common.data import Splits
 from bittailor.common.files import read_bytes
 from bittailor.common.registry import Table
+from bittailor.common.roles import Roles, RoleSettings, divide
 from bittailor.core.cells import CELLS
 from bittailor.core.graph import Graph
 from bittailor.core.qformat import Kind, check_width
 from bittailor.cost import Platform, load_platform, parse_platform
 from bittailor.engines import ENGINES
 from bittailor.errors import BittailorError, FileError
+from bittailor.evaluate.certify import Wish, read_wish
 from bittailor.evaluate.evaluator import Objective, objectives_with
 from bittailor.evaluate.metrics import METRICS, Measure, Metric, metric_of
 from bittailor.quantise.calibration import CalibrationSettings
@@ -31,7 +34,6 @@ from bittailor.quantise.spaces import SPACES, of_platform
 from bittailor.runs.seeding import SEEDINGS
 from bittailor.search.constraints import Constraint, ConstraintError, parse
 from bittailor.search.executors.connecting import ClusterSettings
-from bittailor.search.optimisers import OPTIMISERS
 from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Space
 from bittailor.tasks import TASKS
@@ -102,13 +104,17 @@ class SearchSpec:
     guide           what selection looks at in place of the error: loss (smooth; a small validation set has few values
                     of the error and many lucky solutions) or error itself. The front is of the error either way
     seeding         what the first population holds besides random solutions: sensitivity, templates or homogeneous
-    early_stopping  give up on candidates that are certainly hopeless after a part of the data; the front is the same
+    racing          judge candidates on growing parts of the items, and give up on those that are dominated with
+                    confidence; done where there are 2,000 items or more and nothing is retrained
+    certify         a wish such as "0.5@95": the smallest solution at most 0.5 (points of a metric in %) worse than
+                    homogeneous 8 bit, with 95 % confidence, on items that no search saw; empty: none
     engine          auto takes the fastest that runs here; results do not depend on it
     workers         threads of an engine that has them, otherwise processes; 0: every core of this process. Results do
                     not depend on it
     task            the float network and its data
     space           which sites share a width, and the widths they may have; from Python also a `Space`
     cluster         machines that evaluate and train, in place of `workers`; results do not depend on it
+    roles           which items select, which confirm
     search          the optimiser
     calibration     how ranges become formats
     beacons         retraining: candidates during the search, members of the front after it; none while budget and
@@ -121,12 +127,14 @@ class SearchSpec:
     constraints: tuple[str, ...] = ()
     guide: str = "loss"
     seeding: str = "sensitivity"
-    early_stopping: bool = False
+    racing: bool = True
+    certify: str = ""
     engine: str = "auto"
     workers: int = 0
     task: TaskSettings = field(default_factory=TaskSettings)
     space: SpaceSettings | Space = field(default_factory=SpaceSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    roles: RoleSettings = field(default_factory=RoleSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     beacons: BeaconSettings = field(default_factory=BeaconSettings)
@@ -154,12 +162,20 @@ class SearchSpec:
             _ = ENGINES[self.engine]
         if isinstance(self.workers, bool) or self.workers < 0:
             raise BittailorError(f"workers is {self.workers}; expected 0 (every core) or more")
-        if self.early_stopping and not OPTIMISERS[self.search.optimiser].early_stopping:
-            raise BittailorError(f"early stopping leaves the front as it is with nsga2, not with "
-                                 f"{self.search.optimiser}. Leave out one of them")
-        if self.beacons.used and self.early_stopping:
-            raise BittailorError("early stopping and beacons exclude each other: what is hopeless from the float "
-                                 "network may not be from a beacon. Leave out one of them")
+        _ = self.wish
+        if self.certify and not self.roles.confirm:
+            raise BittailorError("certify needs items that confirm; give roles.confirm (--confirm) a share above 0")
+
+    def divide(self, data: Splits) -> Roles:
+        """Which items of some data do what. A search that retrains judges all candidates on validation items alone:
+        it compares the two kinds, and only those items are honest for both."""
+        settings = replace(self.roles, select_items=0) if self.beacons.used else self.roles
+        return divide(data, settings, bool(self.certify))
+
+    @cached_property
+    def wish(self) -> Wish | None:
+        """What is to be certified, read."""
+        return read_wish(self.certify) if self.certify else None
 
     @cached_property
     def known_metric(self) -> Metric:

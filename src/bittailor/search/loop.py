@@ -7,7 +7,7 @@ the same order, so the result is that of a run that was never disturbed. No stat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -107,20 +107,15 @@ class Generation:
 
 @dataclass(frozen=True, eq=False)
 class Rivals:
-    """What the new solutions of a generation have to compete with, told to an evaluation before it gets them: costs,
-    minimised throughout.
+    """What the new solutions of a generation have to compete with, told to an evaluation before it gets them.
 
-    survivors   float64 [n, objectives]: what guides selection, of the population's feasible solutions and of those of
-                the new generation whose values are known already
-    needed      how many will survive
-    front       float64 [n, objectives]: the front of everything evaluated
+    members     genome -> values, of all solutions evaluated in earlier generations that keep the constraints and are
+                not dominated: in the objectives, or in what guides selection in their place
     generation  the one at work, from 1
     """
 
-    survivors: NDArray[np.float64]
-    needed: int
-    front: NDArray[np.float64]
-    generation: int = 0
+    members: Mapping[Genome, Mapping[str, float]]
+    generation: int
 
 
 @dataclass(frozen=True)
@@ -176,7 +171,7 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     box          where to measure hypervolume; made from the seeds where None
     guides       objective → the value that selection looks at in its place: a smooth stand-in for a coarse
                  objective (the loss for the error). Front, hypervolume and history are of the objectives
-    announce     told the rivals of each generation's new solutions, so that hopeless ones may be given up early
+    announce     told the rivals of each generation's new solutions, so that dominated ones may be given up
     maximised    the objectives of which more is better; only the optimiser sees their negative
     revise       asked after each generation for outcomes of survivors that are known better now; the store keeps
                  what it has, so a resumed search asks again and must be told the same
@@ -216,6 +211,8 @@ class _Run:
         self.maximised = maximised & set(objectives)
         self.signs, self.guide_signs = signs(objectives, maximised), signs(self.guides, maximised)
         self.front = make_front(objectives, (), np.empty((0, len(objectives))), (), self.maximised)
+        self.guided = make_front(self.guides, (), np.empty((0, len(objectives))), ())
+        self.rivals = Rivals({}, 1)
         self.closest: Closest | None = None
         self.reason = ""
         self.generation = self.done = self.new = self.cached = self.failed = 0
@@ -249,6 +246,8 @@ class _Run:
         if not genomes:
             return False
         self.generation = generation
+        fronts = (self.front, self.guided)
+        self.rivals = Rivals({g: v for f in fronts for g, v in zip(f.genomes, f.values, strict=True)}, generation)
         before = self.done, self.new, self.cached, self.failed
         outcomes: list[Outcome] = []
         try:
@@ -282,7 +281,7 @@ class _Run:
         known = self.store.get(keys)
         missing = [genome for genome, key in zip(genomes, keys, strict=True) if key not in known]
         if self.announce is not None and missing:
-            self.announce(self.rivals(known.values()))
+            self.announce(self.rivals)
         fresh = self.evaluate(missing) if missing else iter(())
         try:
             for genome, key in zip(genomes, keys, strict=True):
@@ -306,16 +305,6 @@ class _Run:
             if close is not None:
                 close()
 
-    def rivals(self, known: Iterable[Outcome]) -> Rivals:
-        """The feasible survivors of the last generation and what is known of this one."""
-        good = [o.values for o in known if o.values is not None and not self.violation(o.values)]
-        points = np.array([[values[name] for name in self.guides] for values in good])
-        points = points.reshape(-1, len(self.guides)) * self.guide_signs
-        if self.generation > 1:
-            _, survivors, feasible = self.optimiser.population
-            points = np.concatenate([survivors[feasible], points])
-        return Rivals(points, self.settings.population, self.front.costs, self.generation)
-
     def violation(self, values: Mapping[str, float]) -> float:
         """By how much values break the constraints, in all."""
         return sum(c.violation(Table("value to constrain", values)[c.name]) for c in self.constraints)
@@ -329,8 +318,7 @@ class _Run:
     def checked(self, outcome: Outcome) -> Outcome:
         """The outcome with plain finite floats; failed, with a reason, where a value is not finite."""
         if outcome.values is None:
-            return Outcome(None, outcome.reason or "no reason was given", float(outcome.seconds),
-                           dropped=outcome.dropped)
+            return Outcome(None, outcome.reason or "no reason was given", float(outcome.seconds))
         values = {name: float(value) for name, value in outcome.values.items()}
         for name in (*self.objectives, *self.guides):
             _ = Table("objective", values)[name]
@@ -339,7 +327,7 @@ class _Run:
         for name, value in values.items():
             if not math.isfinite(value):
                 return Outcome(None, f"'{name}' is {value}", float(outcome.seconds))
-        return Outcome(values, None, float(outcome.seconds), outcome.beacon)
+        return Outcome(values, None, float(outcome.seconds), outcome.beacon, outcome.dropped)
 
     def judge(self, genomes: Sequence[Genome], outcomes: Sequence[Outcome]
               ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -358,6 +346,8 @@ class _Run:
             points[i] = [values[name] for name in self.objectives]
             guided[i] = self.guide_signs * [values[name] for name in self.guides]
             violations[i] = self.violation(outcome.values)
+            if outcome.dropped is not None:
+                continue
             if violations[i] == 0:
                 kept.append(i)
             elif self.closest is None or violations[i] < self.closest.violation:
@@ -367,6 +357,10 @@ class _Run:
             self.front = make_front(self.objectives, [*old.genomes, *(genomes[i] for i in kept)],
                                     np.concatenate([old.points, points[kept]]),
                                     [*old.values, *(values_of[i] for i in kept)], self.maximised)
+            old = self.guided
+            self.guided = make_front(self.guides, [*old.genomes, *(genomes[i] for i in kept)],
+                                     np.concatenate([old.points, guided[kept]]),
+                                     [*old.values, *(values_of[i] for i in kept)])
         self.points.update(zip(genomes, points, strict=False))
         return points, guided, violations
 

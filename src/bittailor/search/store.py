@@ -16,10 +16,13 @@ import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bittailor.errors import FileError
 from bittailor.search.space import Genome
@@ -74,7 +77,9 @@ class Outcome:
     reason   why it failed, in one line; None where it did not
     seconds  how long it took
     beacon   the retrained network that gave the values (see `bittailor.train.beacons`); None for the base network
-    dropped  items after which a hopeless candidate was given up (see `evaluate.early_stopping`); None where it was not
+    dropped  items after which a candidate was given up (see `evaluate.racing`); its values are then estimates. None
+             where it was not
+    terms    what the evaluation wants to know of single items, float64 [values, items]; not stored
     """
 
     values: Mapping[str, float] | None
@@ -82,6 +87,12 @@ class Outcome:
     seconds: float = 0.0
     beacon: str | None = None
     dropped: int | None = None
+    terms: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def known(self) -> Mapping[str, float] | None:
+        """The values, where they are not estimates."""
+        return self.values if self.dropped is None else None
 
 
 @dataclass(frozen=True)

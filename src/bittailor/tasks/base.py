@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bittailor.common.data import Data, Splits
+from bittailor.common.roles import holdout
 from bittailor.errors import BittailorError, DataError
 
 if TYPE_CHECKING:
@@ -111,44 +109,6 @@ class Task:
         if self.build is not None:
             return self.build(self.inputs, hidden, self.outputs, seed, cell)
         return LastStepNetwork(self.inputs, hidden, self.outputs, seed, cell)
-
-
-def holdout(
-    y: NDArray[np.generic], size: int, seed: int, groups: NDArray[np.int64] | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of (the rest, `size` items), both shuffled by `seed`; stratified where `y` holds class labels.
-
-    y       [items] integer labels, or anything else for a plain random split
-    groups  [items], whose items they are; then whole groups are set aside, until they have `size` items or more.
-            None or empty: every item for itself
-    Each class gets its share of the items to within one (not with groups).
-    Raises  DataError if one of the two parts would be empty.
-
-    >>> rest, held = holdout(np.array([0, 0, 0, 0, 1, 1]), 3, seed=0)
-    >>> sorted(np.array([0, 0, 0, 0, 1, 1])[held].tolist()), len(rest)
-    ([0, 0, 1], 3)
-    """
-    if not 0 < size < len(y):
-        raise DataError(f"cannot set {size} of {len(y)} items aside: both parts need at least one item")
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(y))
-    if groups is not None and groups.size:
-        names, counts = np.unique(groups, return_counts=True)
-        drawn = rng.permutation(len(names))
-        before = np.cumsum(counts[drawn]) - counts[drawn]
-        held = np.isin(groups[order], names[drawn[before < size]])
-        if held.all():
-            raise DataError(f"cannot set {size} of {len(y)} items of {len(names)} groups aside: none would be left")
-        return order[~held], order[held]
-    # An item's place is its rank inside its class, as a share of the class; so every prefix is stratified.
-    place = rng.random(len(y))
-    if y.ndim == 1 and y.dtype.kind in "iu":
-        for label in np.unique(y):
-            members = order[y[order] == label]
-            place[members] = (np.arange(len(members)) + rng.random()) / len(members)
-    chosen = np.zeros(len(y), bool)
-    chosen[order[np.argsort(place[order], kind="stable")[:size]]] = True
-    return order[~chosen[order]], order[chosen[order]]
 
 
 def need(module: str, extra: str) -> None:

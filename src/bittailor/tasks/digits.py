@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from bittailor.common.data import Data
-from bittailor.tasks.base import Recipe, Task, holdout, need
+from bittailor.common.roles import holdout
+from bittailor.tasks.base import Recipe, Task, need
 
 TEST_ITEMS = 360  # of 1,797; scikit-learn's file has no official split, so this project fixes one
 TEST_SEED = 0

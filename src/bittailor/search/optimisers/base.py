@@ -60,9 +60,6 @@ class Optimiser(ABC):
 
     title: str
     """What it is called in the literature."""
-    early_stopping: bool = False
-    """Whether survivors are the same if a solution is left out that is dominated by one of a rank which does not
-    survive: what giving up on hopeless candidates relies on."""
 
     @abstractmethod
     def __init__(self, space: Space, settings: OptimiserSettings, seeds: Iterable[Genome], objectives: int) -> None:

@@ -16,7 +16,6 @@ from bittailor.search.optimisers.operators import Floats, Indices
 
 class Nsga2(Generational):
     title = "NSGA-II"
-    early_stopping = True
 
     def survive(self, points: Floats, violations: Floats, n: int) -> Indices:
         """Feasible solutions come first, by rank and crowding; infeasible ones follow by violation; failed ones are
