@@ -76,7 +76,7 @@ def read_export(folder: Path | str) -> dict[str, Any]:
     if not path.is_file():
         raise FileError(f"{folder} is no exported directory: it has no {EXPORT_FILE}. "
                         "Make one: bittailor export RUN --pick smallest --to c DIR")
-    content = load_json(path, EXPORT_KIND, EXPORT_VERSION, FORMER_VERSION)
+    content = load_json(path, EXPORT_KIND, EXPORT_VERSION, (FORMER_VERSION,))
     names = content.get("files")
     if not isinstance(names, dict) or any(Path(n).is_absolute() or ".." in Path(n).parts for n in names):
         raise FileError(f"{path} is damaged: it names no files, or files outside its directory")
