@@ -181,6 +181,18 @@ def engine(rng: Rng, speech: NDArray[np.int16]) -> Signal:
     return np.asarray(band * (1.2 + np.sin(2 * np.pi * rng.uniform(2, 12) * at + rng.uniform(0, 2 * np.pi))))
 
 
+def crackle(rng: Rng, speech: NDArray[np.int16]) -> Signal:
+    """Short bursts at random moments, each of its own length and colour, over faint coloured noise."""
+    noise = coloured(rng, speech)
+    noise *= rng.uniform(0.05, 0.5) / np.std(noise)
+    for start in rng.integers(0, SAMPLES, rng.integers(5, 400)):
+        length = np.arange(min(int(rng.uniform(0.002, 0.15) * RATE_HZ), SAMPLES - start))
+        tone = np.sin(2 * np.pi * rng.uniform(100, 6000) * length / RATE_HZ)
+        burst = rng.normal(size=len(length)) if rng.random() < 0.5 else tone
+        noise[start : start + len(length)] += rng.exponential() * burst * np.exp(-4 * length / max(1, len(length)))
+    return noise
+
+
 def rain(rng: Rng, speech: NDArray[np.int16]) -> Signal:
     """Drops at random moments, each a short burst of its own pitch, in faint hiss."""
     noise = 0.1 * rng.normal(size=SAMPLES + RATE_HZ // 100)
@@ -221,7 +233,7 @@ def _shaped(rng: Rng, gain: Signal) -> Signal:
     return np.asarray(np.fft.irfft(np.fft.rfft(rng.normal(size=SAMPLES)) * gain, SAMPLES))
 
 
-NOISES: tuple[Noise, ...] = (coloured, babble, hum, engine)
+NOISES: tuple[Noise, ...] = (coloured, babble, hum, engine, crackle)
 TEST_NOISES: tuple[Noise, ...] = (rain, babble, fan, workshop)
 """Kinds that training never heard, and a babble of other voices."""
 
@@ -240,7 +252,7 @@ ENHANCE = Task(
     inputs=FRAME // 2 + 1,
     outputs=FRAME // 2 + 1,
     hidden=64,
-    recipe=Recipe(epochs=30, batch=16, rate=8e-3),
+    recipe=Recipe(epochs=25, batch=16, rate=8e-3, weight_decay=0.02, noise=0.2),
     source="made here by espeak-ng (package espeakng-loader): random words in 95 voices, in noise of 0 to 15 dB; "
            "voices and kinds of noise of training and test differ",
     licence="the features are made on your machine; espeak-ng itself is GPL-3.0-or-later and runs as its own process",
