@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bittailor.common import mounts
 from bittailor.errors import FileError
 from bittailor.search import Outcome, Store
 from bittailor.search.store import SCHEMA
@@ -184,6 +185,48 @@ def test_locked_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
                 store.put("new", (1,), GOOD, 1)
     finally:
         other.close()
+
+
+@pytest.fixture
+def on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that the table of mounts says is on NFS."""
+    table, folder = tmp_path / "mounts", tmp_path / "home of all"
+    folder.mkdir()
+    table.write_text("/dev/vda / ext4 rw 0 0\nhost:/home " + str(folder).replace(" ", "\\040") + " nfs4 rw 0 0\n")
+    monkeypatch.setattr(mounts, "TABLE", table)
+    return folder
+
+
+def test_what_a_path_lies_on(on_nfs: Path) -> None:
+    assert mounts.network_filesystem(on_nfs / "runs" / "s.sqlite") == "nfs4"
+    assert mounts.network_filesystem(on_nfs.parent) is None
+    for kind, found in {"fuse.sshfs": "fuse.sshfs", "fuse.glusterfs": "fuse.glusterfs", "fuse.portal": None,
+                        "tmpfs": None, "overlay": None, "lustre": "lustre"}.items():
+        mounts.TABLE.write_text(f"none / {kind} rw 0 0\n")
+        assert mounts.network_filesystem(on_nfs) == found, kind
+
+
+def test_on_a_network_file_system_the_mode_is_another_and_is_said(
+    on_nfs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = on_nfs / "s.sqlite"
+    with Store(path) as store:
+        assert store._db.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
+        store.put("a", (1,), Outcome({"x": 1.0}), 1)
+        assert len(store) == 1
+        with Store(path, readonly=True) as other:  # not committed yet: a second has not gone by
+            assert len(other) == 0
+        monkeypatch.setattr(store, "_committed", store._committed - 2)
+        store.put("b", (2,), Outcome({"x": 1.0}), 1)
+        with Store(path, readonly=True) as other:
+            assert len(other) == 2
+        store.put("c", (3,), Outcome({"x": 1.0}), 1)
+    assert not list(on_nfs.glob("*-wal"))
+    (line,) = caplog.messages
+    assert "lies on a network file system (nfs4)" in line
+    with Store(path, readonly=True) as store:
+        assert [row.key for row in store.rows()] == ["a", "b", "c"]
+    assert len(caplog.messages) == 1  # reading says nothing
 
 
 def test_closed(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ Rows are only ever added, each in a transaction of its own, in the order in whic
 The file is in write-ahead mode, so a process killed at any moment loses nothing that was put, and a report may
 read while a search writes. Two searches on one file do no harm: the first result of a plan stays.
 
+On a network file system that mode is unsafe (its shared memory does not reach other machines). There the file is in the
+oldest mode, a journal that is truncated, and rows are committed once a second: a killed process may lose that second.
+
 Every row carries a checksum. A row that does not match its own is removed when the file is opened for writing, with a
 warning; the search then evaluates its plan again, and the new row takes the place of the old.
 """
@@ -18,12 +21,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common.mounts import network_filesystem
 from bittailor.errors import FileError
 from bittailor.search.space import Genome
 
@@ -31,6 +36,7 @@ SCHEMA = 3
 READABLE = ("1", "2", "3")
 """Schema versions that can be read; a store of an older one is brought up to date when it is opened for writing."""
 _WAIT_S = 30.0  # how long to wait for another process that is writing
+_COMMIT_S = 1.0  # between two commits on a network file system, where each takes tens of milliseconds
 _AT_ONCE = 500  # SQLite allows 999 variables in a statement in its oldest builds
 
 _TABLES = """
@@ -121,6 +127,7 @@ class Store:
                  readonly: bool = False) -> None:
         self.path = str(path)
         self._closed = False
+        self._commit_s, self._committed = 0.0, monotonic()
         with self._errors():
             if readonly and self.path != ":memory:" and not Path(path).is_file():
                 raise FileError(f"there is no store at {self.path}; expected the evaluations of a run")
@@ -161,7 +168,7 @@ class Store:
                  None if outcome.values is None else json.dumps(dict(outcome.values), allow_nan=False),
                  outcome.reason, float(outcome.seconds), generation, outcome.beacon, outcome.dropped)
                 for key, genome, outcome, generation in rows]
-        with self._errors(), self._db:
+        with self._errors(), self._transaction():
             for row in data:
                 place = self._vacant[0] if self._vacant else None
                 added = self._db.execute(
@@ -204,6 +211,9 @@ class Store:
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         if not self._closed:
+            if self._commit_s:
+                with self._errors():
+                    self._db.commit()
             self._closed = True
             self._db.close()
 
@@ -232,9 +242,7 @@ class Store:
     def _prepare(self, identity: Mapping[str, str] | None, readonly: bool) -> None:
         tables = {row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not readonly:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            # a killed process loses nothing with NORMAL; a power cut may lose the last rows, never the file
-            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._choose_mode()
         if not tables and not readonly:
             self._create(identity or {})
         elif not {"meta", "evaluations"} <= tables:
@@ -255,6 +263,32 @@ class Store:
             if mine.get(name) != value:
                 raise FileError(f"{self.path} belongs to another run: its {name} is {_short(mine.get(name))}, "
                                 f"here it is {_short(value)}. Give another run directory")
+
+    def _choose_mode(self) -> None:
+        """How the file is written: by what it lies on."""
+        kind = None if self.path == ":memory:" else network_filesystem(self.path)
+        if kind is None:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # a killed process loses nothing with NORMAL; a power cut may lose the last rows, never the file
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            return
+        self._db.execute("PRAGMA journal_mode = TRUNCATE")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._commit_s = _COMMIT_S
+        log.warning("the store %s lies on a network file system (%s): written in a mode that is safe there, committed "
+                    "once a second", self.path, kind)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what is done in it, now or with what follows within a second."""
+        try:
+            yield
+        except BaseException:
+            self._db.rollback()
+            raise
+        if monotonic() - self._committed >= self._commit_s:
+            self._db.commit()
+            self._committed = monotonic()
 
     def _upgrade(self, version: str) -> None:
         """From an older schema, whose rows are taken as they are."""
