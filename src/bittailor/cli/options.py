@@ -98,6 +98,10 @@ SPEC_OPTIONS = (
     SpecOption("offspring", int, ("search.offspring",), "New solutions per generation; as many as survive if not "
                "given."),
     SpecOption("generations", int, ("search.generations",), "How many; 40 if not given."),
+    SpecOption("islands", int, ("islands.number",), "Searches side by side that exchange solutions; 1 if not given."),
+    SpecOption("migrate_every", int, ("islands.migrate_every",), "Generations from one exchange to the next; 10 if not "
+               "given."),
+    SpecOption("migrants", int, ("islands.migrants",), "Members of the front that go each time; 5 if not given."),
     SpecOption("calibration", str, ("calibration.method",), "mse (if not given), percentile or minmax."),
     SpecOption("rounding", str, ("calibration.rounding",), "Of weights: inputs (if not given) or nearest."),
     SpecOption("per_row", bool, ("calibration.per_row",), "One weight scale per output row."),

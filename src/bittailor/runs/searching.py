@@ -31,6 +31,7 @@ from bittailor.quantise.spaces import BASELINES, WIDTHS, homogeneous_widths
 from bittailor.runs.certificate import Part, certify
 from bittailor.runs.choice import SolutionEvaluators, front_of, pick
 from bittailor.runs.folder import begin, calibrated, take_beacons
+from bittailor.runs.islands import Archipelago, island_facts
 from bittailor.runs.listening import HEARD, write_sounds
 from bittailor.runs.retraining import note_figures, polish_front
 from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run, Solution
@@ -39,8 +40,10 @@ from bittailor.runs.spec import DEFAULTS, Origin, SearchSpec
 from bittailor.search.executors import Executor, make_executor
 from bittailor.search.executors.connecting import connect
 from bittailor.search.front import ReferenceBox, signs
-from bittailor.search.loop import Evaluate, MakeOptimiser, Progress, Result, Revise, Rivals, search
+from bittailor.search.islands import InTurns, Together
+from bittailor.search.loop import Evaluate, Exchange, MakeOptimiser, Progress, Result, Revise, Rivals, search
 from bittailor.search.progress import ValueDisplay
+from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Row, Store
 from bittailor.train.beacons import Beacon, BeaconSearch, Region, Trainer, fitting_beacons, need_torch
@@ -328,12 +331,14 @@ class BeaconWork:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How candidates are evaluated, and what the search must tell or ask on the way."""
+    """How candidates are evaluated, and what the search must tell or ask on the way. `again` makes another of its kind,
+    for another island; None where this one knows nothing of its search."""
 
     evaluate: Evaluate
     announce: Callable[[Rivals], None] | None = None
     revise: Revise | None = None
     retraining: BeaconWork | None = None
+    again: Callable[[], Evaluation] | None = None
 
 
 @contextmanager
@@ -342,13 +347,20 @@ def evaluation(problem: Problem, ready: Calibrated, store: Store) -> Iterator[Ev
     with ExitStack() as stack:
         executor = problem.executor or stack.enter_context(
             make_executor(problem.workers, ENGINES[problem.engine].threaded))
+        if problem.spec.islands.number > 1 and not executor.remote:
+            executor = InTurns(executor)
         plain = executor.evaluation(ready.candidates)
         if problem.spec.beacons.used:
             work = _beacon_work(problem, ready, store, plain, executor)
-            yield Evaluation(work.search, work.search.announce, work.search.revise, work)
+            # of islands only the front of all is polished
+            yield (Evaluation(plain, retraining=work) if problem.spec.islands.number > 1 else
+                   Evaluation(work.search, work.search.announce, work.search.revise, work))
         elif _races(problem, ready):
-            racing = _racing(problem, ready, executor)
-            yield Evaluation(racing, racing.announce)
+            def racing() -> Evaluation:
+                own = _racing(problem, ready, executor)
+                return Evaluation(own, own.announce, again=racing)
+
+            yield racing()
         else:
             yield Evaluation(plain)
 
@@ -394,11 +406,28 @@ def _search(
     problem: Problem, ready: Calibrated, store: Store, way: Evaluation, seeds: Sequence[Genome]
 ) -> Result:
     """The optimiser at work; evaluations that the store holds are taken from it."""
-    spec, display = problem.spec, problem.display.progress(_value_display(problem, ready))
-    return search(
-        problem.space, spec.objectives, way.evaluate, spec.search, store, spec.limits, seeds, display,
-        box=ready.box, guides=problem.guides, maximised=problem.maximised, announce=way.announce, revise=way.revise,
-        make_optimiser=problem.optimiser)
+    spec, look = problem.spec, _value_display(problem, ready)
+
+    def one(settings: SearchSettings, store: Store, progress: Progress | None, exchange: Exchange | None = None,
+            stop: Callable[[], bool] | None = None) -> Result:
+        own = way if way.again is None else way.again()
+        return search(
+            problem.space, spec.objectives, own.evaluate, settings, store, spec.limits, seeds, progress, stop,
+            box=ready.box, guides=problem.guides, maximised=problem.maximised, announce=own.announce,
+            revise=own.revise, make_optimiser=problem.optimiser, exchange=exchange)
+
+    if spec.islands.number == 1:
+        return one(spec.search, store, problem.display.progress(look))
+    inner, together = problem.display.progress(replace(look, beside=lambda: _beside(look, together))), None
+    if inner is not None:
+        together = Together(inner, spec.islands.number, lambda front: ready.box.hypervolume(front.points))
+    islands = Archipelago(spec.islands, spec.search, problem.folder / "islands", ready.identity, ready.box, spec.limits)
+    return islands.go(one, seeds, store, together)
+
+
+def _beside(look: ValueDisplay, together: Together | None) -> str:
+    """Who is at work, and how far each island is."""
+    return "  ".join(words for words in (look.beside(), together.words() if together else "") if words)
 
 
 def _value_display(problem: Problem, ready: Calibrated) -> ValueDisplay:
@@ -608,6 +637,7 @@ def save(problem: Problem, ready: Calibrated, result: Result, chosen: Chosen, se
             "ideal": list(box.ideal),
             "reference": list(box.reference),
         },
+        "islands": [island_facts(box, island) for island in result.islands],
         "history": [generation.to_dict() for generation in result.history],
         **({} if chosen.retraining is None else {"beacons": dict(chosen.retraining)}),
     }

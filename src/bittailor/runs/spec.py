@@ -34,6 +34,7 @@ from bittailor.quantise.spaces import SPACES, of_platform
 from bittailor.runs.seeding import SEEDINGS
 from bittailor.search.constraints import Constraint, ConstraintError, parse
 from bittailor.search.executors.connecting import ClusterSettings
+from bittailor.search.islands import IslandSettings
 from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Space
 from bittailor.tasks import TASKS
@@ -116,6 +117,7 @@ class SearchSpec:
     cluster         machines that evaluate and train, in place of `workers`; results do not depend on it
     roles           which items select, which confirm
     search          the optimiser
+    islands         searches side by side that exchange solutions
     calibration     how ranges become formats
     beacons         retraining: candidates during the search, members of the front after it; none while budget and
                     polish are 0
@@ -136,6 +138,7 @@ class SearchSpec:
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     roles: RoleSettings = field(default_factory=RoleSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    islands: IslandSettings = field(default_factory=IslandSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     beacons: BeaconSettings = field(default_factory=BeaconSettings)
     platforms: tuple[Platform, ...] = ()
@@ -162,6 +165,9 @@ class SearchSpec:
             _ = ENGINES[self.engine]
         if isinstance(self.workers, bool) or self.workers < 0:
             raise BittailorError(f"workers is {self.workers}; expected 0 (every core) or more")
+        if self.islands.number > 1 and (self.beacons.budget or self.beacons.given):
+            raise BittailorError("islands evaluate post-training: beacons during the search are for one search. Leave "
+                                 "out one of them; --polish goes with islands")
         _ = self.wish
         if self.certify and not self.roles.confirm:
             raise BittailorError("certify needs items that confirm; give roles.confirm (--confirm) a share above 0")

@@ -32,6 +32,9 @@ Revise: TypeAlias = Callable[[int, Sequence[Genome]], Mapping[Genome, Outcome]]
 # space, settings, seeds, number of objectives -> an optimiser, such as a class of `OPTIMISERS`
 MakeOptimiser: TypeAlias = Callable[[Space, SearchSettings, Sequence[Genome], int], Optimiser]
 
+# the generation that ended and the front so far -> solutions of other searches, to be asked for in the next
+Exchange: TypeAlias = Callable[[int, Front], Sequence[Genome]]
+
 # yields one outcome per genome, in the order of the genomes, each as soon as it and those before it are ready
 Evaluate: TypeAlias = Callable[[Sequence[Genome]], Iterator[Outcome]]
 
@@ -140,6 +143,7 @@ class Result:
     interrupted    it was stopped before its end; everything finished is stored and in `front`
     closest        where the front is empty: the solution nearest to keeping the constraints
     message        what a user should know, or nothing
+    islands        the results of searches that this one is made of, if it is
     """
 
     front: Front
@@ -152,6 +156,7 @@ class Result:
     interrupted: bool
     closest: Closest | None
     message: str
+    islands: tuple[Result, ...] = ()
 
 
 def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings: SearchSettings,
@@ -159,7 +164,8 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
            progress: Progress | None = None, stop: Callable[[], bool] | None = None,
            box: ReferenceBox | None = None, guides: Mapping[str, str] | None = None,
            announce: Callable[[Rivals], None] | None = None, maximised: Collection[str] = (),
-           revise: Revise | None = None, make_optimiser: MakeOptimiser | None = None) -> Result:
+           revise: Revise | None = None, make_optimiser: MakeOptimiser | None = None,
+           exchange: Exchange | None = None) -> Result:
     """Search the front of `objectives`, minimised but for those that are `maximised`.
 
     evaluate     not called for genomes that the store holds. What it raises ends the search, with everything
@@ -176,6 +182,7 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     revise       asked after each generation for outcomes of survivors that are known better now; the store keeps
                  what it has, so a resumed search asks again and must be told the same
     make_optimiser  makes another optimiser than the one that `settings` name
+    exchange     asked after each generation for solutions of other searches (see `search.islands`)
     Raises       BittailorError if the whole first generation fails (its failures are then not kept in the store),
                  UnknownName for an objective or constraint that the evaluation does not report.
     """
@@ -185,7 +192,7 @@ def search(space: Space, objectives: Sequence[str], evaluate: Evaluate, settings
     with Store(":memory:") if store is None else nullcontext(store) as kept:
         run = _Run(space, tuple(objectives), evaluate, settings, kept, tuple(constraints), tuple(seeds),
                    progress, stop, box, guides or {}, announce, frozenset(maximised), revise,
-                   make_optimiser or OPTIMISERS[settings.optimiser])
+                   make_optimiser or OPTIMISERS[settings.optimiser], exchange)
         return run.go()
 
 
@@ -200,12 +207,14 @@ class _Run:
                  store: Store, constraints: tuple[Constraint, ...], seeds: tuple[Genome, ...],
                  progress: Progress | None, stop: Callable[[], bool] | None, box: ReferenceBox | None,
                  guides: Mapping[str, str], announce: Callable[[Rivals], None] | None,
-                 maximised: frozenset[str], revise: Revise | None, make_optimiser: MakeOptimiser) -> None:
+                 maximised: frozenset[str], revise: Revise | None, make_optimiser: MakeOptimiser,
+                 exchange: Exchange | None) -> None:
         self.space, self.objectives, self.evaluate, self.settings = space, objectives, evaluate, settings
         self.store, self.constraints, self.seeds = store, constraints, seeds
         self.progress, self.stop, self.box = progress, stop, box
         self.history: list[Generation] = []
         self.announce, self.revise, self.make_optimiser = announce, revise, make_optimiser
+        self.exchange = exchange
         self.guides = tuple(guides.get(name, name) for name in objectives)
         self.points: dict[Genome, NDArray[np.float64]] = {}
         self.maximised = maximised & set(objectives)
@@ -263,6 +272,8 @@ class _Run:
             self.rethink(optimiser, self.revise(generation, optimiser.population[0]))
         optimiser.tell(guided, violations)
         self.note(optimiser, before)
+        if self.exchange is not None:
+            optimiser.invite(self.exchange(generation, self.front))
         return True
 
     def rethink(self, optimiser: Optimiser, revised: Mapping[Genome, Outcome]) -> None:

@@ -17,7 +17,7 @@ import hashlib
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,18 +164,27 @@ class Store:
 
     def put_all(self, rows: Sequence[tuple[str, Genome, Outcome, int]]) -> None:
         """Add evaluations (key, genome, outcome, generation) in one transaction: all or none."""
-        data = [(key, " ".join(map(str, genome)),
-                 None if outcome.values is None else json.dumps(dict(outcome.values), allow_nan=False),
-                 outcome.reason, float(outcome.seconds), generation, outcome.beacon, outcome.dropped)
-                for key, genome, outcome, generation in rows]
         with self._errors(), self._transaction():
-            for row in data:
-                place = self._vacant[0] if self._vacant else None
-                added = self._db.execute(
-                    f"INSERT OR IGNORE INTO evaluations (ordinal, {', '.join(_COLUMNS)}, digest) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (place, *row, _digest(*row)))
-                if place is not None and added.rowcount:
-                    self._vacant.pop(0)
+            self._insert(rows)
+
+    def _insert(self, rows: Iterable[tuple[str, Genome, Outcome, int]]) -> None:
+        for key, genome, outcome, generation in rows:
+            vals = None if outcome.values is None else json.dumps(dict(outcome.values), allow_nan=False)
+            row = (key, " ".join(map(str, genome)), vals, outcome.reason, float(outcome.seconds), generation,
+                   outcome.beacon, outcome.dropped)
+            place = self._vacant[0] if self._vacant else None
+            added = self._db.execute(
+                f"INSERT OR IGNORE INTO evaluations (ordinal, {', '.join(_COLUMNS)}, digest) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (place, *row, _digest(*row)))
+            if place is not None and added.rowcount:
+                self._vacant.pop(0)
+
+    def replace_all(self, rows: Iterable[Row]) -> None:
+        """Hold these evaluations and no others, of equal keys the first."""
+        with self._errors(), self._db:
+            self._db.execute("DELETE FROM evaluations")
+            self._vacant.clear()
+            self._insert((row.key, row.genome, row.outcome, row.generation) for row in rows)
 
     def rows(self) -> Iterator[Row]:
         """Every evaluation, in the order in which they were put."""

@@ -83,6 +83,14 @@ class Optimiser(ABC):
     def revise(self, genomes: Sequence[Genome], points: Floats, violations: Floats) -> None:
         """Other values for survivors (`population`), from the next `tell` on."""
 
+    def invite(self, genomes: Sequence[Genome]) -> None:
+        """Solutions of other islands, which the next `ask` asks for too, but for those that it asked for before.
+
+        Raises  BittailorError where the method takes none.
+        """
+        if genomes:
+            raise BittailorError(f"{type(self).__name__} takes no solutions of other islands; leave out --islands")
+
     @property
     @abstractmethod
     def population(self) -> tuple[list[Genome], Floats, NDArray[np.bool_]]:

@@ -29,6 +29,7 @@ class Generational(Optimiser):
         self._rng = np.random.default_rng(settings.seed)
         self._asked = first_population(space, settings.population, seeds, self._rng)
         self._seen = set(self._asked)
+        self._invited: list[Genome] = []
         self._rate = np.minimum(np.full(len(space.genes), settings.mutated_genes / len(space.genes)), 0.5)
         self._x = np.empty((0, len(space.genes)), np.int64)
         self._points, self._violations = np.empty((0, objectives)), np.empty(0)
@@ -48,7 +49,11 @@ class Generational(Optimiser):
 
     def ask(self) -> list[Genome]:
         if len(self._x):
-            self._asked = self._mated(self._settings.offspring or self._settings.population)
+            wanted = self._settings.offspring or self._settings.population
+            guests = [genome for genome in self._invited if genome not in self._seen][:wanted]
+            self._invited = []
+            self._seen.update(guests)
+            self._asked = guests + (self._mated(wanted - len(guests)) if wanted > len(guests) else [])
         return self._asked
 
     def tell(self, points: Floats, violations: Floats) -> None:
@@ -59,6 +64,9 @@ class Generational(Optimiser):
         violations = np.concatenate([self._violations, _finite(violations)])
         kept = self.survive(points, violations, n)
         self._x, self._points, self._violations = x[kept], points[kept], violations[kept]
+
+    def invite(self, genomes: Sequence[Genome]) -> None:
+        self._invited = list(dict.fromkeys(genomes))
 
     def revise(self, genomes_: Sequence[Genome], points: Floats, violations: Floats) -> None:
         place = {genome: i for i, genome in enumerate(genomes(self._x))}
