@@ -51,10 +51,10 @@ class SolutionEvaluators(Evaluators[str | None]):
 
 
 def pick(
-    rows: Iterable[Row], space: Space, baseline: Solution, metric: Metric, train: SolutionEvaluators | None,
+    rows: Iterable[Row], space: Space, baseline: Solution, metric: Metric, train: SolutionEvaluators,
     limits: Sequence[Constraint], objectives: Sequence[str] = (), maximised: Collection[str] = (),
 ) -> dict[str, Solution]:
-    """`Run.picks`, of everything evaluated that keeps the constraints. Of equal size: the better error, then the better
+    """`Run.picks`, of everything evaluated that keeps the constraints; `train`: on training items. Of equal size: the better error, then the better
     in the other objectives, then the lower loss, then by key."""
     base = baseline.values
     good = [
@@ -70,8 +70,6 @@ def pick(
                              s.values["loss"], s.key))
     found = {"smallest": good[0]} if good else {}
     steady = [s for s in good if s.values["loss"] <= base["loss"]]
-    if train is None:
-        return found | ({"careful": steady[0]} if steady else {})
     (seen,) = train.evaluate([baseline])
     worst = metric.cost(metric.as_good(seen["error"]))
     for start in range(0, len(steady), PICK_BATCH):

@@ -495,9 +495,9 @@ def select(problem: Problem, ready: Calibrated, store: Store, way: Evaluation, r
                   length=len(result.history))
 
 
-def _second_look(problem: Problem, ready: Calibrated) -> SolutionEvaluators | None:
-    """Evaluators on training items, where none of them selected: what confirms the careful pick."""
-    return ready.evaluators(problem.data.train) if problem.roles.training is None else None
+def _second_look(problem: Problem, ready: Calibrated) -> SolutionEvaluators:
+    """Evaluators on training items alone, on those that selected where some did: what the careful pick must stand."""
+    return ready.evaluators(problem.roles.training or problem.data.train)
 
 
 def _polish(problem: Problem, ready: Calibrated, work: BeaconWork, rows: Sequence[Row]) -> dict[str, Any]:

@@ -1,0 +1,125 @@
+"""Do picks hold? What the default pick is worth on test data, beside what the search said.
+
+    python benchmarks/holds.py --data DIR                          # writes results/holds.csv; post-training rows
+    python benchmarks/holds.py --data DIR --kinds retrained        # rows with retraining: about ten minutes each
+    python benchmarks/holds.py --tasks digits --seeds 0 --generations 6 --csv look.csv    # a look, a minute
+
+One row per task, seed and kind. `post-training` is the pick `careful` of a search with the defaults; `retrained` the pick
+`retrained` of a search with beacons and a polish (`careful` where no retrained solution holds). Both are compared, item
+by item, with homogeneous 8 bit on test data, and `retrained` beside that with homogeneous 8 bit retrained by the same
+recipe. `certified_margin` is the margin that the confirm items certify for the pick at 95 %. Differences are in the unit
+of the metric, their interval is of 95 %. Test data are used once, after the search. Rows that are in the file already
+are not computed again, and an interrupted search goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from command import arguments, as_command, read_rows, write_rows
+
+import bittailor as bt
+from bittailor.cli.actions import train_task
+from bittailor.cli.show import smaller
+from bittailor.common.roles import RoleSettings
+from bittailor.runs import Run, Solution, retrain_picks
+from bittailor.runs.retraining import run_evaluators
+
+HIDDEN = {"mnist": 64, "phones": 64}
+SEEDS = {"vowels": 5, "pendigits": 5, "spoken-digits": 5}
+"""Tasks whose searches take seconds -> how many seeds they have; others have three."""
+TASKS = ("vowels", "pendigits", "mnist1d", "spoken-digits", "mnist", "phones")
+KINDS = ("post-training", "retrained")
+
+
+def searched(prepared: Any, folder: Path, kind: str, options: Mapping[str, Any]) -> Run:
+    """The search of one row, begun or gone on with."""
+    beacons = bt.BeaconSettings(budget=3, polish=4) if kind == "retrained" else bt.BeaconSettings()
+    seed = prepared.task.seed
+    spec = bt.SearchSpec(
+        metric=prepared.metric, task=prepared.task, beacons=beacons, space=bt.per_operator(prepared.network.graph,
+                                                                                           tuple(range(1, 9))),
+        search=bt.SearchSettings(population=options["population"], generations=options["generations"], seed=seed),
+        roles=RoleSettings(seed=seed))
+    run = bt.run_search(prepared.network, prepared.data, folder, spec, resume=(folder / "run.json").exists(),
+                        origin=prepared.origin)
+    if run.result["interrupted"]:
+        raise KeyboardInterrupt
+    return run
+
+
+def flash(run: Run, data: bt.Splits, solution: Solution) -> int:
+    """Bytes of constants of the firmware."""
+    evaluator = run_evaluators(run, data.valid[:1]).of(solution.beacon)
+    plan, program = evaluator.program(dict(solution.widths))
+    return evaluator.candidate(plan, program, evaluator.outputs([program])[0]).costs.image.flash
+
+
+def row(task: str, seed: int, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """One task, seed and kind."""
+    prepared = train_task(bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), seed=seed, data=options["data"]),
+                          cache=options["cache"])
+    run = searched(prepared, options["out"] / f"{task}-{seed}-{kind}", kind, options)
+    base, result, again = run.baseline(8), run.result, None
+    found = run.picks.get("retrained" if kind == "retrained" else "careful") or run.picks.get("careful") or base
+    if kind == "retrained":
+        (made,) = retrain_picks(run, prepared.data, ["8bit"], seed=seed)
+        again = None if made.after is None else made.after.test
+    test, confirm = found.against("8bit", "test"), found.against("8bit", "confirm")
+    small = run.picks.get("smallest", base)
+    other = small.against("8bit", "test")
+    return {
+        "task": task, "seed": seed, "kind": kind, "items_select": result["items"]["select"],
+        "items_confirm": result["items"]["confirm"], "items_test": result["items"]["test"],
+        "smaller_percent": smaller(found, base),
+        "flash_percent": 100 * flash(run, prepared.data, found) / flash(run, prepared.data, base),
+        "error_select": found.values["error"], "select_int8": base.values["error"], "error_test": found.test,
+        "test_int8": base.test, "test_int8_retrained": again,
+        "diff_test": 0.0 if test is None else test.difference, "diff_low": None if test is None else test.low,
+        "diff_high": None if test is None else test.high,
+        "diff_confirm": None if confirm is None else confirm.difference,
+        "certified_margin": None if confirm is None else confirm.upper,
+        "smallest_percent": smaller(small, base), "smallest_diff": None if other is None else other.difference,
+        "evaluations": result["evaluations"], "saved_percent": result["saved_percent"], "seconds": result["seconds"],
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> None:
+    """Means by task and kind."""
+    for kind in KINDS:
+        for task in TASKS:
+            here = [r for r in rows if (r["task"], r["kind"]) == (task, kind)]
+            if here:
+                size, diff = (mean(float(r[name]) for r in here) for name in ("smaller_percent", "diff_test"))
+                print(f"{kind:13} {task:13} {len(here)} seeds: {size:5.1f} % smaller, {diff:+.2f} on test data")
+
+
+def main() -> int:
+    """Compute what is missing, then print the means."""
+    parser = arguments(__doc__, data=True)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, help="three, or five where a search takes seconds")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["post-training"])
+    parser.add_argument("--out", type=Path, default=Path("runs/holds"), help="folder for the runs")
+    parser.add_argument("--csv", type=Path, default=Path("results/holds.csv"))
+    parser.add_argument("--population", type=int, default=50)
+    parser.add_argument("--generations", type=int, default=50)
+    options = vars(parser.parse_args())
+    rows = read_rows(options["csv"])
+    done = {(r["task"], int(r["seed"]), r["kind"]) for r in rows}
+    for kind in options["kinds"]:
+        for task in options["tasks"]:
+            for seed in options["seeds"] or range(SEEDS.get(task, 3)):
+                if (task, seed, kind) not in done:
+                    rows.append(row(task, seed, kind, options))
+                    write_rows(options["csv"], rows)
+                    print(f"{task} {seed} {kind}: {rows[-1]}", flush=True)
+    summary(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    as_command(main)
