@@ -4,12 +4,12 @@
     python benchmarks/holds.py --data DIR --kinds retrained        # rows with retraining: about ten minutes each
     python benchmarks/holds.py --tasks digits --seeds 0 --generations 6 --csv look.csv    # a look, a minute
 
-One row per task, seed and kind. `post-training` is the pick `careful` of a search with the defaults; `retrained` the pick
-`retrained` of a search with beacons and a polish (`careful` where no retrained solution holds). Both are compared, item
-by item, with homogeneous 8 bit on test data, and `retrained` beside that with homogeneous 8 bit retrained by the same
-recipe. `certified_margin` is the margin that the confirm items certify for the pick at 95 %. Differences are in the unit
-of the metric, their interval is of 95 %. Test data are used once, after the search. Rows that are in the file already
-are not computed again, and an interrupted search goes on.
+One row per task, seed and kind. `post-training` is the pick `careful` of a search with the defaults; `retrained` is the
+pick `retrained` of a search with beacons and a polish (`careful` where no retrained solution holds). Both are compared,
+item by item, with homogeneous 8 bit on test data; a row of `retrained` has the error of homogeneous 8 bit retrained by
+the same recipe as well. `certified_margin` is what the confirm items certify for the pick at 95 %. Differences are in
+the unit of the metric, their interval is of 95 %. Test data are used once, after the search. Rows that are in the file
+already are not computed again, and an interrupted search goes on.
 """
 
 from __future__ import annotations

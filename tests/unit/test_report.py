@@ -182,16 +182,36 @@ def test_the_headline_says_what_the_run_says(run: bt.Run, page: Path) -> None:
     assert made.headline(facts)[0] in Tags(page.read_text()).text
 
 
-def test_a_small_test_set_is_owned_up_to(run: bt.Run, tmp_path: Path) -> None:
+def test_differences_are_paired_and_have_intervals(run: bt.Run, tmp_path: Path) -> None:
     def worse(result: dict[str, Any]) -> None:
-        result["items"] = {"select": 30, "test": 30}
-        for item in [*result["front"], *result["picks"].values(), *result["homogeneous"]]:
-            item["test"] = 10.0 if item in result["homogeneous"] else 20.0
+        result["items"] |= {"select": 30, "confirm": 0, "test": 30}
+        for item in [*result["front"], *result["picks"].values()]:
+            item["compared"] = [{"part": "test", "base": "8bit", "difference": 10.0, "low": -3.25, "high": 22.0,
+                                 "upper": 25.0, "items": 30, "method": "betting"}]
 
     facts = made.gather(changed(run, tmp_path / "worse", worse))
     said = " ".join(made.headline(facts))
-    assert "10 points (3 of 30 items) worse than 8 bit, within two standard errors" in said
-    assert "one of the 30 selection items is worth 3.3 %" in " ".join(made.small_print(facts))
+    assert "On test data it differs from 8 bit by +10 points (-3.2 to +22 with 95 % confidence, 30 items)." in said
+    small = " ".join(made.small_print(facts))
+    assert "one of the 30 selection items is worth 3.3 %" in small
+    assert "0 validation items were kept from it to confirm" in small
+    page = report.write_report(facts.run).read_text()
+    assert "against 8 bit on" in page
+
+
+def test_a_certificate_is_said_in_one_sentence(run: bt.Run, tmp_path: Path) -> None:
+    def certified(result: dict[str, Any]) -> None:
+        result["picks"] = {"certified": result["picks"]["smallest"], **result["picks"]}
+        result["certificate"] = {"margin": 0.5, "confidence": 0.95, "items": 4000, "pick": "x", "method": "betting",
+                                 "reason": "", "reachable": 0.3, "items_needed": 4000}
+
+    changed_run = changed(run, tmp_path / "certified", certified)
+    said = made.headline(made.gather(changed_run))
+    assert said[0].startswith("The certified choice, is")
+    assert said[1] == ("Certified on 4,000 items that no search saw: at most 0.5 points worse than homogeneous 8 bit, "
+                       "with 95 % confidence (betting).")
+    assert changed_run.holds == "certified"
+    report.write_report(changed_run)
 
 
 def test_a_stopped_run_says_so(run: bt.Run, tmp_path: Path) -> None:

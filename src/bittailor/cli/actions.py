@@ -113,7 +113,7 @@ def export_solution(
     folder: Path,
     *,
     to: str = "c",
-    pick: str = "smallest",
+    pick: str = "holds",
     prefix: str = "model",
     force: bool = False,
     steps: int | None = None,
@@ -140,7 +140,11 @@ def export_solution(
     task, metric = run.spec.task.name, run.metric
     samples = _validation(run, data)
     longest = steps if samples is None or steps is not None else samples.x.shape[1]
+    pick = run.holds if pick == "holds" else pick
+    compared = solution.against("8bit", "confirm")
     facts = {"task": run.origin.title, "solution": f"{pick}, of {len(run.front)} on the front",
+             "against homogeneous 8 bit, on items that no search saw":
+                 "" if compared is None else compared.text(metric.unit),
              f"selection {metric.noun}": f"{solution.values['error']:.4g} {metric.unit}",
              f"test {metric.noun}": "" if solution.test is None else f"{solution.test:.4g} {metric.unit}",
              "weights and biases times their widths": f"{solution.values['size'] / 8:.0f} bytes"}

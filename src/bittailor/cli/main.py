@@ -173,7 +173,8 @@ def show(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     pick: Annotated[
         str | None,
-        typer.Option(help="Index of the front, smallest, careful, knee, best, retrained, retrained:NAME or 'error<=X'.")
+        typer.Option(help="Index of the front, holds, certified, careful, smallest, knee, best, retrained, "
+                          "retrained:NAME or 'error<=X'.")
     ] = None,
 ) -> None:
     """Print the front of a run, or one solution with the format of every site and its account of bytes."""
@@ -260,7 +261,7 @@ def compare(
 
 
 @app.command(
-    epilog="Examples:  bittailor export runs/digits firmware --pick smallest\n\n"
+    epilog="Examples:  bittailor export runs/digits firmware\n\n"
     "bittailor export runs/digits firmware --pick 'flash<=8KiB' --prefix digits --force\n\n"
     "bittailor export program.safetensors firmware      then   make -C firmware test"
 )
@@ -269,8 +270,9 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write: a new or empty directory.")],
     to: Annotated[str, typer.Option(help="What to write: c, onnx, or program (the plain file).")] = "c",
     pick: Annotated[
-        str, typer.Option(help="Which solution: as in `bittailor show`, or a limit such as 'flash<=8KiB'.")
-    ] = "smallest",
+        str, typer.Option(help="Which solution: as in `bittailor show`, or a limit such as 'flash<=8KiB'; if not "
+                          "given, the certified one, or else the careful one.")
+    ] = "holds",
     prefix: Annotated[str, typer.Option(help="What every public name of the code begins with.")] = "model",
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in DIR.")] = False,
     steps: Annotated[

@@ -19,6 +19,10 @@ from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.export.checking import Checked
 from bittailor.export.verify import Report
 from bittailor.runs import Retrained, Run, Solution
+from bittailor.runs.certificate import said
+
+PARTS = {"confirm": "items that no search saw", "test": "test data"}
+"""Role -> its items, in words."""
 
 
 def _kib(bits: float) -> str:
@@ -87,15 +91,7 @@ def print_run(run: Run) -> None:
     for i, s in enumerate(run.front):
         add(str(i), s)
     console.print(table)
-    for name, by in (("smallest", f"selection {metric.noun}"),
-                     ("careful", f"selection {metric.noun} and loss, and training {metric.noun}"),
-                     ("retrained", f"selection {metric.noun} and loss, itself retrained")):
-        found = run.picks.get(name)
-        if found is not None:
-            test = "" if found.test is None else f", test {_value(found.test)} against {_value(base.test)}"
-            console.print(f"{name} (no worse than homogeneous 8 bit by {by}): "
-                          f"{_kib(found.values['size'])} KiB, {smaller(found, base):.0f} % smaller; selection "
-                          f"{_value(found.values['error'])} against {_value(base.values['error'])}{test}")
+    print_picks(console, run)
     if "beacons" in result:
         made = result["beacons"]
         console.print(f"retrainings: {len(made['search'])} beacons during the search, {len(made['polish'])} members of "
@@ -105,6 +101,32 @@ def print_run(run: Run) -> None:
                       f"{result['saved_percent']:.1f} % of the sequences not run")
     if result["message"]:
         console.print(result["message"])
+
+
+def print_picks(console: Console, run: Run) -> None:
+    """The picks, what they are chosen by, and how they compare with homogeneous 8 bit; then the roles of items."""
+    metric, base, result = run.metric, run.baseline(8), run.result
+    chosen_by = {"certified": "tested on items that no search saw",
+                 "careful": f"by selection {metric.noun} and loss, and training {metric.noun}",
+                 "smallest": f"by selection {metric.noun} alone: luck is in it",
+                 "retrained": f"by {metric.noun} and loss on validation data, itself retrained"}
+    for name, by in chosen_by.items():
+        found = run.picks.get(name)
+        if found is None:
+            continue
+        console.print(f"{name} ({by}): {_kib(found.values['size'])} KiB, {smaller(found, base):.0f} % smaller; "
+                      f"selection {_value(found.values['error'])} against {_value(base.values['error'])}",
+                      highlight=False)
+        for part in ("confirm", "test"):
+            compared = found.against("8bit", part)
+            if compared is not None:
+                console.print(f"    against 8 bit on {PARTS[part]}: {compared.text(metric.unit)}", highlight=False)
+    if result.get("certificate"):
+        console.print(said(result["certificate"], metric.unit), highlight=False)
+    items = result["items"]
+    console.print(f"items: {items['select']:,} selected ({items['select_from_training']:,} of them training items), "
+                  f"{items['confirm']:,} confirmed, {items['test']:,} tested; pick to ship: {run.holds}",
+                  highlight=False)
 
 
 def print_solution(run: Run, solution: Solution) -> None:

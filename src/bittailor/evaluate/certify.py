@@ -258,6 +258,12 @@ class Comparison:
     items: int
     method: str
 
+    def text(self, unit: str) -> str:
+        """The difference with its interval, as people read it: positive is worse."""
+        points = " points" if unit == "%" else f" {unit}".rstrip()
+        return (f"{self.difference:+.2g}{points} ({self.low:+.2g} to {self.high:+.2g} with {100 * LEVEL:g} % "
+                f"confidence, {self.items:,} items)")
+
     @classmethod
     def of(cls, part: str, base: str, found: Differences) -> Comparison | None:
         """Of differences; None where nothing can be said."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,13 @@ from bittailor.evaluate.evaluator import Objective
 from bittailor.evaluate.metrics import Metric
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.runs import Run, Solution
+from bittailor.runs.certificate import said as certificate_sentence
 from bittailor.runs.listening import Sound, sounds
 from bittailor.search.store import Row
 from bittailor.train.beacons import Beacon
 
+PARTS = {"confirm": "items that no search saw", "test": "test data"}
+"""Role -> its items, in words."""
 _ROLES = ("input", "weight", "bias", "activation", "state")
 
 
@@ -253,41 +255,39 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def headline(facts: Facts) -> list[str]:
     """What came out, in sentences; the first one is the answer."""
-    size, error, base, noun = facts.axes["size"], facts.error, facts.base, facts.metric.noun
+    error, base = facts.error, facts.base
     if not facts.front:
         why = facts.result["message"]
         return [f"The front is empty: {why or 'nothing was found'}."]
     if "smallest" not in facts.picks:
         best = min(facts.front, key=error.cost)
-        return [f"No solution is as good as homogeneous 8 bit on selection "
-                f"({error.text(base.values['error'])}); the {'highest' if error.maximise else 'lowest'} {noun} "
-                f"found is {error.text(best.values['error'])}."]
-    found = facts.picks["smallest"]
-    if found.values["size"] >= base.values["size"]:
-        return ["Nothing found is both smaller than homogeneous 8 bit and no worse on selection "
-                f"({size.text(base.values['size'])}, {error.text(base.values['error'])})."]
-    said = [f"The smallest solution no worse than homogeneous 8 bit on selection is {_smaller(facts, found)}: "
-            f"{error.title} {error.text(found.values['error'])} against {error.text(base.values['error'])}"
-            f"{_tested(facts, found)}."]
-    said += _on_test(facts, found)
-    careful = facts.picks.get("careful")
-    if careful is None:
-        said.append("None is as good by selection loss and on the training data as well.")
-    elif careful.values["size"] >= base.values["size"]:
-        said.append("None that is smaller is as good by selection loss and on the training data as well.")
-    elif careful.key == found.key:
-        said.append(f"Its selection loss and its training {noun} hold as well, so it is the careful choice too.")
-    else:
-        choice = ("The careful choice, confirmed by selection loss and on training data, is "
-                  f"{_smaller(facts, careful)}: selection {error.text(careful.values['error'])}"
-                  f"{_tested(facts, careful)}.")
-        said.append(" ".join([choice, *_on_test(facts, careful)]))
-    again = facts.picks.get("retrained")
-    if again is not None:
-        figures = f"selection {error.text(again.values['error'])}{_tested(facts, again)}."
-        said.append(" ".join(["Of the solutions that were retrained themselves, the smallest as good in selection "
-                              f"{noun} and loss is {_smaller(facts, again)}: {figures}", *_on_test(facts, again)]))
+        return [f"No solution is as good as homogeneous 8 bit where the search looked "
+                f"({error.text(base.values['error'])}); the {'highest' if error.maximise else 'lowest'} "
+                f"{facts.metric.noun} found is {error.text(best.values['error'])}."]
+    if facts.picks["smallest"].values["size"] >= base.values["size"]:
+        return ["Nothing found is both smaller than homogeneous 8 bit and no worse where the search looked "
+                f"({facts.axes['size'].text(base.values['size'])}, {error.text(base.values['error'])})."]
+    said = [" ".join([_chosen(facts, name, facts.picks[name]), *_on_new_data(facts, facts.picks[name])])
+            for name in ("certified", "careful", "smallest", "retrained") if name in facts.picks]
+    if facts.result.get("certificate"):
+        said.insert(1 if "certified" in facts.picks else len(said),
+                    certificate_sentence(facts.result["certificate"], facts.error.unit))
+    if "careful" not in facts.picks:
+        said.append("None is as good by selection loss and on training items as well: there is no careful choice.")
     return said
+
+
+def _chosen(facts: Facts, name: str, found: Solution) -> str:
+    """A pick in a sentence: what it is chosen by, how small it is, and how good where it was chosen."""
+    noun, error = facts.metric.noun, facts.error
+    what = {"certified": "The certified choice",
+            "careful": f"The careful choice, no worse than homogeneous 8 bit in {noun} and loss, nor on training items",
+            "smallest": f"The smallest no worse than homogeneous 8 bit in {noun} where the search looked",
+            "retrained": "Of the solutions that were retrained themselves, the smallest no worse on validation data"}
+    measured = "selection" if name != "retrained" else "validation"
+    base = facts.base.values["error"] if name != "retrained" else facts.result.get("held", facts.base.values)["error"]
+    return (f"{what[name]}, is {_smaller(facts, found)}: {measured} {error.text(found.values['error'])} against "
+            f"{error.text(base)}{_tested(facts, found)}.")
 
 
 def _smaller(facts: Facts, found: Solution) -> str:
@@ -303,45 +303,31 @@ def _tested(facts: Facts, found: Solution) -> str:
     return f", test {facts.error.text(found.test)} against {facts.error.text(facts.base.test)}"
 
 
-def _on_test(facts: Facts, solution: Solution) -> list[str]:
-    """How far the test figures may be trusted."""
-    found, base, step = solution.test, facts.base.test, facts.resolution("test")
-    said: list[str] = []
-    if found is None or base is None:
-        return said
-    worse = facts.metric.cost(found) > facts.metric.cost(base)
-    if step is None:
-        if worse:
-            said.append("On test data it is worse than the 8-bit network; the selection figure, the "
-                        f"{'highest' if facts.metric.maximise else 'lowest'} of many tried, flatters it.")
-        return said
-    count = facts.items["test"]
-    spread = 100 * sqrt(sum(p / 100 * (1 - p / 100) for p in (found, base)) / count)
-    items = round(abs(found - base) / step)
-    if items == 0:
-        said.append(f"On test data both are wrong on the same number of the {count} items.")
-    else:
-        than = "worse" if worse else "better"
-        judged = "within" if abs(found - base) <= 2 * spread else "beyond"
-        said.append(f"On test data it is {number(abs(found - base), 2)} points ({items} of {count} items) {than} than "
-                    f"8 bit, {judged} two standard errors of that difference "
-                    f"(±{number(2 * spread, 2)} points, taking both as independent).")
-    return said
+def _on_new_data(facts: Facts, solution: Solution) -> list[str]:
+    """How a solution compares with homogeneous 8 bit, item by item, on data that it was not chosen by."""
+    return [f"On {PARTS[part]} it differs from 8 bit by {compared.text(facts.error.unit)}."
+            for part in ("confirm", "test") for compared in [solution.against("8bit", part)] if compared is not None]
 
 
 def small_print(facts: Facts) -> list[str]:
     """What a reader should know before quoting a figure."""
     said = []
     parts = [f"one of the {facts.items[p]} {name} items is worth {number(facts.resolution(p), 2)} %"
-             for p, name in (("select", "selection"), ("test", "test")) if facts.resolution(p) is not None]
+             for p, name in (("select", "selection"), ("confirm", "confirm"), ("test", "test"))
+             if facts.resolution(p) is not None]
     if parts:
         said.append(f"Resolution: {'; '.join(parts)}.")
+    if facts.items.get("confirm") is not None:
+        said.append(f"Of the items, {facts.items['select']:,} were looked at by the search "
+                    f"({facts.items['select_from_training']:,} of them training items) and {facts.items['confirm']:,} "
+                    "validation items were kept from it to confirm what it chose. Differences are paired, item by "
+                    "item; positive is worse; intervals are for one solution at a time.")
     if not facts.tested:
         said.append("The search was stopped, so test data have not been used; the same command with --resume goes on "
                     "and fills the test columns.")
     elif facts.front:
-        said.append(f"The search compared {facts.result['evaluations']} solutions on the selection data, so the "
-                    "selection figures of its front are optimistic; test data were used once, for the finished front.")
+        said.append(f"The search compared {facts.result['evaluations']} solutions, so the selection figures of "
+                    "its front are optimistic; test data were used once, for the finished front.")
     said.append("Size is weights and biases times their widths, as published work compares it; stored bytes are "
                 "all constants of the program as shipped, with lookup tables and corrections.")
     return said

@@ -45,8 +45,8 @@ def draw(facts: Facts) -> list[Drawn]:
     table = (
         Entry("fronts", "Mixed against homogeneous precision",
               "Each point is an integer network. Filled: selection data, which the search saw; hollow: test data. "
-              f"Star: the smallest solution no worse than homogeneous 8 bit in selection {noun}; diamond: the "
-              "smallest one confirmed by selection loss and on training data.", fronts.fronts),
+              f"Star: the smallest solution no worse than homogeneous 8 bit in selection {noun}; diamond: the careful "
+              "one; square: the certified one. Bars: the paired difference to 8 bit, 95 %.", fronts.fronts),
         Entry("generations", "The population, generation by generation",
               "Letter-value (boxen) plots of the survivors of each generation: the widest box holds the middle half, "
               "each next one half of what is left; the line is the median.", evolution.generations),

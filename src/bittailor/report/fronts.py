@@ -85,12 +85,24 @@ def _front(ax: Any, facts: Facts, cost: Axis, part: str) -> None:
         if not hollow and len(x) > 1 and len(facts.objectives) == 2:
             ax.step(x, y, where="pre" if cost.maximise else "post", color=BLUE, lw=1.3, alpha=0.6, zorder=3)
         ax.plot(x, y, "o", color=BLUE, mfc=inside, ms=6.5, label="mixed precision", zorder=4)
+        if hollow:
+            _intervals(ax, facts, cost)
     _marks(ax, facts, lambda s: (cost.of(s), s.test if hollow else s.values["error"]), hollow)
     for solution in facts.homogeneous:
         (x, y) = at([solution])
         if x:
             ax.annotate(str(bits_of(solution)), (x[0], y[0]), xytext=(5, 6), textcoords="offset points", fontsize=9.5,
                         color=ORANGE, fontweight="bold", path_effects=_HALO, zorder=7)
+
+
+def _intervals(ax: Any, facts: Facts, cost: Axis) -> None:
+    """What the front may be worth on test data: the 8-bit error and the interval of the difference to it."""
+    base, turn = facts.base.test, -1.0 if facts.error.maximise else 1.0
+    found = [(cost.of(s), c) for s in facts.front for c in [s.against("8bit", "test")] if c is not None]
+    if base is not None and found:
+        ax.vlines([x for x, _ in found], [base + turn * c.low for _, c in found],
+                  [base + turn * c.high for _, c in found], color=BLUE, lw=1.0, alpha=0.5, zorder=2,
+                  label="95 %, paired with 8 bit")
 
 
 def pairs(facts: Facts) -> Drawing:

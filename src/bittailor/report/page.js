@@ -62,7 +62,7 @@
     current = id;
     el("pick").value = id;
     el("solution-title").textContent = s.name + (s.mark ? ` – ${s.mark}, no worse than homogeneous 8 bit` : "");
-    el("solution-values").textContent = figures(s);
+    el("solution-values").textContent = [figures(s), ...s.against.map((text) => `against 8 bit on ${text}`)].join("; ");
     const strip = el("strip");
     strip.replaceChildren();
     for (const layer of layers) {
@@ -192,9 +192,13 @@
     if (data.tested) {
       traces.push(trace("homogeneous, test", base, (s) => s.test, true, colour("--warm"), "square", true));
       traces.push(trace("mixed, test", mixed, (s) => s.test, true, colour("--accent"), "circle", false));
+      const known = mixed.filter((s) => s.interval !== null);
+      traces.push({ name: "95 %, paired with 8 bit", type: "scatter", mode: "lines", hoverinfo: "skip", cliponaxis: true,
+        x: known.flatMap((s) => [x(s), x(s), null]), y: known.flatMap((s) => [...s.interval.map((v) => ys.place(v)), null]),
+        line: { color: colour("--accent"), width: 1 }, opacity: 0.5 });
     }
     for (const [names, id] of Object.entries(data.marks)) {
-      const s = byId.get(id), first = names.startsWith("smallest");
+      const s = byId.get(id), first = names.includes("smallest");
       traces.push({
         name: names, type: "scatter", mode: "markers", x: [x(s)], y: [places.y(s)], hoverinfo: "skip", cliponaxis: false,
         marker: { symbol: first ? "star" : "diamond", size: first ? 19 : 15, color: colour(first ? "--good" : "--careful"),

@@ -19,7 +19,7 @@ from typing import Any
 from bittailor._version import __version__
 from bittailor.core.qformat import QFormat
 from bittailor.report import retraining
-from bittailor.report.facts import Detail, Facts, bits_of, headline, number, small_print
+from bittailor.report.facts import PARTS, Detail, Facts, bits_of, headline, number, small_print
 from bittailor.report.figures import Drawn
 from bittailor.report.genomes import all_widths
 from bittailor.report.style import width_palette
@@ -32,14 +32,19 @@ GLOSSARY: Mapping[str, str] = {
     "mixed precision": "a width of its own for every gene, found by the search",
     "front": "the solutions of which none is better than another in every objective",
     "smallest, careful": "the smallest solutions no worse than homogeneous 8 bit: by selection error alone, and by "
-                         "selection error and loss, confirmed on training data, which leaves less to luck",
+                         "selection error and loss and by the error on training items alone, which leaves less to luck",
+    "certified": "the smallest solution of the front that a test in a fixed sequence found to be at most so much worse "
+                 "than homogeneous 8 bit, with so much confidence, on items that no search saw",
+    "paired": "two solutions answer the same items, and only where they differ tells them apart; so the difference is "
+              "known better than either error",
     "beacon": "a retrained network from whose weights its neighbours in the space of widths are quantised without "
               "training; the better of that and the float network's result counts",
     "retrained": "the smallest of the solutions that were retrained themselves and are no worse than homogeneous 8 bit "
-                 "in selection error and loss",
+                 "in error and loss on validation data that no training saw",
     "error": "the metric of the task as it is commonly given, so of an accuracy or a ratio in dB more is better",
     "loss": "cross-entropy, squared error or the like: smoother than the error, it tells how sure a network is",
-    "selection": "data that the search saw; test data were kept away from it and used once",
+    "selection": "items that the search looked at: validation items and, where nothing is retrained, training items; "
+                 "confirm and test items were kept away from it and used once, after it",
     "size": "weights and biases times their widths",
     "stored bytes": "every constant of the program as shipped: packed weights, offsets (biases and zero-point "
                     "corrections), multipliers, lookup tables",
@@ -125,7 +130,7 @@ def _about(facts: Facts) -> dict[str, str]:
         "finished": facts.finished.strftime("%Y-%m-%d %H:%M ") + (facts.finished.tzname() or ""),
         "bittailor": str(facts.config["bittailor_version"]),
     }
-    names = {"train": "training", "select": "selection", "test": "test"}
+    names = {"train": "training", "select": "selection", "confirm": "confirm", "test": "test"}
     counted = [f"{facts.items[part]:,} {name}" for part, name in names.items() if part in facts.items]
     return about | ({"items": ", ".join(counted)} if counted else {})
 
@@ -284,12 +289,25 @@ def _solution(facts: Facts, solution: Solution, detail: Detail) -> dict[str, Any
         "name": ("homogeneous " if letter == "b" else "") + facts.name_of(solution),
         "short": str(bits_of(solution)) if letter == "b" else "",
         "values": dict(solution.values), "test": solution.test,
+        "against": [f"{PARTS[part]}: {c.text(facts.error.unit)}" for part in PARTS
+                    for c in [solution.against("8bit", part)] if c is not None],
+        "interval": _interval(facts, solution),
         "widths": [fmt.bits for fmt in formats], "scales": [_scale(fmt) for fmt in formats],
         "zeros": ["" if fmt.kind == "bias" else str(fmt.zero_point) for fmt in formats],
         "account": {"weights": detail.account.weights, "biases and zero-point corrections": detail.account.offsets,
                     "multipliers": detail.account.multipliers, "tables": detail.account.tables},
         "total": detail.account.total, "wide": list(detail.wide),
     }
+
+
+def _interval(facts: Facts, solution: Solution) -> list[float] | None:
+    """What the test error may be, by its difference to that of homogeneous 8 bit."""
+    compared, base = solution.against("8bit", "test"), facts.base.test
+    if compared is None or base is None or solution in facts.homogeneous:
+        return None
+    ends = (base - compared.low, base - compared.high) if facts.error.maximise else (
+        base + compared.low, base + compared.high)
+    return [min(ends), max(ends)]
 
 
 def _scale(fmt: QFormat) -> str:

@@ -24,6 +24,7 @@ DOT = "#b8c0ca"
 DPI = 150
 
 MARKS: Mapping[str, dict[str, Any]] = {
+    "certified": {"marker": "s", "s": 110, "colour": INK, "frame": INK},
     "smallest": {"marker": "*", "s": 260, "colour": GREEN, "frame": ORANGE},
     "careful": {"marker": "D", "s": 95, "colour": PURPLE, "frame": PURPLE},
     "retrained": {"marker": "P", "s": 130, "colour": BROWN, "frame": BROWN},

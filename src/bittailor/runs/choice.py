@@ -54,8 +54,11 @@ def pick(
     rows: Iterable[Row], space: Space, baseline: Solution, metric: Metric, train: SolutionEvaluators,
     limits: Sequence[Constraint], objectives: Sequence[str] = (), maximised: Collection[str] = (),
 ) -> dict[str, Solution]:
-    """`Run.picks`, of everything evaluated that keeps the constraints; `train`: on training items. Of equal size: the better error, then the better
-    in the other objectives, then the lower loss, then by key."""
+    """`Run.picks`, of everything evaluated that keeps the constraints. Of equal size: the better error, then the better
+    in the other objectives, then the lower loss, then by key.
+
+    train  evaluates on training items alone
+    """
     base = baseline.values
     good = [
         Solution(row.key, space.widths(row.genome), dict(values), None, row.outcome.beacon)

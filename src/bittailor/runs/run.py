@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 RUN_KIND, RUN_VERSION = "run", 3
 RESULT_KIND, RESULT_VERSION = "result", 2
+PICKS = ("certified", "careful", "smallest", "retrained")
 
 
 @dataclass(frozen=True)
@@ -193,21 +194,30 @@ class Run:
     def picks(self) -> dict[str, Solution]:
         """The smallest solutions, of all evaluated, that are no worse than homogeneous 8 bits.
 
-        smallest  by selection error alone: what papers compare; on a small selection set, luck is in it
-        careful   by selection error and selection loss, and confirmed on the training data, which no solution was
-                  chosen by: an error of at most 0.1 points (`Metric.as_good`) above that of homogeneous 8 bits there
-        retrained  of the solutions that were themselves retrained: no worse on selection in error and in loss. Few are
-                   retrained, so little luck is in it
+        certified by a test on items that the search never saw: at most so much worse, with so much confidence, as the
+                  search was asked to certify (`SearchSpec.certify`); of the front
+        careful   by error and loss on the items that select, and by the error on training items alone: at most 0.1
+                  points (`Metric.as_good`) above that of homogeneous 8 bits there
+        smallest  by the error on the items that select alone: what papers compare; luck is in it
+        retrained  of the solutions that were themselves retrained: no worse in error and in loss on validation items
+                   that no training saw. Few are retrained, so little luck is in it
         Absent where there is none.
         """
         found = {name: Solution.from_json(item) for name, item in self.result["picks"].items()}
         base, limits = self.baseline(8).values, self.limits
+        held = {**base, **self.result.get("held", {})}
         good = [s for s in self.retrained.values()
-                if self.metric.no_worse(s.values, base) and s.values["size"] < base["size"]
+                if self.metric.no_worse(s.values, held) and s.values["size"] < base["size"]
                 and not any(c.violation(s.values[c.name]) for c in limits)]
         if good:
             found["retrained"] = min(good, key=lambda s: (s.values["size"], s.values["loss"], s.key))
         return found
+
+    @property
+    def holds(self) -> str:
+        """The name of the pick to ship where nobody says otherwise: `certified` where there is one, else `careful`; the
+        baseline `8bit` where there is neither."""
+        return next((name for name in ("certified", "careful") if name in self.picks), "8bit")
 
     @property
     def beacons(self) -> dict[str, Beacon]:
@@ -234,9 +244,10 @@ class Run:
         return min(good, key=lambda item: item[:2])[2] if good else None
 
     def pick(self, text: str) -> Solution:
-        """A solution by words: an index of the front, `smallest` or `careful` (see `picks`), `best` (best error),
-        `knee`, `8bit` and the like (a baseline), `error<=X` (the smallest within; `error>=X`, or the metric's name for
-        error), or another limit such as `flash<=8KiB` or `size<=4KiB` (the best error within)."""
+        """A solution by words: an index of the front, `holds` (the one to ship: see there), `certified`, `careful`,
+        `smallest` or `retrained` (see `picks`), `best` (best error), `knee`, `8bit` and the like (a baseline),
+        `error<=X` (the smallest within; `error>=X`, or the metric's name for error), or another limit such as
+        `flash<=8KiB` or `size<=4KiB` (the best error within)."""
         front = self.front
         if not front:
             raise BittailorError(f"the front of {self.path} is empty: {self.result['message'] or 'nothing was found'}")
@@ -253,15 +264,23 @@ class Run:
             return self.baseline(int(text[:-3]))
         if text.startswith("retrained:"):
             return self._retrained(text.removeprefix("retrained:"))
-        if text in ("smallest", "careful", "retrained"):
+        if text == "holds":
+            return self.pick(self.holds)
+        if text in PICKS:
             if text not in self.picks:
-                raise BittailorError(f"no solution is '{text}': none is as good as homogeneous 8 bits "
-                                     "on selection data" + (", or none was retrained" if text == "retrained" else ""))
+                raise BittailorError(f"no solution is '{text}': none {self._lacking(text)}")
             return self.picks[text]
         if text.startswith(("error", self.metric.name)) or "=" in text:
             return self._within(text)
-        raise BittailorError(f"cannot pick '{text}'; say an index 0..{len(front) - 1}, smallest, careful, best, knee, "
-                             "retrained, retrained:NAME, 8bit, 'error<=X' or another limit such as 'flash<=8KiB'")
+        raise BittailorError(f"cannot pick '{text}'; say an index 0..{len(front) - 1}, {', '.join(('holds', *PICKS))}, "
+                             "best, knee, retrained:NAME, 8bit, 'error<=X' or another limit such as 'flash<=8KiB'")
+
+    def _lacking(self, name: str) -> str:
+        """Why there is no such pick, in words."""
+        if name == "certified":
+            return ("is certified" if self.result.get("certificate") else
+                    "was to be certified; search with --certify, such as --certify 1@95")
+        return "is as good as homogeneous 8 bits" + (", or none was retrained" if name == "retrained" else "")
 
     def _within(self, text: str) -> Solution:
         """The smallest solution within a limit of the error, or the best error within a limit of another value: of
