@@ -25,8 +25,9 @@ import bittailor as bt
 from bittailor.cli.actions import train_task
 from bittailor.cli.show import smaller
 from bittailor.common.roles import RoleSettings
+from bittailor.engines import best_engine
+from bittailor.evaluate.evaluator import Evaluator
 from bittailor.runs import Run, Solution, retrain_picks
-from bittailor.runs.retraining import run_evaluators
 
 HIDDEN = {"mnist": 64, "phones": 64}
 SEEDS = {"vowels": 5, "pendigits": 5, "spoken-digits": 5}
@@ -53,9 +54,8 @@ def searched(prepared: Any, folder: Path, kind: str, options: Mapping[str, Any])
 
 def flash(run: Run, data: bt.Splits, solution: Solution) -> int:
     """Bytes of constants of the firmware."""
-    evaluator = run_evaluators(run, data.valid[:1]).of(solution.beacon)
-    plan, program = evaluator.program(dict(solution.widths))
-    return evaluator.candidate(plan, program, evaluator.outputs([program])[0]).costs.image.flash
+    evaluator = Evaluator(run.calibration_of(solution), data.valid[:1], run.metric, best_engine(), ("flash",))
+    return int(evaluator.evaluate([dict(solution.widths)])[0]["flash"])
 
 
 def row(task: str, seed: int, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ LEAST_GROUPS = 8
 RESAMPLES = 2000
 PRIOR_ITEMS, PRIOR_SPREAD = 10, 0.01
 """What is taken for known of the spread before the first item: as if so many had it. It decides power alone."""
-LARGEST_BET = 0.8
+LARGEST_BET = 0.9
 """As a share of the bet that may lose everything."""
 
 
@@ -130,13 +130,16 @@ class Differences:
         return float((1 + np.sum(self._resampled >= margin)) / (RESAMPLES + 1))
 
     def upper(self, confidence: float = LEVEL) -> float:
-        """A bound that the true difference is below, with so much confidence; infinite where nothing can be said."""
+        """A bound that the true difference is not above, with so much confidence: 0 where it is surely no worse; infinite
+        where nothing can be said."""
         if self.problem:
             return float("inf")
         if not self.by_betting:
-            return float(np.quantile(self._resampled, confidence))
+            return max(0.0, float(np.quantile(self._resampled, confidence)))
         assert self.reach is not None
-        wanted, low, high = -log(1 - confidence), self.mean, self.reach
+        wanted, low, high = -log(1 - confidence), 0.0, self.reach
+        if self._log_capital(0.0) >= wanted:
+            return 0.0
         while high - low > 1e-4 * self.reach:
             middle = (low + high) / 2
             low, high = (low, middle) if self._log_capital(middle) >= wanted else (middle, high)
@@ -180,8 +183,10 @@ class Differences:
         """Logarithm of what a fair bet against "the true difference is `margin` or more" has won."""
         assert self.reach is not None
         values, bets = self._bets
-        level = min(0.5 + 0.5 * margin / self.reach, 1 - 1e-9)
-        return float(np.log1p(np.minimum(bets, LARGEST_BET / (1 - level)) * (level - values)).sum())
+        level = 0.5 + 0.5 * margin / self.reach
+        # the same for all margins of 0 or more, so that a larger margin is never harder to reach
+        largest = LARGEST_BET / max(0.5, 1 - level)
+        return float(np.log1p(np.minimum(bets, largest) * (level - values)).sum())
 
     @cached_property
     def _resampled(self) -> Array:
