@@ -130,8 +130,8 @@ class Differences:
         return float((1 + np.sum(self._resampled >= margin)) / (RESAMPLES + 1))
 
     def upper(self, confidence: float = LEVEL) -> float:
-        """A bound that the true difference is not above, with so much confidence: 0 where it is surely no worse; infinite
-        where nothing can be said."""
+        """A bound that the true difference is not above, with so much confidence: 0 where it is surely no worse;
+        infinite where nothing can be said."""
         if self.problem:
             return float("inf")
         if not self.by_betting:
