@@ -22,7 +22,7 @@ import bittailor as bt
 from bittailor.core.graph import Builder
 from bittailor.cost import FIGURES, PLATFORMS, Platform, Workload, load_platform, mohaq, parse_platform
 from bittailor.cost.platform_file import PlatformError
-from bittailor.errors import BittailorError, FormatError, RangeError, UnknownName
+from bittailor.errors import BittailorError, FileError, FormatError, RangeError, UnknownName
 from bittailor.evaluate.evaluator import OBJECTIVES, objectives_with, of_platform
 from bittailor.quantise.spaces import SPACES
 from bittailor.quantise.spaces import of_platform as platform_space
@@ -176,7 +176,7 @@ def test_a_file_that_is_wrong_says_where_in_one_line(changes: dict[str, Any], me
 
 def test_a_file_that_is_no_toml_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("name = ")
-    with pytest.raises(PlatformError, match=r"x.toml is not TOML: "):
+    with pytest.raises(FileError, match=r"x.toml is not TOML: "):
         load_platform(tmp_path / "x.toml")
     with pytest.raises(BittailorError, match=r"cannot read .*nothing\.toml: No such file"):
         load_platform(tmp_path / "nothing.toml")

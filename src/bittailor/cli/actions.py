@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bittailor.common import records
 from bittailor.common.data import Data, Splits
+from bittailor.common.files import read_values
 from bittailor.common.own_files import load_file
 from bittailor.common.records import overlaid
 from bittailor.compile.layouts import DEFAULT_CORE
@@ -22,9 +23,9 @@ from bittailor.runs import Retrained, Run, retrain_picks, run_search, run_sensit
 from bittailor.runs.presets import PRESETS
 from bittailor.runs.retraining import same_data
 from bittailor.runs.searching import Display
-from bittailor.runs.spec import Origin, SearchSpec, TaskSettings, layered, read_values
 from bittailor.search.executors import Executor
 from bittailor.search.executors.connecting import ClusterSettings, connect
+from bittailor.runs.spec import Origin, SearchSpec, TaskSettings, layered
 from bittailor.search.loop import Progress
 from bittailor.search.progress import ValueDisplay, make_progress
 from bittailor.train.recipe import Retraining

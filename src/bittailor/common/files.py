@@ -7,14 +7,20 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Collection, Mapping
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.errors import FileError
+from bittailor.common.records import make, shown
+from bittailor.errors import BittailorError, FileError
+
+T = TypeVar("T")
 
 _HEADER = "bittailor"
 _DIGEST = "sha256"
@@ -58,6 +64,20 @@ def read_bytes(path: Path | str) -> bytes:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from None
 
 
+def read_values(path: Path | str) -> dict[str, Any]:
+    """The values in a file that people write, TOML or (`.json`) JSON, not looked at yet; FileError where it is neither.
+    """
+    kind = "JSON" if Path(path).suffix == ".json" else "TOML"
+    data = read_bytes(path)
+    try:
+        values = json.loads(data) if kind == "JSON" else tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path} is not {kind}: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(values, dict):
+        raise FileError(f"{path} holds no table of values")
+    return values
+
+
 def save_json(path: Path | str, kind: str, version: int, body: Mapping[str, Any]) -> None:
     """Write a JSON object with its kind, its version and a checksum of its content."""
     header = {_HEADER: kind, "version": version, _DIGEST: _json_digest(json.loads(json.dumps(body)))}
@@ -84,6 +104,24 @@ def load_json(path: Path | str, kind: str, version: int, former: Collection[int]
             f'remove its "{_DIGEST}" line'
         )
     return dict(item)
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """FileError, with the path and what to do, for whatever is wrong with the content of a file."""
+    try:
+        yield
+    except BittailorError as error:
+        said = str(error)
+        if said.startswith(str(path)):
+            raise
+        raise FileError(f"{path} is damaged: {said.rstrip('.')}. Restore a copy of it, or make it again") from None
+
+
+def formed(path: Path | str, form: type[T], item: Mapping[str, Any]) -> T:
+    """What `load_json` or `load_tensors` read as a record; FileError names the field that is not as the form says."""
+    with reading(path):
+        return make(form, {name: value for name, value in item.items() if name not in (_HEADER, "version")})
 
 
 def _digest(*parts: bytes) -> str:
@@ -173,6 +211,30 @@ def tensors_from_bytes(
         return dict(json.loads(header["body"])), tensors
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise FileError(f"{path} is damaged: its header is incomplete ({error})") from None
+
+
+@dataclass(frozen=True)
+class ArrayForm:
+    """What an array of a file must be: its type, its shape, and the least and the largest value it may hold."""
+
+    kind: type[np.generic]
+    shape: tuple[int, ...]
+    least: float = -np.inf
+    most: float = np.inf
+
+
+def check_arrays(arrays: Mapping[str, NDArray[Any]], forms: Mapping[str, ArrayForm]) -> None:
+    """FileError unless these are the arrays of the forms, each of its type and shape, finite, and in its range."""
+    if arrays.keys() != forms.keys():
+        name = min(arrays.keys() ^ forms.keys())
+        raise FileError(f"the array {shown(name)} is {'missing' if name in forms else 'one too many'}")
+    for name, form in forms.items():
+        array = arrays[name]
+        if array.dtype != form.kind or array.shape != form.shape:
+            raise FileError(f"the array '{name}' is {array.dtype} {array.shape}; expected {np.dtype(form.kind)} "
+                            f"{form.shape}")
+        if array.size and not (np.isfinite(array).all() and form.least <= array.min() and array.max() <= form.most):
+            raise FileError(f"the array '{name}' holds NaN, infinity or values outside {form.least:g}..{form.most:g}")
 
 
 def _number(text: Any) -> int | None:

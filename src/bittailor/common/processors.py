@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 
+from bittailor.common.records import whole
+
+MOST_WORKERS = 4096
+"""More threads or processes than any machine gives to one search."""
+
 _most: int | None = None
 
 
@@ -21,5 +26,6 @@ def use_at_most(n: int) -> None:
 
 
 def workers_of(asked: int) -> int:
-    """How many workers a count asks for, wherever one is given: 0 stands for every processor of this process."""
-    return asked or processors()
+    """How many workers a count asks for, wherever one is given: 0 stands for every processor of this process.
+    BittailorError for a number that is none."""
+    return whole(asked, "workers", 0, MOST_WORKERS) or processors()

@@ -15,7 +15,6 @@ from bittailor.core.ops.forms import Place
 from bittailor.core.qformat import QFormat
 from bittailor.errors import BittailorError, FormatError
 
-MOST_SITES = 1 << 16
 MOST_FEATURES = 1 << 20
 MOST_VALUES = 1 << 28
 """Of one parameter: a quarter of a billion."""
@@ -23,8 +22,6 @@ MOST_VALUES = 1 << 28
 
 def check_graph(graph: Graph) -> None:
     """FormatError unless building the graph's steps gives its sites, and nothing is larger than can be meant."""
-    if len(graph.sites) > MOST_SITES:
-        raise FormatError(f"the graph has {len(graph.sites)} sites; at most {MOST_SITES} are read")
     for name, site in graph.sites.items():
         sizes = site.shape
         if name != site.name or len(sizes) != (2 if site.role == "weight" else 1):

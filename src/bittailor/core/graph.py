@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bittailor.common.records import make, shown
 from bittailor.core.ops import OPS
 from bittailor.core.qformat import Kind, QFormat, symmetric_unit_format
-from bittailor.errors import BittailorError, FileError, UnknownName
+from bittailor.errors import BittailorError, FileError, FormatError, UnknownName
 
 Role = Literal["input", "activation", "state", "weight", "bias"]
 GRAPH_VERSION = 1
+MOST_SITES = 1 << 16
+"""Of a graph that is read."""
 
 
 @dataclass(frozen=True)
@@ -172,20 +175,21 @@ class Graph:
     @classmethod
     def from_json(cls, item: Any) -> Graph:
         """The inverse of `to_json`; FileError if it is of another version or damaged."""
-        if not isinstance(item, Mapping):
-            raise FileError("the graph is damaged or missing")
-        if item.get("version") != GRAPH_VERSION:
-            raise FileError(f"the graph is of version {item.get('version')}; this bittailor reads {GRAPH_VERSION}")
+        if isinstance(item, Mapping) and item.get("version") != GRAPH_VERSION:
+            raise FileError(f"the graph is of version {shown(item.get('version'))}; this bittailor reads "
+                            f"{GRAPH_VERSION}")
         try:
-            sites = {
-                s["name"]: Site(s["name"], s["role"], tuple(s["shape"]), s["sequence"], s["tied"],
-                                tuple(s["proven"]) if s["proven"] else None)
-                for s in item["sites"]
-            }
-            steps = tuple(_step_from_json(step) for step in item["steps"])
-            return cls(sites, steps, tuple(item["inputs"]), tuple(item["outputs"]))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise FileError(f"the graph is damaged: {type(error).__name__} {error}") from None
+            form = make(GraphForm, item)
+            if len(form.sites) > MOST_SITES:
+                raise FormatError(f"it has {len(form.sites)} sites; at most {MOST_SITES} are read")
+            steps = tuple(make(RecurrenceForm, step, f"steps[{i}]").recurrence_of() if "recurrence" in step
+                          else make(Node, step, f"steps[{i}]") for i, step in enumerate(form.steps))
+            found = cls({site.name: site for site in form.sites}, steps, form.inputs, form.outputs)
+            for node in found.nodes():
+                _ = OPS[node.op]
+        except BittailorError as error:
+            raise FileError(f"the graph is damaged: {error}") from None
+        return found
 
 
 def _node_to_json(node: Node) -> dict[str, Any]:
@@ -204,19 +208,33 @@ def _step_to_json(step: Node | Recurrence) -> dict[str, Any]:
     }
 
 
-def _node_from_json(item: Mapping[str, Any]) -> Node:
-    if item["op"] not in OPS:
-        raise FileError(OPS.unknown(item["op"]))
-    return Node(item["op"], tuple(item["inputs"]), item["output"], tuple(item["params"]), dict(item["options"]))
+@dataclass(frozen=True)
+class GraphForm:
+    """A graph as JSON values; its steps are forms of nodes or of recurrences."""
+
+    version: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    sites: tuple[Site, ...]
+    steps: tuple[Mapping[str, Any], ...]
 
 
-def _step_from_json(item: Mapping[str, Any]) -> Node | Recurrence:
-    if "recurrence" not in item:
-        return _node_from_json(item)
-    return Recurrence(
-        item["recurrence"], item["cell"], tuple(item["inputs"]), tuple(State(p, u) for p, u in item["states"]),
-        tuple(_node_from_json(node) for node in item["nodes"]), tuple(item["outputs"]), bool(item["reverse"]),
-    )
+@dataclass(frozen=True)
+class RecurrenceForm:
+    """A recurrence as JSON values; a state is [previous, update]."""
+
+    recurrence: str
+    cell: str
+    inputs: tuple[str, ...]
+    states: tuple[tuple[str, str], ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    reverse: bool
+
+    def recurrence_of(self) -> Recurrence:
+        """The recurrence."""
+        states = tuple(State(previous, update) for previous, update in self.states)
+        return Recurrence(self.recurrence, self.cell, self.inputs, states, self.nodes, self.outputs, self.reverse)
 
 
 class Builder:

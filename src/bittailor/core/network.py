@@ -7,20 +7,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bittailor.common.cached import cached_property
-from bittailor.common.files import load_tensors, save_tensors
+from bittailor.common.files import ArrayForm, check_arrays, formed, load_tensors, reading, save_tensors
 from bittailor.core.arith import Floats
 from bittailor.core.checks import check_graph
 from bittailor.core.graph import Graph, Node
 from bittailor.core.ops import OPS
 from bittailor.core.walk import walk
-from bittailor.errors import DataError, FileError, FormatError, UnsupportedNetwork
+from bittailor.errors import DataError, UnsupportedNetwork
 
 NETWORK_KIND, NETWORK_VERSION = "network", 1
+
+
+@dataclass(frozen=True)
+class NetworkForm:
+    """The JSON part of a network's file."""
+
+    graph: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +111,14 @@ class Network:
     def load(cls, path: Path | str) -> Network:
         """Read what `save` wrote; FileError if it is something else, damaged or of another version."""
         meta, tensors = load_tensors(path, NETWORK_KIND, NETWORK_VERSION)
-        graph = Graph.from_json(meta.get("graph"))
-        try:
+        form = formed(path, NetworkForm, meta)
+        with reading(path):
+            graph = Graph.from_json(form.graph)
             check_graph(graph)
-        except FormatError as error:
-            raise FileError(f"{path} is damaged: {error}") from None
-        return cls(graph, tensors)
+            wanted = {site.name: ArrayForm(np.float64, site.shape) for site in graph.sites.values()
+                      if site.role in ("weight", "bias")}
+            check_arrays(tensors, wanted)
+            return cls(graph, tensors)
 
 
 def check_lengths(lengths: ArrayLike | None, items: int, steps: int) -> NDArray[np.int64]:

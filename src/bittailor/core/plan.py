@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bittailor.common.cached import cached_property
-from bittailor.common.files import load_json, save_json
+from bittailor.common.files import formed, load_json, save_json
 from bittailor.core.graph import Graph
 from bittailor.core.qformat import QFormat
-from bittailor.errors import FileError, FormatError
+from bittailor.errors import FormatError
 
 PLAN_KIND, PLAN_VERSION = "plan", 1
 
@@ -58,8 +58,4 @@ class Plan:
     @classmethod
     def load(cls, path: Path | str) -> Plan:
         """Read what `save` wrote; FileError if it is something else, damaged or of another version."""
-        item = load_json(path, PLAN_KIND, PLAN_VERSION)
-        try:
-            return cls({name: QFormat.from_json(fmt) for name, fmt in item["formats"].items()})
-        except (KeyError, TypeError, ValueError, AttributeError, FormatError) as error:
-            raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None
+        return formed(path, cls, load_json(path, PLAN_KIND, PLAN_VERSION))

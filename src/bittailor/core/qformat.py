@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bittailor.common.records import make
 from bittailor.errors import FormatError
 
 Kind = Literal["weight", "bias", "activation"]
@@ -152,9 +153,9 @@ class QFormat:
         return {"kind": self.kind, "bits": self.bits, "scale": list(self.scale), "zero_point": self.zero_point}
 
     @classmethod
-    def from_json(cls, item: dict[str, Any]) -> QFormat:
+    def from_json(cls, item: Any) -> QFormat:
         """The inverse of `to_json`."""
-        return cls(item["kind"], item["bits"], tuple(item["scale"]), item["zero_point"])
+        return make(cls, item)
 
 
 def activation_format(low: float, high: float, bits: int) -> QFormat:

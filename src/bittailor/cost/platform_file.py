@@ -9,11 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bittailor.common.files import read_bytes
+from bittailor.common.files import read_values
+from bittailor.common.records import read, shown
 from bittailor.common.registry import Table
 from bittailor.core.qformat import allowed_widths
 from bittailor.cost.hardware import ELEMENTWISE, RULES, Cost, Memory, Platform
-from bittailor.errors import FileError
+from bittailor.errors import BittailorError, FileError
 
 FORMAT = 1
 WIDEST = max(allowed_widths("activation"))
@@ -33,11 +34,7 @@ class PlatformError(FileError):
 
 def load_platform(path: Path | str) -> Platform:
     """Read a platform's TOML file; FileError in one line if it cannot be used."""
-    try:
-        document = tomllib.loads(read_bytes(path).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PlatformError(f"{path} is not TOML: {error}") from None
-    return parse_platform(document, str(path))
+    return parse_platform(read_values(path), str(path))
 
 
 def parse_platform(document: Mapping[str, Any], where: str = "the platform") -> Platform:
@@ -198,6 +195,10 @@ class _Reader:
 
     def number(self, given: Any, where: str) -> float:
         """A number of 0 or more."""
-        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < float("inf"):
-            raise self.fail(f"{where} is {given!r}; expected a number, 0 or more")
-        return float(given)
+        try:
+            found: float = read(float, given, where)
+        except BittailorError:
+            found = -1.0
+        if found < 0:
+            raise self.fail(f"{where} is {shown(given)}; expected a number, 0 or more")
+        return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from bittailor.common.data import Targets
 from bittailor.common.own_files import LOADED, load_file
+from bittailor.common.records import make, shown
 from bittailor.common.registry import Table
 from bittailor.errors import BittailorError, DataError
 from bittailor.evaluate import decode, losses, masks
@@ -216,11 +218,18 @@ def metric(
     return metric_of(ItemMetric(function, name, title, unit, maximise, loss))
 
 
+@dataclass(eq=False, repr=False)
 class ForeignMetric(Metric):
     """What a run knows of a metric that is not the package's: enough to show its values."""
 
-    def __init__(self, name: str, title: str, unit: str, maximise: bool) -> None:
-        self.name, self.title, self.unit, self.maximise = name, title, unit, maximise
+    name: str
+    title: str
+    unit: str
+    maximise: bool
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise BittailorError(f"name is {shown(self.name)}; expected letters, digits and _")
 
     def value(self, outputs: Values, targets: Targets) -> float:
         raise BittailorError(f"the metric '{self.name}' is not one of bittailor's; give it as it was given to the "
@@ -233,7 +242,7 @@ def metric_of(what: str | Mapping[str, Any] | Metric | type[Metric] | Measure) -
     if isinstance(what, str):
         return METRICS[FORMER.get(what, what)]
     if isinstance(what, Mapping):
-        return ForeignMetric(**what)
+        return make(ForeignMetric, what, "metric")
     made = what() if isinstance(what, type) and issubclass(what, Metric) else what
     if not isinstance(made, Metric):
         if isinstance(made, type) or not callable(made):

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from bittailor.common.files import load_json, save_json
+from bittailor.common.files import formed, load_json, save_json
 from bittailor.core.graph import Graph
-from bittailor.errors import FileError, RangeError
+from bittailor.errors import BittailorError, RangeError
 from bittailor.evaluate.evaluator import Evaluator
-from bittailor.search.space import Genome, Space, WidthGene
+from bittailor.search.space import ALLOWED, Genome, Space, WidthGene
 
 KIND, VERSION = "sensitivity", 1
 TOGETHER = 64
@@ -38,6 +38,29 @@ class Response:
     gene: str
     bits: int
     values: Mapping[str, float] | None
+
+
+@dataclass(frozen=True)
+class SensitivityForm:
+    """The file of a `Sensitivity`; a response is [gene, bits, values]."""
+
+    at: str
+    widths: Mapping[str, int]
+    base: Mapping[str, float]
+    genes: Mapping[str, tuple[str, ...]]
+    responses: tuple[tuple[str, int, Mapping[str, float] | None], ...]
+
+    def __post_init__(self) -> None:
+        if lacking := {"error", "loss"} - self.base.keys():
+            raise BittailorError(f"base lacks '{min(lacking)}'")
+        for name, sites in self.genes.items():
+            if not sites or not set(sites) <= self.widths.keys():
+                raise BittailorError(f"genes.{name} has no sites, or sites without a width")
+        if {gene for gene, _, _ in self.responses} != self.genes.keys():
+            raise BittailorError("responses are not those of its genes")
+        for i, (_, bits, values) in enumerate(self.responses):
+            if bits not in ALLOWED or (values is not None and values.keys() != self.base.keys()):
+                raise BittailorError(f"responses[{i}] has no width, or other values than base")
 
 
 @dataclass(frozen=True)
@@ -106,13 +129,8 @@ class Sensitivity:
     @classmethod
     def load(cls, path: Path | str) -> Sensitivity:
         """Read what `save` wrote; FileError if it is something else or damaged."""
-        item = load_json(path, KIND, VERSION)
-        try:
-            return cls(item["at"], item["widths"], item["base"],
-                       {name: tuple(sites) for name, sites in item["genes"].items()},
-                       tuple(Response(gene, bits, values) for gene, bits, values in item["responses"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None
+        form = formed(path, SensitivityForm, load_json(path, KIND, VERSION))
+        return cls(form.at, form.widths, form.base, form.genes, tuple(Response(*each) for each in form.responses))
 
 
 def analyse(

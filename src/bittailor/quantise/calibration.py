@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bittailor.common.files import load_tensors, save_tensors
+from bittailor.common.records import check
 from bittailor.core.arith import TABLE_BITS, Floats, Ints, knots
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS
@@ -61,6 +62,7 @@ class CalibrationSettings:
     items: int = 1024
 
     def __post_init__(self) -> None:
+        check(self, items=1)
         for name, value, allowed in (
             ("method", self.method, METHODS),
             ("given", self.given, ("always", "auto", "never")),
@@ -70,8 +72,6 @@ class CalibrationSettings:
                 raise BittailorError(f"calibration {name} '{value}' is unknown; choose one of {', '.join(allowed)}")
         if not 50 < self.percentile <= 100:
             raise BittailorError(f"a percentile must lie above 50 and up to 100; got {self.percentile}")
-        if self.items < 1:
-            raise BittailorError("calibration needs at least one item")
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,9 @@
 Killing the process loses at most the evaluations in flight; `resume=True` goes on to the same result.
 """
 
+from bittailor.runs.forms import Solution
 from bittailor.runs.retraining import Retrained, retrain_picks, run_sensitivity
-from bittailor.runs.run import Run, Solution
+from bittailor.runs.run import Run
 from bittailor.runs.searching import run_search
 from bittailor.runs.seeding import seeds
 from bittailor.runs.spec import Origin, SearchSpec, SpaceSettings, TaskSettings

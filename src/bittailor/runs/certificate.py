@@ -87,7 +87,7 @@ def certify(
            that was left
     """
     about: dict[str, Any] = {"margin": wish.margin, "confidence": wish.confidence, "items": len(part.data),
-                             "against": "8bit", "pick": None, "tested": 0, "reason": "", "reachable": None,
+                             "against": "8bit", "pick": None, "tested": 0, "reason": "", "method": "", "reachable": None,
                              "items_needed": None}
     if part.base_costs is None:
         return None, about | {"reason": f"the metric '{part.metric.name}' has no value of one item"}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bittailor.evaluate.certify import item_costs
 from bittailor.evaluate.family import Evaluators
 from bittailor.evaluate.metrics import Metric
-from bittailor.runs.run import Solution
+from bittailor.runs.forms import Solution
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import Front, make_front, signs
 from bittailor.search.space import Space

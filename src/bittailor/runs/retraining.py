@@ -16,7 +16,8 @@ from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.evaluate.metrics import Measure, Metric
 from bittailor.evaluate.sensitivity import Sensitivity, analyse
 from bittailor.runs.choice import SolutionEvaluators
-from bittailor.runs.run import Run, Solution
+from bittailor.runs.forms import Solution
+from bittailor.runs.run import Run
 from bittailor.search.constraints import Constraint
 from bittailor.search.executors import Executor
 from bittailor.search.front import nondominated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittailor.common.data import Splits
-from bittailor.common.files import load_json
+from bittailor.common.files import formed, load_json, reading
+from bittailor.common.records import plain
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.program import Program
 from bittailor.cost import Platform
 from bittailor.errors import BittailorError, FileError
-from bittailor.evaluate.certify import Comparison
 from bittailor.evaluate.evaluator import Objective, objectives_with
 from bittailor.evaluate.metrics import ForeignMetric, Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration
 from bittailor.runs.former import upgraded, upgraded_result
+from bittailor.runs.forms import ResultForm, RunForm, Solution
 from bittailor.runs.spec import Origin, SearchSpec, read_limit
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import knee, signs
@@ -39,48 +40,6 @@ PICKS = ("certified", "careful", "smallest", "retrained")
 
 
 @dataclass(frozen=True)
-class Solution:
-    """One point of a finished run.
-
-    key     canonical text of its widths
-    widths  site -> bits
-    values  error (the metric, as its users know it) on the items that select, size, …, by objective name
-    test    the metric on test data, None where it was not measured
-    beacon  the retrained network (see `bittailor.train.beacons`) whose weights it has; None for the float network's
-    errors  role -> the metric on its items alone: "held" and "training" (the two kinds that select), "confirm"
-    compared  against homogeneous 8 bit and the float network, item by item, on the items that confirm and that test
-    """
-
-    key: str
-    widths: Mapping[str, int]
-    values: Mapping[str, float]
-    test: float | None
-    beacon: str | None = None
-    errors: Mapping[str, float] = field(default_factory=dict)
-    compared: tuple[Comparison, ...] = ()
-
-    def against(self, base: str, part: str) -> Comparison | None:
-        """How it compares with "8bit" or "float" on the items of "confirm" or "test"; None where nobody looked."""
-        return next((c for c in self.compared if (c.base, c.part) == (base, part)), None)
-
-    @property
-    def narrowest(self) -> int:
-        """Its least width; of a homogeneous solution that of everything but its biases."""
-        return min(self.widths.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {"key": self.key, "widths": dict(self.widths), "values": dict(self.values), "test": self.test,
-                "beacon": self.beacon, "errors": dict(self.errors), "compared": [asdict(c) for c in self.compared]}
-
-    @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> Solution:
-        """The inverse of `to_json`."""
-        return cls(item["key"], dict(item["widths"]), dict(item["values"]), item["test"], item.get("beacon"),
-                   dict(item.get("errors", {})), tuple(Comparison(**c) for c in item.get("compared", ())))
-
-
-@dataclass(frozen=True)
 class Run:
     """An opened run directory."""
 
@@ -94,17 +53,26 @@ class Run:
         if not (folder / "run.json").is_file():
             raise FileError(f"{folder} is no run directory: it has no run.json. "
                             "Make one: bittailor search TASK --out DIR")
-        return cls(folder, upgraded(load_json(folder / "run.json", RUN_KIND, RUN_VERSION, range(1, RUN_VERSION))))
+        file = folder / "run.json"
+        config = load_json(file, RUN_KIND, RUN_VERSION, range(1, RUN_VERSION))
+        with reading(file):
+            run = cls(folder, upgraded(config))
+            _ = run._form, run.spec, run.space
+        return run
+
+    @cached_property
+    def _form(self) -> RunForm:
+        return formed(self.path / "run.json", RunForm, self.config)
 
     @cached_property
     def spec(self) -> SearchSpec:
         """What was asked for; of the network and the metric, what they came out as."""
-        return SearchSpec.from_dict(self.config["spec"])
+        return SearchSpec.from_dict(self._form.spec)
 
-    @cached_property
+    @property
     def origin(self) -> Origin:
         """Where network and data came from."""
-        return Origin(**self.config["origin"])
+        return self._form.origin
 
     @property
     def title(self) -> str:
@@ -124,15 +92,25 @@ class Run:
     @cached_property
     def space(self) -> Space:
         """What the search could choose."""
-        return Space.from_dict(self.config["space"])
+        return Space.from_dict(self._form.space)
 
     @cached_property
     def result(self) -> Mapping[str, Any]:
         """result.json; FileError if the search has not finished or been stopped yet."""
+        return self._read[0]
+
+    @cached_property
+    def _read(self) -> tuple[Mapping[str, Any], ResultForm]:
+        """result.json as plain values and as a record."""
         path = self.path / "result.json"
         if not path.is_file():
             raise FileError(f"the search in {self.path} has not ended; go on with it: the same command with --resume")
-        return upgraded_result(load_json(path, RESULT_KIND, RESULT_VERSION, range(1, RESULT_VERSION)))
+        with reading(path):
+            values = upgraded_result(load_json(path, RESULT_KIND, RESULT_VERSION, range(1, RESULT_VERSION)))
+            found = formed(path, ResultForm, values)
+            found.check(self.space.sites, self.objectives)
+        whole = plain(found)
+        return ({**whole} if found.beacons else {k: v for k, v in whole.items() if k != "beacons"}), found
 
     @cached_property
     def platforms(self) -> tuple[Platform, ...]:
@@ -176,12 +154,12 @@ class Run:
     @property
     def front(self) -> list[Solution]:
         """The non-dominated solutions, the best in the first objective first."""
-        return [Solution.from_json(item) for item in self.result["front"]]
+        return list(self._read[1].front)
 
     @property
     def homogeneous(self) -> list[Solution]:
         """The baselines, one per width."""
-        return [Solution.from_json(item) for item in self.result["homogeneous"]]
+        return list(self._read[1].homogeneous)
 
     def baseline(self, bits: int = 8) -> Solution:
         """The homogeneous solution of one width."""
@@ -203,7 +181,7 @@ class Run:
                    that no training saw. Few are retrained, so little luck is in it
         Absent where there is none.
         """
-        found = {name: Solution.from_json(item) for name, item in self.result["picks"].items()}
+        found = dict(self._read[1].picks)
         base, limits = self.baseline(8).values, self.limits
         held = {**base, **self.result.get("held", {})}
         good = [s for s in self.retrained.values()

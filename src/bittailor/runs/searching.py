@@ -33,8 +33,9 @@ from bittailor.runs.choice import SolutionEvaluators, front_of, pick
 from bittailor.runs.folder import begin, calibrated, take_beacons
 from bittailor.runs.islands import Archipelago, island_facts
 from bittailor.runs.listening import HEARD, write_sounds
+from bittailor.runs.forms import Solution
 from bittailor.runs.retraining import note_figures, polish_front
-from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run, Solution
+from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run
 from bittailor.runs.seeding import SEEDINGS
 from bittailor.runs.spec import DEFAULTS, Origin, SearchSpec
 from bittailor.search.executors import Executor, make_executor

@@ -7,17 +7,14 @@ command line comes before the file, the file before a preset, a preset before th
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 from bittailor.common import records
 from bittailor.common.data import Splits
-from bittailor.common.files import read_bytes
+from bittailor.common.processors import workers_of
 from bittailor.common.registry import Table
 from bittailor.common.roles import Roles, RoleSettings, divide
 from bittailor.core.cells import CELLS
@@ -25,7 +22,7 @@ from bittailor.core.graph import Graph
 from bittailor.core.qformat import Kind, check_width
 from bittailor.cost import Platform, load_platform, parse_platform
 from bittailor.engines import ENGINES
-from bittailor.errors import BittailorError, FileError
+from bittailor.errors import BittailorError
 from bittailor.evaluate.certify import Wish, read_wish
 from bittailor.evaluate.evaluator import Objective, objectives_with
 from bittailor.evaluate.metrics import METRICS, Measure, Metric, metric_of
@@ -41,6 +38,8 @@ from bittailor.tasks import TASKS
 from bittailor.train.beacons import BeaconSettings
 
 GUIDES = ("loss", "error")
+MOST_UNITS = 1 << 16
+"""Of a task's recurrent layer."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class TaskSettings:
             where both are handed in from Python
     cell    of a task's recurrent layer
     hidden  units of that layer; 0: as many as the task has
-    seed    decides the split of the data and the initial weights
+    seed    decides the split of the data and the initial weights; 0 .. 2**32 - 1
     data    folder with data sets, one sub-folder each; empty: the user's cache, then the public source
     """
 
@@ -62,13 +61,11 @@ class TaskSettings:
     data: str = ""
 
     def __post_init__(self) -> None:
+        records.check(self)
         if self.name and ":" not in self.name:
             _ = TASKS[self.name]
         _ = CELLS[self.cell]
-        if self.hidden < 0:
-            raise BittailorError(f"hidden is {self.hidden}; a layer needs at least 1 unit (0: as many as the task has)")
-        if self.seed < 0:
-            raise BittailorError(f"seed is {self.seed}; expected 0 or more")
+        records.whole(self.hidden, "hidden", 0, MOST_UNITS)
 
 
 @dataclass(frozen=True)
@@ -87,6 +84,7 @@ class SpaceSettings:
     biases: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        records.check(self)
         kinds: tuple[tuple[Kind, tuple[int, ...]], ...] = (
             ("weight", self.widths), ("activation", self.activations), ("bias", self.biases))
         for kind, widths in kinds:
@@ -144,8 +142,7 @@ class SearchSpec:
     platforms: tuple[Platform, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("objectives", "constraints", "platforms"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        records.check(self)
         if self.metric:
             known = metric_of(self.metric)
             object.__setattr__(self, "metric", known.name if known.name in METRICS else known)
@@ -163,8 +160,7 @@ class SearchSpec:
             _ = self._spaces[self.space.name]
         if self.engine != "auto":
             _ = ENGINES[self.engine]
-        if isinstance(self.workers, bool) or self.workers < 0:
-            raise BittailorError(f"workers is {self.workers}; expected 0 (every core) or more")
+        workers_of(self.workers)
         if self.islands.number > 1 and (self.beacons.budget or self.beacons.given):
             raise BittailorError("islands evaluate post-training: beacons during the search are for one search. Leave "
                                  "out one of them; --polish goes with islands")
@@ -278,18 +274,8 @@ class Origin:
     float_key: str = ""
     command: str = ""
 
-
-def read_values(file: Path) -> dict[str, Any]:
-    """The values in a TOML or JSON file, not looked at yet. FileError where it is neither."""
-    data = read_bytes(file)
-    try:
-        values = json.loads(data) if file.suffix == ".json" else tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        kind = "JSON" if file.suffix == ".json" else "TOML"
-        raise FileError(f"{file} is not {kind}: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise FileError(f"{file} holds no table of settings")
-    return values
+    def __post_init__(self) -> None:
+        records.check(self)
 
 
 def layered(*layers: Mapping[str, Any]) -> SearchSpec:

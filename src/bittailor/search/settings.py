@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bittailor.common.records import whole
 from bittailor.search.optimisers import OPTIMISERS
 from bittailor.search.optimisers.base import OptimiserSettings
 
@@ -23,7 +24,7 @@ class SearchSettings(OptimiserSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least(generations=1)
+        whole(self.generations, "generations", 1)
         _ = OPTIMISERS[self.optimiser]
 
     @property

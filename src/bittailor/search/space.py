@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.errors import FormatError
+from bittailor.common.records import make, shown
+from bittailor.errors import BittailorError, FormatError
 
 Genome: TypeAlias = tuple[int, ...]
 
@@ -88,6 +89,17 @@ class WidthGene(Gene):
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "sites": list(self.sites), "widths": list(self.widths)}
+
+
+@dataclass(frozen=True)
+class SpaceForm:
+    """A space as JSON values; see `Space`."""
+
+    format: str
+    version: int
+    name: str
+    genes: tuple[WidthGene, ...]
+    fixed: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -239,14 +251,13 @@ class Space:
         if not isinstance(values, Mapping) or values.get("format") != _FORMAT:
             raise FormatError(f"not a search space: expected a JSON object with \"format\": \"{_FORMAT}\"")
         if values.get("version") != _VERSION:
-            raise FormatError(f"a search space of version {values.get('version')}; this bittailor reads "
+            raise FormatError(f"a search space of version {shown(values.get('version'))}; this bittailor reads "
                               f"version {_VERSION}. Write it again with this version")
         try:
-            genes = tuple(WidthGene(str(gene["name"]), tuple(map(str, gene["sites"])), tuple(gene["widths"]))
-                          for gene in values["genes"])
-            return cls(str(values["name"]), genes, dict(values["fixed"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"a damaged search space: {type(error).__name__}: {error}") from None
+            form = make(SpaceForm, values)
+            return cls(form.name, form.genes, form.fixed)
+        except BittailorError as error:
+            raise FormatError(f"a damaged search space: {error}") from None
 
     def _joined(self, widths: Sequence[int], structure: Structure) -> Genome:
         """A genome of the indices of the width genes and the words of the others."""

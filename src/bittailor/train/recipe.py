@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bittailor.common.records import check
 from bittailor.errors import BittailorError
 
 RANGES = ("frozen", "learned", "recalibrated")
@@ -54,12 +55,9 @@ class Retraining:
     memory: float = 2.0
 
     def __post_init__(self) -> None:
+        check(self, epochs=0, batch=1, updates=0, scale_every=1)
         if self.ranges not in RANGES:
             raise BittailorError(f"ranges '{self.ranges}' are unknown; choose one of {', '.join(RANGES)}")
-        for name, least in (("epochs", 0), ("batch", 1), ("updates", 0), ("scale_every", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise BittailorError(f"{name} is {value!r}; expected a whole number, {least} or more")
         for name in ("clip", "temperature", "memory"):
             if not 0 < getattr(self, name) < math.inf:
                 raise BittailorError(f"{name} is {getattr(self, name)}; expected more than 0")

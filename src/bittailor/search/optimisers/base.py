@@ -9,9 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common.records import check, whole
 from bittailor.errors import BittailorError
 from bittailor.search.optimisers.operators import CROSSOVERS, MUTATIONS, Floats
 from bittailor.search.space import Genome, Space
+
+MOST_SOLUTIONS = 1_000_000
+"""Of one generation."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class OptimiserSettings:
 
     population             solutions that survive a generation, 2 or more
     offspring              new solutions per generation; 0: as many as `population`
-    seed                   0 or more
+    seed                   0 .. 2**32 - 1
     crossover, mutation    names in `CROSSOVERS` and `MUTATIONS`
     crossover_probability  share of pairs that are crossed, 0..1
     mutated_genes          how many genes of a child mutate on average, more than 0
@@ -36,18 +40,14 @@ class OptimiserSettings:
     mutated_genes: float = 1.0
 
     def __post_init__(self) -> None:
-        self._at_least(population=2, offspring=0, seed=0)
+        check(self)
+        whole(self.population, "population", 2, MOST_SOLUTIONS)
+        whole(self.offspring, "offspring", 0, MOST_SOLUTIONS)
         if not 0 <= self.crossover_probability <= 1:
             raise BittailorError(f"crossover_probability is {self.crossover_probability}; expected 0..1")
         if not 0 < self.mutated_genes < np.inf:
             raise BittailorError(f"mutated_genes is {self.mutated_genes}; expected more than 0")
         _ = CROSSOVERS[self.crossover], MUTATIONS[self.mutation]
-
-    def _at_least(self, **least: int) -> None:
-        for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise BittailorError(f"{name} is {value!r}; expected a whole number, {low} or more")
 
 
 class Optimiser(ABC):

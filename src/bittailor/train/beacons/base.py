@@ -10,7 +10,8 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
-from bittailor.common.files import load_json, save_json
+from bittailor.common.files import formed, load_json, reading, save_json
+from bittailor.common.records import check
 from bittailor.core.graph import Graph
 from bittailor.core.network import Network
 from bittailor.errors import BittailorError, FileError
@@ -58,14 +59,12 @@ class BeaconSettings:
     recipe: Retraining = field(default_factory=Retraining)
 
     def __post_init__(self) -> None:
-        least = {"budget": 0, "polish": 0, "first": 2, "every": 1, "together": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise BittailorError(f"{name} is {value!r}; expected a whole number, {low} or more")
-        for name in ("share", "hopeless", "threshold"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise BittailorError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        check(self, budget=0, polish=0, first=2, every=1, together=1)
+        for name in ("share", "hopeless"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BittailorError(f"{name} is {getattr(self, name)}; expected a share, 0..1")
+        if self.threshold < 0:
+            raise BittailorError(f"threshold is {self.threshold}; expected 0 or more")
 
     @property
     def used(self) -> bool:
@@ -75,6 +74,46 @@ class BeaconSettings:
     def offers(self, generation: int) -> bool:
         """Whether candidates of a generation may become beacons."""
         return generation >= self.first and (generation - self.first) % self.every == 0
+
+
+@dataclass(frozen=True)
+class FiguresForm:
+    """What a beacon is worth on validation data, before and after its training, and on test data."""
+
+    before: Mapping[str, float] = field(default_factory=dict)
+    after: Mapping[str, float] | None = None
+    test_before: float | None = None
+    test: float | None = None
+
+
+@dataclass(frozen=True)
+class EpochForm:
+    """An epoch of a training: mean loss, and the metric on the training items as they were met, where it has one."""
+
+    epoch: int
+    loss: float
+    seconds: float = 0.0
+    train: float | None = None
+    valid: float | None = None
+
+
+@dataclass(frozen=True)
+class BeaconForm:
+    """beacon.json: the job (see `training.Job`), what it was trained on, and what came of it."""
+
+    name: str
+    widths: Mapping[str, int]
+    seed: int
+    parent: str | None
+    kind: str
+    label: str
+    network: str
+    data: str
+    recipe: Mapping[str, Any]
+    figures: FiguresForm
+    failed: str | None
+    history: tuple[EpochForm, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +130,12 @@ class Beacon:
     @classmethod
     def open(cls, folder: Path) -> Beacon:
         """Read one; FileError if it is damaged."""
-        about = load_json(folder / "beacon.json", KIND, VERSION)
-        missing = {"name", "network", "data", "widths", "failed", "figures"} - about.keys()
-        if missing:
-            raise FileError(f"{folder / 'beacon.json'} is damaged: it lacks {', '.join(sorted(missing))}")
+        file = folder / "beacon.json"
+        about = load_json(file, KIND, VERSION)
+        form = formed(file, BeaconForm, about)
+        with reading(file):
+            if form.name != folder.name:  # a name is a folder, also where a run takes the beacon over
+                raise BittailorError(f"name is '{form.name}'; expected that of its folder")
         return cls(folder, about)
 
     @property
