@@ -221,7 +221,7 @@ def test_data_that_does_not_fit() -> None:
     ({"given": "yes"}, "calibration given 'yes' is unknown"),
     ({"rounding": "up"}, "calibration rounding 'up' is unknown"),
     ({"percentile": 50.0}, "a percentile must lie above 50"),
-    ({"items": 0}, "at least one item"),
+    ({"items": 0}, "items is 0; expected a whole number, 1 or more"),
 ])
 def test_settings(change: dict[str, object], message: str) -> None:
     with pytest.raises(BittailorError, match=message):

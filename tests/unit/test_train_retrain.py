@@ -289,7 +289,7 @@ def test_rates_follow_the_network() -> None:
     ({"epochs": -1}, "epochs is -1; expected a whole number, 0 or more"),
     ({"rate": -1.0}, "rate is -1.0; expected 0 or more"),
     ({"clip": 0.0}, "clip is 0.0; expected more than 0"),
-    ({"noise": float("nan")}, "noise is nan; expected 0 or more"),
+    ({"noise": float("nan")}, "noise is nan; expected a number"),
     ({"distil": 1.5}, "distil is 1.5; expected a weight of 0..1"),
 ])
 def test_settings_are_checked(change: dict[str, object], message: str) -> None:

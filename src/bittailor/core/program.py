@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bittailor.common.files import read_bytes, tensors_from_bytes, tensors_to_bytes, write_whole
-from bittailor.core.arith import Floats, Ints, Lookup, Rescale, pack, unpack
+from bittailor.common.files import formed, read_bytes, reading, tensors_from_bytes, tensors_to_bytes, write_whole
+from bittailor.core.arith import Floats, Ints, Lookup, Rescale, pack
 from bittailor.core.checks import check_constants, check_graph
 from bittailor.core.graph import Graph, Node
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS, Bound, Constants, Packed
-from bittailor.core.ops.forms import Part
 from bittailor.core.ops.linear import quantise_bias
 from bittailor.core.plan import Plan
+from bittailor.core.program_form import ProgramForm, dismantled, restored
 from bittailor.core.qformat import QFormat
-from bittailor.errors import BittailorError, DataError, FileError, RangeError
+from bittailor.errors import DataError, RangeError
 
 PROGRAM_KIND, PROGRAM_VERSION = "program", 1
 
@@ -128,7 +128,7 @@ class Program:
         for owner, constants in self.constants.items():
             scalars[owner] = {}
             for role, part in constants.parts().items():
-                scalars[owner][role], arrays = _dismantle(part)
+                scalars[owner][role], arrays = dismantled(part)
                 tensors |= {f"{owner}/{role}/{name}": array for name, array in arrays.items()}
         body = {
             "graph": self.graph.to_json(),
@@ -146,51 +146,13 @@ class Program:
     def from_bytes(cls, data: bytes, path: Path | str = "the program") -> Program:
         """The inverse of `to_bytes`; FileError as from `load`, where `path` is what it is called."""
         body, tensors = tensors_from_bytes(data, path, PROGRAM_KIND, PROGRAM_VERSION)
-        try:
-            graph = Graph.from_json(body["graph"])
+        form = formed(path, ProgramForm, body)
+        with reading(path):
+            graph = Graph.from_json(form.graph)
             check_graph(graph)
-            formats = {name: QFormat.from_json(fmt) for name, fmt in body["formats"].items()}
-            ops = {node.output: OPS[node.op] for node in graph.nodes()}
-            constants = {
-                owner: ops[owner].restore({
-                    role: _assemble(item, {k.rsplit("/", 1)[1]: v for k, v in tensors.items()
-                                           if k.rsplit("/", 1)[0] == f"{owner}/{role}"})
-                    for role, item in roles.items()
-                })
-                for owner, roles in body["constants"].items()
-            }
-            check_constants(graph, formats, constants)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, BittailorError) as error:
-            raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None
-        return cls(graph, formats, constants)
-
-
-def _dismantle(constant: Part) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    if isinstance(constant, Packed):
-        shape = list(constant.values.shape)
-        return {"bits": constant.bits, "shape": shape}, {"packed": pack(constant.values, constant.bits)}
-    if isinstance(constant, Lookup):
-        scalars = {k: getattr(constant, k) for k in ("qmin", "step", "guard", "lo", "hi")}
-        return scalars, {"entries": constant.entries.astype(np.int32)}
-    scalars = {k: getattr(constant, k) for k in ("shift", "offset", "wide", "lo", "hi")}
-    scalars["operands"] = len(constant.multipliers)
-    return scalars, {f"m{i}": m.astype(np.int32) for i, m in enumerate(constant.multipliers)}
-
-
-def _assemble(item: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Part:
-    """The inverse of `_dismantle`; TypeError for numbers that are not whole."""
-    numbers = {name: n for name, n in item.items() if name not in ("shape", "wide")}
-    if any(type(n) is not int for n in (*numbers.values(), *item.get("shape", ()))) or item.get("wide") not in _WIDE:
-        raise TypeError("its constants are not whole numbers")
-    if "shape" in item:
-        return Packed(unpack(arrays["packed"], item["bits"], tuple(item["shape"])), item["bits"])
-    if "step" in item:
-        return Lookup(arrays["entries"].astype(np.int64), **item)
-    multipliers = tuple(arrays[f"m{i}"].astype(np.int64) for i in range(min(item["operands"], len(arrays) + 1)))
-    return Rescale(multipliers, **{k: item[k] for k in ("shift", "offset", "wide", "lo", "hi")})
-
-
-_WIDE = (None, False, True)
+            constants = restored(graph, form, tensors)
+            check_constants(graph, form.formats, constants)
+        return cls(graph, form.formats, constants)
 
 
 class Binder:

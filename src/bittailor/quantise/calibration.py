@@ -8,7 +8,7 @@ a matrix product also its second moment. From there on everything is a pure func
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bittailor.common.files import load_tensors, save_tensors
-from bittailor.common.records import check
+from bittailor.common.files import ArrayForm, check_arrays, formed, load_tensors, reading, save_tensors
+from bittailor.common.records import check, shown
 from bittailor.core.arith import TABLE_BITS, Floats, Ints, knots
+from bittailor.core.graph import Graph
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS
 from bittailor.core.ops.base import steps_mask
@@ -226,7 +227,7 @@ class Calibration:
         they are then the same on any machine, whatever its linear algebra does to the last bit."""
         tensors: dict[str, NDArray[Any]] = {f"counts/{name}": seen.counts for name, seen in self.observed.items()}
         tensors |= {f"moment/{name}": moment for name, moment in self.moments.items()}
-        tensors |= {f"fitted/{name}/{fmt.bits}": q.astype(np.int16) for (name, fmt), q in self._integers.items()}
+        tensors |= {_fitted_key(name, fmt): q.astype(np.int16) for (name, fmt), q in self._integers.items()}
         body = {
             "settings": asdict(self.settings),
             "network": self.network.fingerprint,
@@ -239,23 +240,66 @@ class Calibration:
     def load(cls, path: Path | str, network: Network) -> Calibration:
         """Read what `save` wrote; FileError if it is damaged or was made from another network."""
         body, tensors = load_tensors(path, CALIBRATION_KIND, CALIBRATION_VERSION)
-        if body.get("network") != network.fingerprint:
+        form = formed(path, CalibrationForm, body)
+        if form.network != network.fingerprint:
             raise FileError(f"{path} was made from another network; calibrate again")
-        try:
-            observed = {
-                name: SiteStatistics(low, high, tensors[f"counts/{name}"])
-                for name, (low, high) in body["extremes"].items()
-            }
-            moments = {k.removeprefix("moment/"): v for k, v in tensors.items() if k.startswith("moment/")}
-            formats = {(name, fmt["bits"]): QFormat.from_json(fmt) for name, fmt in body["formats"]}
-            fitted = {
-                (name, formats[name, int(bits)]): q.astype(np.int64)
-                for k, q in tensors.items() if k.startswith("fitted/")
-                for name, bits in [k.removeprefix("fitted/").rsplit("/", 1)]
-            }
-            return cls(network, CalibrationSettings(**body["settings"]), observed, moments, formats, fitted)
-        except (KeyError, TypeError, ValueError, AttributeError, BittailorError) as error:
-            raise FileError(f"{path} is damaged: {type(error).__name__} {error}") from None
+        with reading(path):
+            formats = _formats_of(form, network.graph)
+            check_arrays(tensors, _array_forms(form, network.graph, formats, tensors))
+        observed = {name: SiteStatistics(low, high, tensors[f"counts/{name}"])
+                    for name, (low, high) in form.extremes.items()}
+        moments = {name: tensors[f"moment/{name}"] for name in matrix_inputs(network.graph)}
+        fitted = {(name, fmt): tensors[key].astype(np.int64) for (name, _), fmt in formats.items()
+                  for key in [_fitted_key(name, fmt)] if key in tensors}
+        return cls(network, form.settings, observed, moments, formats, fitted)
+
+
+@dataclass(frozen=True)
+class CalibrationForm:
+    """The JSON part of a calibration's file; `network` is a fingerprint."""
+
+    settings: CalibrationSettings
+    network: str
+    extremes: Mapping[str, tuple[float, float]]
+    formats: tuple[tuple[str, QFormat], ...]
+
+
+def matrix_inputs(graph: Graph) -> set[str]:
+    """The sites that enter matrix products: of these, second moments are kept."""
+    return {graph.root(node.inputs[0]).name for node in graph.nodes() if OPS[node.op].access == "whole"}
+
+
+def _fitted_key(name: str, fmt: QFormat) -> str:
+    return f"fitted/{name}/{fmt.bits}"
+
+
+def _formats_of(form: CalibrationForm, graph: Graph) -> dict[tuple[str, int], QFormat]:
+    """(site, bits) -> the fitted format; BittailorError for extremes or formats that are not of the network's sites."""
+    free = {site.name: site for site in graph.free}
+    activations = {name for name, site in free.items() if site.kind == "activation"}
+    if form.extremes.keys() != activations:
+        raise BittailorError(f"extremes has other sites than the network, such as "
+                             f"'{min(form.extremes.keys() ^ activations)}'")
+    if wrong := [name for name, (low, high) in form.extremes.items() if low > high]:
+        raise BittailorError(f"extremes.{wrong[0]} does not ascend")
+    for name, fmt in form.formats:
+        site = free.get(name)
+        if site is None or fmt.kind != site.kind or len(fmt.scale) not in (0, 1, site.features):
+            raise BittailorError(f"formats has one of {shown(name)} that is not of a site of the network")
+    return {(name, fmt.bits): fmt for name, fmt in form.formats}
+
+
+def _array_forms(
+    form: CalibrationForm, graph: Graph, formats: Mapping[tuple[str, int], QFormat], there: Collection[str]
+) -> dict[str, ArrayForm]:
+    """What the arrays of a calibration must be: counts, second moments, and what of weights has been fitted so far."""
+    wanted = {f"counts/{name}": ArrayForm(np.float64, (BINS,), 0) for name in form.extremes}
+    for name in matrix_inputs(graph):
+        wanted[f"moment/{name}"] = ArrayForm(np.float64, (graph.sites[name].features,) * 2)
+    for (name, _), fmt in formats.items():
+        if fmt.kind == "weight" and (key := _fitted_key(name, fmt)) in there:
+            wanted[key] = ArrayForm(np.int16, graph.sites[name].shape, -fmt.qmax, fmt.qmax)
+    return wanted
 
 
 def calibrate(
@@ -275,7 +319,7 @@ def calibrate(
     each = 8 * max(1, width * values.shape[1])
     batch = max(1, int(TRACED_BYTES / each), min(16, int(1.5 * TRACED_BYTES / each)))  # few at a time cost many steps
     parts: dict[str, list[Floats]] = {site.name: [] for site in graph.free if site.kind == "activation"}
-    products = {graph.root(node.inputs[0]).name for node in graph.nodes() if OPS[node.op].access == "whole"}
+    products = matrix_inputs(graph)
     moments = {name: np.zeros((graph.sites[name].features,) * 2) for name in products}
     counts = dict.fromkeys(products, 0)
     for start in range(0, len(values), batch):

@@ -114,6 +114,7 @@ class BeaconForm:
     failed: str | None
     history: tuple[EpochForm, ...]
     seconds: float
+    worse: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
