@@ -23,9 +23,9 @@ from bittailor.runs import Retrained, Run, retrain_picks, run_search, run_sensit
 from bittailor.runs.presets import PRESETS
 from bittailor.runs.retraining import same_data
 from bittailor.runs.searching import Display
+from bittailor.runs.spec import Origin, SearchSpec, TaskSettings, layered
 from bittailor.search.executors import Executor
 from bittailor.search.executors.connecting import ClusterSettings, connect
-from bittailor.runs.spec import Origin, SearchSpec, TaskSettings, layered
 from bittailor.search.loop import Progress
 from bittailor.search.progress import ValueDisplay, make_progress
 from bittailor.train.recipe import Retraining

@@ -31,9 +31,9 @@ from bittailor.quantise.spaces import BASELINES, WIDTHS, homogeneous_widths
 from bittailor.runs.certificate import Part, certify
 from bittailor.runs.choice import SolutionEvaluators, front_of, pick
 from bittailor.runs.folder import begin, calibrated, take_beacons
+from bittailor.runs.forms import Solution
 from bittailor.runs.islands import Archipelago, island_facts
 from bittailor.runs.listening import HEARD, write_sounds
-from bittailor.runs.forms import Solution
 from bittailor.runs.retraining import note_figures, polish_front
 from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run
 from bittailor.runs.seeding import SEEDINGS
