@@ -13,7 +13,7 @@ from bittailor.common.data import Data
 from bittailor.evaluate.certify import LEVEL, Comparison, Differences, Wish, differences, fallback, item_costs
 from bittailor.evaluate.metrics import Metric
 from bittailor.runs.choice import SolutionEvaluators
-from bittailor.runs.run import Solution
+from bittailor.runs.forms import Solution
 
 Costs = NDArray[np.float64]
 
@@ -87,8 +87,8 @@ def certify(
            that was left
     """
     about: dict[str, Any] = {"margin": wish.margin, "confidence": wish.confidence, "items": len(part.data),
-                             "against": "8bit", "pick": None, "tested": 0, "reason": "", "method": "", "reachable": None,
-                             "items_needed": None}
+                             "against": "8bit", "pick": None, "tested": 0, "reason": "", "method": "",
+                             "reachable": None, "items_needed": None}
     if part.base_costs is None:
         return None, about | {"reason": f"the metric '{part.metric.name}' has no value of one item"}
     tried = sequence(front, base, part.metric, wish.margin)

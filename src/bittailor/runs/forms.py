@@ -34,6 +34,7 @@ class RunForm:
     origin             where network and data came from
     spec               see `SearchSpec.to_dict`
     space              see `Space.to_dict`
+    items              role -> how many items have it
     fingerprints       of network, data and an optimiser that was handed in
     """
 
@@ -41,6 +42,7 @@ class RunForm:
     spec: Mapping[str, Any]
     space: Mapping[str, Any]
     origin: Origin = field(default_factory=Origin)
+    items: Mapping[str, int] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -146,7 +148,7 @@ class BeaconsForm:
 
 @dataclass(frozen=True)
 class ResultForm:
-    """result.json; `items` counts the sequences of each role, `held` has values of homogeneous 8 bit on held-out ones."""
+    """result.json; `items` counts those of each role, `held` has values of homogeneous 8 bit on held-out ones."""
 
     metric: str | Mapping[str, Any]
     objectives: tuple[str, ...]
