@@ -147,6 +147,16 @@ class BeaconsForm:
 
 
 @dataclass(frozen=True)
+class IslandForm:
+    """What one island came to, see `islands.island_facts`."""
+
+    evaluations: int
+    failed: int
+    front_size: int
+    hypervolume: float
+
+
+@dataclass(frozen=True)
 class ResultForm:
     """result.json; `items` counts those of each role, `held` has values of homogeneous 8 bit on held-out ones."""
 
@@ -170,6 +180,7 @@ class ResultForm:
     history: tuple[GenerationForm, ...]
     held: Mapping[str, Number] = field(default_factory=dict)
     certificate: CertificateForm | None = None
+    islands: tuple[IslandForm, ...] = ()
     beacons: BeaconsForm | None = None
 
     def __post_init__(self) -> None:
