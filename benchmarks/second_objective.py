@@ -1,6 +1,6 @@
 """What stands beside the error by default: `size` or `flash`. The same searches with either, measured in both.
 
-    python benchmarks/second_objective.py --data DIR          # writes results/second_objective.csv, a quarter of an hour
+    python benchmarks/second_objective.py --data DIR       # writes results/second_objective.csv, a quarter of an hour
     python benchmarks/second_objective.py --tasks digits --seeds 0 --generations 6          # a look, ten seconds
 
 A row is one search: the settings of `bittailor search`, post-training, the float network and the search of a seed. Of
