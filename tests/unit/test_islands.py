@@ -33,7 +33,7 @@ def toy(stores: dict[int, Store] | None = None, settings: SearchSettings = SETTI
                       kept.get(island), seeds=SEEDS, stop=ring.stopped,
                       exchange=lambda generation, front: ring.exchange(island, generation, front))
 
-    return run_islands(islands, one, SEEDS)
+    return run_islands(islands, one)
 
 
 def test_the_same_again_and_other_seeds() -> None:
@@ -62,11 +62,12 @@ def test_migrants_arrive_in_the_next_generation_of_the_neighbour() -> None:
             with Store(":memory:") as store:
                 result = search(SPACE, OBJECTIVES, evaluate,
                                 SearchSettings(population=12, generations=9, seed=ISLANDS.seed(5, island)), store,
-                                seeds=SEEDS, exchange=lambda g, front: ring.exchange(island, g, front))
+                                seeds=ISLANDS.share(SEEDS, island),
+                                exchange=lambda g, front: ring.exchange(island, g, front))
                 stores[island] = {row.genome: row.generation for row in store.rows()}
             return result
 
-        run_islands(ISLANDS, one, SEEDS)
+        run_islands(ISLANDS, one)
     moved = [(island, generation, genome) for island, generation, genomes in arrived for genome in genomes]
     assert {generation for _, generation, _ in moved} == {3, 6, 9}
     for island, generation, genome in moved:

@@ -96,6 +96,9 @@ def print_run(run: Run) -> None:
         made = result["beacons"]
         console.print(f"retrainings: {len(made['search'])} beacons during the search, {len(made['polish'])} members of "
                       f"the front after it, {made['failed']} failed; {made['seconds']:.0f} s of training")
+    if result.get("islands"):
+        each = " ".join(f"{island['hypervolume']:.4f}" for island in result["islands"])
+        console.print(f"islands: hypervolume {each}; of all together {result['hypervolume']['front']:.4f}")
     if result["dropped"]:
         console.print(f"racing: {result['dropped']} of {result['evaluations']} candidates given up, "
                       f"{result['saved_percent']:.1f} % of the sequences not run")

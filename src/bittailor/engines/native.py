@@ -146,6 +146,12 @@ class Native(Engine):
                                  "this is a bug, please report it (the other engines still serve)")
 
 
+def variant_here() -> str:
+    """The variant that this process uses, or why it can use none; what a cluster's workers are asked."""
+    engine = Native()
+    return engine.available() or engine.runtime.name
+
+
 class _Input:
     """Input integers, checked, in the type the runtime reads."""
 

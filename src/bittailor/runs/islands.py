@@ -23,8 +23,9 @@ from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome
 from bittailor.search.store import Row, Store
 
-# settings, store, progress, what to do after each generation, when to stop -> the result of one island
-SearchOne = Callable[[SearchSettings, Store, Progress | None, Exchange, Callable[[], bool]], Result]
+# settings, first solutions, store, progress, what to do after each generation, when to stop -> the result of one island
+SearchOne = Callable[
+    [SearchSettings, Sequence[Genome], Store, Progress | None, Exchange, Callable[[], bool]], Result]
 
 
 def island_facts(box: ReferenceBox, result: Result) -> dict[str, float]:
@@ -57,10 +58,11 @@ class Archipelago:
             settings = replace(self.search, seed=self.islands.seed(self.search.seed, number))
             shown = None if progress is None else progress.of(number)
             with Store(self._path(number), self.identity) as own:
-                return one(settings, own, shown, partial(ring.exchange, number), ring.stopped)
+                first = self.islands.share(seeds, number)
+                return one(settings, first, own, shown, partial(ring.exchange, number), ring.stopped)
 
         try:
-            results = run_islands(self.islands, island, seeds)
+            results = run_islands(self.islands, island)
         finally:
             rows = self._rows()
             store.replace_all(rows)

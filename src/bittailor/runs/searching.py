@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +20,7 @@ from bittailor.common.processors import workers_of
 from bittailor.common.roles import Roles
 from bittailor.core.network import Network
 from bittailor.engines import ENGINES, best_engine
+from bittailor.engines.native import variant_here
 from bittailor.errors import BittailorError
 from bittailor.evaluate.evaluator import Evaluator, Objective, check_task
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
@@ -209,6 +211,10 @@ def staffed(problem: Problem) -> Iterator[Problem]:
         yield problem
         return
     with connect(problem.spec.cluster, problem.display.tell) as cluster:
+        if problem.engine == "native":
+            variants = Counter(cluster.ask(variant_here).values())
+            problem.display.tell("workers by variant of the native engine: " + ", ".join(
+                f"{name} {n}" for name, n in sorted(variants.items())))
         yield replace(problem, executor=cluster)
 
 
@@ -409,8 +415,8 @@ def _search(
     """The optimiser at work; evaluations that the store holds are taken from it."""
     spec, look = problem.spec, _value_display(problem, ready)
 
-    def one(settings: SearchSettings, store: Store, progress: Progress | None, exchange: Exchange | None = None,
-            stop: Callable[[], bool] | None = None) -> Result:
+    def one(settings: SearchSettings, seeds: Sequence[Genome], store: Store, progress: Progress | None,
+            exchange: Exchange | None = None, stop: Callable[[], bool] | None = None) -> Result:
         own = way if way.again is None else way.again()
         return search(
             problem.space, spec.objectives, own.evaluate, settings, store, spec.limits, seeds, progress, stop,
@@ -418,7 +424,7 @@ def _search(
             revise=own.revise, make_optimiser=problem.optimiser, exchange=exchange)
 
     if spec.islands.number == 1:
-        return one(spec.search, store, problem.display.progress(look))
+        return one(spec.search, seeds, store, problem.display.progress(look))
     inner, together = problem.display.progress(replace(look, beside=lambda: _beside(look, together))), None
     if inner is not None:
         together = Together(inner, spec.islands.number, lambda front: ready.box.hypervolume(front.points))

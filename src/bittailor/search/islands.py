@@ -10,7 +10,7 @@ Source  the island model as in Alba, Tomassini: Parallelism and evolutionary alg
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -48,16 +48,18 @@ class IslandSettings:
         """The seed of an island; the first has the search's own."""
         return seed if island == 0 else int(np.random.SeedSequence([seed, island]).generate_state(1)[0])
 
+    def share(self, seeds: Sequence[Genome], island: int) -> Sequence[Genome]:
+        """What an island begins with, of what the search begins with: it is dealt out, so that nothing is evaluated
+        twice; migration spreads what is good of it."""
+        return seeds[island::self.number]
+
 
 class Ring:
-    """Who sends what to whom, and when. One for a search; its islands are threads.
+    """Who sends what to whom, and when. One for a search; its islands are threads."""
 
-    shared  what all islands begin with: it is not sent
-    """
-
-    def __init__(self, settings: IslandSettings, shared: Iterable[Genome] = ()) -> None:
+    def __init__(self, settings: IslandSettings) -> None:
         self._settings = settings
-        self._stale = [set(shared) for _ in range(settings.number)]  # what an island has sent, or was sent
+        self._stale = [set[Genome]() for _ in range(settings.number)]  # what an island has sent, or was sent
         self._sent: dict[tuple[int, int], list[Genome]] = {}
         self._ended: set[int] = set()
         self._stopped = False
@@ -106,16 +108,13 @@ def spread(front: Front, n: int, without: Collection[Genome] = ()) -> list[Genom
     return [left[i] for i in dict.fromkeys(np.linspace(0, len(left) - 1, n).round().astype(int).tolist())]
 
 
-def run_islands(
-    settings: IslandSettings, one: Callable[[int, Ring], Result], shared: Iterable[Genome] = (),
-) -> list[Result]:
+def run_islands(settings: IslandSettings, one: Callable[[int, Ring], Result]) -> list[Result]:
     """The results of all islands, in order, each searched by a thread of its own.
 
     one     searches an island, given its number and the ring
-    shared  what all islands begin with
     Raises  the first error of any, once all have stopped; Ctrl-C stops all of them, which have results then, too.
     """
-    ring = Ring(settings, shared)
+    ring = Ring(settings)
 
     def whole(island: int) -> Result:
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from time import monotonic, perf_counter
 from typing import Any, TypeAlias
@@ -39,7 +40,10 @@ Result: TypeAlias = "list[Outcome] | None"
 SHORTEST_S = 0.1
 """What a batch takes at least, about: a task costs the scheduler and this process some two milliseconds of work."""
 AHEAD = 3
-"""Batches at a time, per worker: one at work, one waiting beside it, one on its way."""
+"""Batches at a time, per thread of a worker: one at work, one waiting beside it, one on its way."""
+CUT = 2
+"""A batch is what is left of a generation over so many times the workers' threads: large ones first, small ones last,
+so that all finish together."""
 STATES = 4
 """States that workers keep while nobody evaluates with them."""
 _LOOK_S = 1.0  # between two looks at who is there
@@ -67,13 +71,14 @@ class _State(WorkerPlugin):  # type: ignore[misc]
         _held.pop(self.fingerprint, None)
 
 
-def _evaluate(identity: dict[str, str], fingerprint: str, genomes: Sequence[Genome]) -> Result:
-    """A batch; None where this worker lacks the state."""
+def _evaluate(genomes: bytes, identity: dict[str, str], fingerprint: str) -> Result:
+    """A batch, as bytes: Dask looks into lists, which takes longer than to send them. None where this worker lacks the
+    state."""
     _check_code(identity)
-    return run_batch(fingerprint, _held.get(fingerprint), genomes)
+    return run_batch(fingerprint, _held.get(fingerprint), pickle.loads(genomes))
 
 
-def _task(identity: dict[str, str], blob: bytes) -> Result:
+def _task(blob: bytes, identity: dict[str, str]) -> Result:
     """A task: (work, item) as bytes."""
     _check_code(identity)
 
@@ -106,7 +111,8 @@ class _Batch:
     """Genomes or a task on their way; `outcomes` once they are back."""
 
     genomes: list[Genome]
-    send: Callable[[list[Genome]], Future]
+    send: Callable[[list[bytes]], list[Future]]
+    blob: Callable[[], bytes]
     state: WorkerState | None = None
     future: Future | None = None
     outcomes: list[Outcome] | None = None
@@ -136,7 +142,7 @@ class Cluster(Executor):
         self._workers: set[str] = set()
         self._at_work: dict[str, tuple[str, ...]] = {}
         self._seen = self._looked = monotonic()
-        self._lost = self._retried = 0
+        self._lost = self._retried = self._slots = 0
 
     def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
         with self._holding(state):
@@ -145,12 +151,13 @@ class Cluster(Executor):
             # a known pace sizes the batches of the first wave too
             pace = self._pace.get(fingerprint)
             least = 1 if pace is None else ceil(SHORTEST_S / max(pace, 1e-6))
-            batches = Batches(genomes, least, AHEAD * max(1, len(self._workers)), pace, state.alone)
+            batches = Batches(genomes, least, CUT * max(1, self._slots), pace, state.alone)
 
-            def send(genomes: list[Genome]) -> Future:
-                return self._client.submit(_evaluate, self._identity, fingerprint, genomes, pure=False)
+            def send(several: list[bytes]) -> list[Future]:
+                return list(self._client.map(_evaluate, several, identity=self._identity, fingerprint=fingerprint,
+                                             pure=False))
 
-            for done in self._flight(_Batch(batch, send, state) for batch in batches):
+            for done in self._flight(_Batch(batch, send, partial(_pickled, batch), state) for batch in batches):
                 batches.took(done)
                 seconds = sum(outcome.seconds for outcome in done) / len(done)
                 self._pace[fingerprint] = seconds if pace is None else 0.5 * (seconds + self._pace[fingerprint])
@@ -159,19 +166,24 @@ class Cluster(Executor):
     def tasks(self, work: Callable[[Any], Any], items: Sequence[Any], memory: int = 0) -> Iterator[Answer]:
         resources = self._resources(memory)
 
-        def send(places: list[Genome]) -> Future:
-            ((place,),) = places
-            blob = pickle.dumps((work, items[place]), pickle.HIGHEST_PROTOCOL)
-            return self._client.submit(_task, self._identity, blob, pure=False, resources=resources, priority=1)
+        def send(several: list[bytes]) -> list[Future]:
+            return list(self._client.map(_task, several, identity=self._identity, pure=False, resources=resources,
+                                         priority=1))
 
         self._look(force=True)
-        for answers in self._flight(_Batch([(place,)], send) for place in range(len(items))):
+        batches = (_Batch([(i,)], send, partial(_pickled, (work, item))) for i, item in enumerate(items))
+        for answers in self._flight(batches):
             for answer in answers:
                 yield answer if isinstance(answer, Answer) else Answer(None, answer.reason, answer.seconds)
 
     def standing(self) -> str:
         words = f"{len(self._workers)} worker{'s' * (len(self._workers) != 1)}"
         return words + (f" ({self._lost} lost, {self._retried} retried)" if self._lost or self._retried else "")
+
+    def ask(self, probe: Callable[[], str]) -> dict[str, str]:
+        """What every worker that is there answers: its address -> the answer."""
+        with _as_error(self._client):
+            return dict(self._client.run(probe))
 
     def close(self) -> None:
         stop, self._stop = self._stop, None
@@ -216,11 +228,13 @@ class Cluster(Executor):
         suspects: list[_Batch] = []
         try:
             while True:
-                while (not suspects and len(out) < AHEAD * max(1, len(self._workers))
+                new: list[_Batch] = []
+                while (not suspects and len(out) + len(new) < AHEAD * max(1, self._slots)
                        and (batch := next(ready, None)) is not None):
-                    waiting.append(batch)
-                    out.add(batch)
-                    self._send(batch, arrived)
+                    new.append(batch)
+                waiting.extend(new)
+                out.update(new)
+                self._send(new, arrived)
                 if out:
                     self._collect(arrived, out, suspects)
                 elif suspects:  # nothing else is at work: a death is its own
@@ -235,10 +249,15 @@ class Cluster(Executor):
             if futures and self._client.status == "running":
                 self._client.cancel(futures, force=True)
 
-    def _send(self, batch: _Batch, arrived: queue.SimpleQueue[_Batch]) -> None:
+    def _send(self, batches: Sequence[_Batch], arrived: queue.SimpleQueue[_Batch]) -> None:
+        """Send batches of one kind, together: what they cost the scheduler together is less."""
+        if not batches:
+            return
         with _as_error(self._client):
-            future = batch.future = batch.send(batch.genomes)
-            future.add_done_callback(lambda _done: arrived.put(batch))
+            futures = batches[0].send([batch.blob() for batch in batches])
+            for batch, future in zip(batches, futures, strict=True):
+                batch.future = future
+                future.add_done_callback(partial(_put, arrived, batch))
 
     def _collect(self, arrived: queue.SimpleQueue[_Batch], out: set[_Batch], suspects: list[_Batch]) -> None:
         """Wait for something to arrive, and take all that did."""
@@ -283,7 +302,7 @@ class Cluster(Executor):
         """A batch that raised, or that Dask gave up: again; if workers died with it, later and genome by genome."""
         if batch.future is not None and batch.future.status == "pending":  # its result was lost: it is made again
             self._retried += 1
-            batch.future.add_done_callback(lambda _done: arrived.put(batch))
+            batch.future.add_done_callback(partial(_put, arrived, batch))
             return
         error = _error_of(batch.future)
         if isinstance(error, BittailorError):
@@ -305,7 +324,7 @@ class Cluster(Executor):
         if batch.state is not None:
             with _as_error(self._client):
                 self._client.register_plugin(_State(batch.state.fingerprint, batch.state.blob))
-        self._send(batch, arrived)
+        self._send([batch], arrived)
 
     def _one_by_one(self, batch: _Batch) -> None:
         """Outcomes of a batch of which one genome is to blame, or none."""
@@ -313,10 +332,11 @@ class Cluster(Executor):
         found: list[Outcome] = []
         with self._alone:
             for genome in batch.genomes:
-                only = _Batch([genome], batch.send, batch.state)
+                blob = partial(_pickled, [genome]) if batch.state is not None else batch.blob
+                only = _Batch([genome], batch.send, blob, batch.state)
                 arrived: queue.SimpleQueue[_Batch] = queue.SimpleQueue()
                 out, killed = {only}, list[_Batch]()
-                self._send(only, arrived)
+                self._send([only], arrived)
                 while out:
                     self._collect(arrived, out, killed)
                 found += only.outcomes or [Outcome(None, f"its worker died, again and again, while evaluating genome "
@@ -335,12 +355,14 @@ class Cluster(Executor):
             self._looked = now
             self._connected()
             with _as_error(self._client):
-                there = set(self._client.scheduler_info(n_workers=-1)["workers"])
+                about = self._client.scheduler_info(n_workers=-1)["workers"]
+                there = set(about)
                 at_work = {name: tuple(keys) for name, keys in self._client.processing().items()}
             gone = self._workers - there
             self._lost += len(gone)
             self._retried += sum(len(self._at_work.get(name, ())) for name in gone)
             self._workers, self._at_work = there, at_work
+            self._slots = sum(int(worker["nthreads"]) for worker in about.values())
             if there:
                 self._seen = now
         if now - self._seen > self._patience:
@@ -364,6 +386,14 @@ class Cluster(Executor):
             raise BittailorError(f"a task takes about {memory / 1e9:.1f} GB; the largest worker has "
                                  f"{largest / 1e9:.1f} GB. Start workers with more")
         return {MEMORY: float(memory)} if declared else None
+
+
+def _pickled(what: Any) -> bytes:
+    return pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
+
+
+def _put(arrived: queue.SimpleQueue[_Batch], batch: _Batch, _done: Future) -> None:
+    arrived.put(batch)
 
 
 def _error_of(future: Future | None) -> BaseException:
