@@ -8,7 +8,7 @@ DEMO   := runs/demo
 C      := $(wildcard $(addsuffix /*.[ch],src/bittailor/runtime src/bittailor/runtime/device \
             src/bittailor/export/emulator tests/unit benchmarks))
 
-.PHONY: help setup demo test test-all lint format types tables bench clean
+.PHONY: dist help setup demo test test-all lint format types tables bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,7 +42,7 @@ test-all: lint types ## also the slow tests
 	$(BIN)/python -m pytest -n auto
 
 lint: $(READY) ## ruff for Python, clang-format for C
-	$(BIN)/ruff check src tests benchmarks docs examples
+	$(BIN)/ruff check src tests benchmarks docs examples tools
 	$(BIN)/clang-format --dry-run --Werror $(C)
 
 format: $(READY) ## lay out all C in the style of .clang-format
@@ -55,6 +55,11 @@ types: $(READY) ## mypy alone, as on Linux, Windows and macOS
 
 tables: $(READY) ## regenerate the tables in docs/ from results/
 	$(BIN)/python docs/make_tables.py
+
+dist: $(READY) ## sdist, wheel for any system, wheel with libraries for this one; tried where there is no compiler
+	@rm -rf dist
+	$(BIN)/python tools/wheels.py
+	$(BIN)/python tools/check_wheel.py dist
 
 clean: ## remove what was built, keep results
 	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

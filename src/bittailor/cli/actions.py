@@ -17,6 +17,7 @@ from bittailor.common.records import overlaid
 from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.network import Network
 from bittailor.core.program import Program
+from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.runs import Retrained, Run, retrain_picks, run_search, run_sensitivity
@@ -271,6 +272,9 @@ def search_spec(
     if progress is None:
         return run_search(prepared.network, prepared.data, out, spec, resume=resume, origin=origin)
     print(prepared.summary)
+    engine = ENGINES[best_engine() if spec.engine == "auto" else spec.engine]
+    if engine.available() is None:
+        print(f"engine: {engine.words}")
     return run_search(prepared.network, prepared.data, out, spec, resume=resume, origin=origin, display=Terminal())
 
 

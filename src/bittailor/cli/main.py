@@ -316,6 +316,14 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example:  bittailor engines")
+def engines() -> None:
+    """List what runs integer programs here, the fastest first, and what the others are waiting for."""
+    from bittailor.cli.show import print_engines
+
+    print_engines()
+
+
 @app.command(epilog="Example:  bittailor search digits --out runs/d --objectives error,flash --constrain 'ram<=1KiB'")
 def objectives() -> None:
     """List what a search can improve or limit; models of cores state their error."""

@@ -14,6 +14,7 @@ from rich.table import Table
 from bittailor.common import units
 from bittailor.common.files import write_whole
 from bittailor.cost import PLATFORMS, account, load_platform
+from bittailor.engines import ENGINES
 from bittailor.evaluate.evaluator import OBJECTIVES, of_platform
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.export.checking import Checked
@@ -197,6 +198,14 @@ def _print_checked(console: Console, report: Checked) -> None:
     console.print(f"{report.words}, program {report.facts['program']}", highlight=False)
     if report.problem:
         console.print(report.problem, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_engines() -> None:
+    """A line for every engine, the fastest first: what it is here, or what it is waiting for."""
+    for name in reversed(list(ENGINES)):
+        engine = ENGINES[name]
+        missing = engine.available()
+        print(engine.words if missing is None else f"{name}: {missing}")
 
 
 def print_objectives() -> None:

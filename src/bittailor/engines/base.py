@@ -18,6 +18,11 @@ class Engine(ABC):
     threaded: bool = False
     """`run_many` uses several cores by itself; otherwise a search puts one process on each."""
 
+    @property
+    def words(self) -> str:
+        """What it is here, for people; only of one that is available."""
+        return self.name
+
     @abstractmethod
     def available(self) -> str | None:
         """None if it can run here, otherwise one line that says what to install."""

@@ -54,7 +54,7 @@ class Native(Engine):
         self._scratch = threading.local()
 
     def available(self) -> str | None:
-        if native_build.find_compiler() is None:
+        if not native_build.can_run():
             return native_build.MISSING
         try:
             self.runtime  # noqa: B018 (builds and loads it)
@@ -70,6 +70,11 @@ class Native(Engine):
             raise BittailorError(f"this machine cannot run the runtime's variant '{self._variant}'; it can run "
                                  f"{', '.join(names)}")
         return native_build.load([self._variant] if self._variant else names)
+
+    @property
+    def words(self) -> str:
+        name = self.runtime.name
+        return f"native ({name}, {native_build.ORIGINS.get(name, '')})"
 
     @cached_property
     def lowering(self) -> Lowering:

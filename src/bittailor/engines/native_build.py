@@ -1,8 +1,8 @@
-"""Builds the C runtime at first use and loads it: one shared library per instruction set, in the user's cache.
+"""Finds the C runtime, one shared library per instruction set: with the package, in the user's cache, or built now.
 
-A wheel carries the C source, not a binary: the machine that runs it has the compiler that knows it. The cache key is
-the source, the compiler and its flags, so a changed one builds anew and an old one never serves (`native_cache.py` has
-who may write there, and how damage is found).
+Wheels for a platform carry libraries (`make dist`), the others the C source alone. Names of libraries hold a digest of
+source and flags, in the cache of the compiler too, so a changed one builds anew and an old one never serves
+(`native_cache.py` has who may write there, and how damage is found).
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from pathlib import Path
 
 from bittailor.common.cache import user_cache
 from bittailor.engines.lowering_numbers import Layout
-from bittailor.engines.native_cache import Unusable, add, candidates, discard, load_checked, say, usable_folder
+from bittailor.engines.native_cache import SUFFIX, Unusable, add, candidates, discard, load_checked, say, usable_folder
 from bittailor.errors import BittailorError
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
 HEADERS = ("bittailor.h", "bt_kernels.h", "bt_vector.h", "device/bt_ops.h")
 FLAGS = ("-std=c99", "-O3", "-shared", *(() if sys.platform == "win32" else ("-fPIC",)))
 COMPILERS = ("cc", "gcc", "clang")
+PREBUILT = RUNTIME / "prebuilt"
+"""Libraries that came with the package. They are trusted as its Python code is."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,32 @@ VARIANTS: dict[str, Variant] = {v.name: v for v in (
 """Best first. `plain` runs everywhere, in the vectors that every processor of its kind has (SSE2, NEON); `one-lane` is
 scalar C, here to be tested."""
 
+ORIGINS: dict[str, str] = {}
+"""Variant -> where the library came from that was loaded last."""
+
 CPU = Variant("cpu", source="bt_cpu.c", functions=("bt_cpu",))
 
 
 def runnable() -> list[str]:
     """The variants that this machine can run, best first. BittailorError where its compiler fails."""
-    level = int(library(CPU).bt_cpu()) if find_compiler() else 0
+    level = int(library(CPU).bt_cpu()) if can_run() else 0
     return [v.name for v in VARIANTS.values() if v.level <= level]
+
+
+def can_run() -> bool:
+    """Whether there is a library for this machine, or a compiler for one."""
+    return prebuilt(CPU) is not None or find_compiler() is not None
+
+
+def prebuilt(variant: Variant) -> Path | None:
+    """The library of a variant that came with the package, if one did for just this source."""
+    path = PREBUILT / prebuilt_name(variant)
+    return path if path.is_file() else None
+
+
+def prebuilt_name(variant: Variant) -> str:
+    """What a library that comes with the package is called."""
+    return f"{variant.name}-{_digest(*variant.flags, sources=variant.source)}{SUFFIX}"
 
 
 def find_compiler() -> str | None:
@@ -90,13 +111,22 @@ def _compiler_version(compiler: str) -> str:
 
 
 def library(variant: Variant, folder: Path | None = None) -> ctypes.CDLL:
-    """A loaded variant, built if need be. A file in the cache that is not what was put there is built again, which is
-    said. Raises BittailorError if it cannot be built."""
+    """A loaded variant; `ORIGINS` then says where it came from: with the package (unless a `folder` is given), from the
+    cache, or compiled now. A file in the cache that is not what was put there is built again, which is said. Raises
+    BittailorError if there is none and it cannot be built."""
+    ready = prebuilt(variant) if folder is None else None
+    if ready is not None:
+        try:
+            ORIGINS[variant.name] = "prebuilt"
+            return _checked(ctypes.CDLL(str(ready)), variant)
+        except (OSError, Unusable) as reason:
+            say(f"the library {ready} cannot be used ({reason}); one is compiled")
     compiler = find_compiler()
     if compiler is None:
         raise BittailorError(MISSING)
     place, stem = usable_folder(folder or user_cache() / "runtime"), _stem(compiler, variant)
     found = list(candidates(place, stem))
+    ORIGINS[variant.name] = "from the cache"
     for path in found:
         try:
             return _with_functions(path, variant)
@@ -105,6 +135,7 @@ def library(variant: Variant, folder: Path | None = None) -> ctypes.CDLL:
             discard(path)
     if variant is not CPU and not found:
         say(f"compiling the native engine ({variant.name}), once; a second or two")
+    ORIGINS[variant.name] = "compiled now"
     made = add(place, stem, lambda target: _compile(compiler, variant, target))
     try:
         return _with_functions(made, variant)
@@ -115,14 +146,22 @@ def library(variant: Variant, folder: Path | None = None) -> ctypes.CDLL:
 
 def _stem(compiler: str, variant: Variant) -> str:
     """What a built library depends on, as the beginning of its name."""
-    digest = hashlib.sha256("\0".join((compiler, _compiler_version(compiler), *FLAGS, *variant.flags)).encode())
-    for name in (variant.source, *HEADERS):
+    words = compiler, _compiler_version(compiler), *FLAGS, *variant.flags
+    return f"{variant.name}-{_digest(*words, sources=variant.source)}"
+
+
+def _digest(*words: str, sources: str) -> str:
+    digest = hashlib.sha256("\0".join(words).encode())
+    for name in (sources, *HEADERS):
         digest.update((RUNTIME / name).read_bytes())
-    return f"{variant.name}-{digest.hexdigest()[:20]}"
+    return digest.hexdigest()[:20]
 
 
 def _with_functions(path: Path, variant: Variant) -> ctypes.CDLL:
-    c = load_checked(path)
+    return _checked(load_checked(path), variant)
+
+
+def _checked(c: ctypes.CDLL, variant: Variant) -> ctypes.CDLL:
     missing = [name for name in variant.functions if not hasattr(c, name)]
     if missing:
         raise Unusable(f"has no function {missing[0]}")

@@ -1,0 +1,154 @@
+"""Random programs through exported ONNX and through the torch module: how many integers are not the reference's.
+
+    python benchmarks/everywhere.py equal --seeds 0:1000 --other /path/to/another/python   # adds to results/onnx.json
+    python benchmarks/everywhere.py equal --seeds 0:20 --out /tmp/some.json                # a look
+
+Programs are those of `tests/networks.py`: any cells, operators, functions and widths, reversed layers, ragged lengths.
+Every program is run whole (run.onnx) and, unless a layer runs backwards, frame by frame with its states (step.onnx), in
+this Python's onnxruntime and in those of other Pythons, which need numpy and onnxruntime alone; as a torch module eager,
+compiled (`fullgraph`, AOT autograd; every 25th with inductor) and exported with dynamic items and steps. What
+was compared is kept by blocks of seeds, so that it can be done in pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from networks import Case, random_case  # noqa: E402
+
+from bittailor.engines import ENGINES  # noqa: E402
+from bittailor.engines.streaming import carried, reversed_layers, start, stream  # noqa: E402
+from bittailor.export.onnx.files import run_model, step_model  # noqa: E402
+from bittailor.export.plain import carried_kind  # noqa: E402
+from bittailor.export.torch import module  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "results" / "onnx.json"
+BLOCK, INDUCTOR = 25, 25
+
+
+def lengths_of(case: Case) -> np.ndarray:
+    return np.full(len(case.q), case.q.shape[1]) if case.lengths is None else case.lengths
+
+
+def write(case: Case, folder: Path, want: np.ndarray) -> None:
+    """The files that `everywhere_other.py` reads."""
+    program, name = case.program, f"{case.seed:06d}"
+    data: dict[str, np.ndarray] = {"x": case.q.astype(np.int32), "lengths": lengths_of(case), "y": want}
+    (folder / f"{name}.run.onnx").write_bytes(run_model(program, ""))
+    if not reversed_layers(program.graph):
+        (folder / f"{name}.step.onnx").write_bytes(step_model(program, ""))
+        state = start(program, len(case.q))
+        for i, (item, value) in enumerate(zip(carried(program), state, strict=True)):
+            data[f"start{i}"] = value.astype(carried_kind(item))
+        for t in range(case.q.shape[1]):
+            y, state = stream(program, case.q[:, t : t + 1], state)
+            data[f"out{t}"] = y.reshape(len(y), -1)
+            data |= {f"state{t}.{i}": value for i, value in enumerate(state)}
+    np.savez(folder / f"{name}.npz", **data)
+
+
+def through_torch(case: Case, want: np.ndarray) -> dict[str, int]:
+    """How the module was run -> integers that differ."""
+    found = module(case.program)
+    q, lengths = torch.from_numpy(case.q), torch.from_numpy(lengths_of(case))
+    backends = ["aot_eager"] + (["inductor"] if case.seed % INDUCTOR == 0 else [])
+    ways: dict[str, Any] = {"eager": found}
+    for backend in backends:
+        ways[f"compiled, {backend}"] = torch.compile(found, fullgraph=True, backend=backend)
+    items, steps = torch.export.Dim.AUTO, torch.export.Dim.AUTO
+    exported = torch.export.export(found, (q, lengths), dynamic_shapes={"x": {0: items, 1: steps}, "lengths": {0: items}})
+    ways["exported"] = exported.module()
+    wrong = {way: int((run(q, lengths).numpy() != want).sum()) for way, run in ways.items()}
+    torch._dynamo.reset()
+    return wrong
+
+
+def block(seeds: range, others: list[str], with_torch: bool) -> dict[str, Any]:
+    """What was compared for some seeds."""
+    reference = ENGINES["reference"]
+    found: dict[str, Any] = {"seeds": [seeds.start, seeds.stop], "programs": len(seeds), "integers": 0,
+                             "with a step": 0, "ragged": 0, "runtimes": {}, "torch": {}}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for seed in seeds:
+            case = random_case(seed)
+            want = reference.run(case.program, case.q, case.lengths)
+            write(case, folder, want)
+            found["integers"] += want.size
+            found["with a step"] += not reversed_layers(case.program.graph)
+            found["ragged"] += case.lengths is not None
+            for way, wrong in (through_torch(case, want) if with_torch else {}).items():
+                count, bad = found["torch"].get(way, (0, 0))
+                found["torch"][way] = (count + 1, bad + (wrong > 0))
+        for python in (sys.executable, *others):
+            done = subprocess.run([python, str(HERE / "everywhere_other.py"), place], capture_output=True, text=True,
+                                  check=True)
+            answer = json.loads(done.stdout)
+            found["runtimes"][answer["version"]] = {k: v for k, v in answer.items() if k != "version"}
+    return found
+
+
+def total(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sums over all blocks."""
+    runtimes: dict[str, dict[str, int]] = {}
+    ways: dict[str, dict[str, int]] = {}
+    for one in blocks:
+        for version, answer in one["runtimes"].items():
+            row = runtimes.setdefault(version, {"programs": 0, "compared": 0, "different": 0})
+            row["programs"] += one["programs"]
+            row["compared"] += answer["compared"]
+            row["different"] += answer["different"]
+        for way, (count, bad) in one["torch"].items():
+            row = ways.setdefault(way, {"programs": 0, "different": 0})
+            row["programs"] += count
+            row["different"] += bad
+    names = ("programs", "integers", "with a step", "ragged")
+    return {**{name: sum(one[name] for one in blocks) for name in names}, "runtimes": runtimes, "torch": ways}
+
+
+def equal(arguments: argparse.Namespace) -> None:
+    """Compare, block by block."""
+    path = Path(arguments.out)
+    kept = json.loads(path.read_text()) if path.is_file() else {"equal": {"blocks": []}}
+    first, last = map(int, arguments.seeds.split(":"))
+    for at in range(first, last, BLOCK):
+        seeds = range(at, min(at + BLOCK, last))
+        blocks = kept["equal"]["blocks"]
+        if any(one["seeds"] == [seeds.start, seeds.stop] for one in blocks):
+            continue
+        blocks.append(block(seeds, arguments.other, not arguments.no_torch))
+        kept["equal"] = {"blocks": blocks, "total": total(blocks)}
+        path.write_text(json.dumps(kept, indent=1) + "\n")
+        print(f"{seeds.stop - first} programs: {json.dumps(kept['equal']['total'])}", flush=True)
+    wrong = [row for part in ("runtimes", "torch") for row in kept["equal"]["total"][part].values() if row["different"]]
+    sys.exit(bool(wrong))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("equal")
+    one.add_argument("--seeds", default="0:1000")
+    one.add_argument("--other", action="append", default=[], help="another Python, with numpy and onnxruntime")
+    one.add_argument("--out", default=str(RESULTS))
+    one.add_argument("--no-torch", action="store_true")
+    one.set_defaults(run=equal)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
