@@ -5,7 +5,7 @@
 
 Programs are those of `tests/networks.py`: any cells, operators, functions and widths, reversed layers, ragged lengths.
 Every program is run whole (run.onnx) and, unless a layer runs backwards, frame by frame with its states (step.onnx), in
-this Python's onnxruntime and in those of other Pythons, which need numpy and onnxruntime alone; as a torch module eager,
+this Python's onnxruntime and in those of other Pythons (they need numpy and onnxruntime alone); as a torch module eager,
 compiled (`fullgraph`, AOT autograd; every 25th with inductor) and exported with dynamic items and steps. What
 was compared is kept by blocks of seeds, so that it can be done in pieces.
 """
@@ -25,13 +25,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from networks import Case, random_case  # noqa: E402
-
-from bittailor.engines import ENGINES  # noqa: E402
-from bittailor.engines.streaming import carried, reversed_layers, start, stream  # noqa: E402
-from bittailor.export.onnx.files import run_model, step_model  # noqa: E402
-from bittailor.export.plain import carried_kind  # noqa: E402
-from bittailor.export.torch import module  # noqa: E402
+from bittailor.engines import ENGINES
+from bittailor.engines.streaming import carried, reversed_layers, start, stream
+from bittailor.export.onnx.files import run_model, step_model
+from bittailor.export.plain import carried_kind
+from bittailor.export.torch import module
+from networks import Case, random_case
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "onnx.json"
@@ -68,7 +67,8 @@ def through_torch(case: Case, want: np.ndarray) -> dict[str, int]:
     for backend in backends:
         ways[f"compiled, {backend}"] = torch.compile(found, fullgraph=True, backend=backend)
     items, steps = torch.export.Dim.AUTO, torch.export.Dim.AUTO
-    exported = torch.export.export(found, (q, lengths), dynamic_shapes={"x": {0: items, 1: steps}, "lengths": {0: items}})
+    shapes = {"x": {0: items, 1: steps}, "lengths": {0: items}}
+    exported = torch.export.export(found, (q, lengths), dynamic_shapes=shapes)
     ways["exported"] = exported.module()
     wrong = {way: int((run(q, lengths).numpy() != want).sum()) for way, run in ways.items()}
     torch._dynamo.reset()

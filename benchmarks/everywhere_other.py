@@ -1,4 +1,4 @@
-"""Runs exported ONNX in whatever onnxruntime this Python has, without bittailor: what `everywhere.py` starts in another one.
+"""Runs exported ONNX in the onnxruntime of this Python, without bittailor: what `everywhere.py` starts in another one.
 
     python benchmarks/everywhere_other.py FOLDER
 
