@@ -5,7 +5,7 @@
 
 Programs are those of `tests/networks.py`: any cells, operators, functions and widths, reversed layers, ragged lengths.
 Every program is run whole (run.onnx) and, unless a layer runs backwards, frame by frame with its states (step.onnx), in
-this Python's onnxruntime and in those of other Pythons (they need numpy and onnxruntime alone); as a torch module eager,
+this Python's onnxruntime and in those of other Pythons (numpy and onnxruntime suffice); as a torch module eager,
 compiled (`fullgraph`, AOT autograd; every 25th with inductor) and exported with dynamic items and steps. What
 was compared is kept by blocks of seeds, so that it can be done in pieces.
 """
