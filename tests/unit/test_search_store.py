@@ -324,3 +324,34 @@ def test_an_older_store_is_brought_up_to_date(tmp_path: Path, version: str) -> N
         assert [row.outcome.dropped for row in store.rows()] == [None, 90, None]
         assert store.decisions() == ({2: ["a"]} if version == "2" else {})
     Store(file).close()  # with digests now, none of them wrong
+
+
+@pytest.mark.parametrize("letter", [b"9", b"x"])
+def test_a_damaged_index_is_made_again(letter: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With a wrong entry a stored evaluation is not found; it would be made and added again."""
+    path = tmp_path / "s.sqlite"
+    with Store(path) as store:
+        store.put_all([(f"key-{i:04}", (i,), Outcome({"error": float(i)}), 1) for i in range(300)])
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = path.read_bytes()
+    places = [at for at in range(len(content)) if content.startswith(b"key-0123", at)]
+    assert len(places) == 2  # in its row and in the index
+    healed, refused = 0, []
+    for at in places:
+        path.write_bytes(content[: at + 6] + letter + content[at + 7 :])
+        caplog.clear()
+        try:
+            with Store(path) as store:
+                again = Outcome({"error": 123.0})
+                if "key-0123" not in store.get(["key-0123"]):
+                    store.put("key-0123", (123,), again, 1)
+                assert [row.key for row in store.rows()] == [f"key-{i:04}" for i in range(300)]
+                assert store.get(["key-0123"]) == {"key-0123": again}
+            healed += "an index of the store" in caplog.text
+        except FileError as error:
+            refused.append(str(error))
+    assert healed >= 1
+    # a row that got another one's key: nothing can be told apart
+    assert len(refused) == (letter == b"9")
+    assert all("is damaged" in words and "\n" not in words for words in refused)

@@ -313,7 +313,12 @@ class Store:
         """Compare every row with its checksum. Bad ones are removed, so that they are evaluated again; a store that is
         only read is refused."""
         self._vacant: list[int] = []
-        said = " ".join(self._db.execute("PRAGMA quick_check(1)").fetchone()[0].split())
+        said = self._whole()
+        if "index" in said and not readonly:
+            # an index only says where rows are; with a wrong one a row is not found, and evaluated and added twice
+            self._db.execute("REINDEX")
+            log.warning("an index of the store %s was damaged and is made again", self.path)
+            said = self._whole()
         if said != "ok":
             raise FileError(f"the store {self.path} is damaged ({said}); start a new run, or restore a copy")
         if self._version != str(SCHEMA):
@@ -331,6 +336,10 @@ class Store:
             log.warning("%d row(s) of the store %s were damaged and are made again", len(bad), self.path)
             if table == "evaluations":
                 self._vacant = bad
+
+    def _whole(self) -> str:
+        """What SQLite says of the file, indexes included, in one line; "ok" if all is right."""
+        return " ".join(self._db.execute("PRAGMA integrity_check(1)").fetchone()[0].split())
 
     def _create(self, identity: Mapping[str, str]) -> None:
         if "schema" in identity:
