@@ -1,5 +1,17 @@
-"""`python -m bittailor` is the command line."""
+"""`python -m bittailor`, and the command `bittailor`: signals are looked after before anything heavy is imported."""
 
-from bittailor.cli.main import main
+from __future__ import annotations
 
-main()
+from bittailor.common import interrupts
+
+
+def main() -> None:
+    """Run the command line."""
+    interrupts.install()
+    from bittailor.cli.main import main as command_line
+
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

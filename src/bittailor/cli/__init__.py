@@ -1,5 +1,1 @@
 """The command line: `main.py` has the commands, `show.py` what they print, `actions.py` what they do."""
-
-from bittailor.cli.main import main
-
-__all__ = ["main"]

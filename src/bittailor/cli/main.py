@@ -15,9 +15,16 @@ import typer
 
 from bittailor._version import __version__
 from bittailor.cli.options import read_settings, values_of, with_spec_options
+from bittailor.common import interrupts
 from bittailor.errors import BittailorError
 
-INTERRUPTED = 130
+STOPPED = {
+    "search": "go on with the same command and --resume; if it says that there is nothing to resume, without",
+    "retrain": "what is trained is kept: the same command goes on",
+    "train": "nothing was kept: the same command begins anew",
+}
+"""Command -> what to do where Ctrl-C ended it."""
+BEGIN_ANEW = "the same command begins anew"
 
 app = typer.Typer(
     name="bittailor",
@@ -144,7 +151,8 @@ def search(
     print_run(run)
     if run.result["interrupted"]:
         _say(f"stopped; go on with:  the same command and --resume   ({run.path})")
-        raise typer.Exit(INTERRUPTED)
+        interrupts.said()
+        raise typer.Exit(interrupts.STATUS)
     _say(f"next:  bittailor report {run.path}")
 
 
@@ -351,21 +359,47 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Run the command line: errors a user can cause are one clear message and exit status 2, Ctrl-C is 130."""
+    """Run the command line and exit: errors a user can cause are one clear message and status 2, Ctrl-C is 130."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a Windows console's or a pipe's characters may be few
     try:
-        app()
-    except BittailorError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        sys.exit(error.status)
+        interrupts.at_work()
+        status = _status()
+        interrupts.ending(status)
     except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-        sys.exit(INTERRUPTED)
-    except OSError as error:
-        typer.echo(f"FileError: {error.filename or ''}: {error.strerror or error}", err=True)
-        sys.exit(2)
+        status = _stopped()
+        interrupts.ending(status)
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Run the command; its exit status."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        return _stopped()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        return _stopped() if interrupts.pending() else status
+    except BaseException as error:
+        if interrupts.pending():  # what was interrupted made another error of it
+            return _stopped()
+        if isinstance(error, BittailorError):
+            typer.echo(f"{type(error).__name__}: {error}", err=True)
+            return error.status
+        if isinstance(error, OSError):
+            typer.echo(f"FileError: {error.filename or ''}: {error.strerror or error}", err=True)
+            return 2
+        raise
+    return _stopped() if interrupts.pending() else 0
+
+
+def _stopped() -> int:
+    """Say in one line that it was stopped, and how to go on."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    interrupts.say(f"stopped; {STOPPED.get(words[0] if words else '', BEGIN_ANEW)}")
+    return interrupts.STATUS
 
 
 if __name__ == "__main__":

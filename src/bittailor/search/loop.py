@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common import interrupts
 from bittailor.common.registry import Table
 from bittailor.errors import BittailorError
 from bittailor.search.constraints import Constraint
@@ -323,7 +324,8 @@ class _Run:
     def tick(self) -> None:
         if self.progress:
             self.progress.update(self.status())
-        if self.stop is not None and self.stop():
+        # a KeyboardInterrupt may have been lost on the way, in a destructor or a callback
+        if interrupts.pending() or (self.stop is not None and self.stop()):
             raise _Stopped
 
     def checked(self, outcome: Outcome) -> Outcome:
