@@ -137,6 +137,35 @@ def test_ctrl_c_while_workers_start(tmp_path: Path, rng: np.random.Generator) ->
     assert answer["interrupted"] is True
 
 
+def kill_starting(process: subprocess.Popen[str], seen: set[int]) -> None:
+    """Kill its worker processes that are new, as soon as they are there."""
+    for pid in children(process.pid):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if pid not in seen and b"spawn_main" in command:
+            seen.add(pid)
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_workers_killed_once_while_they_start_are_started_again(tmp_path: Path) -> None:
+    process, killed = launch(tmp_path / "s.sqlite", 2, delay_s=0), set[int]()
+    until(lambda: kill_starting(process, killed) or bool(killed))
+    answer, err = finish(process)
+    assert err == ""
+    assert same(answer)
+
+
+def test_workers_killed_whenever_they_start_end_the_search_in_one_line(tmp_path: Path) -> None:
+    process, killed = launch(tmp_path / "s.sqlite", 2, delay_s=0), set[int]()
+    until(lambda: kill_starting(process, killed) or process.poll() is not None)
+    _, err = process.communicate()
+    assert len(killed) >= 3
+    assert err.splitlines()[-1].endswith("BittailorError: worker processes were killed while they started, 3 times; "
+                                         "if memory is short, use fewer workers, or one")
+
+
 def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"import sys; sys.path.insert(0, {str(Path(search_toy.__file__).parent)!r})\n"

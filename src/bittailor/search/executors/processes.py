@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -52,6 +53,7 @@ class Processes(Executor):
         self._pool: ProcessPoolExecutor | None = None
         self._folder: TemporaryDirectory[str] | None = None
         self._greeted = self._ever = False  # whether a process ever started, and ever finished an evaluation
+        self._starts = 0  # how often processes died before one had started
         self._lost = 0  # genomes failed because their processes died
         self._closed = False
 
@@ -97,7 +99,7 @@ class Processes(Executor):
             return
         # nothing still at work is wanted, and it may be long: end it rather than wait. No future is cancelled,
         # since a pool that finds its processes gone cannot cope with that (CPython 3.11)
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
+        for process in _processes(pool):
             with contextlib.suppress(Exception):
                 process.terminate()
         pool.shutdown(wait=True)
@@ -163,9 +165,25 @@ class Processes(Executor):
             try:
                 self._greeted = greeting.result()
             except BrokenExecutor:
-                raise BittailorError("worker processes cannot start; if this is a script, put what it does under "
-                                     "`if __name__ == \"__main__\":`, or use one worker") from None
+                self._not_started()
+                return None
         return future
+
+    def _not_started(self) -> None:
+        """Processes died before one had started: killed, which may be chance a few times, or by what they ran into."""
+        processes = [] if self._pool is None else _processes(self._pool)
+        self._end_pool()
+        if any((process.exitcode or 0) > 0 for process in processes):
+            raise BittailorError("worker processes cannot start; if this is a script, put what it does under "
+                                 "`if __name__ == \"__main__\":`, or use one worker")
+        self._starts += 1
+        if self._starts == TRIES:
+            raise BittailorError(f"worker processes were killed while they started, {TRIES} times; if memory is short, "
+                                 "use fewer workers, or one")
+
+
+def _processes(pool: ProcessPoolExecutor) -> list[BaseProcess]:
+    return list((getattr(pool, "_processes", None) or {}).values())
 
 
 def _failed(future: Future[list[Outcome] | None]) -> bool:
