@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
+import sys
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common import aside
 from bittailor.common.records import make, shown
 from bittailor.errors import BittailorError, FileError
 
@@ -34,17 +35,21 @@ def write_whole(path: Path | str, data: bytes) -> None:
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        handle, name = aside.begin(target)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            # mkstemp lets only the owner read; a result should be as readable as any new file
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(name, 0o666 & ~mask)
-            os.replace(name, target)
+                file.flush()
+                # mkstemp lets only the owner read; a result should be as readable as any new file
+                mask = os.umask(0)
+                os.umask(mask)
+                os.chmod(name, 0o666 & ~mask)
+                if sys.platform != "win32":
+                    os.replace(name, target)  # while it is held; Windows moves no open file
+            if sys.platform == "win32":
+                os.replace(name, target)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            name.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise FileError(f"cannot write {target}: {error.strerror or error}") from None

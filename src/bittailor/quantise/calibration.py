@@ -8,7 +8,7 @@ a matrix product also its second moment. From there on everything is a pure func
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,16 @@ class Calibration:
     def plan(self, widths: Mapping[str, int]) -> Plan:
         """The plan for given widths, site -> bits for every free site of the graph."""
         return Plan({site.name: self.format(site.name, widths[site.name]) for site in self.network.graph.free})
+
+    def settle(self, wanted: Iterable[tuple[str, int]]) -> None:
+        """Keep the formats of these (site, bits), in order, and no others; those that are missing are made.
+
+        What a file of statistics holds then follows from what was asked for, not from what was tried on the way.
+        """
+        keys = sorted(set(wanted))
+        self._formats = {key: self.format(*key) for key in keys}
+        self._integers = {(name, fmt): self._integers[name, fmt] for (name, _), fmt in self._formats.items()
+                          if (name, fmt) in self._integers}
 
     def binder(self) -> Binder:
         """A binder that uses these integers."""

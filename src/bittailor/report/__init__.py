@@ -28,6 +28,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     if missing:
         raise BittailorError(f"a report needs {', '.join(missing)}, not installed here; "
                              "type: pip install 'bittailor[report]'")
+    from bittailor.common.aside import sweep
     from bittailor.common.files import write_whole
     from bittailor.report.facts import gather
     from bittailor.report.figures import draw
@@ -35,6 +36,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     from bittailor.report.tables import TABLES, csv_text
 
     folder = run.path / "report" if out is None else Path(out)
+    sweep(folder)
     facts = gather(run)
     for name, rows in TABLES.items():
         write_whole(folder / f"{name}.csv", csv_text(rows(facts)).encode())

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
+from bittailor.common.aside import sweep
 from bittailor.common.files import write_whole
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.report.facts import Facts, number, site_rows
@@ -98,6 +99,7 @@ def write_sensitivity(run: Run, found: Sensitivity) -> Path:
     """Write RUN/sensitivity/PICK.json, .csv and .png; returns the path of the CSV file."""
     name = re.sub(r"[^A-Za-z0-9.=-]+", "-", found.at)
     folder = run.path / "sensitivity"
+    sweep(folder)
     found.save(folder / f"{name}.json")
     write_whole(folder / f"{name}.csv", csv_text(found.rows()).encode())
     write_whole(folder / f"{name}.png", draw(run, found))

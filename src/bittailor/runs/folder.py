@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bittailor.common.aside import sweep
 from bittailor.common.data import Data
 from bittailor.common.files import save_json
 from bittailor.core.network import Network
@@ -25,6 +26,7 @@ longer."""
 def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     """Write run.json, or check that an earlier one asked for the same search."""
     file = folder / "run.json"
+    sweep_run(folder)
     if not file.exists():
         if resume:
             raise FileError(f"nothing to resume: {folder} has no run.json; leave out --resume to begin")
@@ -45,6 +47,11 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
         raise FileError(f"{folder} was begun by bittailor {version}; this is {config['bittailor_version']}: its "
                         "evaluations may differ. Choose another --out")
     save_json(file, RUN_KIND, RUN_VERSION, config)
+
+
+def sweep_run(folder: Path) -> None:
+    """Remove the half-written files that a killed process left in a run directory."""
+    sweep(folder, folder / "report", folder / "sensitivity", *folder.glob("beacons/*"))
 
 
 def _compared(config: Mapping[str, Any], spec: SearchSpec) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bittailor.common.aside import sweep
 from bittailor.common.data import Data, Splits
 from bittailor.common.processors import workers_of
 from bittailor.engines import best_engine
@@ -119,6 +120,7 @@ def retrain_picks(
     same_data(run, data)
     solutions = [run.pick(text) for text in picks]
     need_torch()
+    sweep(*(run.path / "beacons").glob("*"))
     plain = run.metric_given(metric)
     trainer = Trainer(run.calibration, data.train, plain, recipe, run.path / "beacons")
     jobs = [trainer.job(s.widths, seed, s.beacon, "retrained", text) for text, s in zip(picks, solutions, strict=True)]

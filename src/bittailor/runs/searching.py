@@ -490,7 +490,7 @@ def select(problem: Problem, ready: Calibrated, store: Store, way: Evaluation, r
         ready.beacons.update({beacon.name: beacon for beacon in way.retraining.search.beacons})
         if not result.interrupted:
             retraining = _polish(problem, ready, way.retraining, rows)
-    _keep_fitted(problem, ready)
+    _keep_fitted(problem, ready, rows)
     picks = pick(rows, space, ready.base, ready.evaluator.metric, _second_look(problem, ready), problem.spec.limits,
                  names, problem.maximised)
     beacon_of = {row.genome: row.outcome.beacon for row in rows}
@@ -524,13 +524,25 @@ def _polish(problem: Problem, ready: Calibrated, work: BeaconWork, rows: Sequenc
             "seconds": sum(float(b.about["seconds"]) for b in paid)}
 
 
-def _keep_fitted(problem: Problem, ready: Calibrated) -> None:
-    """Write statistics with the weights fitted on the way, so that every program of this run is the same on any
-    machine."""
+def _keep_fitted(problem: Problem, ready: Calibrated, rows: Sequence[Row]) -> None:
+    """Write statistics with the weights fitted for everything evaluated, so that every program of this run is the same
+    on any machine; and nothing else, so that a search that was killed and resumed writes the same."""
+    beacons = {beacon.name: beacon for beacon in ready.beacons.values() if beacon.failed is None}
+    used: dict[str | None, set[tuple[str, int]]] = {
+        None: {item for solution in ready.homogeneous.values() for item in solution.widths.items()}}
+    for name, beacon in beacons.items():
+        used[name] = set(beacon.widths.items())
+        used[None] |= used[name]
+    for row in rows:
+        if row.outcome.values is not None:
+            widths = problem.space.widths(row.genome).items()
+            used[None].update(widths)
+            used[row.outcome.beacon].update(widths)
+    ready.statistics.settle(used[None])
     ready.statistics.save(problem.folder / "calibration.safetensors")
-    for beacon in ready.beacons.values():
-        if beacon.failed is None:
-            beacon.calibration.save(beacon.folder / "calibration.safetensors")
+    for name, beacon in beacons.items():
+        beacon.calibration.settle(used[name])
+        beacon.calibration.save(beacon.folder / "calibration.safetensors")
 
 
 def _float_error(problem: Problem, ready: Calibrated, part: Data) -> float:

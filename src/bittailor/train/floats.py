@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from bittailor.common.aside import sweep
 from bittailor.common.cache import user_cache
 from bittailor.common.data import Data, Splits, Targets
 from bittailor.common.files import load_tensors, save_tensors
@@ -154,6 +155,7 @@ def train(
     seconds = _restore(module, path, key)
     cached = seconds is not None
     if seconds is None:
+        sweep(folder)
         with _threads(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # dropout draws from the global generator
             began = time.perf_counter()
