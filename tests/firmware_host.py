@@ -77,13 +77,18 @@ class Built:
 
     def run(self, q: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
         """Run one item [steps, features]: output, and every site [rows, features] in the order of steps."""
-        x = np.ascontiguousarray(q.astype(self.in_type))
-        y = np.zeros((len(q), self.model.outputs) if self.model.per_step else self.model.outputs, self.out_type)
         count = ctypes.c_long.in_dll(self.library, "count")
         count.value = 0
-        assert self.call("run", self.state, self.scratch, x, ctypes.c_size_t(len(q)), y) == 0
+        y = self.run_only(q)
         assert count.value <= ROOM, "more values than there is room for"
-        return y.astype(np.int64), self._sites(self.trace_room[:count.value].reshape(-1, 3))
+        return y, self._sites(self.trace_room[:count.value].reshape(-1, 3))
+
+    def run_only(self, q: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Run one item: output."""
+        x = np.ascontiguousarray(q.astype(self.in_type))
+        y = np.zeros((len(q), self.model.outputs) if self.model.per_step else self.model.outputs, self.out_type)
+        assert self.call("run", self.state, self.scratch, x, ctypes.c_size_t(len(q)), y) == 0
+        return y.astype(np.int64)
 
     def step(self, q: NDArray[np.int64]) -> NDArray[np.int64]:
         """One frame [features]; scratch memory is lost before."""
