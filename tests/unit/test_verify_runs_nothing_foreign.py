@@ -133,13 +133,15 @@ def test_texts_of_an_export_do_not_become_code(program: Program, tmp_path: Path)
 
 @pytest.mark.parametrize(("body", "tensors", "words"), [
     ({"words": 3}, {}, "is damaged"),
-    ({"settings": {}}, {}, "is damaged"),
-    ({"settings": {"prefix": "int", "steps": None, "about": "", "facts": {}}}, {}, "keyword of C"),
-    ({"settings": {"prefix": "a;b", "steps": None, "about": "", "facts": {}}}, {}, "no C identifier"),
-    ({"settings": {"prefix": ["net"], "steps": None, "about": "", "facts": {}}}, {}, "is damaged"),
-    ({"settings": {"prefix": "net", "steps": -3, "about": "", "facts": {}}}, {}, "is damaged"),
-    ({"settings": {"prefix": "net", "steps": None, "about": "", "facts": {"a": 1}}}, {}, "is damaged"),
-    ({"settings": {"prefix": "net", "steps": None, "about": "", "facts": 5}}, {}, "is damaged"),
+    ({"settings": 3}, {}, "is damaged"),
+    ({"settings": {"core": "z80"}}, {}, "unknown"),
+    ({"settings": {"core": []}}, {}, "is damaged"),
+    ({"settings": {"prefix": "int"}}, {}, "keyword of C"),
+    ({"settings": {"prefix": "a;b"}}, {}, "no C identifier"),
+    ({"settings": {"prefix": ["net"]}}, {}, "is damaged"),
+    ({"settings": {"steps": -3}}, {}, "is damaged"),
+    ({"settings": {"facts": {"a": 1}}}, {}, "is damaged"),
+    ({"settings": {"facts": 5}}, {}, "is damaged"),
     ({}, {"q": np.zeros((0, 2, 3), np.int16)}, "is damaged"),
     ({}, {"q": np.full((1, 2, 3), 999, np.int16)}, "is damaged"),
     ({}, {"q": np.zeros((1, 2, 4), np.int16)}, "is damaged"),
@@ -151,6 +153,8 @@ def test_texts_of_an_export_do_not_become_code(program: Program, tmp_path: Path)
 def test_hostile_samples(copied: Path, body: dict[str, object], tensors: dict[str, np.ndarray], words: str) -> None:
     path = copied / SAMPLES_FILE
     old_body, old_tensors = load_tensors(path, SAMPLES_KIND, SAMPLES_VERSION)
+    if isinstance(body.get("settings"), dict):
+        body = {"settings": old_body["settings"] | body["settings"]}  # type: ignore[operator]
     save_tensors(path, SAMPLES_KIND, SAMPLES_VERSION, {**old_body, **body}, {**old_tensors, **tensors})
     signed(copied)
     with pytest.raises(BittailorError, match=words) as caught:
