@@ -8,7 +8,7 @@ DEMO   := runs/demo
 C      := $(wildcard $(addsuffix /*.[ch],src/bittailor/runtime src/bittailor/runtime/device \
             src/bittailor/export/emulator tests/unit benchmarks))
 
-.PHONY: dist help setup demo test test-all lint format types tables bench clean
+.PHONY: dist help setup demo test test-all campaign lint format types tables bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -40,6 +40,9 @@ test: lint types ## lint, types, unit and property tests
 
 test-all: lint types ## also the slow tests
 	$(BIN)/python -m pytest -n auto
+
+campaign: $(READY) ## an hour of random programs through everything, killed searches, flipped bits
+	$(BIN)/python benchmarks/campaign.py --minutes 60
 
 lint: $(READY) ## ruff for Python, clang-format for C
 	$(BIN)/ruff check src tests benchmarks docs examples tools
