@@ -360,6 +360,7 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Run the command line and exit: errors a user can cause are one clear message and status 2, Ctrl-C is 130."""
+    interrupts.install()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a Windows console's or a pipe's characters may be few

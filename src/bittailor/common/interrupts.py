@@ -26,13 +26,15 @@ STATUS = 130
 """The exit status of what was interrupted, as shells know it for Ctrl-C."""
 
 _phase: Literal["starting", "at work", "ending"] = "starting"
-_seen = _said = False
+_installed = _seen = _said = False
 _status: int | None = None
 
 
 def install() -> None:
-    """From now on both signals are handled here. Does nothing in another thread than the main one."""
-    if threading.current_thread() is threading.main_thread():
+    """From now on both signals are handled here. Nothing the second time, or in another thread than the main one."""
+    global _installed
+    if not _installed and threading.current_thread() is threading.main_thread():
+        _installed = True
         atexit.register(_end)  # the first that is registered is the last that is called
         # what is left at once leaves semaphores to multiprocessing's tracker; that it tidies up is not for users
         sys.warnoptions.append("ignore:resource_tracker")
