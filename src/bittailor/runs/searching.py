@@ -96,9 +96,9 @@ def run_search(
     Raises     DataError, FileError, FormatError or another BittailorError, before anything is written.
     """
     problem = Problem(network, data, Path(out), spec, display, executor, optimiser)
-    prepare(problem, origin, resume)
-    began = time.monotonic()
-    with staffed(problem) as problem:
+    with staffed(problem) as problem:  # before anything is written: nobody may answer
+        prepare(problem, origin, resume)
+        began = time.monotonic()
         ready = calibrate_run(problem)
         store = Store(problem.folder / "evaluations.sqlite", ready.identity)
         with store, evaluation(problem, ready, store) as way:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from bittailor.common.files import read_bytes
 from bittailor.common.identity import code_identity, difference
 from bittailor.errors import BittailorError
 
@@ -86,7 +90,8 @@ def connect(settings: ClusterSettings, say: Callable[[str], None] = lambda text:
     try:
         _wait_for_worker(client, settings.patience, say)
         _same_code(client)
-        if find_spec("bokeh") is not None or local is None:  # without bokeh a scheduler's page is empty
+        # without bokeh a scheduler's page is empty; of another machine's that cannot be known
+        if "dashboard" in client.scheduler_info(n_workers=0)["services"] and (local is None or find_spec("bokeh")):
             say(f"dashboard: {client.dashboard_link}")
     except BaseException:
         stop()
@@ -107,24 +112,53 @@ def _client(settings: ClusterSettings) -> tuple[Client, LocalCluster | None]:
     if where.startswith(LOCAL):
         local = _local(int(where.removeprefix(LOCAL)))
         return Client(local, set_as_default=False), local
-    options: dict[str, Any] = {"timeout": _CONNECT_S, "set_as_default": False, "security": _security(settings)}
-    if "://" in where:
-        options["address"] = where
-    elif Path(where).is_file():
-        options["scheduler_file"] = where
-    else:
-        raise BittailorError(f"there is no file '{where}'; {_WORDS}")
+    address = where if "://" in where else _address_in(Path(where))
+    _check_answer(address, where)
+    security = _security(settings, address)
+    client = Client.__new__(Client)
     try:
-        return Client(**options), None
+        client.__init__(address, timeout=_CONNECT_S, set_as_default=False, security=security)
     except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
+        client.status = "closed"  # or it would try to say good-bye for a minute when it is deleted
         text = " ".join(str(error).split()) or type(error).__name__
         raise BittailorError(f"no scheduler answers at {where}: {text}") from None
+    return client, None
 
 
-def _security(settings: ClusterSettings) -> Any:
-    if not (settings.tls_ca or settings.tls_cert):
-        return None  # what Dask's configuration says
+def _address_in(file: Path) -> str:
+    """The address that a scheduler wrote into a file."""
+    try:
+        found = json.loads(read_bytes(file))["address"] if file.is_file() else None
+    except (ValueError, TypeError, KeyError):
+        raise BittailorError(f"{file} is not what a Dask scheduler writes (--scheduler-file)") from None
+    if found is None:
+        raise BittailorError(f"there is no file '{file}'; {_WORDS}")
+    return str(found)
+
+
+def _check_answer(address: str, where: str) -> None:
+    """BittailorError where nothing listens: Dask takes a minute to find that out."""
+    parts = urlsplit(address)
+    try:
+        host, port = parts.hostname or "", parts.port or 8786
+    except ValueError:
+        raise BittailorError(f"the cluster '{where}' is unknown; {_WORDS}") from None
+    if parts.scheme in ("tcp", "tls"):
+        try:
+            socket.create_connection((host, port), timeout=_CONNECT_S).close()
+        except OSError as error:
+            raise BittailorError(f"no scheduler answers at {address}: {error.strerror or error}") from None
+
+
+def _security(settings: ClusterSettings, address: str) -> Any:
+    import dask
     from distributed import Security
+
+    if not (settings.tls_ca or settings.tls_cert):
+        if address.startswith("tls:") and not dask.config.get("distributed.comm.tls.ca-file", None):
+            raise BittailorError(f"{address} wants certificates: give --tls-ca, --tls-cert and --tls-key, or set "
+                                 "Dask's distributed.comm.tls")
+        return None  # what Dask's configuration says
 
     for file in (settings.tls_ca, settings.tls_cert, settings.tls_key):
         if file and not Path(file).is_file():
