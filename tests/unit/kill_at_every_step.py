@@ -1,8 +1,8 @@
 """A command in processes of its own that are killed before every step they take in a folder, and then begun again.
 
-    python kill_at_every_step.py KIND FOLDER SEED MORE
+    python kill_at_every_step.py KIND FOLDER SEED MORE [STEP …]
 
-KIND is search, beacons, report or export.
+KIND is search, beacons, report or export; with the names of steps, only those, each where it comes last.
 A step is anything by which the folder changes: the interpreter's own audit events (a file opened for writing, renamed,
 removed, a folder made) and every statement of the store. Prints one JSON line: the steps at which it was killed (each
 name where it comes first, and last where it puts a file into its place, and MORE others by chance), and what was wrong
@@ -178,6 +178,8 @@ def main() -> None:
     names = expected["steps"]
     chosen = {names.index(name) for name in names}
     chosen |= {len(names) - 1 - names[::-1].index(name) for name in names if name.startswith("os.rename")}
+    if sys.argv[5:]:
+        chosen = {len(names) - 1 - names[::-1].index(name) for name in sys.argv[5:]}
     rest = sorted(set(range(len(names))) - chosen)
     chosen |= set(rng.sample(rest, min(more, len(rest))))
     wrong = []

@@ -37,21 +37,35 @@ EXPECTED = {
 @needs_fork
 @pytest.mark.parametrize(("kind", "more"), [
     ("search", 3), ("export", 0),
-    pytest.param("beacons", 8, marks=pytest.mark.slow), pytest.param("report", 4, marks=pytest.mark.slow),
+    pytest.param("beacons", 4, marks=pytest.mark.slow), pytest.param("report", 4, marks=pytest.mark.slow),
     pytest.param("search", 200, marks=pytest.mark.slow),
 ])
 def test_killed_at_every_named_step(kind: str, more: int, tmp_path: Path, rng: np.random.Generator) -> None:
     if kind == "report" and importlib.util.find_spec("plotly") is None:
         pytest.skip("no reports here")
-    place = tmp_path / "place"
+    assert killed(tmp_path, kind, rng, more) >= EXPECTED[kind]
+
+
+@needs_fork
+def test_a_killed_search_with_beacons_writes_the_same_calibrations(tmp_path: Path, rng: np.random.Generator) -> None:
+    """After the last beacon is finished: those of all beacons hold what an undisturbed search writes, to the byte."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("no torch")
+    steps = ["os.rename beacons/*/checkpoint.safetensors", "os.chmod .result.json*"]
+    assert killed(tmp_path, "beacons", rng, 0, *steps) == set(steps)
+
+
+def killed(folder: Path, kind: str, rng: np.random.Generator, more: int, *steps: str) -> set[str]:
+    """The steps at which it was killed, with nothing wrong afterwards."""
+    place = folder / "place"
     place.mkdir()
-    command = [sys.executable, str(SCRIPT), kind, str(place), str(rng.integers(2**31)), str(more)]
+    command = [sys.executable, str(SCRIPT), kind, str(place), str(rng.integers(2**31)), str(more), *steps]
     path = os.pathsep.join([str(SCRIPT.parents[1]), *sys.path])
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer["wrong"] == [], done.stderr
-    assert set(answer["killed"]) >= EXPECTED[kind]
+    return set(answer["killed"])
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
