@@ -284,7 +284,7 @@ def search(folder: Path, seed: int, beacons: bool) -> bt.Run:
     y = network(x).argmax(axis=1)
     splits = bt.Splits(bt.Data(x[:40], y[:40]), bt.Data(x[40:70], y[40:70]), bt.Data(x[70:], y[70:]))
     recipe = bt.Retraining(epochs=1)
-    settings = bt.BeaconSettings(budget=2, polish=1, first=2, every=1, hopeless=4.0, threshold=0.0, share=1.0,
+    settings = bt.BeaconSettings(budget=2, polish=1, first=2, every=1, hopeless=1.0, threshold=0.0, share=1.0,
                                  recipe=recipe) if beacons else bt.BeaconSettings()
     spec = bt.SearchSpec(search=bt.SearchSettings(population=10, generations=6, seed=seed), beacons=settings, workers=1)
     return bt.run_search(network, splits, folder, spec, resume=(folder / "run.json").exists())

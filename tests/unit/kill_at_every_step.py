@@ -106,7 +106,7 @@ def search(place: Path, beacons: bool = False) -> Any:
     x = rng.normal(size=(60, 4, 3)).astype(np.float32)
     y = network(x).argmax(axis=1)
     data = bt.Splits(bt.Data(x[:30], y[:30]), bt.Data(x[30:45], y[30:45]), bt.Data(x[45:], y[45:]))
-    retraining = bt.BeaconSettings(budget=2, polish=1, first=2, every=1, hopeless=4.0, threshold=0.0, share=1.0,
+    retraining = bt.BeaconSettings(budget=2, polish=1, first=2, every=1, hopeless=1.0, threshold=0.0, share=1.0,
                                    recipe=bt.Retraining(epochs=1)) if beacons else bt.BeaconSettings()
     quick = bt.CalibrationSettings() if beacons else bt.CalibrationSettings(method="minmax", rounding="nearest")
     spec = bt.SearchSpec(search=bt.SearchSettings(population=8, generations=3, seed=1), workers=1, beacons=retraining,
