@@ -19,8 +19,9 @@ Costs = NDArray[np.float64]
 
 TESTED = 12
 """Members of a front that are tested for a certificate: each more may end the sequence."""
-STARTS = (0, 4, 8)
-"""Places in the sequence that the risk is divided among: one unlucky member does not end it all."""
+STARTS = (0,)
+"""Places in the sequence that the risk is divided among, see `certify.fallback`. With three, one unlucky member does
+not end it all, but each start has a third of the risk: on mnist that certified less, 57 of 100 divisions against 66."""
 
 
 @dataclass(frozen=True, eq=False)
