@@ -116,7 +116,7 @@ def row(task: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
             flash[name] = evaluator.candidate(plan, program, evaluator.outputs([program])[0]).costs.image.flash
     columns: dict[str, Any] = {
         "task": task, "hidden": HIDDEN.get(task, 32), "seed": seed, "metric": prepared.metric.name,
-        "evaluations": lit.result["evaluations"], "float_valid": lit.result["float"]["valid"],
+        "evaluations": lit.result["evaluations"], "float_valid": lit.result["float"]["select"],
         "float_test": lit.result["float"]["test"],
     }
     for name, solution in chosen.items():

@@ -103,7 +103,7 @@ def searched(prepared: Prepared, name: str, options: Mapping[str, Any]) -> Run:
 
 def best(run: Run, increase: float, good: Callable[[Solution], float]) -> Solution | None:
     """The solution of the front with the most of something, up to an increase of the validation error."""
-    highest = run.result["float"]["valid"] + increase
+    highest = run.result["float"]["select"] + increase
     return max((s for s in run.front if s.values["error"] <= highest), key=good, default=None)
 
 
@@ -114,7 +114,7 @@ def line(run: Run, seed: int, figure: str, increase: float, solution: Solution |
     row: dict[str, Any] = {
         "seed": seed, "figure": figure, "increase": increase, "unit": unit,
         "paper": PAPER.get((figure.split(",")[0], increase), ""), "value": value,
-        "float_valid": floats["valid"], "float_test": floats["test"]}
+        "float_valid": floats["select"], "float_test": floats["test"]}
     row |= dict.fromkeys(("valid", "test", "size_bits", "speedup"))
     if solution is not None:
         speedup = next((v for name, v in solution.values.items() if name.endswith(".speedup")), None)

@@ -80,7 +80,8 @@ def main() -> None:
             r = rows[-1]
             print(f"{task} {seed}, {r['items']} items: sequences x{r['sequences_ratio']:.2f}, "
                   f"wall x{r['wall_ratio']:.2f} ({wall:.0f} s and {whole_wall:.0f} s), "
-                  f"processor x{r['processor_ratio']:.2f}; hypervolume {r['hypervolume']:.4f} and {r['hypervolume_without']:.4f}", flush=True)
+                  f"processor x{r['processor_ratio']:.2f}; "
+                  f"hypervolume {r['hypervolume']:.4f} and {r['hypervolume_without']:.4f}", flush=True)
             if options.csv:
                 write_rows(options.csv, rows)
 

@@ -116,7 +116,7 @@ VARIANTS = (
     Variant("digits, reference engine", "digits",
             ("--engine", "reference", "--workers", "2", "--cell", "ligru", "--space", "per_layer")),
     Variant("mnist, lstm, a scale per row", "mnist", ("--cell", "lstm", "--per-row"), at="8bit"),
-    Variant("spoken-digits, sru, early stopping", "spoken-digits", ("--cell", "sru", "--early-stop")),
+    Variant("spoken-digits, sru, no racing", "spoken-digits", ("--cell", "sru", "--no-racing")),
     Variant("vowels, gru_cho, three objectives and limits", "vowels",
             ("--cell", "gru_cho", "--objectives", "error,size,instructions", "--constrain", "ram<=1KiB",
              "--constrain", "error<=40", "--constrain", "flash<=2KiB"), picks=("smallest", "0", "flash<=1KiB")),

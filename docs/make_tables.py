@@ -15,11 +15,23 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from tables import cluster, coverage, firmware, hardware, headline, metrics, packages, post_training, speed, training
+from tables import (
+    cluster,
+    coverage,
+    firmware,
+    hardware,
+    headline,
+    holds,
+    metrics,
+    packages,
+    post_training,
+    speed,
+    training,
+)
 from tables.common import ROOT
 
 DOCS = ROOT / "docs"
-SUBJECTS = (post_training, headline, training, firmware, speed, hardware, coverage, metrics, packages, cluster)
+SUBJECTS = (post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster)
 MARKER = re.compile(r"<!-- table:(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)
 

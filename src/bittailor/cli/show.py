@@ -52,7 +52,7 @@ def summary_row(run: Run) -> dict[str, Any]:
         "seed": run.spec.search.seed,
         "metric": run.metric.name,
         "evaluations": result["evaluations"],
-        "float_select": result["float"]["select"],
+        "float_valid": result["float"]["select"],
         "float_test": result["float"]["test"],
     }
     for name, solution in solutions.items():
@@ -273,7 +273,7 @@ def print_comparison(runs: Sequence[Run], csv: Path | None = None) -> None:
     rows = [summary_row(run) for run in runs]
     table = Table("run, metric", "solution", "smaller", "selection", "test", "hypervolume")
     for run, row in zip(runs, rows, strict=True):
-        table.add_row(run.path.name, "float", "", _value(row["float_select"]), _value(row["float_test"]), "")
+        table.add_row(run.path.name, "float", "", _value(row["float_valid"]), _value(row["float_test"]), "")
         table.add_row(run.metric.label, "homogeneous 8", "", _value(row["int8_valid"]), _value(row["int8_test"]),
                       f"{row['hypervolume_homogeneous']:.3f}")
         for name in ("smallest", "careful"):

@@ -1,0 +1,75 @@
+"""What picks are worth on new data, what is certified, what racing saves: results/holds.csv, coverage.csv,
+racing.csv."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+from tables.common import Row, markdown_table, read_csv
+
+ORDER = ("mnist", "spoken-digits", "vowels", "mnist1d", "pendigits", "phones")
+
+
+def _rows(kind: str) -> dict[str, list[Row]]:
+    """Task -> rows of a kind, in the order of `ORDER`."""
+    found = [r for r in read_csv("holds.csv") if r["kind"] == kind]
+    return {task: here for task in ORDER if (here := [r for r in found if r["task"] == task])}
+
+
+def _mean(rows: list[Row], name: str) -> float:
+    return mean(float(r[name]) for r in rows)
+
+
+def _bounded(rows: list[Row]) -> str:
+    """The mean difference and how far single rows are from it."""
+    values = [float(r["diff_test"]) for r in rows]
+    return f"{mean(values):+.2f} ({min(values):+.2f} to {max(values):+.2f})"
+
+
+def holds() -> str:
+    """A row per task: the default pick and what it says on test data."""
+    return markdown_table(
+        ["task (seeds)", "smaller by [%]", "flash, of 8 bit [%]", "test error: 8 bit", "the pick",
+         "difference [points]"],
+        [[f"{task} ({len(rows)})", f"**{_mean(rows, 'smaller_percent'):.0f}**", f"{_mean(rows, 'flash_percent'):.0f}",
+          f"{_mean(rows, 'test_int8'):.2f}", f"{_mean(rows, 'error_test'):.2f}", _bounded(rows)]
+         for task, rows in _rows("post-training").items()])
+
+
+def holds_rows() -> str:
+    """Every row, of both kinds."""
+    def certified(r: Row) -> str:
+        return f"{float(r['certified_margin']):.1f}" if r["certified_margin"] else "–"
+
+    return markdown_table(
+        ["task", "seed", "kind", "careful: smaller by [%]", "difference on test [points]", "margin certified (items)",
+         "smallest: smaller by [%]", "difference on test"],
+        [[r["task"], r["seed"], kind, f"{float(r['smaller_percent']):.0f}",
+          f"{float(r['diff_test']):+.2f} ({float(r['diff_low']):+.2f} to {float(r['diff_high']):+.2f})",
+          f"{certified(r)} ({r['items_confirm']})", f"{float(r['smallest_percent']):.0f}",
+          f"{float(r['smallest_diff']):+.2f}"]
+         for kind in ("post-training", "retrained") for rows in _rows(kind).values() for r in rows])
+
+
+def certificates() -> str:
+    """Coverage: how often a certified pick was above its margin on the held-back truth."""
+    return markdown_table(
+        ["task, seed", "margin [points]", "items: confirm, truth", "above", "certified",
+         "median size, of 8 bit [%]", "smallest within it on truth [%]"],
+        [[f"{r['task']} {r['seed']}", f"{float(r['margin']):g}", f"{r['items_confirm']}, {r['items_truth']}",
+          f"**{r['exceeded']}** of {r['divisions']}", f"{r['certified']} of {r['divisions']}",
+          f"{float(r['certified_percent']):.0f}" if r["certified_percent"] else "–",
+          f"{float(r['oracle_percent']):.0f}"]
+         for r in read_csv("coverage.csv")])
+
+
+def racing() -> str:
+    """What racing saves."""
+    return markdown_table(
+        ["task, seed", "items", "sequences, of without", "processor time", "wall time", "hypervolume: with", "without"],
+        [[f"{r['task']} {r['seed']}", r["items"], f"{float(r['sequences_ratio']):.2f}",
+          f"{float(r['processor_ratio']):.2f}", f"{float(r['wall_ratio']):.2f}", f"{float(r['hypervolume']):.4f}",
+          f"{float(r['hypervolume_without']):.4f}"] for r in read_csv("racing.csv")])
+
+
+TABLES = {"holds": holds, "holds-rows": holds_rows, "certificates": certificates, "racing": racing}
