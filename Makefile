@@ -31,8 +31,8 @@ demo: $(READY) ## train a small GRU on real data, search its bit widths, report,
 	$(BIN)/bittailor search digits --out $(DEMO) --population 40 --generations 40
 	@echo "== writing the report"
 	$(BIN)/bittailor report $(DEMO)
-	@echo "== exporting the pick 'careful' to C, and proving it on this machine"
-	$(BIN)/bittailor export $(DEMO) $(DEMO)/firmware --pick careful
+	@echo "== exporting the pick that holds to C, and proving it on this machine"
+	$(BIN)/bittailor export $(DEMO) $(DEMO)/firmware
 	$(BIN)/bittailor verify $(DEMO)/firmware --cores host
 
 test: lint types ## lint, types, unit and property tests

@@ -4,7 +4,7 @@
 
     network = bt.from_torch(model)                      # torch.nn.GRU, nn.Linear, … -> named sites
     run = bt.run_search(network, splits, "runs/mine")       # NSGA-II over every operator's width
-    solution = run.pick("smallest")                     # no worse than homogeneous 8 bits
+    solution = run.pick("holds")                        # the one to ship
     program = run.program(solution)                     # integers only
 
 Names load what they need when they are first used, so that `import bittailor` stays light.
@@ -33,6 +33,7 @@ _WHERE = {
     "Program": "core.program",
     "QFormat": "core.qformat",
     "Retraining": "train.recipe",
+    "RoleSettings": "common.roles",
     "Run": "runs",
     "SearchSettings": "search.settings",
     "SearchSpec": "runs",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from bittailor.common.data import Data as Data
     from bittailor.common.data import Splits as Splits
     from bittailor.common.data import Targets as Targets
+    from bittailor.common.roles import RoleSettings as RoleSettings
     from bittailor.core.network import Network as Network
     from bittailor.core.plan import Plan as Plan
     from bittailor.core.program import Program as Program

@@ -246,7 +246,7 @@ def test_an_accuracy_is_an_error_the_other_way_round(runs: dict[str, bt.Run]) ->
     for run, text in ((right, "error<=30"), (wrong, "error>=30"), (right, "accuracy<=30")):
         with pytest.raises(ConstraintError, match="from getting better; say"):
             run.pick(text)
-    with pytest.raises(BittailorError, match="no solution has a selection accuracy that high"):
+    with pytest.raises(BittailorError, match="no solution has a validation accuracy that high"):
         right.pick("error>=100.5")
 
 

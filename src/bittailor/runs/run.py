@@ -216,10 +216,15 @@ class Run:
         return list(self.spec.limits)
 
     def smallest(self, limit: float) -> Solution | None:
-        """The smallest solution of the front whose selection error is no worse than `limit`; None if there is none."""
-        good = [(s.values["size"], self.metric.cost(s.values["error"]), s) for s in self.front]
-        good = [item for item in good if item[1] <= self.metric.cost(limit)]
+        """The smallest solution of the front whose validation error is no worse than `limit`; None if there is none."""
+        cost = self.metric.cost
+        good = [(s.values["size"], cost(self.level(s)), s) for s in self.front if cost(self.level(s)) <= cost(limit)]
         return min(good, key=lambda item: item[:2])[2] if good else None
+
+    def level(self, solution: Solution) -> float:
+        """The error of a solution on validation items alone, which says how good it is; where training items selected
+        too, `values` says how it compares."""
+        return solution.errors.get("held", solution.values["error"])
 
     def pick(self, text: str) -> Solution:
         """A solution by words: an index of the front, `holds` (the one to ship: see there), `certified`, `careful`,
@@ -270,8 +275,8 @@ class Run:
         if limit.name == "error":
             found = self.smallest(limit.limit)
             if found is None:
-                best = self.pick("best").values["error"]
-                raise BittailorError(f"no solution has a selection {self.metric.noun} that "
+                best = min((self.level(s) for s in self.front), key=self.metric.cost)
+                raise BittailorError(f"no solution has a validation {self.metric.noun} that "
                                      f"{'high' if self.metric.maximise else 'low'}; the best has {best:.4g}")
             return found
         known = {s.key: s for s in self.front}
