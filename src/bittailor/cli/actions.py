@@ -243,9 +243,20 @@ def make_spec(
         raise BittailorError("--beacon-rule and --recipe are about retraining; add --beacons or --polish")
     own = TASKS.get(spec.task.name)
     if own is None:
+        _check_own(spec.task, options.get("task", {}))
         return spec
     return replace(spec, metric=spec.metric or own.metric,
                    task=replace(spec.task, hidden=spec.task.hidden or own.hidden))
+
+
+def _check_own(task: TaskSettings, asked: Mapping[str, Any]) -> None:
+    """BittailorError for settings of the package's tasks where the network is a user's own."""
+    usual = TaskSettings(task.name, seed=task.seed)
+    wrong = [name for name in ("cell", "hidden", "data")
+             if name in asked or getattr(task, name) != getattr(usual, name)]
+    if ":" in task.name and wrong:
+        raise BittailorError(f"{wrong[0]} (--{wrong[0]}) is about bittailor's tasks; {task.name} brings its own "
+                             "network and data. Leave it out")
 
 
 def search_spec(
@@ -261,6 +272,7 @@ def search_spec(
     if not spec.task.name:
         raise BittailorError("which task? Give one, such as digits (see `bittailor tasks`), or FILE.py:FUNCTION")
     if ":" in spec.task.name:
+        _check_own(spec.task, {})
         prepared = load_own(spec.task.name)
         if spec.metric and spec.known_metric.to_json() != prepared.metric.to_json():
             raise BittailorError(f"metric (--metric) is for tasks; let {spec.task.name} return (module, Splits, "

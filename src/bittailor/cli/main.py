@@ -8,14 +8,17 @@ from __future__ import annotations
 import io
 import shlex
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bittailor._version import __version__
-from bittailor.cli.options import read_settings, values_of, with_spec_options
+from bittailor.cli.options import check_words, read_settings, values_of, with_spec_options
 from bittailor.common import interrupts
+from bittailor.common.console import visible
 from bittailor.errors import BittailorError
 
 STOPPED = {
@@ -81,16 +84,16 @@ def root(
 @app.command(epilog="Example:  bittailor tasks")
 def tasks() -> None:
     """List the tasks: data, network, metric, source."""
-    from rich.console import Console
     from rich.table import Table as RichTable
 
+    from bittailor.common.console import console
     from bittailor.tasks import TASKS
 
     table = RichTable("task", "what", "inputs", "hidden", "outputs", "metric", "source and licence")
     for task in TASKS.values():
         table.add_row(task.name, task.title, str(task.inputs), str(task.hidden), str(task.outputs), task.metric,
                       f"{task.source}; {task.licence}")
-    Console().print(table)
+    console().print(table)
 
 
 @app.command(epilog="Example:  bittailor platforms my_chip.toml")
@@ -351,11 +354,12 @@ def _epochs(done: int, total: int, loss: float) -> None:
 
 def _command() -> str:
     """What was typed, as it would be typed to begin anew."""
-    return shlex.join(["bittailor", *(word for word in sys.argv[1:] if word != "--resume")])
+    typed = shlex.join(["bittailor", *(word for word in sys.argv[1:] if word != "--resume")])
+    return typed.encode(errors="backslashreplace").decode()
 
 
-def _say(text: str) -> None:
-    typer.echo(text)
+def _say(text: str, err: bool = False) -> None:
+    typer.echo(visible(text), err=err)
 
 
 def main() -> None:
@@ -377,6 +381,7 @@ def main() -> None:
 def _status() -> int:
     """Run the command; its exit status."""
     try:
+        check_words(sys.argv[1:])
         app()
     except KeyboardInterrupt:
         return _stopped()
@@ -387,11 +392,14 @@ def _status() -> int:
         if interrupts.pending():  # what was interrupted made another error of it
             return _stopped()
         if isinstance(error, BittailorError):
-            typer.echo(f"{type(error).__name__}: {error}", err=True)
+            _say(f"{type(error).__name__}: {error}", err=True)
             return error.status
         if isinstance(error, OSError):
-            typer.echo(f"FileError: {error.filename or ''}: {error.strerror or error}", err=True)
+            _say(f"FileError: {error.filename or ''}: {error.strerror or error}", err=True)
             return 2
+        if isinstance(error, Exception):
+            _say(_unexpected(error), err=True)
+            return 1
         raise
     return _stopped() if interrupts.pending() else 0
 
@@ -401,6 +409,16 @@ def _stopped() -> int:
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     interrupts.say(f"stopped; {STOPPED.get(words[0] if words else '', BEGIN_ANEW)}")
     return interrupts.STATUS
+
+
+def _unexpected(error: Exception) -> str:
+    """One line about an error that nobody foresaw; its traceback is kept in a file."""
+    with tempfile.NamedTemporaryFile("w", prefix="bittailor-", suffix=".log", delete=False, encoding="utf-8",
+                                     errors="backslashreplace") as file:
+        file.write(f"bittailor {__version__}: {shlex.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}")
+    said = " ".join(str(error).split())[:200]
+    return (f"this is a bug, or the machine is out of memory: {type(error).__name__}: {said}. Please report it with "
+            f"{file.name}; what was computed is kept")
 
 
 if __name__ == "__main__":

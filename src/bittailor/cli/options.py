@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from bittailor.common.records import overlaid
+from bittailor.common.records import overlaid, shown
 from bittailor.errors import BittailorError
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -46,6 +46,15 @@ class SpecOption:
                                  annotation=Annotated[self.type | None, typer.Option(*flags, help=self.help)])
 
 
+def check_words(words: Sequence[str]) -> None:
+    """BittailorError for an argument that is empty: a variable that a script forgot, never a value."""
+    for i, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if not word or (equals and not value and name.startswith("--")):
+            where = name if name else words[i - 1] if i and words[i - 1].startswith("-") else f"argument {i + 1}"
+            raise BittailorError(f"{where} is empty; give it a value, or leave it out")
+
+
 def read_widths(text: str) -> list[int]:
     """"2-8" or "2,4,8" as numbers."""
     try:
@@ -57,7 +66,7 @@ def read_widths(text: str) -> list[int]:
                 raise ValueError
             found |= set(range(low, high + 1))
     except ValueError:
-        raise BittailorError(f"cannot read the widths '{text}'; write them like 2-8 or 2,4,8") from None
+        raise BittailorError(f"cannot read the widths {shown(text)}; write them like 2-8 or 2,4,8") from None
     return sorted(found)
 
 

@@ -10,11 +10,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bittailor.common import units
-from bittailor.common.files import write_whole
+from bittailor.common.console import console
+from bittailor.common.files import read_bytes, write_whole
 from bittailor.cost import PLATFORMS, account, load_platform
 from bittailor.engines import ENGINES
+from bittailor.errors import FileError
 from bittailor.evaluate.evaluator import OBJECTIVES, of_platform
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.export.checking import Checked
@@ -70,7 +73,7 @@ def summary_row(run: Run) -> dict[str, Any]:
 def print_run(run: Run) -> None:
     """The front of a run, the baselines, and the one-line answer."""
     result, metric = run.result, run.metric
-    console = Console()
+    screen = console()
     others = [run.objectives[n] for n in result["objectives"] if n not in ("error", "size", "stored")]
     table = Table("", f"{metric.label}: selection", "test", "size [KiB]", "stored [B]", "of 8 bit",
                   *(f"{o.name.replace('.', ' ')} [{o.unit}]" if o.unit else o.name for o in others),
@@ -91,23 +94,23 @@ def print_run(run: Run) -> None:
     table.add_section()
     for i, s in enumerate(run.front):
         add(str(i), s)
-    console.print(table)
-    print_picks(console, run)
+    screen.print(table)
+    print_picks(screen, run)
     if "beacons" in result:
         made = result["beacons"]
-        console.print(f"retrainings: {len(made['search'])} beacons during the search, {len(made['polish'])} members of "
+        screen.print(f"retrainings: {len(made['search'])} beacons during the search, {len(made['polish'])} members of "
                       f"the front after it, {made['failed']} failed; {made['seconds']:.0f} s of training")
     if result.get("islands"):
         each = " ".join(f"{island['hypervolume']:.4f}" for island in result["islands"])
-        console.print(f"islands: hypervolume {each}; of all together {result['hypervolume']['front']:.4f}")
+        screen.print(f"islands: hypervolume {each}; of all together {result['hypervolume']['front']:.4f}")
     if result["dropped"]:
-        console.print(f"racing: {result['dropped']} of {result['evaluations']} candidates given up, "
+        screen.print(f"racing: {result['dropped']} of {result['evaluations']} candidates given up, "
                       f"{result['saved_percent']:.1f} % of the sequences not run")
     if result["message"]:
-        console.print(result["message"])
+        screen.print(result["message"])
 
 
-def print_picks(console: Console, run: Run) -> None:
+def print_picks(screen: Console, run: Run) -> None:
     """The picks, what they are chosen by, and how they compare with homogeneous 8 bit; then the roles of items."""
     metric, base, result = run.metric, run.baseline(8), run.result
     chosen_by = {"certified": "tested on items that no search saw",
@@ -118,59 +121,59 @@ def print_picks(console: Console, run: Run) -> None:
         found = run.picks.get(name)
         if found is None:
             continue
-        console.print(f"{name} ({by}): {_kib(found.values['size'])} KiB, {smaller(found, base):.0f} % smaller; "
+        screen.print(f"{name} ({by}): {_kib(found.values['size'])} KiB, {smaller(found, base):.0f} % smaller; "
                       f"selection {_value(found.values['error'])} against {_value(base.values['error'])}",
                       highlight=False)
         for part in ("confirm", "test"):
             compared = found.against("8bit", part)
             if compared is not None:
-                console.print(f"    against 8 bit on {PARTS[part]}: {compared.text(metric.unit)}", highlight=False)
+                screen.print(f"    against 8 bit on {PARTS[part]}: {compared.text(metric.unit)}", highlight=False)
     if result.get("certificate"):
-        console.print(said(result["certificate"], metric.unit), highlight=False)
+        screen.print(said(result["certificate"], metric.unit), highlight=False)
     items = result["items"]
-    console.print(f"items: {items['select']:,} selected ({items['select_from_training']:,} of them training items), "
+    screen.print(f"items: {items['select']:,} selected ({items['select_from_training']:,} of them training items), "
                   f"{items['confirm']:,} confirmed, {items['test']:,} tested; pick to ship: {run.holds}",
                   highlight=False)
 
 
 def print_solution(run: Run, solution: Solution) -> None:
     """Every site of a solution with its format, and what it stores."""
-    console = Console()
+    screen = console()
     plan, program = run.plan(solution), run.program(solution)
     table = Table("site", "role", "shape", "bits", "scale", "zero-point", title=f"{run.path}: {solution.key}")
     for site in run.network.graph.free:
         fmt = plan.formats[site.name]
         scale = "accumulator" if not fmt.scale else f"{fmt.scale[0]:.4g}" + (" …" if len(fmt.scale) > 1 else "")
         table.add_row(site.name, site.role, "×".join(map(str, site.shape)), str(fmt.bits), scale, str(fmt.zero_point))
-    console.print(table)
+    screen.print(table)
     items = account(program)
-    console.print(f"stored: {items.total} bytes = weights {items.weights} + biases and zero-point corrections "
+    screen.print(f"stored: {items.total} bytes = weights {items.weights} + biases and zero-point corrections "
                   f"{items.offsets} + multipliers {items.multipliers} + tables {items.tables}")
-    console.print(f"weights and biases times their widths: {solution.values['size'] / 8:.0f} bytes; "
+    screen.print(f"weights and biases times their widths: {solution.values['size'] / 8:.0f} bytes; "
                   f"selection {_value(solution.values['error'])}, test {_value(solution.test)}; "
                   f"64-bit operators: {', '.join(program.wide()) or 'none'}")
 
 
 def print_platforms(file: Path | None = None) -> None:
     """The platforms of the package, or that of a file."""
-    console = Console()
+    screen = console()
     for platform in PLATFORMS.values() if file is None else [load_platform(file)]:
         weights, inputs = (", ".join(map(str, bits)) for bits in (platform.weights, platform.activations))
-        console.print(f"{platform.name}: {platform.title}", style="bold", highlight=False)
-        console.print(f"  products    weights of {weights} bits, inputs of "
+        screen.print(f"{platform.name}: {platform.title}", style="bold", highlight=False)
+        screen.print(f"  products    weights of {weights} bits, inputs of "
                       f"{'the same width' if platform.same_width else f'{inputs} bits'}", highlight=False)
         for objective in of_platform(platform):
             more = ", more is better" if objective.maximise else ""
-            console.print(f"  objective   {objective.name:<22} {objective.title} [{objective.unit}]{more}",
-                          highlight=False, markup=False)
-        console.print(f"  space       {platform.name}\n  source      {platform.source}", highlight=False, markup=False)
+            screen.print(f"  objective   {objective.name:<22} {objective.title} [{objective.unit}]{more}",
+                          highlight=False)
+        screen.print(f"  space       {platform.name}\n  source      {platform.source}", highlight=False)
 
 
 def print_verification(report: Report | Checked) -> None:
     """What was found in an exported directory: a row per target, sizes from the linker; or per comparison."""
-    console = Console()
+    screen = console()
     if isinstance(report, Checked):
-        _print_checked(console, report)
+        _print_checked(screen, report)
         return
     table = Table("core", "", "flash", "RAM", "code", "runtime", "step", "output",
                   title="bytes from the linker; instructions per step and output", title_justify="left")
@@ -179,25 +182,25 @@ def print_verification(report: Report | Checked) -> None:
         sizes = ("–",) * 4 if v.sizes is None else tuple(
             str(n) for n in (v.sizes.flash, v.sizes.ram, v.sizes.model, v.sizes.runtime))
         counts = ("–", "–") if v.counts is None else (f"{v.counts.per_step:.0f}", f"{v.counts.read_out:.0f}")
-        found = "ok" if v.problem is None else "[red]WRONG[/red]" if v.fits else "[red]no room[/red]"
+        found = Text("ok") if v.problem is None else Text("WRONG" if v.fits else "no room", "red")
         table.add_row(v.target.title, found, *sizes, *counts)
-    console.print(table)
-    console.print(f"every output of {report.words} and every site of one compared with the engines, the self-test run, "
+    screen.print(table)
+    screen.print(f"every output of {report.words} and every site of one compared with the engines, the self-test run, "
                   f"program {report.facts['program']}", highlight=False)
     for reason in report.absent:
-        console.print(f"not tried: {reason}", highlight=False, markup=False)
+        screen.print(f"not tried: {reason}", highlight=False)
     if report.problem:
-        console.print(report.problem, style="red", highlight=False, markup=False, soft_wrap=True)
+        screen.print(report.problem, style="red", highlight=False, soft_wrap=True)
 
 
-def _print_checked(console: Console, report: Checked) -> None:
+def _print_checked(screen: Console, report: Checked) -> None:
     table = Table("compared", "", title=report.runner, title_justify="left")
     for what, problem in report.verdicts.items():
-        table.add_row(what, "ok" if problem is None else "[red]WRONG[/red]")
-    console.print(table)
-    console.print(f"{report.words}, program {report.facts['program']}", highlight=False)
+        table.add_row(what, Text("ok") if problem is None else Text("WRONG", "red"))
+    screen.print(table)
+    screen.print(f"{report.words}, program {report.facts['program']}", highlight=False)
     if report.problem:
-        console.print(report.problem, style="red", highlight=False, markup=False, soft_wrap=True)
+        screen.print(report.problem, style="red", highlight=False, soft_wrap=True)
 
 
 def print_engines() -> None:
@@ -213,7 +216,7 @@ def print_objectives() -> None:
     table = Table("name", "unit", "what")
     for o in OBJECTIVES.values():
         table.add_row(o.name, o.unit, o.title + (" (more is better)" if o.maximise else ""))
-    Console().print(table)
+    console().print(table)
 
 
 def print_retrained(path: Path, found: Sequence[Retrained]) -> None:
@@ -232,13 +235,13 @@ def print_retrained(path: Path, found: Sequence[Retrained]) -> None:
         add(one.pick, "before", one.before)
         if one.after is not None:
             add("", "after", one.after)
-    console = Console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     for one in found:
         if one.failed is not None:
-            console.print(f"{one.pick} could not be retrained: {one.failed}")
+            screen.print(f"{one.pick} could not be retrained: {one.failed}")
         if one.worse is not None:
-            console.print(f"{one.pick} was not retrained: {one.worse}")
+            screen.print(f"{one.pick} was not retrained: {one.worse}")
 
 
 def print_sensitivity(found: Sensitivity, noun: str = "error", name: str = "loss") -> None:
@@ -255,7 +258,7 @@ def print_sensitivity(found: Sensitivity, noun: str = "error", name: str = "loss
         known = {r.bits: found.rise(gene, r.bits, name) for r in found.responses if r.gene == gene}
         table.add_row(gene, *("" if bits not in known else "·" if abs(known[bits]) < 0.005 else f"{known[bits]:+.2f}"
                               for bits in widths))
-    Console().print(table)
+    console().print(table)
 
 
 def comparison_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -281,6 +284,9 @@ def print_comparison(runs: Sequence[Run], csv: Path | None = None) -> None:
             table.add_row("", name, "–" if percent is None else f"{percent:.1f} %", _value(row[f"{name}_valid"]),
                           _value(row[f"{name}_test"]), f"{row['hypervolume_front']:.3f}")
         table.add_section()
-    Console().print(table)
+    console().print(table)
     if csv is not None:
-        write_whole(csv, comparison_csv(rows).encode())
+        text = comparison_csv(rows)
+        if csv.exists() and not read_bytes(csv).startswith(b"task,hidden,seed,"):
+            raise FileError(f"{csv} is no comparison of runs, and is not overwritten; choose another --csv")
+        write_whole(csv, text.encode())

@@ -17,8 +17,7 @@ from bittailor.common.registry import Table
 from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.program import Program
 from bittailor.engines.reference import check_integers
-from bittailor.errors import BittailorError
-from bittailor.export.base import Exporter, ExportSettings, Samples, check_program, fingerprint
+from bittailor.export.base import Exporter, ExportSettings, Samples, check_amounts, check_program, fingerprint
 from bittailor.export.c import CExporter
 from bittailor.export.folder import check_files, check_target, read_export
 from bittailor.export.onnx import OnnxExporter
@@ -79,10 +78,7 @@ def export_program(
     """
     exporter = EXPORTERS[to]
     settings = ExportSettings(prefix, steps, core, about or "an integer recurrent network", dict(facts or {}))
-    if items < 1:
-        raise BittailorError(f"{items} items for the self-test; give at least 1")
-    if steps is not None and steps < 1:
-        raise BittailorError(f"the longest sequence has {steps} steps; give at least 1")
+    check_amounts(items, seed, steps)
     check_program(program)
     exporter.check(program, settings)
     target = Path(folder)

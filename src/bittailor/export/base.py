@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common.records import LARGEST_SEED, whole
 from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.arith import Ints, Lookup, Rescale
 from bittailor.core.ops import OPS, Packed
@@ -20,6 +21,18 @@ from bittailor.errors import BittailorError
 
 PROGRAM_FILE = "program.safetensors"
 """In every exported folder: the program, as bittailor runs it."""
+
+
+MOST_ITEMS, MOST_STEPS = 1 << 16, 1 << 20
+"""Of a self-test or a verification; what is exported is proved by a handful."""
+
+
+def check_amounts(items: int, seed: int, steps: int | None = None) -> None:
+    """BittailorError for a number of items, a seed or a longest sequence that cannot be meant."""
+    whole(items, "items", 1, MOST_ITEMS)
+    whole(seed, "seed", 0, LARGEST_SEED)
+    if steps is not None:
+        whole(steps, "steps", 1, MOST_STEPS)
 
 
 @dataclass(frozen=True, eq=False)

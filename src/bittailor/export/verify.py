@@ -22,9 +22,9 @@ from bittailor.core.arith import Ints
 from bittailor.core.program import Program
 from bittailor.engines import ENGINES, Reference, best_engine
 from bittailor.engines.reference import check_integers
-from bittailor.errors import BittailorError, FileError
+from bittailor.errors import FileError
 from bittailor.export.artefact import floating, foreign
-from bittailor.export.base import PROGRAM_FILE, fingerprint
+from bittailor.export.base import PROGRAM_FILE, check_amounts, fingerprint
 from bittailor.export.c import CExporter
 from bittailor.export.firmware import Counts, Differs, Firmware, Sizes
 from bittailor.export.folder import check_files
@@ -127,8 +127,7 @@ def verify(
     timeout  seconds for one program on one target
     Raises FileError for a directory that is damaged, ToolError for a core that was asked for and cannot be tried.
     """
-    if items < 1:
-        raise BittailorError(f"{items} items; give at least 1")
+    check_amounts(items, seed)
     with tempfile.TemporaryDirectory(prefix="bittailor-") as place:
         directory = Directory.written_again(folder, Path(place) / "export")
         return _examined(directory, cores, items, seed, x, lengths, timeout)

@@ -27,7 +27,7 @@ from bittailor.core.ops.functions import Function
 from bittailor.core.plan import Plan
 from bittailor.core.program import Binder
 from bittailor.core.qformat import QFormat, activation_format, check_width
-from bittailor.errors import BittailorError, DataError, FileError
+from bittailor.errors import BittailorError, DataError, FileError, FormatError
 from bittailor.quantise.weights import fit_to_inputs, weight_format
 
 CALIBRATION_KIND, CALIBRATION_VERSION = "calibration", 1
@@ -140,7 +140,10 @@ class Calibration:
 
     def plan(self, widths: Mapping[str, int]) -> Plan:
         """The plan for given widths, site -> bits for every free site of the graph."""
-        return Plan({site.name: self.format(site.name, widths[site.name]) for site in self.network.graph.free})
+        free = [site.name for site in self.network.graph.free]
+        if lacking := [name for name in free if name not in widths]:
+            raise FormatError(f"site '{lacking[0]}' has no width; give each of the {len(free)} free sites one")
+        return Plan({name: self.format(name, widths[name]) for name in free})
 
     def settle(self, wanted: Iterable[tuple[str, int]]) -> None:
         """Keep the formats of these (site, bits), in order, and no others; those that are missing are made.

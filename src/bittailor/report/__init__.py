@@ -14,6 +14,8 @@ from bittailor.errors import BittailorError
 if TYPE_CHECKING:
     from bittailor.runs import Run
 
+MARK = b'<meta name="generator" content="bittailor">'
+"""By which a page of a report is known."""
 NEEDED = ("matplotlib", "seaborn", "plotly", "sklearn", "pandas")
 
 
@@ -36,6 +38,8 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     from bittailor.report.tables import TABLES, csv_text
 
     folder = run.path / "report" if out is None else Path(out)
+    if out is not None:
+        _check_target(folder, {"index.html", *(f"{name}.csv" for name in TABLES)})
     sweep(folder)
     facts = gather(run)
     for name, rows in TABLES.items():
@@ -49,6 +53,19 @@ def write_report(run: Run, out: Path | None = None) -> Path:
             (folder / f"{figure.name}.png").unlink(missing_ok=True)
     write_whole(folder / "index.html", page(facts, drawn).encode())
     return folder / "index.html"
+
+
+def _check_target(folder: Path, names: set[str]) -> None:
+    """FileError where a folder holds something of a user's that a report would write over."""
+    from bittailor.common.files import read_bytes
+    from bittailor.errors import FileError
+
+    page = folder / "index.html"
+    if page.is_file() and MARK in read_bytes(page)[:4096]:
+        return
+    if taken := sorted(name for name in names if (folder / name).exists()):
+        raise FileError(f"{folder / taken[0]} is of no report of this version, and is not overwritten; choose "
+                        "another --out, or remove it")
 
 
 __all__ = ["write_report"]

@@ -42,6 +42,7 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
                             f"now it is {_short(now.get(name))}; choose another --out")
     if not resume:
         raise FileError(f"{folder} holds this search already; add --resume to go on, or choose another --out")
+    _check_length(run, SearchSpec.from_dict(config["spec"]).search.generations)
     version = run.config["bittailor_version"]
     if version != config["bittailor_version"]:
         raise FileError(f"{folder} was begun by bittailor {version}; this is {config['bittailor_version']}: its "
@@ -52,6 +53,33 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
 def sweep_run(folder: Path) -> None:
     """Remove the half-written files that a killed process left in a run directory."""
     sweep(folder, folder / "report", folder / "sensitivity", *folder.glob("beacons/*"))
+
+
+def _check_length(run: Run, generations: int) -> None:
+    """FileError where a resumed search would be shorter than it was, or has lost its evaluations."""
+    was = run.spec.search.generations
+    if generations < was:
+        raise FileError(f"{run.path} was searched for {was} generations and cannot be made shorter; give --generations "
+                        f"{was} or more, or choose another --out")
+    file = run.path / "evaluations.sqlite"
+    if not file.exists() and (made := _counted(run)):
+        raise FileError(f"{file} is missing, but result.json counts {made} evaluations; restore it, or choose another "
+                        "--out")
+
+
+def check_store(folder: Path, store: Store) -> None:
+    """FileError where a store holds nothing though the run's result counts evaluations."""
+    if not len(store) and (made := _counted(Run.open(folder))):
+        raise FileError(f"{store.path} holds no evaluation, but result.json counts {made}; restore it, or choose "
+                        "another --out")
+
+
+def _counted(run: Run) -> int:
+    """The evaluations that a run's result counts; 0 where there is none, or one that resuming makes again."""
+    try:
+        return int(run.result["evaluations"])
+    except FileError:
+        return 0
 
 
 def _compared(config: Mapping[str, Any], spec: SearchSpec) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from bittailor.common.aside import sweep
 from bittailor.common.data import Data, Splits
 from bittailor.common.processors import workers_of
+from bittailor.common.records import LARGEST_SEED, whole
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError, DataError
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
@@ -117,6 +118,7 @@ def retrain_picks(
     executor where to train and measure, in place of this machine, such as a cluster
     Raises   DataError for other data, BittailorError for a pick or a setting that does not exist.
     """
+    whole(seed, "seed", 0, LARGEST_SEED)
     same_data(run, data)
     solutions = [run.pick(text) for text in picks]
     need_torch()

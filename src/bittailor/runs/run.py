@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from bittailor.common.data import Splits
 from bittailor.common.files import formed, load_json, reading
-from bittailor.common.records import plain
+from bittailor.common.records import plain, shown
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.program import Program
@@ -23,7 +24,7 @@ from bittailor.evaluate.evaluator import Objective, objectives_with
 from bittailor.evaluate.metrics import ForeignMetric, Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration
 from bittailor.runs.former import upgraded, upgraded_result
-from bittailor.runs.forms import ResultForm, RunForm, Solution
+from bittailor.runs.forms import ALWAYS, ResultForm, RunForm, Solution, check_solution
 from bittailor.runs.spec import Origin, SearchSpec, read_limit
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import knee, signs
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 RUN_KIND, RUN_VERSION = "run", 3
 RESULT_KIND, RESULT_VERSION = "result", 2
 PICKS = ("certified", "careful", "smallest", "retrained")
+
+_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -205,9 +208,14 @@ class Run:
     @property
     def retrained(self) -> dict[str, Solution]:
         """Name -> solution as it was retrained, in the order of size."""
-        found = [Solution(f"retrained {b.name}", b.widths, dict(b.about["figures"]["after"]),
-                          b.about["figures"].get("test"), b.name)
-                 for b in self.beacons.values() if "after" in b.about["figures"]]
+        found = []
+        for b in self.beacons.values():
+            after = b.about["figures"].get("after")
+            if after is not None:
+                with reading(b.folder / "beacon.json"):
+                    check_solution("figures.after", b.widths, after, self.space.sites, ALWAYS, self.objectives)
+                found.append(Solution(f"retrained {b.name}", b.widths, dict(after), b.about["figures"].get("test"),
+                                      b.name))
         return {str(s.beacon): s for s in sorted(found, key=lambda s: (s.values["size"], s.beacon))}
 
     @property
@@ -234,7 +242,7 @@ class Run:
         front = self.front
         if not front:
             raise BittailorError(f"the front of {self.path} is empty: {self.result['message'] or 'nothing was found'}")
-        if text.isdigit():
+        if _INDEX.fullmatch(text):
             if int(text) >= len(front):
                 raise BittailorError(f"there is no solution {text}; the front has 0..{len(front) - 1}")
             return front[int(text)]
@@ -243,7 +251,7 @@ class Run:
         if text == "knee":
             at = knee(self.costs([s.values for s in front]))
             return front[at or 0]
-        if text.endswith("bit") and text[:-3].isdigit():
+        if text.endswith("bit") and _INDEX.fullmatch(text[:-3]):
             return self.baseline(int(text[:-3]))
         if text.startswith("retrained:"):
             return self._retrained(text.removeprefix("retrained:"))
@@ -255,8 +263,9 @@ class Run:
             return self.picks[text]
         if text.startswith(("error", self.metric.name)) or "=" in text:
             return self._within(text)
-        raise BittailorError(f"cannot pick '{text}'; say an index 0..{len(front) - 1}, {', '.join(('holds', *PICKS))}, "
-                             "best, knee, retrained:NAME, 8bit, 'error<=X' or another limit such as 'flash<=8KiB'")
+        raise BittailorError(f"cannot pick {shown(text)}; say an index 0..{len(front) - 1}, "
+                             f"{', '.join(('holds', *PICKS))}, best, knee, retrained:NAME, 8bit, 'error<=X' or another "
+                             "limit such as 'flash<=8KiB'")
 
     def _lacking(self, name: str) -> str:
         """Why there is no such pick, in words."""

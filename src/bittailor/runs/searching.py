@@ -32,7 +32,7 @@ from bittailor.quantise.fitting import fit_all, widths_of
 from bittailor.quantise.spaces import BASELINES, WIDTHS, homogeneous_widths
 from bittailor.runs.certificate import Part, certify
 from bittailor.runs.choice import SolutionEvaluators, front_of, pick
-from bittailor.runs.folder import begin, calibrated, take_beacons
+from bittailor.runs.folder import begin, calibrated, check_store, take_beacons
 from bittailor.runs.forms import Solution
 from bittailor.runs.islands import Archipelago, island_facts
 from bittailor.runs.listening import HEARD, write_sounds
@@ -101,6 +101,7 @@ def run_search(
         began = time.monotonic()
         ready = calibrate_run(problem)
         store = Store(problem.folder / "evaluations.sqlite", ready.identity)
+        check_store(problem.folder, store)
         with store, evaluation(problem, ready, store) as way:
             result = _search(problem, ready, store, way, seed(problem, ready))
             chosen = select(problem, ready, store, way, result)

@@ -38,7 +38,7 @@ from bittailor.tasks import TASKS
 from bittailor.train.beacons import BeaconSettings
 
 GUIDES = ("loss", "error")
-MOST_UNITS = 1 << 16
+MOST_UNITS = 4096
 """Of a task's recurrent layer."""
 
 

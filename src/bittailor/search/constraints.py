@@ -82,4 +82,6 @@ def parse(text: str, units: Mapping[str, str]) -> Constraint:
             raise ConstraintError(f"'{unit}' in '{text}' does not fit: '{name}' is "
                                   f"{f'in {own}' if own else 'a plain number'}; {_EXAMPLE}")
         number = number * factor / own_factor
+        if not math.isfinite(number):
+            raise ConstraintError(f"the limit in '{text}' is too large a number")
     return Constraint(name, number, text.strip(), match["sign"] == "<=")

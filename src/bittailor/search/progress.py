@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from bittailor.common.console import console as plain_console
 from bittailor.search.front import Front
 from bittailor.search.loop import Progress, Status
 
@@ -99,12 +100,11 @@ class Live:
         self._status: Status | None = None
 
     def start(self, status: Status) -> None:
-        from rich.console import Console
         from rich.live import Live as RichLive
 
         self._clock.start()
         self._status = status
-        self._console = self._console or Console(stderr=True)
+        self._console = self._console or plain_console(stderr=True)
         # rich draws from a thread of its own, so that an update costs the search nothing
         self._live = RichLive(get_renderable=self._draw, console=self._console, refresh_per_second=_PER_S,
                               transient=False)
@@ -119,7 +119,7 @@ class Live:
         if self._live is not None:
             self._live.stop()
         if message and self._console is not None:
-            self._console.print(message, style="yellow", markup=False, highlight=False)
+            self._console.print(message, style="yellow", highlight=False)
 
     def _draw(self) -> Group:
         from rich.console import Group
