@@ -54,7 +54,7 @@ HEAVY = {
     "pandas": {"report"},
     "dask": {"search", "runs"},
     "distributed": {"search", "runs"},
-    "rich": {"cli", "search"},
+    "rich": {"cli", "common", "search"},
     "typer": {"cli"},
     "safetensors": {"common"},
 }

@@ -119,7 +119,7 @@ class Live:
         if self._live is not None:
             self._live.stop()
         if message and self._console is not None:
-            self._console.print(message, style="yellow", highlight=False)
+            self._console.print(message, style="yellow", markup=False, highlight=False)
 
     def _draw(self) -> Group:
         from rich.console import Group
