@@ -125,7 +125,7 @@ def test_texts_of_an_export_do_not_become_code(program: Program, tmp_path: Path)
     starts = ("x */", "*/", "\\", '"', "??/", "// \\", "*\\\n/", "#endif */")
     text = "".join(f"{start}\n{EVIL % (tmp_path / 'ran')}/*" for start in starts)
     samples = Samples(np.zeros((1, 2, 3), np.int64), np.array([2]), text)
-    settings = ExportSettings("net", None, text, {text: text})
+    settings = ExportSettings("net", about=text, facts={text: text})
     write_export(program, tmp_path / "out", False, EXPORTERS["c"], settings, samples)
     assert verify(tmp_path / "out", ["host"], items=2).problem is None
     assert not (tmp_path / "ran").exists()
@@ -136,6 +136,7 @@ def test_texts_of_an_export_do_not_become_code(program: Program, tmp_path: Path)
     ({"settings": 3}, {}, "is damaged"),
     ({"settings": {"core": "z80"}}, {}, "unknown"),
     ({"settings": {"core": []}}, {}, "is damaged"),
+    ({"settings": {"core": "m4\nm0"}}, {}, "no name"),
     ({"settings": {"prefix": "int"}}, {}, "keyword of C"),
     ({"settings": {"prefix": "a;b"}}, {}, "no C identifier"),
     ({"settings": {"prefix": ["net"]}}, {}, "is damaged"),

@@ -23,6 +23,7 @@ from bittailor.export.folder import EXPORT_FILE, write_folder
 
 SAMPLES_FILE, SAMPLES_KIND, SAMPLES_VERSION = "samples.safetensors", "samples", 1
 """The inputs of the self-test, and the settings of the export."""
+_LONGEST_NAME = 100
 _HEADER = {"bittailor", "version", "sha256"}
 
 
@@ -91,6 +92,8 @@ def _read_samples(path: Path, program: Program) -> tuple[ExportSettings, Samples
         texts = (settings.prefix, settings.core, settings.about, words, *settings.facts, *settings.facts.values())
         if not all(isinstance(text, str) for text in texts):
             raise FileError(f"{path} is damaged: a text is none")
+        if not all(name.isprintable() and len(name) < _LONGEST_NAME for name in (settings.prefix, settings.core)):
+            raise FileError(f"{path} is damaged: the prefix or the core is no name")
         if settings.steps is not None and (type(settings.steps) is not int or settings.steps < 1):
             raise FileError(f"{path} is damaged: the longest sequence has {settings.steps!r} steps")
         q, lengths = check_integers(program, tensors["q"], tensors["lengths"])
