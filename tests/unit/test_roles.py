@@ -14,6 +14,7 @@ from test_runs import small_data, small_network
 import bittailor as bt
 from bittailor.common.roles import LEAST_CONFIRM, RoleSettings, divide
 from bittailor.errors import BittailorError
+from bittailor.runs.certificate import said
 
 
 def numbered(items: int, start: int, groups: int = 0, steps: int = 3) -> bt.Data:
@@ -130,15 +131,18 @@ def test_what_cannot_be_certified_is_said(tmp_path: Path) -> None:
         plain.pick("certified")
 
 
-def test_a_longer_search_uses_the_confirm_items_again_at_less_risk(tmp_path: Path) -> None:
+def test_a_longer_search_certifies_nothing_with_items_that_were_used(tmp_path: Path) -> None:
     network = small_network()
     data = small_data(network, items=500)
-    looks = []
+    looks, picks = [], []
     for generations, resume in ((2, False), (2, True), (4, True)):
         run = bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(
             certify="20@90", search=bt.SearchSettings(population=8, generations=generations)), resume=resume)
         looks.append(run.result["certificate"]["looks"])
+        picks.append("certified" in run.picks)
     assert looks == [[2], [2], [2, 4]]
+    assert picks == [True, True, False]
+    assert "used before" in said(run.result["certificate"], "%")
 
 
 def test_retraining_selects_on_held_out_items_alone(tmp_path: Path) -> None:
