@@ -39,8 +39,9 @@ Result: TypeAlias = "list[Outcome] | None"
 
 SHORTEST_S = 0.1
 """What a batch takes at least, about: a task costs the scheduler and this process some two milliseconds of work."""
-AHEAD = 3
-"""Batches at a time, per thread of a worker: one at work, one waiting beside it, one on its way."""
+FIRST, AHEAD = 3, 16
+"""Batches that are out at a time, per thread of a worker: while it is not known how long an evaluation takes, and then:
+a whole generation, as a rule, so that workers need not wait for this process."""
 CUT = 2
 """A batch is what is left of a generation over so many times the workers' threads: large ones first, small ones last,
 so that all finish together."""
@@ -157,7 +158,8 @@ class Cluster(Executor):
                 return list(self._client.map(_evaluate, several, identity=self._identity, fingerprint=fingerprint,
                                              pure=False))
 
-            for done in self._flight(_Batch(batch, send, partial(_pickled, batch), state) for batch in batches):
+            for done in self._flight((_Batch(batch, send, partial(_pickled, batch), state) for batch in batches),
+                                     FIRST if pace is None else AHEAD):
                 batches.took(done)
                 seconds = sum(outcome.seconds for outcome in done) / len(done)
                 self._pace[fingerprint] = seconds if pace is None else 0.5 * (seconds + self._pace[fingerprint])
@@ -172,7 +174,7 @@ class Cluster(Executor):
 
         self._look(force=True)
         batches = (_Batch([(i,)], send, partial(_pickled, (work, item))) for i, item in enumerate(items))
-        for answers in self._flight(batches):
+        for answers in self._flight(batches, AHEAD):
             for answer in answers:
                 yield answer if isinstance(answer, Answer) else Answer(None, answer.reason, answer.seconds)
 
@@ -220,8 +222,8 @@ class Cluster(Executor):
 
     # batches
 
-    def _flight(self, ready: Iterator[_Batch]) -> Iterator[list[Outcome]]:
-        """Send batches, so many at a time; their outcomes, in order."""
+    def _flight(self, ready: Iterator[_Batch], ahead: int) -> Iterator[list[Outcome]]:
+        """Send batches, so many at a time for each thread of a worker; their outcomes, in order."""
         waiting: deque[_Batch] = deque()
         arrived: queue.SimpleQueue[_Batch] = queue.SimpleQueue()
         out: set[_Batch] = set()
@@ -229,7 +231,7 @@ class Cluster(Executor):
         try:
             while True:
                 new: list[_Batch] = []
-                while (not suspects and len(out) + len(new) < AHEAD * max(1, self._slots)
+                while (not suspects and len(out) + len(new) < ahead * max(1, self._slots)
                        and (batch := next(ready, None)) is not None):
                     new.append(batch)
                 waiting.extend(new)
