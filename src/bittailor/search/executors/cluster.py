@@ -48,6 +48,7 @@ so that all finish together."""
 STATES = 4
 """States that workers keep while nobody evaluates with them."""
 _LOOK_S = 1.0  # between two looks at who is there
+_REFILL_S = 5.0
 _FETCH_S = 30.0  # for the results of several batches
 MEMORY = "memory"
 """The resource by which Dask workers declare their bytes: `dask worker … --resources "memory=16e9"`."""
@@ -130,19 +131,22 @@ class Cluster(Executor):
 
     client    connected; closed with this executor by `stop`, if given
     patience  seconds to wait while the cluster has no worker
+    refill    called now and then while there are fewer workers than there were: starts those that are missing
     """
 
     remote = True
 
-    def __init__(self, client: Client, patience: float = 300.0, stop: Callable[[], None] | None = None) -> None:
-        self._client, self._patience, self._stop = client, patience, stop
+    def __init__(self, client: Client, patience: float = 300.0, stop: Callable[[], None] | None = None,
+                 refill: Callable[[], None] | None = None) -> None:
+        self._client, self._patience, self._stop, self._refill = client, patience, stop, refill
         self._identity = code_identity()
         self._lock, self._alone = threading.Lock(), threading.Lock()
         self._states: OrderedDict[str, int] = OrderedDict()  # fingerprint -> runs that use it; the longest unused first
         self._pace: dict[str, float] = {}  # fingerprint -> seconds of an evaluation
         self._workers: set[str] = set()
         self._at_work: dict[str, tuple[str, ...]] = {}
-        self._seen = self._looked = monotonic()
+        self._seen = self._looked = self._refilled = monotonic()
+        self._most = 0
         self._lost = self._retried = self._slots = 0
 
     def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
@@ -365,8 +369,12 @@ class Cluster(Executor):
             self._retried += sum(len(self._at_work.get(name, ())) for name in gone)
             self._workers, self._at_work = there, at_work
             self._slots = sum(int(worker["nthreads"]) for worker in about.values())
+            self._most = max(self._most, len(there))
             if there:
                 self._seen = now
+            if len(there) < self._most and self._refill is not None and now - self._refilled > _REFILL_S:
+                self._refilled = now
+                self._refill()
         if now - self._seen > self._patience:
             raise BittailorError(f"the cluster has had no worker for {self._patience:.0f} s. What is finished is "
                                  "stored; start workers and resume")

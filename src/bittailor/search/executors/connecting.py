@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
@@ -96,7 +97,12 @@ def connect(settings: ClusterSettings, say: Callable[[str], None] = lambda text:
     except BaseException:
         stop()
         raise
-    return Cluster(client, settings.patience, stop)
+    return Cluster(client, settings.patience, stop, None if local is None else partial(_refill, local, settings))
+
+
+def _refill(local: LocalCluster, settings: ClusterSettings) -> None:
+    """Start worker processes that are missing: Dask gives up one that dies while it starts."""
+    local.scale(int(settings.address.removeprefix(LOCAL)))
 
 
 def _quiet() -> None:
