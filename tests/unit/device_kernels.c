@@ -14,7 +14,7 @@
 #include "firmware.h"
 
 enum { DOT, OPS };
-enum { RESCALE, RESCALE2, RESCALE_WIDE, RESCALE2_WIDE, LOOKUP8, LOOKUP16, KNOTS, MEAN, BITS, BITS_WIDE };
+enum { RESCALE, RESCALE2, RESCALE_WIDE, RESCALE2_WIDE, LOOKUP8, LOOKUP16, KNOTS, MEAN, BITS, BITS_WIDE, ELEMENT };
 
 typedef int32_t dot8(const uint8_t *, size_t, const int8_t *, size_t);
 typedef int32_t dot16(const uint8_t *, size_t, const int16_t *, size_t);
@@ -83,6 +83,17 @@ static void dots(void) {
         }
 }
 
+static int32_t element(size_t bytes, size_t index, unsigned bits) {
+#ifdef EXACT
+    uint8_t *const array = copy(data, bytes);
+    const int32_t value = bt_element(array, bytes, index, bits);
+    free(array);
+    return value;
+#else
+    return bt_element(data, bytes, index, bits);
+#endif
+}
+
 static int64_t operation(const int64_t v[9]) {
     int32_t a[9];
     const int16_t *const table = (const int16_t *)(const void *)data;
@@ -99,6 +110,7 @@ static int64_t operation(const int64_t v[9]) {
     case MEAN: return bt_mean(a[1], (uint32_t)a[2], a[3], v[4], (unsigned)a[5], a[6], a[7]);
     case BITS: return bt_bits(data, (size_t)a[1], (unsigned)a[2]);
     case BITS_WIDE: return bt_bits_wide(data, (size_t)a[1], (unsigned)a[2]);
+    case ELEMENT: return element((size_t)a[3], (size_t)a[1], (unsigned)a[2]);
     default: printf("no operation %ld\n", (long)a[0]); exit(1);
     }
 }

@@ -12,6 +12,7 @@ import pytest
 import bittailor as bt
 from bittailor.compile.layouts import CORES as LAYOUT_CORES
 from bittailor.compile.layouts import DEFAULT_CORE, LAYOUTS
+from bittailor.compile.layouts.base import MOST_FILLED
 from bittailor.core.cells import CELLS
 from bittailor.core.program import Program, bind
 from bittailor.cost.firmware import Core, Costs, KernelCost, cores
@@ -79,7 +80,6 @@ def test_the_listing_is_that_of_the_generated_code(case: int, rng: np.random.Gen
         "preparation": len(re.findall(PREPARATIONS, text)),
         "blocks": len(re.findall(r"if \(i % \d+u == 0u", text)),
         "rows": len(re.findall(r"_rows(?:_\d+)?\[i % \d+u\]", text)),
-        "bt_bits": len(re.findall(r"\bbt_bits\(", text)) - len(re.findall(r"bt_bits\([^;]*\) \* ", text)),
         "load": len(re.findall(r"const int32_t \w+ = [^;(]*\[i\];", text)),
         "commit": text.count("memcpy("),
     }
@@ -101,8 +101,9 @@ def test_the_listing_is_that_of_the_generated_code(case: int, rng: np.random.Gen
                    for n in [program.graph.sites[node.output].features])
     dots = [*listing.step.dots.items(), *listing.head.dots.items()]
     rows = {layout.kernel: layout.rows for layout in LAYOUTS.values()}
-    assert sum(columns * n * rows.get(name, 1) for (name, columns), n in dots
-               if name not in READY) == products
+    done = sum(columns * n * rows.get(name, 1) for (name, columns), n in dots if name not in READY)
+    # a last block may be filled up
+    assert products <= done <= products * (1 + 2 * MOST_FILLED)
 
 
 @pytest.mark.parametrize("name", [p for p in EMULATED if p.id in CORES])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bittailor.compile.bound import ELEMENT_BITS
 from bittailor.core import arith
 from bittailor.core.arith import Lookup, Rescale, pack, unpack
 from bittailor.core.ops import OPS
@@ -29,7 +30,7 @@ WIDTHS, STORAGES = range(1, 17), (8, 16)
 FIRST, LONGEST = 15, 40
 DOT, OPERATIONS = 0, 1
 CALLS = ("rescale", "rescale2", "rescale_wide", "rescale2_wide", "lookup8", "lookup16", "knots", "mean", "bits",
-         "bits_wide")
+         "bits_wide", "element")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1")
 Ints = NDArray[np.int64]
 
@@ -115,6 +116,11 @@ def bits_cases(rng: np.random.Generator) -> Cases:
         calls = ["bits_wide"] if bits > 32 else ["bits", "bits_wide"]
         cases.operations(pack(values, bits).tobytes(), [
             (call, (i, bits), int(v)) for call in calls for i, v in enumerate(values)])
+        for count in range(1, 21) if 1 < bits <= ELEMENT_BITS else ():
+            packed = pack(values[:count], bits)
+            if packed.size >= (bits + 14) // 8:
+                cases.operations(packed.tobytes(), [
+                    ("element", (i, bits, packed.size), int(v)) for i, v in enumerate(values[:count])])
     return cases
 
 

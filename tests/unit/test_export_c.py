@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bittailor.compile.image import image_of
+from bittailor.compile.layouts import CORES
 from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops.time import MEAN_MOST_STEPS
@@ -87,7 +88,8 @@ def check(built: Built, case: Case) -> None:
 def fuzz(rng: np.random.Generator, compiler: str, folder: Path, count: int, *flags: str) -> None:
     found = {f"net{i}": case for i, case in enumerate(cases(rng, count))}
     longest = max(case.q.shape[1] for case in found.values())
-    built = build({p: case.program for p, case in found.items()}, longest, compiler, folder, flags)
+    core = str(rng.choice(list(CORES)))
+    built = build({p: case.program for p, case in found.items()}, longest, compiler, folder, flags, core)
     for p, case in found.items():
         firmware = built[p].model.image
         assert built[p].sizes == (firmware.state_bytes, firmware.scratch_bytes), case
@@ -99,7 +101,8 @@ def fuzz(rng: np.random.Generator, compiler: str, folder: Path, count: int, *fla
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_every_site_of_many_networks(compiler: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    """Strict warnings, equal integers, promised bytes: narrow, wide, per row, 1 to 16 bits, any layers and ends."""
+    """Strict warnings, equal integers, promised bytes: narrow, wide, per row, 1 to 16 bits, any layers and ends, laid out
+    for any core."""
     fuzz(rng, compiler, tmp_path, 8, "-O1")
 
 

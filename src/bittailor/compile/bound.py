@@ -36,6 +36,34 @@ from bittailor.core.qformat import QFormat
 
 UNPACKED_BITS = 32
 """Packed integers up to this width are read as 32 bits, wider ones as 64."""
+ELEMENT_BITS = 25
+"""Packed integers up to this width span four bytes at most, wherever they begin."""
+
+
+@dataclass(frozen=True)
+class Unpack:
+    """How a device reads an integer of a packed array.
+
+    function  bt_element where it is inline, bt_bits or bt_bits_wide
+    bits      of the integer
+    bytes     of the array, for bt_element
+    span      bytes that the integer may lie in, for bt_element
+    """
+
+    function: str
+    bits: int
+    bytes: int = 0
+    span: int = 0
+
+    @property
+    def called(self) -> str:
+        """The function, with the span of what is inline: bt_element3."""
+        return f"{self.function}{self.span or ''}"
+
+    def text(self, array: str, index: str) -> str:
+        """As a C expression."""
+        size = f", {self.bytes}u" if self.function == "bt_element" else ""
+        return f"{self.function}({array}{size}, {index}, {self.bits}u)"
 
 
 @dataclass(frozen=True)
@@ -48,7 +76,7 @@ class DeviceCall:
     literals  the integers that stand in the code
     products  multiplications (the address of a matrix row is one) beside those of the functions called
     dot       (function, columns) of a dot product
-    unpacks   (function, bits) of each packed integer that is read
+    unpacks   the packed integers that are read
     per_row   whether every row has a multiplier of its own, from an array
     """
 
@@ -56,7 +84,7 @@ class DeviceCall:
     literals: tuple[int, ...]
     products: int = 0
     dot: tuple[str, int] | None = None
-    unpacks: tuple[tuple[str, int], ...] = ()
+    unpacks: tuple[Unpack, ...] = ()
     per_row: bool = False
 
 
@@ -135,11 +163,11 @@ class BoundWeighted(BoundRescale):
         """[1] or [rows]."""
         return self.rescale.multipliers[0]
 
-    def _call(self, products: int, dot: tuple[str, int] | None, unpacks: tuple[tuple[str, int], ...]) -> DeviceCall:
+    def _call(self, products: int, dot: tuple[str, int] | None, unpacks: tuple[Unpack, ...]) -> DeviceCall:
         per_row = self.multipliers.size > 1
         literals = self._literals() if per_row else self._literals(int(self.multipliers[0]))
         if self.offsets is not None:
-            unpacks += (_unpack(self.offsets.bits),)
+            unpacks += (_unpack(self.offsets),)
         return DeviceCall(self._function("bt_rescale"), literals, products, dot, unpacks, per_row)
 
 
@@ -174,7 +202,7 @@ class BoundDiagonal(BoundWeighted):
     @property
     def device(self) -> DeviceCall:
         bits = self.weights.bits
-        return self._call(0, None, ()) if bits == 1 else self._call(1, None, (_unpack(bits),))
+        return self._call(0, None, ()) if bits == 1 else self._call(1, None, (_unpack(self.weights),))
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +219,12 @@ class BoundTable(BoundInstruction):
         return DeviceCall(f"bt_lookup{t.entry_bits}", (t.qmin,))
 
 
-def _unpack(bits: int) -> tuple[str, int]:
-    return "bt_bits" if bits <= UNPACKED_BITS else "bt_bits_wide", bits
+def _unpack(packed: Packed) -> Unpack:
+    bits, count = packed.bits, (packed.values.size * packed.bits + 7) // 8
+    span = (bits + 14) // 8
+    if 1 < bits <= ELEMENT_BITS and count >= span:
+        return Unpack("bt_element", bits, count, span)
+    return Unpack("bt_bits" if bits <= UNPACKED_BITS else "bt_bits_wide", bits)
 
 
 def bind_instructions(constants: Constants, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:

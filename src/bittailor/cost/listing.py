@@ -119,8 +119,8 @@ def _add_blocks(blocks: Blocks, phase: Phase, code: Counter[str], work: Work) ->
     for one in laid:
         for part in one.parts:
             code["block"] += 1
-            work.amounts["block"] += one.rows // one.layout.rows
-            work.dots[one.layout.kernel, part.stop - part.start] += one.rows // one.layout.rows
+            work.amounts["block"] += one.blocks
+            work.dots[one.layout.kernel, part.stop - part.start] += one.blocks
         calls.add(one.layout.kernel)
     return calls
 
@@ -192,14 +192,14 @@ def _counted(constants: Constants, device: DeviceCall, laid: Laid | None, featur
         run["rest"] += single > 0
     elif device.dot is not None:
         run["dot"] += 1
-    for name, bits in device.unpacks:
-        run[name] += 1
-        run[f"{name}.bits"] += bits
+    for one in device.unpacks:
+        run[one.called] += 1
+        run[f"{one.called}.bits"] += 0 if one.span else one.bits
     if device.per_row:
         run["row multiplier"] += 1
     code = Counter({name: n for name, n in run.items() if not name.endswith(".bits")})
     for value in device.literals:
         code[f"literal{next(size for size in (8, 16, 32, 64) if abs(value).bit_length() <= size)}"] += 1
     dots = () if device.dot is None or not single else (device.dot,)
-    calls = frozenset(name for name, _ in (*dots, *device.unpacks))
+    calls = frozenset([*(name for name, _ in dots), *(one.function for one in device.unpacks if not one.span)])
     return _Piece(constants, laid, code, run, dots, single, calls)

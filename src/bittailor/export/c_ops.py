@@ -123,8 +123,7 @@ def _weighted(s: Scope, ins: Instruction, bound: BoundWeighted, product: str) ->
     """A product plus the row's offset, rescaled with the row's multiplier or the matrix's."""
     device = bound.device
     if bound.offsets is not None:
-        read, bits = device.unpacks[-1]
-        product += f" + {read}({s.rom(ins.output, 'offsets')}, i, {bits}u)"
+        product += f" + {device.unpacks[-1].text(s.rom(ins.output, 'offsets'), 'i')}"
     multiplier = f"{s.rom(ins.output, 'multipliers')}[i]" if device.per_row else number(int(bound.multipliers[0]))
     return Line(product, device.function, _numbers(bound, multiplier))
 
@@ -146,7 +145,7 @@ def _diagonal(s: Scope, ins: Instruction, bound: BoundDiagonal) -> Line:
     if bits == 1:
         product = f"(((unsigned){w}[i >> 3] >> (i & 7u)) & 1u ? {x} : -{x})"
     else:
-        product = f"{bound.device.unpacks[0][0]}({w}, i, {bits}u) * {x}"
+        product = f"{bound.device.unpacks[0].text(w, 'i')} * {x}"
     return _weighted(s, ins, bound, f"(int64_t){product}" if bound.rescale.wide else product)
 
 

@@ -110,13 +110,15 @@ class Part:
 class Laid:
     """A matrix in a layout.
 
-    layout     of the rows below `rows`, which are whole blocks; the others are `bits`
+    layout     of the rows below `rows`; the others are `bits`
+    blocks     of rows; the last one may be filled up
     parts      of its columns: one, unless the proof holds for fewer columns only
     constants  what is added to the rows' offsets, [all rows]; None: nothing
     """
 
     layout: Layout
     rows: int
+    blocks: int
     parts: tuple[Part, ...]
     constants: Ints | None
 
@@ -126,17 +128,26 @@ class Laid:
         return sum(part.words.nbytes for part in self.parts)
 
 
+MOST_FILLED = 0.02
+"""Of a matrix's rows: how many may be added to fill the last block. Where it takes more, the rows left over are `bits`."""
+
+
 def lay_out(layout: Layout, W: Ints, reach: int) -> Laid | None:
     """Weights [rows, n] in a layout; None if they have not even a block of rows, or no split of columns is exact."""
-    rows = len(W) // layout.rows * layout.rows
+    left = len(W) % layout.rows
+    filled = -left % layout.rows
+    if filled <= MOST_FILLED * len(W):
+        rows, whole = len(W), np.concatenate([W, np.broadcast_to(W[:1], (filled, W.shape[1]))])
+    else:
+        rows = len(W) - left
+        whole = W[:rows]
     if not rows:
         return None
-    whole = W[:rows]
     spans = list(_spans(layout, whole, reach, 0, W.shape[1]))
     if any(stop - start < 1 for start, stop in spans):
         return None
     parts = tuple(Part(a, b, layout.literals(whole[:, a:b], reach), layout.pack(whole[:, a:b])) for a, b in spans)
-    return Laid(layout, rows, parts, _constants(layout, whole, len(W), spans))
+    return Laid(layout, rows, len(whole) // layout.rows, parts, _constants(layout, W[:rows], len(W), spans))
 
 
 def _spans(layout: Layout, W: Ints, reach: int, start: int, stop: int) -> Iterator[tuple[int, int]]:

@@ -55,8 +55,7 @@ class Digits(Layout):
         if self.wide:
             return True
         digit = np.arange(len(W)) % self.digits
-        stored = np.where((digit < self.digits - 1)[:, None], W + self.offset, W)
-        return bool((np.abs(stored).sum(axis=1) * reach < 1 << (WORD - 1 - digit * self.bits)).all())
+        return bool((np.abs(W).sum(axis=1) * reach < 1 << (WORD - 1 - digit * self.bits)).all())
 
     def pack(self, W: Ints) -> Words:
         """See the module: [block, pair of inputs, word], the halves of a word together."""
@@ -122,7 +121,7 @@ def _digits(bits: int, widths: set[int], digits: int, words: int) -> tuple[Digit
     return narrow, wide
 
 
-DSP = Family("dsp", (), (
+DSP = Family("dsp", ("m4", "m7", "m33"), (
     Signs(),
     *_digits(2, {2}, 8, 1),
     *_digits(3, {3}, 5, 1),

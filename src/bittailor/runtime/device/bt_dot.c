@@ -18,14 +18,6 @@
 #define BT_HELIUM 0
 #endif
 
-/* Whether a word can be loaded from any address in one instruction. */
-#if (defined(__ARM_FEATURE_UNALIGNED) || defined(__aarch64__) || defined(__x86_64__) || defined(__i386__))             \
-    && !defined(__ARM_BIG_ENDIAN)
-#define BT_UNALIGNED 1
-#else
-#define BT_UNALIGNED 0
-#endif
-
 /* Needs loads from any address, and an optimiser that turns shift counts into constants. */
 #if !defined(BT_PLAIN) && BT_UNALIGNED && defined(__ARM_FEATURE_DSP) && defined(__OPTIMIZE__) && defined(__thumb2__)
 #define BT_DSP 1

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h> /* memcpy: loads from addresses of no alignment */
 
 #if defined(__GNUC__)
 #define BT_INLINE static inline __attribute__((always_inline, unused))
@@ -21,6 +22,14 @@
 extern "C" {
 #endif
 
+/* Whether a word can be loaded from any address in one instruction. */
+#if (defined(__ARM_FEATURE_UNALIGNED) || defined(__aarch64__) || defined(__x86_64__) || defined(__i386__))             \
+    && !defined(__ARM_BIG_ENDIAN)
+#define BT_UNALIGNED 1
+#else
+#define BT_UNALIGNED 0
+#endif
+
 typedef char bt_needs_arithmetic_shifts[((int32_t)-2 >> 1) == -1 ? 1 : -1];
 typedef char bt_needs_32_bit_sizes[sizeof(size_t) >= 4 ? 1 : -1];
 
@@ -28,6 +37,29 @@ typedef char bt_needs_32_bit_sizes[sizeof(size_t) >= 4 ? 1 : -1];
  * +1. bt_bits_wide: 1..64 bits. */
 int32_t bt_bits(const uint8_t *packed, size_t index, unsigned bits);
 int64_t bt_bits_wide(const uint8_t *packed, size_t index, unsigned bits);
+
+/* bt_bits of an array of `bytes` bytes where bits (2..25) and bytes are constants: as many bytes as an integer may span
+ * are read at once, none of them beyond the end. Arrays that have not so many are no case for it. */
+BT_INLINE int32_t bt_element(const uint8_t *packed, const size_t bytes, size_t index, const unsigned bits) {
+    const unsigned span = BT_UNALIGNED && bytes >= 4u ? 4u : (bits + 14u) / 8u;
+    const size_t bit = index * bits, at = bit >> 3, last = bytes - span, from = at < last ? at : last;
+    const unsigned shift = 32u - bits - (unsigned)(bit - 8u * from);
+    uint32_t v;
+#if BT_UNALIGNED
+    if (span == 4u) {
+        memcpy(&v, packed + from, sizeof v);
+        return (int32_t)(v << shift) >> (32u - bits);
+    }
+#endif
+    v = packed[from];
+    if (span > 1u)
+        v |= (uint32_t)packed[from + 1u] << 8;
+    if (span > 2u)
+        v |= (uint32_t)packed[from + 2u] << 16;
+    if (span > 3u)
+        v |= (uint32_t)packed[from + 3u] << 24;
+    return (int32_t)(v << shift) >> (32u - bits);
+}
 
 BT_INLINE int32_t bt_clamp(int32_t v, int32_t lo, int32_t hi) { return v < lo ? lo : v > hi ? hi : v; }
 

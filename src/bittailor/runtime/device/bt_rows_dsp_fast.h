@@ -102,44 +102,95 @@ BT_INLINE void bt_apply(uint32_t v, uint32_t xx, const unsigned b, uint32_t *s0,
 }
 
 /* What the digit of a row added: `sum` of the digits up to it, `below` of those below. */
-BT_INLINE int32_t bt_row(uint32_t sum, uint32_t below, const unsigned digit, const unsigned b, uint32_t correction) {
-    const int32_t y = (int32_t)(sum - below) >> (digit * b);
-    return (int32_t)((uint32_t)y - (digit == bt_digits(b) - 1u ? 0u : correction));
+BT_INLINE int32_t bt_row(uint32_t sum, uint32_t below, const unsigned digit, const unsigned b) {
+    return (int32_t)(sum - below) >> (digit * b);
 }
 
-BT_INLINE void bt_rows_dsp(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums, const unsigned b) {
-    const uint32_t correction = bt_offset_of(b) * bt_next(&x);
-    const uint32_t *const end = x + (n + 1u) / 2u;
-    uint32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+/* The sums of a word's digits begin with what their offsets would add, so that nothing is left to correct: with the
+ * one below and digit k's own share; nothing of the top digit's. */
+BT_INLINE uint32_t bt_begin(uint32_t below, uint32_t total, const unsigned digit, const unsigned b) {
+    return digit + 1u < bt_digits(b) ? below - ((bt_offset_of(b) * total) << (digit * b)) : below;
+}
+
+/* Two to a word (8 bit), four (4 bit) or eight (2 bit): eight rows. */
+BT_INLINE void bt_rows_eight(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums, const unsigned b) {
+    const uint32_t total = b == 8u ? 0u : *x;
+    const uint32_t *const end = ++x + (n + 1u) / 2u;
+    uint32_t s0 = bt_begin(0, total, 0, b), s1 = bt_begin(s0, total, 1u, b);
+    uint32_t s2 = b == 8u ? s0 : bt_begin(s1, total, 2u, b), s3 = b == 8u ? s1 : bt_begin(s2, total, 3u, b);
+    uint32_t s4 = b != 2u ? s0 : bt_begin(s3, total, 4u, b), s5 = b != 2u ? s1 : bt_begin(s4, total, 5u, b);
+    uint32_t s6 = b != 2u ? s2 : bt_begin(s5, total, 6u, b), s7 = b != 2u ? s3 : s6;
     do {
         const uint32_t xx = bt_next(&x);
+        bt_apply(bt_next(&w), xx, b, &s0, &s1, &s2, &s3, &s4, &s5, &s6, &s7);
         if (b == 8u) {
-            bt_apply(bt_next(&w), xx, b, &s0, &s1, &s2, &s3, &s4, &s5, &s6, &s7);
             bt_apply(bt_next(&w), xx, b, &s2, &s3, &s4, &s5, &s6, &s7, &s0, &s1);
             bt_apply(bt_next(&w), xx, b, &s4, &s5, &s6, &s7, &s0, &s1, &s2, &s3);
             bt_apply(bt_next(&w), xx, b, &s6, &s7, &s0, &s1, &s2, &s3, &s4, &s5);
-        } else {
-            bt_apply(bt_next(&w), xx, b, &s0, &s1, &s2, &s3, &s4, &s5, &s6, &s7);
-            if (b == 4u)
-                bt_apply(bt_next(&w), xx, b, &s4, &s5, &s6, &s7, &s0, &s1, &s2, &s3);
-            if (b == 5u)
-                bt_apply(bt_next(&w), xx, b, &s3, &s4, &s5, &s6, &s7, &s0, &s1, &s2);
         }
+        if (b == 4u)
+            bt_apply(bt_next(&w), xx, b, &s4, &s5, &s6, &s7, &s0, &s1, &s2, &s3);
     } while (x != end);
-    {
-        const unsigned k = bt_digits(b);
-        sums[0] = bt_row(s0, 0, 0, b, correction);
-        sums[1] = bt_row(s1, s0, 1u, b, correction);
-        sums[2] = bt_row(s2, k > 2u ? s1 : 0u, 2u % k, b, correction);
-        sums[3] = bt_row(s3, k > 3u || k == 2u ? s2 : 0u, 3u % k, b, correction);
-        sums[4] = bt_row(s4, k == 4u || k == 2u ? 0u : s3, 4u % k, b, correction);
-        if (b != 3u)
-            sums[5] = bt_row(s5, s4, 5u % k, b, correction);
-        if (b != 3u && b != 5u) {
-            sums[6] = bt_row(s6, k == 2u ? 0u : s5, 6u % k, b, correction);
-            sums[7] = bt_row(s7, s6, 7u % k, b, correction);
-        }
+    sums[0] = bt_row(s0, 0, 0, b);
+    sums[1] = bt_row(s1, s0, 1u, b);
+    sums[2] = bt_row(s2, b == 8u ? 0u : s1, b == 8u ? 0u : 2u, b);
+    sums[3] = bt_row(s3, s2, b == 8u ? 1u : 3u, b);
+    sums[4] = bt_row(s4, b == 2u ? s3 : 0u, b == 2u ? 4u : 0u, b);
+    sums[5] = bt_row(s5, s4, b == 2u ? 5u : 1u, b);
+    sums[6] = bt_row(s6, b == 8u ? 0u : s5, b == 2u ? 6u : b == 4u ? 2u : 0u, b);
+    sums[7] = bt_row(s7, s6, b == 2u ? 7u : b == 4u ? 3u : 1u, b);
+}
+
+BT_INLINE void bt_next_two(const uint32_t **from, uint32_t *v0, uint32_t *v1) {
+    __asm__ volatile("ldrd %0, %1, [%2], #8" : "=&r"(*v0), "=&r"(*v1), "+r"(*from) : : "memory");
+}
+
+/* Five to a word (3 bit): room for two words at a time. */
+BT_INLINE void bt_rows_five(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums, const unsigned b) {
+    const uint32_t total = *x, *const end = ++x + (n + 1u) / 2u;
+    uint32_t s0 = bt_begin(0, total, 0, b), s1 = bt_begin(s0, total, 1u, b), s2 = bt_begin(s1, total, 2u, b);
+    uint32_t s3 = bt_begin(s2, total, 3u, b), s4 = s3, none = 0, v0, v1, x0, x1;
+    if (((n + 1u) & 2u) != 0u)
+        bt_apply(bt_next(&w), bt_next(&x), b, &s0, &s1, &s2, &s3, &s4, &none, &none, &none);
+    while (x != end) {
+        bt_next_two(&x, &x0, &x1);
+        bt_next_two(&w, &v0, &v1);
+        bt_apply(v0, x0, b, &s0, &s1, &s2, &s3, &s4, &none, &none, &none);
+        bt_apply(v1, x1, b, &s0, &s1, &s2, &s3, &s4, &none, &none, &none);
     }
+    sums[0] = bt_row(s0, 0, 0, b);
+    sums[1] = bt_row(s1, s0, 1u, b);
+    sums[2] = bt_row(s2, s1, 2u, b);
+    sums[3] = bt_row(s3, s2, 3u, b);
+    sums[4] = bt_row(s4, s3, 4u, b);
+}
+
+/* Three to a word (5 bit): six rows, and room for two pairs of inputs at a time. */
+BT_INLINE void bt_rows_six(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums, const unsigned b) {
+    const uint32_t total = *x, *const end = ++x + (n + 1u) / 2u;
+    uint32_t s0 = bt_begin(0, total, 0, b), s1 = bt_begin(s0, total, 1u, b), s2 = s1;
+    uint32_t s3 = s0, s4 = s1, s5 = s2, none = 0, v0, v1, x0, x1;
+    if (((n + 1u) & 2u) != 0u) {
+        x0 = bt_next(&x);
+        bt_next_two(&w, &v0, &v1);
+        bt_apply(v0, x0, b, &s0, &s1, &s2, &none, &none, &none, &none, &none);
+        bt_apply(v1, x0, b, &s3, &s4, &s5, &none, &none, &none, &none, &none);
+    }
+    while (x != end) {
+        bt_next_two(&x, &x0, &x1);
+        bt_next_two(&w, &v0, &v1);
+        bt_apply(v0, x0, b, &s0, &s1, &s2, &none, &none, &none, &none, &none);
+        bt_apply(v1, x0, b, &s3, &s4, &s5, &none, &none, &none, &none, &none);
+        bt_next_two(&w, &v0, &v1);
+        bt_apply(v0, x1, b, &s0, &s1, &s2, &none, &none, &none, &none, &none);
+        bt_apply(v1, x1, b, &s3, &s4, &s5, &none, &none, &none, &none, &none);
+    }
+    sums[0] = bt_row(s0, 0, 0, b);
+    sums[1] = bt_row(s1, s0, 1u, b);
+    sums[2] = bt_row(s2, s1, 2u, b);
+    sums[3] = bt_row(s3, 0, 0, b);
+    sums[4] = bt_row(s4, s3, 1u, b);
+    sums[5] = bt_row(s5, s4, 2u, b);
 }
 
 /* --- one bit: four signs as a mask of bytes, four absolute differences in one instruction -------------------------- */
@@ -268,14 +319,14 @@ void bt_dsp5_x16(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) 
         bt_pass_long(w, x, n, sums, 5u, 2u, 0u, 3u);
 }
 
-#define BT_DEFINE(b)                                                                                                   \
+#define BT_DEFINE(b, rows)                                                                                             \
     void bt_dsp##b##_x8(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {                               \
-        bt_rows_dsp(w, x, n, sums, b);                                                                                 \
+        bt_rows_##rows(w, x, n, sums, b);                                                                              \
     }
-BT_DEFINE(2)
-BT_DEFINE(3)
-BT_DEFINE(4)
-BT_DEFINE(5)
-BT_DEFINE(8)
+BT_DEFINE(2, eight)
+BT_DEFINE(3, five)
+BT_DEFINE(4, eight)
+BT_DEFINE(5, six)
+BT_DEFINE(8, eight)
 
 #endif
