@@ -101,8 +101,8 @@ def fuzz(rng: np.random.Generator, compiler: str, folder: Path, count: int, *fla
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_every_site_of_many_networks(compiler: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    """Strict warnings, equal integers, promised bytes: narrow, wide, per row, 1 to 16 bits, any layers and ends, laid out
-    for any core."""
+    """Strict warnings, equal integers, promised bytes: narrow, wide, per row, 1 to 16 bits, any layers and ends,
+    laid out for any core."""
     fuzz(rng, compiler, tmp_path, 8, "-O1")
 
 

@@ -1,5 +1,5 @@
-"""Layouts of weights: every kernel, and the plain reader of every layout, gives the products, on the host under sanitizers
-and on every core; what is proved is exact to the last weight, and mutants of the readers are noticed."""
+"""Layouts of weights: every kernel, and the plain reader of every layout, gives the products, on the host under
+sanitizers and on every core; what is proved is exact to the last weight, and mutants of the readers are noticed."""
 
 from __future__ import annotations
 
@@ -130,7 +130,8 @@ def program(cases: list[Product]) -> str:
     parts = [CHECK.format(includes="".join(f'#include "{name}"\n' for name in headers))]
     parts += [f"static void case{i}(void)\n{{\n{case.text()}}}\n" for i, case in enumerate(cases)]
     calls = "".join(f"    case{i}();\n" for i in range(len(cases)))
-    return "".join(parts) + f"int main(void) {{\n{calls}    printf(\"%d wrong\\n\", wrong);\n    return wrong != 0;\n}}\n"
+    end = '    printf("%d wrong\\n", wrong);\n    return wrong != 0;\n}\n'
+    return "".join(parts) + f"int main(void) {{\n{calls}{end}"
 
 
 def sources(names: list[str]) -> list[Path]:
@@ -231,8 +232,8 @@ def test_kernels_on_cores(core: str, tmp_path: Path, rng: np.random.Generator) -
         own = core in family.cores
         for flags in (("-O2",), ("-Os",)) if own else (("-O2",),):
             for layout in family.layouts:
-                widths = sorted(layout.widths)
-                cases = [case for width in (widths if own else widths[-1:]) for case in products(layout, width, rng, own)]
+                widths = sorted(layout.widths) if own else [max(layout.widths)]
+                cases = [case for width in widths for case in products(layout, width, rng, own)]
                 done = on_core(TARGETS[core], cases, sources([family.name]), flags, tmp_path)
                 assert done == "0 wrong\n", (layout.name, flags, done[:500])
 

@@ -129,7 +129,7 @@ class Laid:
 
 
 MOST_FILLED = 0.02
-"""Of a matrix's rows: how many may be added to fill the last block. Where it takes more, the rows left over are `bits`."""
+"""Of a matrix's rows: how many may be added to fill the last block. Rows left over are `bits` where it takes more."""
 
 
 def lay_out(layout: Layout, W: Ints, reach: int) -> Laid | None:
