@@ -5,8 +5,8 @@
 
 To be run anew when the device runtime or the generated code has changed; tests say so.
 
-Per core: every function of the device runtime is linked alone, for its bytes; every dot product is counted for 1 to 32
-columns and beyond; random networks of every cell, shape and width (and some that are nothing but single operators) are
+Per core: every function of the device runtime is linked alone, for its bytes; every dot product and
+block of rows is counted for 1 to 32 columns and beyond; random networks of every cell, shape and width (and some that are nothing but single operators) are
 exported, compiled and run, and what the dot products do not account for is fitted by bounded least squares of relative
 errors. Every fourth network is kept out of the fit; the recurrent ones among those give the errors that the file
 states and docs/tables/firmware.py tabulates.
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from command import arguments, as_command
 
+from bittailor.compile.layouts import CORES, Layout
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder, Recurrence
 from bittailor.core.network import Network
@@ -202,28 +203,70 @@ int main(void) {
 """
 
 
+BLOCKS = r"""
+#include <stdio.h>
+%(includes)s
+#include "firmware.h"
+static int8_t x8[%(most)d];
+static int16_t x16[%(most)d];
+static uint32_t to[%(ready)d];
+static int32_t sums[32];
+#define COUNT(name, columns, call)                                             \
+    count_start();                                                             \
+    call;                                                                      \
+    printf(name " %%u %%lu\n", columns, (unsigned long)count_stop() * %(rows)du)
+int main(void) {
+    for (size_t i = 0; i < %(most)d; i++) { x8[i] = (int8_t)(i * 53u); x16[i] = (int16_t)(i * 3571u); }
+%(calls)s
+    return 0;
+}
+"""
+
+
 def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str], folder: Path) -> dict[str, KernelCost]:
-    """Instructions of every dot product, by columns."""
+    """Instructions of every dot product, and of the core's blocks of rows and preparations of vectors, by columns."""
     most = COLUMNS + COLUMNS // 2
-    program = folder / "counting.c"
-    program.write_text(COUNTING % {
-        "rows": ROWS, "most": most, "columns": ", ".join(f"{n}u" for n in [*range(1, COLUMNS + 1), most]),
-        "calls": "\n".join(f"    COUNT({name}, {'x8' if name.endswith('_x8') else 'x16'})" for name in names)})
-    ran = run(target, build(target, [program, *runtime], folder / "counting.elf", [DEVICE]))
+    columns = [*range(1, COLUMNS + 1), most]
+    programs = [COUNTING % {
+        "rows": ROWS, "most": most, "columns": ", ".join(f"{n}u" for n in columns),
+        "calls": "\n".join(f"    COUNT({name}, {'x8' if name.endswith('_x8') else 'x16'})" for name in names)}]
+    programs += [BLOCKS % {
+        "includes": f'#include "{layout.header}"', "most": most, "ready": 8 * most, "rows": ROWS,
+        "calls": "\n".join(_block_calls(layout, columns))} for layout in CORES[target.name].layouts]
     counts: dict[str, dict[int, float]] = {}
-    for line in ran.output.splitlines():
-        name, columns, total = line.split()
-        counts.setdefault(name, {})[int(columns)] = int(total) / ROWS
+    for text in programs:
+        program = folder / "counting.c"
+        program.write_text(text)
+        ran = run(target, build(target, [program, *runtime], folder / "counting.elf", [DEVICE]))
+        for line in ran.output.splitlines():
+            name, n, total = line.split()
+            counts.setdefault(name, {})[int(n)] = int(total) / ROWS
     return {name: KernelCost(tuple(c[n] for n in range(1, COLUMNS + 1)), (c[most] - c[COLUMNS]) / (most - COLUMNS))
             for name, c in counts.items()}
+
+
+def _block_calls(layout: Layout, columns: Sequence[int]) -> Iterator[str]:
+    """C that counts a block of a layout, and its preparation, for numbers of columns."""
+    x, ready = "x16" if layout.wide else "x8", layout.preparation
+    to = "" if ready is None else f"({ready.ctype} *)(void *)to"
+    vectors = ", ".join(([x] if ready is None or layout.raw else []) + ([to] if to else []))
+    for n in columns:
+        W = np.ones((layout.rows, n), np.int64)
+        words = ", ".join(map(str, layout.pack(W).tolist()))
+        literals = "".join(f"{value}u, " for value in layout.literals(W, 1))
+        yield f"    {{ static const {layout.ctype} w[] = {{{words}}};"
+        if ready is not None:
+            yield f'    COUNT("{ready.function}", {n}u, {ready.function}({x}, {n}u, {to}));'
+        yield f'    COUNT("{layout.kernel}", {n}u, {layout.kernel}(w, {vectors}, {n}u, {literals}sums)); }}'
 
 
 def link_functions(target: Target, runtime: Sequence[Path], names: Sequence[str], folder: Path) -> dict[str, Any]:
     """Function of the runtime -> its sections and those of what it calls, with their bytes."""
     found = {}
+    includes = "".join(f'#include "{name}"\n' for name in _headers(target))
     for name in names:
         program = folder / "one.c"
-        program.write_text(f'#include "bt_dot.h"\nvoid *volatile used;\nint main(void) {{ used = (void *)&{name}; '
+        program.write_text(f'{includes}void *volatile used;\nint main(void) {{ used = (void *)&{name}; '
                           "return 0; }\n")
         elf = build(target, [program, *runtime], folder / "one.elf", [DEVICE], flags=(*OPTIMISE,))
         found[name] = {part.section: part.size for part in kept(elf)
@@ -231,10 +274,15 @@ def link_functions(target: Target, runtime: Sequence[Path], names: Sequence[str]
     return found
 
 
-def runtime_names() -> tuple[list[str], list[str]]:
-    """The dot products, and every public function, as the headers declare them."""
-    command = ["cc", "-E", "-P", str(DEVICE / "bt_dot.h")]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def _headers(target: Target) -> list[str]:
+    """What declares the functions that a core's networks call."""
+    return ["bt_dot.h", *dict.fromkeys(layout.header for layout in CORES[target.name].layouts)]
+
+
+def runtime_names(target: Target) -> tuple[list[str], list[str]]:
+    """The dot products, and every public function that a core's networks call, as the headers declare them."""
+    text = "".join(subprocess.run(["cc", "-E", "-P", str(DEVICE / name)], capture_output=True, text=True,
+                                  check=True).stdout for name in _headers(target))
     names = list(dict.fromkeys(re.findall(r"\b(bt_\w+)\([^()]*\);", text)))
     return [n for n in names if n.startswith("bt_dot")], [n for n in names if n != "bt_needs_arithmetic_shifts"]
 
@@ -269,7 +317,7 @@ def model_core(target: Target, programs: Sequence[Program], workers: int, seed: 
     with tempfile.TemporaryDirectory(prefix="bittailor-") as name:
         folder = Path(name)
         runtime = _runtime(target, folder)
-        dots, public = runtime_names()
+        dots, public = runtime_names(target)
         kernels = count_kernels(target, runtime, dots, folder)
         functions = link_functions(target, runtime, public, folder)
 

@@ -70,7 +70,7 @@ class Product:
             + (f"        {ready.ctype} to[{ready.size(n)}];\n        {ready.function}(x, {n}u, to);\n" if ready else "")
             + f"        for (size_t block = 0; block < {len(self.W) // layout.rows}u; block++) {{\n"
             f"            {layout.kernel}(w + block * {words.size * layout.rows // len(self.W)}u, "
-            f"{'to' if ready else 'x'}, {n}u, {arguments}sums);\n"
+            f"{'x, ' if ready and layout.raw else ''}{'to' if ready else 'x'}, {n}u, {arguments}sums);\n"
             f'            check("{layout.name} {n}", block * {layout.rows}u, sums, want, {layout.rows}u);\n'
             "        }\n    }\n")
 

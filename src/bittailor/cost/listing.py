@@ -120,6 +120,7 @@ def _add_blocks(blocks: Blocks, phase: Phase, code: Counter[str], work: Work) ->
         for part in one.parts:
             code["block"] += 1
             work.amounts["block"] += one.blocks
+            work.amounts["block round"] += one.blocks * (one.layout.rounds(part.literals) - 1)
             work.dots[one.layout.kernel, part.stop - part.start] += one.blocks
         calls.add(one.layout.kernel)
     return calls

@@ -167,6 +167,7 @@ class _Loops:
             vectors = [_from(self.model.vector(ins.whole, phase.number, at), part.start)]
             if layout.preparation is not None:
                 ready = self.blocks.find(phase.number, ins.whole, part, layout.preparation)
+                vectors = [*(vectors if layout.raw else ()), self.model.scratch[ready.name, False]]
             words = part.words.size // laid.blocks
             arguments = [f"{self.model.roms[ins.output, f'weights {i}']} + i / {layout.rows}u * {words}u", *vectors,
                          *(f"{n}u" for n in (part.stop - part.start, *part.literals)), self.model.sums[ins.output, i]]

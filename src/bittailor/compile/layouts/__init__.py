@@ -19,7 +19,7 @@ from bittailor.compile.layouts.helium import HELIUM
 from bittailor.compile.layouts.scalar import SCALAR
 from bittailor.core.arith import Ints
 
-ANY = Family("any", ("any", "m0", "m3", "m55", "rv32"), ())
+ANY = Family("any", ("any",), ())
 """Of those who do not know their core: all matrices are `bits`."""
 DEFAULT_CORE = "m4"
 

@@ -69,6 +69,10 @@ class Layout(ABC):
         """Further arguments of the kernel."""
         return ()
 
+    def rounds(self, literals: tuple[int, ...]) -> int:
+        """How often the kernel finishes a sum within a block, which the literals decide."""
+        return 1
+
     @abstractmethod
     def pack(self, W: Ints) -> Words:
         """Weights [whole blocks, n] as the flat array of `ctype`, block after block."""

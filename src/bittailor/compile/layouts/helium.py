@@ -91,7 +91,7 @@ def _bytes(words: Words, blocks: int, vectors: int, n: int) -> Ints:
     return np.concatenate(parts, axis=-1)
 
 
-HELIUM = Family("helium", (), (
+HELIUM = Family("helium", ("m55",), (
     Bits(),
     Digits(2, frozenset({2}), ((0, 1, 2, 3), (4, 5, 6, 7))),
     Digits(4, frozenset({3, 4}), ((0, 4), (1, 5), (2, 6), (3, 7))),

@@ -67,6 +67,11 @@ class Pairs(Layout):
                 return chunk, groups
         return 1, groups
 
+    def rounds(self, literals: tuple[int, ...]) -> int:
+        """Chunks."""
+        chunk, groups = literals
+        return max(1, -(-groups // chunk))
+
     def pack(self, W: Ints) -> Words:
         """[block, group, pair of rows], then what is left."""
         groups, left = divmod(W.shape[1], self.size)
@@ -167,4 +172,4 @@ def _exact(W: Ints, reach: int) -> bool:
     return int(np.abs(W).sum(axis=1).max()) * reach < 1 << 31
 
 
-SCALAR = Family("scalar", (), (Nibbles(), *map(Pairs, (2, 3, 4, 5)), Bytes()))
+SCALAR = Family("scalar", ("m0", "m3", "rv32"), (Nibbles(), *map(Pairs, (2, 3, 4, 5)), Bytes()))
