@@ -5,11 +5,11 @@
 
 To be run anew when the device runtime or the generated code has changed; tests say so.
 
-Per core: every function of the device runtime is linked alone, for its bytes; every dot product and
-block of rows is counted for 1 to 32 columns and beyond; random networks of every cell, shape and width (and some that are nothing but single operators) are
-exported, compiled and run, and what the dot products do not account for is fitted by bounded least squares of relative
-errors. Every fourth network is kept out of the fit; the recurrent ones among those give the errors that the file
-states and docs/tables/firmware.py tabulates.
+Per core: every function of the device runtime is linked alone, for its bytes; every dot product and block of rows is
+counted for 1 to 32 columns and beyond; random networks of every cell, shape and width (and some that are nothing but
+single operators) are exported, compiled and run, and what the kernels do not account for is fitted by bounded least
+squares of relative errors. Every fourth network is kept out of the fit; the recurrent ones among those give the errors
+that the file states and docs/tables/firmware.py tabulates.
 """
 
 from __future__ import annotations
