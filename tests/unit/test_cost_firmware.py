@@ -79,7 +79,7 @@ def test_the_listing_is_that_of_the_generated_code(case: int, rng: np.random.Gen
         "block": len(re.findall(KERNELS, text)),
         "preparation": len(re.findall(PREPARATIONS, text)),
         "blocks": len(re.findall(r"if \(i % \d+u == 0u", text)),
-        "rows": len(re.findall(r"_rows(?:_\d+)?\[i % \d+u\]", text)),
+        "rows": len(re.findall(r"\brows_\d+(?:_\d+)?_row\[", text)),
         "load": len(re.findall(r"const int32_t \w+ = [^;(]*\[i\];", text)),
         "commit": text.count("memcpy("),
     }

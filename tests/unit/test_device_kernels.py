@@ -118,7 +118,7 @@ def bits_cases(rng: np.random.Generator) -> Cases:
             (call, (i, bits), int(v)) for call in calls for i, v in enumerate(values)])
         for count in range(1, 21) if 1 < bits <= ELEMENT_BITS else ():
             packed = pack(values[:count], bits)
-            if packed.size >= (bits + 14) // 8:
+            if packed.size >= (bits // 8 if bits % 8 == 0 else (bits + 14) // 8):
                 cases.operations(packed.tobytes(), [
                     ("element", (i, bits, packed.size), int(v)) for i, v in enumerate(values[:count])])
     return cases

@@ -221,7 +221,7 @@ class BoundTable(BoundInstruction):
 
 def _unpack(packed: Packed) -> Unpack:
     bits, count = packed.bits, (packed.values.size * packed.bits + 7) // 8
-    span = (bits + 14) // 8
+    span = bits // 8 if bits % 8 == 0 else (bits + 14) // 8
     if 1 < bits <= ELEMENT_BITS and count >= span:
         return Unpack("bt_element", bits, count, span)
     return Unpack("bt_bits" if bits <= UNPACKED_BITS else "bt_bits_wide", bits)

@@ -142,11 +142,13 @@ class _Loops:
             x = _from(self.model.vector(ready.site, phase.number, at), ready.start)
             to = self.model.scratch[ready.name, False]
             yield f"{indent}{ready.preparation.function}({x}, {ready.stop - ready.start}u, {to});\n"
-        for ins in phase.body:
-            laid = self.blocks.laid.get(ins.output)
-            for i in range(len(laid.parts) if laid is not None else 0):
-                assert laid is not None
-                yield f"{indent}int32_t {self.model.sums[ins.output, i]}[{laid.layout.rows}];\n"
+        for array, (_, size) in self._arrays(phase).items():
+            yield f"{indent}int32_t {array}[{size}];\n"
+
+    def _arrays(self, phase: Phase) -> dict[str, tuple[int, int]]:
+        """The arrays of sums of a loop: (rows of a block, elements)."""
+        made = [sums for (site, _), sums in self.model.sums.items() if site in phase.made]
+        return {sums.array: (sums.rows, sums.at + sums.rows) for sums in made}
 
     def _blocks(self, phase: Phase, at: int | None, indent: str) -> Iterator[str]:
         """The kernels, whenever a block of rows begins: those of blocks of the same size together."""
@@ -158,6 +160,8 @@ class _Loops:
                 if (one.layout.rows, one.rows) == (rows, most):
                     yield from self._kernels(phase, at, ins, one, indent + "    ")
             yield f"{indent}}}\n"
+        for array, (rows, _) in self._arrays(phase).items():
+            yield f"{indent}const int32_t *const {array}_row = {array} + i % {rows}u;\n"
 
     def _kernels(self, phase: Phase, at: int | None, ins: Instruction, laid: Laid, indent: str) -> Iterator[str]:
         """The calls of one matrix, for every part of its columns."""
@@ -169,9 +173,10 @@ class _Loops:
                 ready = self.blocks.find(phase.number, ins.whole, part, layout.preparation)
                 vectors = [*(vectors if layout.raw else ()), self.model.scratch[ready.name, False]]
             words = part.words.size // laid.blocks
-            arguments = [f"{self.model.roms[ins.output, f'weights {i}']} + i / {layout.rows}u * {words}u", *vectors,
-                         *(f"{n}u" for n in (part.stop - part.start, *part.literals)), self.model.sums[ins.output, i]]
-            yield f"{indent}{layout.kernel}({', '.join(arguments)});\n"
+            w = f"{self.model.roms[ins.output, f'weights {i}']} + i / {layout.rows}u * {words}u"
+            numbers = (f"{n}u" for n in (part.stop - part.start, *part.literals))
+            sums = self.model.sums[ins.output, i].block
+            yield f"{indent}{layout.kernel}({', '.join((w, *vectors, *numbers, sums))});\n"
 
     def _stores(self, site: str, index: str, at: int | None, indent: str) -> Iterator[str]:
         """What keeps a value beyond its loop."""
@@ -231,8 +236,7 @@ class _Scope:
         laid = self.model.image.blocks.laid.get(ins.output)
         if laid is None:
             return "", 0
-        sums = [f"{self.model.sums[ins.output, i]}[i % {laid.layout.rows}u]" for i in range(len(laid.parts))]
-        return " + ".join(sums), laid.rows
+        return " + ".join(self.model.sums[ins.output, i].row for i in range(len(laid.parts))), laid.rows
 
     def sum(self, site: str) -> str:
         return f"state->{self.model.names[site]}[i]"

@@ -21,6 +21,25 @@ ARRAY_WORDS = {"tables": "table", "multipliers": "rows"}
 """What arrays are called after their operator; weights have a name of their own."""
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Where a matrix's sums of a block of rows are: in an array that all blocks of so many rows of a loop share."""
+
+    array: str
+    rows: int
+    at: int
+
+    @property
+    def block(self) -> str:
+        """The C expression of the block."""
+        return f"{self.array} + {self.at}" if self.at else self.array
+
+    @property
+    def row(self) -> str:
+        """The C expression of the sum of the loop's row."""
+        return f"{self.array}_row[{self.at}]"
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A program with a name.
@@ -116,11 +135,19 @@ class Model:
         return {owner: f"rom.{self.arrays[i]}" for i, a in enumerate(self.image.arrays) for owner in a.owners}
 
     @cached_property
-    def sums(self) -> dict[tuple[str, int], str]:
-        """(operator's output site, part of its columns) -> the variable that holds the sums of a block of rows."""
-        used = set(self.names.values())
-        return {(site, i): identifier(f"{site}.rows", used)
-                for site, laid in self.image.blocks.laid.items() for i in range(len(laid.parts))}
+    def sums(self) -> dict[tuple[str, int], Sums]:
+        """(operator's output site, part of its columns) -> where the sums of its blocks of rows are."""
+        used, found = set(self.names.values()), dict[tuple[str, int], Sums]()
+        for phase in self.order.phases:
+            counts = dict[int, tuple[str, int]]()
+            for ins in phase.body:
+                laid = self.image.blocks.laid.get(ins.output)
+                for i in range(0 if laid is None else len(laid.parts)):
+                    rows = 1 if laid is None else laid.layout.rows
+                    name, at = counts.get(rows) or (identifier(f"rows.{phase.number}", used), 0)
+                    found[ins.output, i] = Sums(name, rows, at)
+                    counts[rows] = name, at + rows
+        return found
 
     @cached_property
     def members(self) -> dict[tuple[str, bool], str]:

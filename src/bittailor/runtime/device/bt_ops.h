@@ -41,14 +41,21 @@ int64_t bt_bits_wide(const uint8_t *packed, size_t index, unsigned bits);
 /* bt_bits of an array of `bytes` bytes where bits (2..25) and bytes are constants: as many bytes as an integer may span
  * are read at once, none of them beyond the end. Arrays that have not so many are no case for it. */
 BT_INLINE int32_t bt_element(const uint8_t *packed, const size_t bytes, size_t index, const unsigned bits) {
-    const unsigned span = BT_UNALIGNED && bytes >= 4u ? 4u : (bits + 14u) / 8u;
-    const size_t bit = index * bits, at = bit >> 3, last = bytes - span, from = at < last ? at : last;
-    const unsigned shift = 32u - bits - (unsigned)(bit - 8u * from);
+    const unsigned least = bits % 8u == 0u ? bits / 8u : (bits + 14u) / 8u;
+    const unsigned span = BT_UNALIGNED && bits % 8u != 0u && bytes >= 4u ? 4u : least;
+    const size_t bit = index * bits, at = bit >> 3, last = bytes - span;
+    const size_t from = bits % 8u == 0u || at < last ? at : last;
+    const unsigned shift = bits % 8u == 0u ? 32u - bits : 32u - bits - (unsigned)(bit - 8u * from);
     uint32_t v;
 #if BT_UNALIGNED
     if (span == 4u) {
         memcpy(&v, packed + from, sizeof v);
         return (int32_t)(v << shift) >> (32u - bits);
+    }
+    if (bits == 16u) {
+        int16_t half;
+        memcpy(&half, packed + from, sizeof half);
+        return half;
     }
 #endif
     v = packed[from];
