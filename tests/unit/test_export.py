@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import bittailor as bt
 from bittailor.cli.actions import export_solution
 from bittailor.compile.image import SIZES, image_of
+from bittailor.compile.layouts import CORES
 from bittailor.compile.liveness import liveness_of
 from bittailor.compile.order import order_of
 from bittailor.core.arith import pack
@@ -88,13 +89,21 @@ def test_a_gru_keeps_only_its_state_and_the_next() -> None:
     assert order.streaming
     assert list(live.vectors) == ["gru0.h"]
     assert order.alias == {"end": "gru0.h"}
-    found = image_of(program_of(gru_network(5, 16, 3)))
+    found = image_of(program_of(gru_network(5, 16, 3)), core="any")
     assert (found.state_bytes, found.scratch_bytes, found.ram, found.peak) == (16, 16, 32, 32 + 5 + 3)
-    assert image_of(program_of(gru_network(5, 16, 3), h=12)).ram == 64
+    assert image_of(program_of(gru_network(5, 16, 3), h=12), core="any").ram == 64
+
+
+def test_vectors_that_kernels_want_ready_are_counted() -> None:
+    """On cores with DSP instructions: the sum of a vector and pairs of 16 bits, of the input and of the state, in use
+    together; a head made ready after them shares their memory."""
+    found = image_of(program_of(gru_network(5, 16, 8)), core="m4")
+    assert [ready.size for ready in found.blocks.ready] == [1 + 3, 1 + 8, 1 + 8]
+    assert found.scratch_bytes == 16 + 4 * (1 + 3) + 4 * (1 + 8)
 
 
 def test_layers_share_their_scratch() -> None:
-    one, three = (image_of(program_of(gru_network(5, 16, 3, layers=n))) for n in (1, 3))
+    one, three = (image_of(program_of(gru_network(5, 16, 3, layers=n)), core="any") for n in (1, 3))
     assert three.state_bytes == 3 * one.state_bytes
     assert three.scratch_bytes == one.scratch_bytes
 
@@ -105,7 +114,7 @@ def test_a_state_that_nothing_else_reads_is_written_in_place() -> None:
     graph = b.graph(b.linear("out", b.op("last", "end", h), "W", 2))
     network = Network(graph, random_parameters(graph, np.random.default_rng(0)))
     assert liveness_of(network.graph).in_place
-    assert image_of(program_of(network)).scratch == ()
+    assert image_of(program_of(network), core="any").scratch == ()
 
 
 def test_two_directions_and_their_last_steps_need_no_sequence() -> None:
@@ -130,10 +139,11 @@ def test_sequences_between_passes_need_the_longest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_vectors_that_share_memory_are_never_alive_together(seed: int) -> None:
-    program = random_case(seed).program
+    program, core = random_case(seed).program, list(CORES)[seed % len(CORES)]
     live = liveness_of(program.graph)
     spans = {**{(s, False): t for s, t in live.vectors.items()}, **{(s, True): t for s, t in live.sequences.items()}}
-    found = image_of(program, 7)
+    found = image_of(program, 7, core)
+    spans |= {(ready.name, False): ready.span for ready in found.blocks.ready}
     assert sum(len(slot.vectors) for slot in found.scratch) == len(spans)
     for slot in found.scratch:
         for a, b in combinations(slot.vectors, 2):
@@ -175,7 +185,7 @@ def test_what_cannot_be_exported_is_refused_by_name(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("seed", range(30))
 def test_the_image_is_the_account_without_duplicates(seed: int) -> None:
     program = random_case(seed).program
-    found, stored = image_of(program, 7), account(program)
+    found, stored = image_of(program, 7, "any"), account(program)
     contents = [(a.ctype, a.bits, a.values.tobytes()) for a in found.arrays]
     assert len(set(contents)) == len(contents)
     assert sum(len(a.owners) for a in found.arrays) == len(list(program.stored()))
@@ -193,13 +203,16 @@ def test_identical_arrays_are_stored_once() -> None:
     network = gru_network(5, 16, 3)
     parameters = {**network.parameters, "gru0.W_iz": network.parameters["gru0.W_ir"]}
     program = program_of(Network(network.graph, parameters), 4)
-    found = image_of(program)
+    found = image_of(program, core="any")
     shared = [a for a in found.arrays if ("gru0.r.x", "weights") in a.owners]
     assert shared[0].owners == (("gru0.r.x", "weights"), ("gru0.z.x", "weights"))
     assert found.flash < account(program).total
-    text = source(Model(program, "model"))
+    text = source(Model(program, "model", core="any"))
     assert text.count("gru0_W_ir, i * 5u") == 2
     assert "4-bit weights: gru0.r.x, gru0.z.x" in text
+    text = source(Model(program, "model", core="m4"))
+    assert text.count("bt_dsp4_x8(rom.gru0_W_ir + ") == 2
+    assert "weights in layout bt_dsp4_x8: gru0.r.x, gru0.z.x" in text
 
 
 def test_a_search_can_ask_for_every_candidate() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bittailor.compile.image import image_of
-from bittailor.compile.layouts import CORES
+from bittailor.compile.layouts import CORES, DEFAULT_CORE
 from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops.time import MEAN_MOST_STEPS
@@ -119,7 +119,7 @@ def test_every_site_of_more_networks(flags: str, rng: np.random.Generator, tmp_p
 def joined(folder: Path, programs: dict[str, Program], steps: int, compile_: list[str], link: list[str]) -> str:
     """Export programs, compile each self-test, link all into one program, run it: what it prints."""
     objects: list[Path] = []
-    shared = [f.name for f in device_files() if f.suffix == ".c"]
+    shared = [f.name for f in device_files(DEFAULT_CORE) if f.suffix == ".c"]
     for p, program in programs.items():
         export_program(program, folder / p, prefix=p, steps=steps, items=2)
         files = [f"{p}/src/{p}.c", f"{p}/selftest/selftest.c"]
