@@ -1,19 +1,24 @@
-"""What does a weight cost on a microcontroller? Instructions per multiply-accumulate, and bytes of code.
+"""What does a weight cost on a microcontroller? Instructions per multiply-accumulate of whole products, bytes of code.
 
-    python benchmarks/kernels.py                          # every core that has its tools here: a minute
+    python benchmarks/kernels.py                          # every core that has its tools here, some minutes
     python benchmarks/kernels.py --core m4 --core m0      # some
-    python benchmarks/kernels.py --json kernels.json
+    python benchmarks/kernels.py --cmsis-nn DIR           # CMSIS-NN's kernels of the same products beside, a checkout
 
-Every dot product of the device runtime, 1..16-bit weights by 8- and 16-bit activations, runs in QEMU on every core and
-in every variant (plain C, Arm's DSP instructions, Helium), over rows of several lengths; results are compared with
-NumPy first. Counts are repeatable, and good to an instruction or two per row. They are instructions, not cycles: a core
-takes one to three cycles per load; a vector instruction of Helium takes several, and a gathering load more.
+A product is y = W x: making x ready, a call per block of rows, loops, the sums in memory. Every layout of a core's
+family and, beside it, `bits` (a call per row, what `--core any` exports) runs in QEMU with random weights and
+activations over several numbers of inputs and rows; results are compared with NumPy first. Counts are repeatable, and
+good to an instruction or two per product. They are instructions, not cycles: a core takes one to three cycles per load,
+and a vector instruction of Helium takes several.
+
+CMSIS-NN's functions end in a requantisation to 8 bits, which ours leave to what follows. It is told apart by the
+slope between two numbers of inputs: what a multiply-accumulate costs, and what a row costs beside them.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,132 +26,219 @@ from typing import Any
 import numpy as np
 from command import arguments, as_command
 
-from bittailor.core.arith import pack
-from bittailor.engines.native_build import RUNTIME
-from bittailor.export.targets import OPTIMISE, STANDARD, TARGETS, build, compile_object, run, symbols
+from bittailor.common.files import write_whole
+from bittailor.compile.layouts import CORES, Layout
+from bittailor.core.arith import Ints, pack
+from bittailor.export.artefact import linked, total
+from bittailor.export.c import DEVICE
+from bittailor.export.targets import OPTIMISE, STANDARD, TARGETS, Target, build, compile_object, run
 
-DEVICE = RUNTIME / "device"
-ROWS = {n: tuple(n * row for row in range(8)) for n in (12, 28, 32, 64, 128)}
-"""Row length -> where its rows begin: eight rows of a matrix, so that alignments occur as often as they do there."""
-SIZES = {"O2": "-O2", "Os": "-Os"}
+SHAPES = ((28, 64), (32, 64), (64, 64), (128, 64), (64, 192), (61, 64))
+"""(inputs, rows)."""
+ACTIVATIONS = (8, 16)
+WIDTHS = range(1, 9)
+BITS = "bits"
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A product in a layout (None: `bits`), and what it must give."""
+
+    layout: Layout | None
+    bits: int
+    storage: int
+    W: Ints
+    x: Ints
+
+    @property
+    def name(self) -> str:
+        """Of the layout."""
+        return self.layout.name if self.layout else BITS
+
+    @property
+    def array(self) -> np.ndarray[Any, Any]:
+        """The weights as stored."""
+        return self.layout.pack(self.W) if self.layout else pack(self.W.ravel(), self.bits)
+
+    @property
+    def ctype(self) -> str:
+        """Of an element of `array`."""
+        return self.layout.ctype if self.layout else "uint8_t"
+
+    def body(self, w: str, x: str) -> str:
+        """The statements that leave the product in y."""
+        rows, n = self.W.shape
+        if self.layout is None:
+            dot = f"bt_dot{self.bits}_x{self.storage}"
+            return f"    for (size_t i = 0; i < {rows}u; i++)\n        y[i] = {dot}({w}, i * {n}u, {x}, {n}u);\n"
+        layout, ready, lines = self.layout, self.layout.preparation, []
+        vectors = [x]
+        if ready is not None:
+            lines.append(f"    {ready.function}({x}, {n}u, ({ready.ctype} *)ready);\n")
+            vectors = [*([x] if layout.raw else []), f"(const {ready.ctype} *)ready"]
+        literals = [f"{v}u" for v in layout.literals(self.W, 1 << (self.storage - 1))]
+        words = self.array.size * layout.rows // rows
+        call = ", ".join([f"{w} + i / {layout.rows}u * {words}u", *vectors, f"{n}u", *literals, "y + i"])
+        lines.append(f"    for (size_t i = 0; i < {rows}u; i += {layout.rows}u)\n        {layout.kernel}({call});\n")
+        return "".join(lines)
+
+    def functions(self) -> list[str]:
+        """Of the runtime that it calls."""
+        if self.layout is None:
+            return [f"bt_dot{self.bits}_x{self.storage}"]
+        return [self.layout.kernel, *([self.layout.preparation.function] if self.layout.preparation else [])]
+
+    @property
+    def want(self) -> Ints:
+        """What the kernel must leave in y."""
+        constants = self.layout.row_constants(self.W) if self.layout else None
+        full: Ints = self.W @ self.x - (0 if constants is None else constants)
+        return full
+
+
+def products(core: str, today: bool, inputs: int, rows: int, seed: int = 0) -> Iterator[Product]:
+    """Random weights of every width, over their whole range: the hardest for proofs that look at them."""
+    rng = np.random.default_rng(seed)
+    for storage in ACTIVATIONS:
+        for bits in WIDTHS:
+            top, reach = (1 << (bits - 1)) - 1, 1 << (storage - 1)
+            values = np.arange(-top, top + 1) if bits > 1 else np.array([-1, 1])
+            W = rng.choice(values, (rows, inputs))
+            x = rng.integers(-reach, reach, inputs)
+            suitable = (one for one in CORES[core].layouts if bits in one.widths and one.wide == (storage > 8))
+            layout = next(suitable, None)
+            whole = rows // layout.rows * layout.rows if layout else 0
+            if today:
+                yield Product(None, bits, storage, W, x)
+            elif layout and whole and layout.fits(W[:whole], reach):
+                yield Product(layout, bits, storage, W[:whole], x)
+
+
+def program(cases: Sequence[Product]) -> str:
+    """C that leaves every product's sums and its instructions in results.bin."""
+    headers = dict.fromkeys(["bt_dot.h", *(case.layout.header for case in cases if case.layout)])
+    most = max(case.W.shape[1] for case in cases)
+    parts = ["#include <stdio.h>\n", *(f'#include "{name}"\n' for name in headers), '#include "firmware.h"\n',
+             f"static uint32_t ready[{16 * -(-most // 4) + 16}];\nstatic int32_t y[256];\n"]
+    for i, case in enumerate(cases):
+        parts += [f"static const {case.ctype} w{i}[] = {{{','.join(map(str, case.array.tolist()))}}};\n",
+                  f"static const int{case.storage}_t x{i}[] = {{{','.join(map(str, case.x.tolist()))}}};\n",
+                  f"BT_NOIPA static void product{i}(void) {{\n{case.body(f'w{i}', f'x{i}')}}}\n"]
+    parts.append("static void (*const products[])(void) = {" + ", ".join(f"product{i}" for i in range(len(cases)))
+                 + "};\nstatic const uint16_t rows[] = {" + ", ".join(str(len(case.W)) for case in cases) + "};\n")
+    parts.append("""int main(void) {
+    const int to = fw_open("results.bin", 'w');
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int64_t count;
+        count_start();
+        products[i]();
+        count = (int64_t)count_stop();
+        (void)fw_write(to, &count, sizeof count);
+        (void)fw_write(to, y, rows[i] * sizeof *y);
+    }
+    fw_close(to);
+    return 0;
+}
+""")
+    return "".join(parts)
 
 
 @dataclass(frozen=True)
-class Variant:
-    """A core and which of its instructions are used."""
+class Bench:
+    """A core, a folder to build in, and the runtime, compiled for it once."""
 
-    core: str
-    name: str
-    defines: tuple[str, ...] = ()
+    target: Target
+    folder: Path
+    runtime: tuple[Path, ...]
 
-    @property
-    def title(self) -> str:
-        """For tables."""
-        return f"{self.core.upper()} {self.name}" if self.name else self.core.upper()
+    @classmethod
+    def of(cls, core: str, folder: Path) -> Bench:
+        """For a core."""
+        target = TARGETS[core]
+        runtime = tuple(compile_object(target, source, folder / f"{source.stem}.o", (DEVICE,))
+                        for source in sorted(DEVICE.glob("*.c")))
+        return cls(target, folder, runtime)
 
+    def counts(self, cases: Sequence[Product]) -> list[int]:
+        """Instructions of each product; SystemExit if one is wrong."""
+        (self.folder / "kernels.c").write_text(program(cases))
+        elf = build(self.target, [self.folder / "kernels.c", *self.runtime], self.folder / "kernels.elf", [DEVICE],
+                    flags=(*STANDARD, *OPTIMISE))
+        data, at, found = run(self.target, elf).files["results.bin"], 0, []
+        for case in cases:
+            rows = len(case.W)
+            found.append(int(np.frombuffer(data, np.int64, 1, at)[0]))
+            if not np.array_equal(np.frombuffer(data, np.int32, rows, at + 8), case.want.astype(np.int32)):
+                raise SystemExit(f"{self.target.title}: {case.name}, {case.W.shape}: wrong, so nothing is counted")
+            at += 8 + 4 * rows
+        return found
 
-VARIANTS = (
-    Variant("m0", ""), Variant("m3", ""),
-    *(Variant(core, name, flags) for core in ("m4", "m7", "m33")
-      for name, flags in (("plain", ("-DBT_PLAIN",)), ("DSP", ()))),
-    *(Variant("m55", name, flags) for name, flags in (
-        ("plain", ("-DBT_PLAIN",)), ("DSP", ("-DBT_NO_HELIUM",)), ("Helium", ()))),
-    Variant("rv32", ""),
-)
-
-
-def cases(seed: int = 0) -> tuple[bytes, np.ndarray]:
-    """The file of cases, and the products: [width, activation width, row]."""
-    rng = np.random.default_rng(seed)
-    rows = [(first, n) for n, firsts in ROWS.items() for first in firsts]
-    count, longest = max(first + n for first, n in rows), max(ROWS)
-    xs = [rng.integers(-(1 << (b - 1)), 1 << (b - 1), longest) for b in (8, 16)]
-    data = np.array([len(rows), count, longest], np.uint32).tobytes() + np.array(rows, np.uint32).tobytes()
-    data += xs[0].astype(np.int8).tobytes() + xs[1].astype(np.int16).tobytes()
-    want = np.zeros((16, 2, len(rows)), np.int64)
-    for bits in range(1, 17):
-        top = (1 << (bits - 1)) - 1
-        w = rng.choice(np.array([-1, 1]), count) if bits == 1 else rng.integers(-top, top + 1, count)
-        data += pack(w, bits).tobytes()
-        for k, x in enumerate(xs):
-            want[bits - 1, k] = [int(w[first:first + n] @ x[:n]) for first, n in rows]
-    return data, want.astype(np.int32).astype(np.int64)
-
-
-def counts(variant: Variant, folder: Path) -> dict[str, dict[str, list[float]]]:
-    """Activation width -> row length -> instructions per multiply-accumulate, for widths 1..16."""
-    target = TARGETS[variant.core]
-    flags = (*STANDARD, *OPTIMISE, *variant.defines)
-    elf = build(target, [DEVICE / "bt_dot.c", Path(__file__).with_suffix(".c")], folder / "kernels.elf",
-                includes=[DEVICE], flags=flags)
-    data, want = cases()
-    ran = run(target, elf, {"cases.bin": data})
-    got = np.frombuffer(ran.files["results.bin"], np.int64).reshape(*want.shape, 2)
-    if ran.status or not np.array_equal(got[..., 0], want):
-        raise SystemExit(f"{variant.title}: wrong products; nothing is counted")
-    found: dict[str, dict[str, list[float]]] = {}
-    for k, storage in enumerate(("8", "16")):
-        at = 0
-        found[storage] = {}
-        for n, firsts in ROWS.items():
-            spent = got[:, k, at:at + len(firsts), 1].sum(axis=1) / (n * len(firsts))
-            found[storage][str(n)] = [round(float(v), 3) for v in spent]
-            at += len(firsts)
-    return found
+    def text_bytes(self, case: Product) -> int:
+        """Machine code of a layout's functions and what they call of the runtime."""
+        header = case.layout.header if case.layout else "bt_dot.h"
+        uses = "".join(f"    used = (void *)&{name};\n" for name in case.functions())
+        (self.folder / "one.c").write_text(
+            f'#include "{header}"\nvoid *volatile used;\nint main(void) {{\n{uses}    return 0;\n}}\n')
+        elf = build(self.target, [self.folder / "one.c", *self.runtime], self.folder / "one.elf", [DEVICE],
+                    flags=OPTIMISE)
+        return total(linked(elf), self.runtime).code
 
 
-def code(variant: Variant, folder: Path) -> dict[str, dict[str, int]]:
-    """Optimisation -> function -> bytes."""
-    target, found = TARGETS[variant.core], {}
-    for name, flag in SIZES.items():
-        made = compile_object(target, DEVICE / "bt_dot.c", folder / "bt_dot.o",
-                              flags=(*STANDARD, flag, "-ffunction-sections", *variant.defines))
-        found[name] = {s.name: s.size for s in symbols(target, made) if s.kind in "tT" and s.size}
-    return found
+def measure(core: str, shapes: Sequence[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+    """Rows of the result file: a core's layouts, then `bits`."""
+    sizes = dict[tuple[str, ...], int]()
+    with tempfile.TemporaryDirectory(prefix="bittailor-") as name:
+        bench = Bench.of(core, Path(name))
+        for today in (False, True):
+            for inputs, rows in shapes:  # a program a shape: they need not fit the smallest flash together
+                cases = list(products(core, today, inputs, rows))
+                for case, count in zip(cases, bench.counts(cases) if cases else [], strict=True):
+                    functions = tuple(case.functions())
+                    if functions not in sizes:
+                        sizes[functions] = bench.text_bytes(case)
+                    yield {
+                        "core": core, "bits": case.bits, "activations": case.storage, "layout": case.name,
+                        "inputs": inputs, "rows": rows, "instructions_per_mac": round(count / (inputs * rows), 3),
+                        "text_bytes": sizes[functions], "flash_bytes": case.array.nbytes}
 
 
-def measure(cores: list[str]) -> dict[str, Any]:
-    """Rows of the result file."""
-    rows = []
-    for variant in VARIANTS:
-        if variant.core not in cores:
-            continue
-        missing = TARGETS[variant.core].missing()
-        if missing:
-            print(f"{variant.title}: left out: {missing}")
-            continue
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            rows.append({"core": variant.core, "variant": variant.name, "title": variant.title,
-                         "instructions_per_mac": counts(variant, folder), "bytes": code(variant, folder)})
-    return {"flags": " ".join(OPTIMISE), "rows": rows}
-
-
-def show(found: dict[str, Any], length: str = "64") -> None:
-    """Print instructions per multiply-accumulate, and bytes."""
-    for storage in ("8", "16"):
-        print(f"\n{storage}-bit activations, rows of {length}: instructions per multiply-accumulate, call included")
-        print(f"{'weights':14}" + "".join(f"{bits:6}" for bits in range(1, 17)))
-        for row in found["rows"]:
-            values = row["instructions_per_mac"][storage][length]
-            print(f"{row['title']:14}" + "".join(f"{v:6.2f}" for v in values))
-    for size in SIZES:
-        print(f"\nbytes of bt_dot<b>_x8 at -{size}")
-        for row in found["rows"]:
-            bytes_ = row["bytes"][size]
-            print(f"{row['title']:14}" + "".join(f"{bytes_[f'bt_dot{b}_x8']:6}" for b in range(1, 17)))
+def show(found: Sequence[dict[str, Any]], inputs: int = 64, rows: int = 64) -> None:
+    """Print instructions per multiply-accumulate of one shape."""
+    for storage in ACTIVATIONS:
+        print(f"\n{storage}-bit activations, {inputs} inputs, {rows} rows: instructions per multiply-accumulate")
+        print(f"{'weights':12}" + "".join(f"{bits:7}" for bits in WIDTHS))
+        for core in dict.fromkeys(row["core"] for row in found):
+            for today in (False, True):
+                line = {row["bits"]: f"{row['instructions_per_mac']:7.2f}" for row in found
+                        if (row["core"], row["activations"]) == (core, storage)
+                        and (row["inputs"], row["rows"]) == (inputs, rows) and (row["layout"] == BITS) == today}
+                print(f"{core + (' bits' if today else ''):12}"
+                      + "".join(line.get(bits, "      –") for bits in WIDTHS))
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--core", action="append", choices=[*dict.fromkeys(v.core for v in VARIANTS)])
-    parser.add_argument("--length", default="64", choices=[str(n) for n in ROWS])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--core", action="append", choices=[t.name for t in TARGETS.values() if t.emulated])
+    parser.add_argument("--shape", action="append", type=_shape, help="INPUTSxROWS; default: several")
+    parser.add_argument("--json", type=Path, default=Path("results/kernels.json"))
     options = parser.parse_args()
-    found = measure(options.core or [*dict.fromkeys(v.core for v in VARIANTS)])
-    show(found, options.length)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    found: list[dict[str, Any]] = []
+    for core in options.core or [t.name for t in TARGETS.values() if t.emulated]:
+        missing = TARGETS[core].missing()
+        if missing:
+            print(f"{TARGETS[core].title}: left out: {missing}")
+            continue
+        found += measure(core, options.shape or SHAPES)
+    show(found)
+    old = json.loads(options.json.read_text())["rows"] if options.json.exists() else []
+    measured = {row["core"] for row in found}
+    rows = [*(row for row in old if row["core"] not in measured), *found]
+    write_whole(options.json, (json.dumps({"flags": " ".join(OPTIMISE), "rows": rows}, indent=1) + "\n").encode())
+
+
+def _shape(text: str) -> tuple[int, int]:
+    inputs, _, rows = text.partition("x")
+    return int(inputs), int(rows)
 
 
 if __name__ == "__main__":

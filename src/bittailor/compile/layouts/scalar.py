@@ -6,6 +6,9 @@ serves two rows. Both halves can be taken apart as long as the true sums are bel
 inputs, known from the real weights. A group is four words, rows 0 and 1, 2 and 3, ...; what is left of the inputs
 stands behind the groups, in four words or, where two pairs of rows fit the halves, in two.
 
+With 16-bit activations there is no room for two products in a word: every digit is cut out alone. The arrays are
+the same.
+
 8 bits (and 6 and 7, where such digits would save little): bytes w + 128, the rows of an input together.
 
 1 bit: a word per four inputs, bits 4 r .. 4 r + 3 are row r's, set for +1: the number of an entry in the table of the
@@ -20,8 +23,10 @@ from bittailor.compile.layouts.base import Family, Layout, Preparation, Words
 from bittailor.core.arith import Ints
 
 ROWS, HALF = 8, 16
-TOTAL = Preparation("bt_total_x8", "int32_t", lambda n: 1)
-TABLES = Preparation("bt_tables_x8", "uint32_t", lambda n: 8 * -(-n // 4))
+TOTAL8, TOTAL16 = (Preparation(f"bt_total_x{storage}", "int32_t", lambda n: 1) for storage in (8, 16))
+TABLES8 = Preparation("bt_tables_x8", "uint32_t", lambda n: 8 * -(-n // 4))
+TABLES16 = Preparation("bt_tables_x16", "uint32_t", lambda n: 16 * -(-n // 4))
+"""The sum of a vector; a table of 16 entries, of 16 or 32 bits, per four activations."""
 
 
 def _sums(step: int) -> Preparation:
@@ -33,16 +38,16 @@ SUMS = {3: _sums(3), 4: _sums(4), 5: _sums(5)}
 
 
 class Pairs(Layout):
-    """Two rows per multiplication."""
+    """Two rows per word, and per multiplication."""
 
-    header, ctype, wide, rows, raw = "bt_rows_scalar.h", "uint32_t", False, ROWS, True
+    header, ctype, rows, raw = "bt_rows_scalar.h", "uint32_t", ROWS, True
 
-    def __init__(self, bits: int) -> None:
-        self.bits, self.widths = bits, frozenset({bits})
-        self.kernel = self.name = f"bt_scalar{bits}_x8"
+    def __init__(self, bits: int, wide: bool) -> None:
+        self.bits, self.widths, self.wide = bits, frozenset({bits}), wide
+        self.kernel = self.name = f"bt_scalar{bits}_x{16 if wide else 8}"
         self.size = HALF // bits
         """Inputs of a group."""
-        self.preparation = SUMS[4 if self.size == 8 else self.size]
+        self.preparation = TOTAL16 if wide else SUMS[4 if self.size == 8 else self.size]
 
     @property
     def offset(self) -> int:
@@ -51,13 +56,15 @@ class Pairs(Layout):
 
     def fits(self, W: Ints, reach: int) -> bool:
         """Sums of a group and of what is left behind it fit 16 bits whatever the weights; a row fits 32 bits."""
-        most = (2 * self.size - 1) * self.offset * reach
+        most = 0 if self.wide else (2 * self.size - 1) * self.offset * reach
         return int(np.abs(W).max()) <= self.offset and most < 1 << (HALF - 1) and _exact(W, reach)
 
     def literals(self, W: Ints, reach: int) -> tuple[int, ...]:
         """The largest chunk, in groups, that any row allows (fewer if as many chunks do), and the number of groups."""
         rows, n = W.shape
         groups = n // self.size
+        if self.wide:
+            return (groups,)
         sums = np.concatenate([np.zeros((rows, 1), np.int64), np.abs(W).cumsum(axis=1) * reach], axis=1)
         for count in range(1, groups):
             chunk = -(-groups // count)
@@ -120,10 +127,11 @@ class Pairs(Layout):
 class Bytes(Layout):
     """Rows side by side, a byte each."""
 
-    name = kernel = "bt_scalar8_x8"
-    header, ctype, wide, rows, raw = "bt_rows_scalar.h", "uint8_t", False, ROWS, True
-    widths = frozenset({6, 7, 8})
-    preparation = TOTAL
+    header, ctype, rows, raw, widths = "bt_rows_scalar.h", "uint8_t", ROWS, True, frozenset({6, 7, 8})
+
+    def __init__(self, wide: bool) -> None:
+        self.wide, self.kernel = wide, f"bt_scalar8_x{16 if wide else 8}"
+        self.name, self.preparation = self.kernel, TOTAL16 if wide else TOTAL8
 
     def fits(self, W: Ints, reach: int) -> bool:
         """Sums are modulo 2**32: only the true one has to fit."""
@@ -143,14 +151,16 @@ class Bytes(Layout):
 class Nibbles(Layout):
     """Weights of one bit: numbers of table entries."""
 
-    name = kernel = "bt_scalar1_x8"
-    header, ctype, wide, rows = "bt_rows_scalar.h", "uint32_t", False, ROWS
-    widths = frozenset({1})
-    preparation = TABLES
+    header, ctype, rows, widths = "bt_rows_scalar.h", "uint32_t", ROWS, frozenset({1})
+
+    def __init__(self, wide: bool) -> None:
+        self.wide, self.kernel = wide, f"bt_scalar1_x{16 if wide else 8}"
+        self.name, self.preparation = self.kernel, TABLES16 if wide else TABLES8
 
     def fits(self, W: Ints, reach: int) -> bool:
-        """An entry is 512 plus a sum of four activations, in 16 bits; what is left has room up to 2**20 columns."""
-        return W.shape[1] < 1 << 20 and reach <= 128 and bool((np.abs(W) == 1).all())
+        """An entry is 512 plus a sum of four 8-bit activations, in 16 bits; 512 per group fit 32 bits, too."""
+        narrow = reach <= 128 and W.shape[1] < 1 << 22
+        return bool((np.abs(W) == 1).all()) and _exact(W, reach) and (self.wide or narrow)
 
     def pack(self, W: Ints) -> Words:
         """[block, four inputs]; inputs beyond the last meet a zero."""
@@ -172,4 +182,6 @@ def _exact(W: Ints, reach: int) -> bool:
     return int(np.abs(W).sum(axis=1).max()) * reach < 1 << 31
 
 
-SCALAR = Family("scalar", ("m0", "m3", "rv32"), (Nibbles(), *map(Pairs, (2, 3, 4, 5)), Bytes()))
+SCALAR = Family("scalar", ("m0", "m3", "rv32"), tuple(
+    layout for wide in (False, True)
+    for layout in (Nibbles(wide), *(Pairs(bits, wide) for bits in (2, 3, 4, 5)), Bytes(wide))))

@@ -48,46 +48,40 @@ BT_PAIRS(3)
 BT_PAIRS(4)
 BT_PAIRS(5)
 
-#define BT_EIGHT(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
-
-/* y[r] += bytes by x; a multiple of four inputs. */
-static const uint8_t *bt_bytes_x8(const uint8_t *w, const int8_t *x, const int8_t *end, int32_t y[8]) {
-#define BT_TAKE(r) uint32_t y##r = (uint32_t)y[r];
-#define BT_MAC(r) y##r += w[8u * k + r] * (uint32_t)here;
-#define BT_GIVE(r) y[r] = (int32_t)y##r;
-    BT_EIGHT(BT_TAKE)
-    for (; x != end; x += 4, w += 32)
-        for (unsigned k = 0; k < 4u; k++) {
-            const int32_t here = x[k];
-            BT_EIGHT(BT_MAC)
-        }
-    BT_EIGHT(BT_GIVE)
-#undef BT_MAC
-    return w;
-}
-
-/* Entry i of a table; two lie in a word, the even one in its lower half. */
-BT_INLINE uint32_t bt_entry(const uint32_t *table, uint32_t i) {
-#if defined(__GNUC__) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    typedef uint16_t __attribute__((may_alias)) half;
-    return ((const half *)table)[i];
-#else
-    return table[i >> 1] >> 16u * (i & 1u) & 0xFFFFu;
-#endif
-}
-
-/* y[r] += the entry that nibble r of a word chooses, a table of 16 per word. */
-static void bt_nibbles(const uint32_t *w, const uint32_t *tables, const uint32_t *end, int32_t y[8]) {
-#define BT_ADD(r) y##r += bt_entry(tables, v >> 4u * r & 15u);
-    BT_EIGHT(BT_TAKE)
-    for (; tables != end; tables += 8) {
-        const uint32_t v = *w++;
-        BT_EIGHT(BT_ADD)
+/* Bytes by activations. */
+#define BT_SCALAR8(xb)                                                                                                 \
+    void bt_scalar8_x##xb(const uint8_t *w, const int##xb##_t *x, const int32_t *total, size_t n, int32_t *y) {        \
+        const uint32_t from = 0u - 128u * (uint32_t)*total;                                                            \
+        for (unsigned r = 0; r < 8u; r++) {                                                                            \
+            uint32_t sum = from;                                                                                       \
+            for (size_t k = 0; k < n; k++) {                                                                           \
+                const int32_t here = x[k];                                                                             \
+                sum += w[8u * k + r] * (uint32_t)here;                                                                 \
+            }                                                                                                          \
+            y[r] = (int32_t)sum;                                                                                       \
+        }                                                                                                              \
     }
-    BT_EIGHT(BT_GIVE)
-#undef BT_ADD
+BT_SCALAR8(8)
+BT_SCALAR8(16)
+
+/* Entries of tables; of 16 bits, two lie in a word, the even one in its lower half. */
+void bt_scalar1_x8(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y) {
+    for (unsigned r = 0; r < 8u; r++) {
+        y[r] = 0;
+        for (size_t k = 0; k < (n + 3u) / 4u; k++) {
+            const uint32_t entry = w[k] >> 4u * r & 15u;
+            y[r] += (int32_t)(tables[8u * k + (entry >> 1)] >> 16u * (entry & 1u) & 0xFFFFu) - 512;
+        }
+    }
 }
-#undef BT_TAKE
-#undef BT_GIVE
+
+void bt_scalar1_x16(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y) {
+    for (unsigned r = 0; r < 8u; r++) {
+        uint32_t sum = 0;
+        for (size_t k = 0; k < (n + 3u) / 4u; k++)
+            sum += tables[16u * k + (w[k] >> 4u * r & 15u)];
+        y[r] = (int32_t)sum;
+    }
+}
 
 #endif

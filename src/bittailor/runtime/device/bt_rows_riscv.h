@@ -50,43 +50,56 @@ BT_PAIRS(3, 5, BT_DIGITS0 BT_DIGITS(1, 3) BT_DIGITS(2, 6) BT_DIGITS(3, 9) BT_DIG
 BT_PAIRS(4, 4, BT_DIGITS0 BT_DIGITS(1, 4) BT_DIGITS(2, 8) BT_DIGITS(3, 12))
 BT_PAIRS(5, 3, BT_DIGITS0 BT_DIGITS(1, 5) BT_DIGITS(2, 10))
 
-/* The sums of eight rows: y[0], y[1] … in a4..a7, t3..t6. */
-#define BT_TAKE8                                                                                                       \
-    "lw a4, 0(a3)\nlw a5, 4(a3)\nlw a6, 8(a3)\nlw a7, 12(a3)\n"                                                        \
-    "lw t3, 16(a3)\nlw t4, 20(a3)\nlw t5, 24(a3)\nlw t6, 28(a3)\n"
+/* The sums of eight rows: a5..a7, t2..t6; all of them from a5, and to y in a4. */
+#define BT_FILL8 "mv a6, a5\nmv a7, a5\nmv t2, a5\nmv t3, a5\nmv t4, a5\nmv t5, a5\nmv t6, a5\n"
 #define BT_GIVE8                                                                                                       \
-    "sw a4, 0(a3)\nsw a5, 4(a3)\nsw a6, 8(a3)\nsw a7, 12(a3)\n"                                                        \
-    "sw t3, 16(a3)\nsw t4, 20(a3)\nsw t5, 24(a3)\nsw t6, 28(a3)\nret\n"
+    "sw a5, 0(a4)\nsw a6, 4(a4)\nsw a7, 8(a4)\nsw t2, 12(a4)\n"                                                        \
+    "sw t3, 16(a4)\nsw t4, 20(a4)\nsw t5, 24(a4)\nsw t6, 28(a4)\nret\n"
 
-/* a0 w, a1 x, a2 end, a3 y, t0 an input, t1 scratch */
-#define BT_BYTE(at, y) "lbu t1, " #at "(a0)\nmul t1, t1, t0\nadd " y ", " y ", t1\n"
-#define BT_BYTES(k, a, b, c, d, e, f, g, h)                                                                            \
-    "lb t0, " #k "(a1)\n" BT_BYTE(a, "a4") BT_BYTE(b, "a5") BT_BYTE(c, "a6") BT_BYTE(d, "a7") BT_BYTE(e, "t3")         \
-        BT_BYTE(f, "t4") BT_BYTE(g, "t5") BT_BYTE(h, "t6")
-__attribute__((naked, noinline)) static const uint8_t *bt_bytes_x8(const uint8_t *w, const int8_t *x,
-                                                                   const int8_t *end, int32_t *y) {
-    (void)w, (void)x, (void)end, (void)y;
-    __asm__(BT_TAKE8
-            "1:\n"
-            BT_BYTES(0, 0, 1, 2, 3, 4, 5, 6, 7) BT_BYTES(1, 8, 9, 10, 11, 12, 13, 14, 15)
-            BT_BYTES(2, 16, 17, 18, 19, 20, 21, 22, 23) BT_BYTES(3, 24, 25, 26, 27, 28, 29, 30, 31)
-            "addi a0, a0, 32\naddi a1, a1, 4\nbne a1, a2, 1b\n"
-            BT_GIVE8);
-}
+/* a0 w, a1 x, a2 end, a3 inputs behind it, t0 an input, t1 scratch */
+#define BT_BYTE(k, row, y) "lbu t1, 8 * " #k " + " #row "(a0)\nmul t1, t1, t0\nadd " y ", " y ", t1\n"
+#define BT_BYTES(load, size, k)                                                                                        \
+    load " t0, " #size " * " #k "(a1)\n" BT_BYTE(k, 0, "a5") BT_BYTE(k, 1, "a6") BT_BYTE(k, 2, "a7")                   \
+        BT_BYTE(k, 3, "t2") BT_BYTE(k, 4, "t3") BT_BYTE(k, 5, "t4") BT_BYTE(k, 6, "t5") BT_BYTE(k, 7, "t6")
+#define BT_SCALAR8(xb, size, load)                                                                                     \
+    __attribute__((naked)) void bt_scalar8_x##xb(const uint8_t *w, const int##xb##_t *x, const int32_t *total,         \
+                                                 size_t n, int32_t *y) {                                               \
+        (void)w, (void)x, (void)total, (void)n, (void)y;                                                               \
+        __asm__("lw a5, 0(a2)\nslli a5, a5, 7\nneg a5, a5\n" BT_FILL8                                                  \
+                "andi a2, a3, -8\nslli a2, a2, " #size " - 1\nadd a2, a2, a1\nandi a3, a3, 7\n"                        \
+                "beq a1, a2, 2f\n"                                                                                     \
+                "1:\n"                                                                                                 \
+                BT_BYTES(load, size, 0) BT_BYTES(load, size, 1) BT_BYTES(load, size, 2) BT_BYTES(load, size, 3)        \
+                BT_BYTES(load, size, 4) BT_BYTES(load, size, 5) BT_BYTES(load, size, 6) BT_BYTES(load, size, 7)        \
+                "addi a0, a0, 64\naddi a1, a1, 8 * " #size "\nbne a1, a2, 1b\n"                                        \
+                "2:\n"                                                                                                 \
+                "beqz a3, 4f\nslli a3, a3, " #size " - 1\nadd a2, a2, a3\n"                                            \
+                "3:\n"                                                                                                 \
+                BT_BYTES(load, size, 0)                                                                                \
+                "addi a0, a0, 8\naddi a1, a1, " #size "\nbne a1, a2, 3b\n"                                             \
+                "4:\n" BT_GIVE8);                                                                                      \
+    }
+BT_SCALAR8(8, 1, "lb")
+BT_SCALAR8(16, 2, "lh")
 
-/* a0 w, a1 table, a2 end, a3 y, t0 a word, t1 scratch */
-#define BT_NIBBLE(shift, y) shift "\nandi t1, t1, 30\nadd t1, t1, a1\nlhu t1, 0(t1)\nadd " y ", " y ", t1\n"
-__attribute__((naked, noinline)) static void bt_nibbles(const uint32_t *w, const uint32_t *tables,
-                                                        const uint32_t *end, int32_t *y) {
-    (void)w, (void)tables, (void)end, (void)y;
-    __asm__(BT_TAKE8
-            "1:\n"
-            "lw t0, 0(a0)\n"
-            BT_NIBBLE("slli t1, t0, 1", "a4") BT_NIBBLE("srli t1, t0, 3", "a5") BT_NIBBLE("srli t1, t0, 7", "a6")
-            BT_NIBBLE("srli t1, t0, 11", "a7") BT_NIBBLE("srli t1, t0, 15", "t3")
-            BT_NIBBLE("srli t1, t0, 19", "t4") BT_NIBBLE("srli t1, t0, 23", "t5") BT_NIBBLE("srli t1, t0, 27", "t6")
-            "addi a0, a0, 4\naddi a1, a1, 32\nbne a1, a2, 1b\n"
-            BT_GIVE8);
-}
+/* Entries of 2**log bytes: a0 w, a1 table, a2 end, t0 a word, t1 scratch; from a0 w, a1 tables, a2 n, a3 y */
+#define BT_NIBBLE(shift, log, load, y)                                                                                 \
+    shift "\nandi t1, t1, 15 << " #log "\nadd t1, t1, a1\n" load " t1, 0(t1)\nadd " y ", " y ", t1\n"
+#define BT_NIBBLES(log, load)                                                                                          \
+    BT_NIBBLE("slli t1, t0, " #log, log, load, "a5") BT_NIBBLE("srli t1, t0, 4 - " #log, log, load, "a6")              \
+        BT_NIBBLE("srli t1, t0, 8 - " #log, log, load, "a7") BT_NIBBLE("srli t1, t0, 12 - " #log, log, load, "t2")     \
+        BT_NIBBLE("srli t1, t0, 16 - " #log, log, load, "t3") BT_NIBBLE("srli t1, t0, 20 - " #log, log, load, "t4")    \
+        BT_NIBBLE("srli t1, t0, 24 - " #log, log, load, "t5") BT_NIBBLE("srli t1, t0, 28 - " #log, log, load, "t6")
+#define BT_SCALAR1(xb, log, load, from)                                                                                \
+    __attribute__((naked)) void bt_scalar1_x##xb(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y) {    \
+        (void)w, (void)tables, (void)n, (void)y;                                                                       \
+        __asm__("addi a2, a2, 3\nsrli a2, a2, 2\nmv a4, a3\n" from BT_FILL8                                            \
+                "slli a2, a2, 4 + " #log "\nadd a2, a2, a1\n"                                                          \
+                "1:\n"                                                                                                 \
+                "lw t0, 0(a0)\n" BT_NIBBLES(log, load)                                                                 \
+                "addi a0, a0, 4\naddi a1, a1, 16 << " #log "\nbne a1, a2, 1b\n" BT_GIVE8);                             \
+    }
+BT_SCALAR1(8, 1, "lhu", "slli a5, a2, 9\nneg a5, a5\n") /* entries are 512 too large */
+BT_SCALAR1(16, 2, "lw", "li a5, 0\n")
 
 #endif

@@ -11,6 +11,19 @@
 #include "bt_rows_plain.h"
 #endif
 
+/* The order that is written: compilers' own takes more registers, which are then spilled. */
+#if defined(__GNUC__)
+#define BT_KEEP(v) __asm__("" : "+r"(v))
+#else
+#define BT_KEEP(v) (void)0
+#endif
+
+#if defined(__GNUC__)
+#define BT_NOINLINE __attribute__((noinline))
+#else
+#define BT_NOINLINE
+#endif
+
 /* --- preparation -------------------------------------------------------------------------------------------------- */
 
 void bt_total_x8(const int8_t *x, size_t n, int32_t *to) {
@@ -79,39 +92,26 @@ void bt_tables_x8(const int8_t *x, size_t n, uint32_t *to) {
         bt_table(x[0], n > 1u ? x[1] : 0, n > 2u ? x[2] : 0, 0, to);
 }
 
-/* --- blocks of rows ----------------------------------------------------------------------------------------------- */
-
-/* Written out: compilers make a call of memset of a loop. */
-BT_INLINE void bt_fill(int32_t y[8], int32_t v) {
-    y[0] = v;
-    y[1] = v;
-    y[2] = v;
-    y[3] = v;
-    y[4] = v;
-    y[5] = v;
-    y[6] = v;
-    y[7] = v;
-}
-
-void bt_scalar1_x8(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y) {
-    const size_t groups = (n + 3u) / 4u;
-    bt_fill(y, -512 * (int32_t)groups);
-    bt_nibbles(w, tables, tables + 8u * groups, y);
-}
-
-void bt_scalar8_x8(const uint8_t *w, const int8_t *x, const int32_t *total, size_t n, int32_t *y) {
-    const size_t left = n & 3u;
-    const int8_t *const end = x + (n - left);
-    const int32_t from = (int32_t)((uint32_t)*total * (0u - 128u));
-    bt_fill(y, from);
-    if (x != end) {
-        w = bt_bytes_x8(w, x, end, y);
-        x = end;
+/* Entry i of a table: the sum of +x[k] where bit k of i is set, of -x[k] elsewhere. */
+void bt_tables_x16(const int16_t *x, size_t n, uint32_t *to) {
+    for (size_t first = 0; first < n; first += 4u) {
+        uint32_t all = 0;
+        for (size_t k = 0; k < 4u; k++) {
+            const int32_t here = first + k < n ? x[first + k] : 0;
+            all -= (uint32_t)here;
+            to[(size_t)1 << k] = 2u * (uint32_t)here;
+        }
+        to[0] = all;
+        for (unsigned k = 0; k < 4u; k++) {
+            const uint32_t twice = to[1u << k];
+            for (unsigned i = 0; i < 1u << k; i++)
+                to[(1u << k) + i] = to[i] + twice;
+        }
+        to += 16;
     }
-    for (size_t k = 0; k < left; k++, w += 8)
-        for (unsigned r = 0; r < 8u; r++)
-            y[r] += w[r] * x[k];
 }
+
+/* --- blocks of rows ----------------------------------------------------------------------------------------------- */
 
 typedef const uint32_t *bt_pairs(const uint32_t *w, const int8_t *x, const int8_t *end, int32_t *y, uint32_t from,
                                  size_t left);
@@ -126,7 +126,7 @@ BT_INLINE void bt_chunks(const uint32_t *w, const int8_t *x, const int16_t *sums
                          int32_t *y, bt_pairs *pairs, const unsigned b, const uint32_t off) {
     const size_t size = 16u / b, every = size == 8u ? 2u : 1u; /* a group of eight inputs is two of the sums */
     const size_t left = n - groups * size;
-    bt_fill(y, 0);
+    y[0] = y[1] = y[2] = y[3] = y[4] = y[5] = y[6] = y[7] = 0; /* a loop would become a call of memset */
     for (; groups > chunk; groups -= chunk, sums += every * chunk) {
         w = pairs(w, x, x + size * chunk, y, off * bt_less(sums[every * chunk], sums[0]), 0);
         x += size * chunk;
@@ -136,10 +136,71 @@ BT_INLINE void bt_chunks(const uint32_t *w, const int8_t *x, const int16_t *sums
           off * bt_less(sums[every * groups + (left == 0u ? 0u : every == 2u && left > 4u ? 2u : 1u)], sums[0]), left);
 }
 
+/* Digit k, of groups of at least `least` inputs, of two words by x. Written out: compilers do not unroll the loop. */
+#define BT_FOUR(k, least)                                                                                              \
+    if (size >= least) {                                                                                               \
+        const int32_t here = x[k];                                                                                     \
+        y0 += (v0 >> k * b & mask) * (uint32_t)here;                                                                   \
+        BT_KEEP(y0);                                                                                                   \
+        y1 += (v0 >> (16u + k * b) & mask) * (uint32_t)here;                                                           \
+        BT_KEEP(y1);                                                                                                   \
+        y2 += (v1 >> k * b & mask) * (uint32_t)here;                                                                   \
+        BT_KEEP(y2);                                                                                                   \
+        y3 += (v1 >> (16u + k * b) & mask) * (uint32_t)here;                                                           \
+        BT_KEEP(y3);                                                                                                   \
+    }
+
+/* Rows 2 j … 2 j + 3 with activations that leave no room for two products in a word: a multiplication per weight. */
+BT_INLINE void bt_four(const uint32_t *w, const int16_t *x, uint32_t from, size_t n, size_t groups, int32_t *y,
+                       unsigned j, const unsigned b) {
+    const unsigned size = 16u / b;
+    const uint32_t mask = (1u << b) - 1u;
+    const size_t left = n - groups * size;
+    uint32_t y0 = from, y1 = from, y2 = from, y3 = from, v0, v1;
+    for (; groups != 0u; groups--, w += 4, x += size) {
+        v0 = w[j];
+        v1 = w[j + 1u];
+        BT_FOUR(0u, 1u)
+        BT_FOUR(1u, 2u)
+        BT_FOUR(2u, 3u)
+        BT_FOUR(3u, 4u)
+        BT_FOUR(4u, 5u)
+        BT_FOUR(5u, 8u)
+        BT_FOUR(6u, 8u)
+        BT_FOUR(7u, 8u)
+    }
+    if (left != 0u) {
+        const int two = left <= 8u / b;
+        v0 = two ? w[0] >> (j != 0u ? left * b : 0u) : w[j];
+        v1 = two ? w[1] >> (j != 0u ? left * b : 0u) : w[j + 1u];
+        for (size_t k = 0; k < left; k++, v0 >>= b, v1 >>= b) {
+            const int32_t here = x[k];
+            y0 += (v0 & mask) * (uint32_t)here;
+            y1 += (v0 >> 16 & mask) * (uint32_t)here;
+            y2 += (v1 & mask) * (uint32_t)here;
+            y3 += (v1 >> 16 & mask) * (uint32_t)here;
+        }
+    }
+    y[0] = (int32_t)y0;
+    y[1] = (int32_t)y1;
+    y[2] = (int32_t)y2;
+    y[3] = (int32_t)y3;
+}
+
 #define BT_DEFINE(b)                                                                                                   \
     void bt_scalar##b##_x8(const uint32_t *w, const int8_t *x, const int16_t *sums, size_t n, size_t chunk,            \
                            size_t groups, int32_t *y) {                                                                \
-        bt_chunks(w, x, sums, n, chunk, groups, y, bt_pairs##b, b, 1u << (b - 1));                                       \
+        bt_chunks(w, x, sums, n, chunk, groups, y, bt_pairs##b, b, 1u << (b - 1));                                     \
+    }                                                                                                                  \
+    static BT_NOINLINE void bt_four##b(const uint32_t *w, const int16_t *x, uint32_t from, size_t n, size_t groups,    \
+                                       int32_t *y, unsigned j) {                                                       \
+        bt_four(w, x, from, n, groups, y, j, b);                                                                       \
+    }                                                                                                                  \
+    void bt_scalar##b##_x16(const uint32_t *w, const int16_t *x, const int32_t *total, size_t n, size_t groups,        \
+                            int32_t *y) {                                                                              \
+        const uint32_t from = 0u - (uint32_t)*total * (1u << (b - 1));                                                 \
+        bt_four##b(w, x, from, n, groups, y, 0u);                                                                      \
+        bt_four##b(w, x, from, n, groups, y + 4, 2u);                                                                  \
     }
 BT_DEFINE(2)
 BT_DEFINE(3)

@@ -31,6 +31,7 @@ void bt_sums3_x8(const int8_t *x, size_t n, int16_t *to);
 void bt_sums4_x8(const int8_t *x, size_t n, int16_t *to);
 void bt_sums5_x8(const int8_t *x, size_t n, int16_t *to);
 void bt_tables_x8(const int8_t *x, size_t n, uint32_t *to);
+void bt_tables_x16(const int16_t *x, size_t n, uint32_t *to);
 
 void bt_scalar1_x8(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y);
 /* chunk: groups that may be summed in 16 bits; groups: n / K */
@@ -43,6 +44,13 @@ void bt_scalar4_x8(const uint32_t *w, const int8_t *x, const int16_t *sums, size
 void bt_scalar5_x8(const uint32_t *w, const int8_t *x, const int16_t *sums, size_t n, size_t chunk, size_t groups,
                    int32_t *y);
 void bt_scalar8_x8(const uint8_t *w, const int8_t *x, const int32_t *total, size_t n, int32_t *y);
+
+void bt_scalar1_x16(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y);
+void bt_scalar2_x16(const uint32_t *w, const int16_t *x, const int32_t *total, size_t n, size_t groups, int32_t *y);
+void bt_scalar3_x16(const uint32_t *w, const int16_t *x, const int32_t *total, size_t n, size_t groups, int32_t *y);
+void bt_scalar4_x16(const uint32_t *w, const int16_t *x, const int32_t *total, size_t n, size_t groups, int32_t *y);
+void bt_scalar5_x16(const uint32_t *w, const int16_t *x, const int32_t *total, size_t n, size_t groups, int32_t *y);
+void bt_scalar8_x16(const uint8_t *w, const int16_t *x, const int32_t *total, size_t n, int32_t *y);
 
 #ifdef __cplusplus
 }

@@ -67,48 +67,65 @@ BT_PAIRS(3, 5, BT_NEAR, BT_DIGITS0 BT_DIGITS(1, 3) BT_DIGITS(2, 6) BT_DIGITS(3, 
 BT_PAIRS(4, 4, BT_NEAR, BT_DIGITS0 BT_DIGITS(1, 4) BT_DIGITS(2, 8) BT_DIGITS(3, 12))
 BT_PAIRS(5, 3, BT_NEAR, BT_DIGITS0 BT_DIGITS(1, 5) BT_DIGITS(2, 10))
 
-#define BT_TAKE8                                                                                                       \
-    "ldmia r3!, {r4, r5, r6, r7}\n"                                                                                    \
-    "mov r8, r4\nmov r9, r5\nmov r10, r6\nmov r11, r7\n"                                                               \
-    "ldmia r3!, {r4, r5, r6, r7}\n"                                                                                    \
-    "mov r12, r4\nmov lr, r5\n"
 #define BT_GIVE8                                                                                                       \
-    "ldr r3, [sp, #16]\n"                                                                                              \
     "mov r1, r8\nmov r2, r9\nmov r4, r10\nmov r5, r11\n"                                                               \
     "stmia r3!, {r1, r2, r4, r5}\n"                                                                                    \
     "mov r4, r12\nmov r5, lr\n"                                                                                        \
     "stmia r3!, {r4, r5, r6, r7}\n"
+/* r4 to r8..r12, lr, r6, r7: the sums */
+#define BT_FILL8 "mov r8, r4\nmov r9, r4\nmov r10, r4\nmov r11, r4\nmov r12, r4\nmov lr, r4\nmov r6, r4\nmov r7, r4\n"
 
-/* r0 w, r1 x, r2 end, r3 and r4 scratch, r5 an input, r8..r12, lr, r6, r7 the sums. */
+/* r0 w, r1 x, r2 end, r3 and r4 scratch, r5 an input; n, which was in r3, is on the stack, y behind it. */
 #define BT_BYTE(at, y) "ldrb r3, [r0, #" #at "]\nmuls r3, r5, r3\nadd " y ", r3\n"
-#define BT_BYTES(k, a, b, c, d, e, f, g, h)                                                                            \
-    "ldrb r5, [r1, #" #k "]\nsxtb r5, r5\n" BT_BYTE(a, "r8") BT_BYTE(b, "r9") BT_BYTE(c, "r10") BT_BYTE(d, "r11")      \
-        BT_BYTE(e, "r12") BT_BYTE(f, "lr") BT_BYTE(g, "r6") BT_BYTE(h, "r7")
-__attribute__((naked, noinline)) static const uint8_t *bt_bytes_x8(const uint8_t *w, const int8_t *x,
-                                                                   const int8_t *end, int32_t *y) {
-    (void)w, (void)x, (void)end, (void)y;
-    __asm__(BT_SAVE BT_TAKE8
-            "1:\n"
-            BT_BYTES(0, 0, 1, 2, 3, 4, 5, 6, 7) BT_BYTES(1, 8, 9, 10, 11, 12, 13, 14, 15)
-            BT_BYTES(2, 16, 17, 18, 19, 20, 21, 22, 23) BT_BYTES(3, 24, 25, 26, 27, 28, 29, 30, 31)
-            "adds r0, #32\nadds r1, #4\ncmp r1, r2\nbne 1b\n"
-            BT_GIVE8 BT_RESTORE);
-}
+#define BT_BYTES(input, a, b, c, d, e, f, g, h)                                                                        \
+    input BT_BYTE(a, "r8") BT_BYTE(b, "r9") BT_BYTE(c, "r10") BT_BYTE(d, "r11") BT_BYTE(e, "r12") BT_BYTE(f, "lr")     \
+        BT_BYTE(g, "r6") BT_BYTE(h, "r7")
+#define BT_INPUT8(k) "ldrb r5, [r1, #" #k "]\nsxtb r5, r5\n"
+#define BT_INPUT16(k) "ldrh r5, [r1, #2 * " #k "]\nsxth r5, r5\n"
+#define BT_SCALAR8(xb, input)                                                                                          \
+    __attribute__((naked)) void bt_scalar8_x##xb(const uint8_t *w, const int##xb##_t *x, const int32_t *total,         \
+                                                 size_t n, int32_t *y) {                                               \
+        (void)w, (void)x, (void)total, (void)n, (void)y;                                                               \
+        __asm__(BT_SAVE                                                                                                \
+                "ldr r4, [r2]\nlsls r4, r4, #7\nrsbs r4, r4, #0\n" BT_FILL8                                            \
+                "lsrs r2, r3, #2\nlsls r2, r2, #2 + " #xb " / 16\nadds r2, r2, r1\ncmp r1, r2\nbeq 2f\n"            \
+                "1:\n"                                                                                                 \
+                BT_BYTES(input(0), 0, 1, 2, 3, 4, 5, 6, 7) BT_BYTES(input(1), 8, 9, 10, 11, 12, 13, 14, 15)            \
+                BT_BYTES(input(2), 16, 17, 18, 19, 20, 21, 22, 23)                                                     \
+                BT_BYTES(input(3), 24, 25, 26, 27, 28, 29, 30, 31)                                                     \
+                "adds r0, #32\nadds r1, #" #xb " / 2\ncmp r1, r2\nbne 1b\n"                                            \
+                "2:\n"                                                                                                 \
+                "ldr r3, [sp, #16]\nlsls r3, r3, #30\nbeq 4f\n"                                                        \
+                "lsrs r3, r3, #30 - " #xb " / 16\nadds r2, r2, r3\n"                                                \
+                "3:\n"                                                                                                 \
+                BT_BYTES(input(0), 0, 1, 2, 3, 4, 5, 6, 7)                                                             \
+                "adds r0, #8\nadds r1, #" #xb " / 8\ncmp r1, r2\nbne 3b\n"                                             \
+                "4:\n"                                                                                                 \
+                "ldr r3, [sp, #40]\n" BT_GIVE8 BT_RESTORE);                                                            \
+    }
+BT_SCALAR8(8, BT_INPUT8)
+BT_SCALAR8(16, BT_INPUT16)
 
-/* r0 w, r1 table, r2 end, r3 mask of a nibble twice, r4 a word, r5 scratch; sums as above. */
-#define BT_NIBBLE(shift, y) shift "\nands r5, r3\nldrh r5, [r1, r5]\nadd " y ", r5\n"
-__attribute__((naked, noinline)) static void bt_nibbles(const uint32_t *w, const uint32_t *tables,
-                                                        const uint32_t *end, int32_t *y) {
-    (void)w, (void)tables, (void)end, (void)y;
-    __asm__(BT_SAVE BT_TAKE8
-            "movs r3, #0x1E\n"
-            "1:\n"
-            "ldmia r0!, {r4}\n"
-            BT_NIBBLE("lsls r5, r4, #1", "r8") BT_NIBBLE("lsrs r5, r4, #3", "r9") BT_NIBBLE("lsrs r5, r4, #7", "r10")
-            BT_NIBBLE("lsrs r5, r4, #11", "r11") BT_NIBBLE("lsrs r5, r4, #15", "r12")
-            BT_NIBBLE("lsrs r5, r4, #19", "lr") BT_NIBBLE("lsrs r5, r4, #23", "r6") BT_NIBBLE("lsrs r5, r4, #27", "r7")
-            "adds r1, #32\ncmp r1, r2\nbne 1b\n"
-            BT_GIVE8 BT_RESTORE);
-}
+/* Entries of 2**log bytes: r0 w, r1 table, r2 end, r3 mask of a nibble, shifted, r4 a word, r5 scratch; from r0 w,
+ * r1 tables, r2 n, r3 y. */
+#define BT_NIBBLE(shift, load, y) shift "\nands r5, r3\n" load " r5, [r1, r5]\nadd " y ", r5\n"
+#define BT_NIBBLES(log, load)                                                                                          \
+    BT_NIBBLE("lsls r5, r4, #" #log, load, "r8") BT_NIBBLE("lsrs r5, r4, #4 - " #log, load, "r9")                      \
+        BT_NIBBLE("lsrs r5, r4, #8 - " #log, load, "r10") BT_NIBBLE("lsrs r5, r4, #12 - " #log, load, "r11")           \
+        BT_NIBBLE("lsrs r5, r4, #16 - " #log, load, "r12") BT_NIBBLE("lsrs r5, r4, #20 - " #log, load, "lr")           \
+        BT_NIBBLE("lsrs r5, r4, #24 - " #log, load, "r6") BT_NIBBLE("lsrs r5, r4, #28 - " #log, load, "r7")
+#define BT_SCALAR1(xb, log, load, from)                                                                                \
+    __attribute__((naked)) void bt_scalar1_x##xb(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y) {    \
+        (void)w, (void)tables, (void)n, (void)y;                                                                       \
+        __asm__(BT_SAVE                                                                                                \
+                "adds r2, #3\nlsrs r2, r2, #2\n" from BT_FILL8                                                         \
+                "lsls r2, r2, #4 + " #log "\nadds r2, r2, r1\nmovs r3, #15 << " #log "\n"                              \
+                "1:\n"                                                                                                 \
+                "ldmia r0!, {r4}\n" BT_NIBBLES(log, load)                                                              \
+                "adds r1, #16 << " #log "\ncmp r1, r2\nbne 1b\n"                                                       \
+                "ldr r3, [sp, #16]\n" BT_GIVE8 BT_RESTORE);                                                            \
+    }
+BT_SCALAR1(8, 1, "ldrh", "lsls r4, r2, #9\nrsbs r4, r4, #0\n") /* entries are 512 too large */
+BT_SCALAR1(16, 2, "ldr", "movs r4, #0\n")
 
 #endif

@@ -50,39 +50,50 @@ BT_PAIRS(3, BT_DIGITS0 BT_DIGITS(3) BT_DIGITS(6) BT_DIGITS(9) BT_DIGITS(12))
 BT_PAIRS(4, BT_DIGITS0 BT_DIGITS(4) BT_DIGITS(8) BT_DIGITS(12))
 BT_PAIRS(5, BT_DIGITS0 BT_DIGITS(5) BT_DIGITS(10))
 
+#define BT_SUMS "{r4, r5, r6, r7, r8, r9, r10, r11}"
 #define BT_EIGHT(F) F("r4") F("r5") F("r6") F("r7") F("r8") F("r9") F("r10") F("r11")
+#define BT_FILL8 "mov r5, r4\nmov r6, r4\nmov r7, r4\nmov r8, r4\nmov r9, r4\nmov r10, r4\nmov r11, r4\n"
 
-/* r0 w, r1 x, r2 end, r3 y, r4..r11 the sums, r12 an input, lr scratch */
+/* r0 w, r1 x, r2 end, r3 inputs behind it, r4..r11 the sums, r12 an input, lr scratch; y is on the stack */
 #define BT_BYTE(y) "ldrb lr, [r0], #1\nmla " y ", lr, r12, " y "\n"
-#define BT_BYTES "ldrsb r12, [r1], #1\n" BT_EIGHT(BT_BYTE)
-__attribute__((naked, noinline)) static const uint8_t *bt_bytes_x8(const uint8_t *w, const int8_t *x,
-                                                                   const int8_t *end, int32_t *y) {
-    (void)w, (void)x, (void)end, (void)y;
-    __asm__("push {r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-            "ldm r3, {r4, r5, r6, r7, r8, r9, r10, r11}\n"
-            "1:\n"
-            BT_BYTES BT_BYTES BT_BYTES BT_BYTES
-            "cmp r1, r2\nbne 1b\n"
-            "ldr r3, [sp]\n"
-            "stm r3, {r4, r5, r6, r7, r8, r9, r10, r11}\n"
-            "pop {r3, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
-}
+#define BT_BYTES(load, size) load " r12, [r1], #" #size "\n" BT_EIGHT(BT_BYTE)
+#define BT_SCALAR8(xb, size, load)                                                                                     \
+    __attribute__((naked)) void bt_scalar8_x##xb(const uint8_t *w, const int##xb##_t *x, const int32_t *total,         \
+                                                 size_t n, int32_t *y) {                                               \
+        (void)w, (void)x, (void)total, (void)n, (void)y;                                                               \
+        __asm__("push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"                                                        \
+                "ldr r4, [r2]\nlsls r4, r4, #7\nrsbs r4, r4, #0\n" BT_FILL8                                            \
+                "bic r2, r3, #3\nadd r2, r1, r2, lsl #" #size " - 1\nand r3, r3, #3\ncmp r1, r2\nbeq 2f\n"             \
+                "1:\n"                                                                                                 \
+                BT_BYTES(load, size) BT_BYTES(load, size) BT_BYTES(load, size) BT_BYTES(load, size)                    \
+                "cmp r1, r2\nbne 1b\n"                                                                                 \
+                "2:\n"                                                                                                 \
+                "cmp r3, #0\nbeq 4f\nadd r2, r2, r3, lsl #" #size " - 1\n"                                             \
+                "3:\n" BT_BYTES(load, size) "cmp r1, r2\nbne 3b\n"                                                     \
+                "4:\n"                                                                                                 \
+                "ldr r3, [sp, #36]\nstm r3, " BT_SUMS "\n"                                                             \
+                "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");                                                       \
+    }
+BT_SCALAR8(8, 1, "ldrsb")
+BT_SCALAR8(16, 2, "ldrsh")
 
-/* r0 w, r1 table, r2 end, r3 a word, r12 scratch */
-#define BT_NIBBLE(at, y) "ubfx r12, r3, #" #at ", #4\nldrh r12, [r1, r12, lsl #1]\nadd " y ", r12\n"
-__attribute__((naked, noinline)) static void bt_nibbles(const uint32_t *w, const uint32_t *tables,
-                                                        const uint32_t *end, int32_t *y) {
-    (void)w, (void)tables, (void)end, (void)y;
-    __asm__("push {r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-            "ldm r3, {r4, r5, r6, r7, r8, r9, r10, r11}\n"
-            "1:\n"
-            "ldr r3, [r0], #4\n"
-            BT_NIBBLE(0, "r4") BT_NIBBLE(4, "r5") BT_NIBBLE(8, "r6") BT_NIBBLE(12, "r7") BT_NIBBLE(16, "r8")
-            BT_NIBBLE(20, "r9") BT_NIBBLE(24, "r10") BT_NIBBLE(28, "r11")
-            "adds r1, #32\ncmp r1, r2\nbne 1b\n"
-            "ldr r3, [sp]\n"
-            "stm r3, {r4, r5, r6, r7, r8, r9, r10, r11}\n"
-            "pop {r3, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
-}
+/* Entries of 2**log bytes: r0 w, r1 table, r2 end, r3 a word, r12 scratch; from r0 w, r1 tables, r2 n, r3 y */
+#define BT_NIBBLE(at, y, log, load) "ubfx r12, r3, #" #at ", #4\n" load " r12, [r1, r12, lsl #" #log "]\nadd " y ", r12\n"
+#define BT_SCALAR1(xb, log, load, from)                                                                                \
+    __attribute__((naked)) void bt_scalar1_x##xb(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y) {    \
+        (void)w, (void)tables, (void)n, (void)y;                                                                       \
+        __asm__("push {r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"                                                    \
+                "adds r2, #3\nlsrs r2, r2, #2\n" from BT_FILL8 "add r2, r1, r2, lsl #4 + " #log "\n"                   \
+                "1:\n"                                                                                                 \
+                "ldr r3, [r0], #4\n"                                                                                   \
+                BT_NIBBLE(0, "r4", log, load) BT_NIBBLE(4, "r5", log, load) BT_NIBBLE(8, "r6", log, load)              \
+                BT_NIBBLE(12, "r7", log, load) BT_NIBBLE(16, "r8", log, load) BT_NIBBLE(20, "r9", log, load)           \
+                BT_NIBBLE(24, "r10", log, load) BT_NIBBLE(28, "r11", log, load)                                        \
+                "adds r1, #16 << " #log "\ncmp r1, r2\nbne 1b\n"                                                       \
+                "ldr r3, [sp]\nstm r3, " BT_SUMS "\n"                                                                  \
+                "pop {r3, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");                                                   \
+    }
+BT_SCALAR1(8, 1, "ldrh", "lsls r4, r2, #9\nrsbs r4, r4, #0\n") /* entries are 512 too large */
+BT_SCALAR1(16, 2, "ldr", "movs r4, #0\n")
 
 #endif
