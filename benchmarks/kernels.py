@@ -105,13 +105,10 @@ def products(core: str, today: bool, inputs: int, rows: int, seed: int = 0) -> I
             values = np.arange(-top, top + 1) if bits > 1 else np.array([-1, 1])
             W = rng.choice(values, (rows, inputs))
             x = rng.integers(-reach, reach, inputs)
-            suitable = (one for one in CORES[core].layouts if bits in one.widths and one.wide == (storage > 8))
-            layout = next(suitable, None)
-            whole = rows // layout.rows * layout.rows if layout else 0
-            if today:
-                yield Product(None, bits, storage, W, x)
-            elif layout and whole and layout.fits(W[:whole], reach):
-                yield Product(layout, bits, storage, W[:whole], x)
+            suitable = [one for one in CORES[core].layouts if bits in one.widths and one.wide == (storage > 8)]
+            layout = next((one for one in suitable if rows % one.rows == 0 and one.fits(W, reach)), None)
+            if today or layout:
+                yield Product(None if today else layout, bits, storage, W, x)
 
 
 def program(cases: Sequence[Product]) -> str:

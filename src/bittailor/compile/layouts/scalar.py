@@ -9,7 +9,9 @@ stands behind the groups, in four words or, where two pairs of rows fit the halv
 With 16-bit activations there is no room for two products in a word: every digit is cut out alone. The arrays are
 the same.
 
-8 bits (and 6 and 7, where such digits would save little): bytes w + 128, the rows of an input together.
+8 bits (and 6 and 7, where dense digits would save little): bytes w + 128, the rows of an input together. Where the
+weights of four successive inputs are small enough (all of 7 bits, most of 8), digits as above, of 8 bits: after four
+inputs both sums are added up, in three instructions.
 
 1 bit: a word per four inputs, bits 4 r .. 4 r + 3 are row r's, set for +1: the number of an entry in the table of the
 sums +-x0 +-x1 +-x2 +-x3, which all rows share.
@@ -24,9 +26,12 @@ from bittailor.core.arith import Ints
 
 ROWS, HALF = 8, 16
 TOTAL8, TOTAL16 = (Preparation(f"bt_total_x{storage}", "int32_t", lambda n: 1) for storage in (8, 16))
+"""The sum of a vector."""
+FOURS = Preparation("bt_fours_x8", "int32_t", lambda n: 1 + n // 4)
+"""That, and what the products of every four activations are added to."""
 TABLES8 = Preparation("bt_tables_x8", "uint32_t", lambda n: 8 * -(-n // 4))
 TABLES16 = Preparation("bt_tables_x16", "uint32_t", lambda n: 16 * -(-n // 4))
-"""The sum of a vector; a table of 16 entries, of 16 or 32 bits, per four activations."""
+"""A table of 16 entries, of 16 or 32 bits, per four activations."""
 
 
 def _sums(step: int) -> Preparation:
@@ -148,6 +153,42 @@ class Bytes(Layout):
         return W
 
 
+class Quads(Layout):
+    """Bytes of which two rows go into a multiplication, four inputs at a time; then what is left, row by row."""
+
+    name = kernel = "bt_scalar7_x8"
+    header, ctype, rows, raw, wide, widths = "bt_rows_scalar.h", "uint32_t", ROWS, True, False, frozenset({6, 7, 8})
+    preparation = FOURS
+
+    def fits(self, W: Ints, reach: int) -> bool:
+        """The sums of four inputs fit 16 bits, with room for the sign of the lower half."""
+        n = W.shape[1]
+        fours = np.abs(W)[:, :n // 4 * 4].reshape(len(W), -1, 4).sum(axis=2) * reach
+        small = int(np.abs(W).max()) <= 128 and _exact(W, reach)
+        return small and n >= 4 and int(fours.max()) < 1 << (HALF - 1)
+
+    def pack(self, W: Ints) -> Words:
+        """[block, two inputs, pair of rows], then [block, input, half of the rows]."""
+        u, whole = (W + 128).reshape(-1, ROWS, W.shape[1]), W.shape[1] // 4 * 4
+        digits = u[..., :whole].reshape(len(u), 4, 2, whole // 2, 2)  # block, pair, row, two inputs, input
+        places = HALF * np.arange(2)[:, None, None] + 8 * np.arange(2)
+        words = (digits << places).sum(axis=(2, 4)).transpose(0, 2, 1).reshape(len(u), -1)
+        last = (u[..., whole:].reshape(len(u), 2, 4, -1) << 8 * np.arange(4)[:, None]).sum(axis=2)
+        flat = np.concatenate([words, last.transpose(0, 2, 1).reshape(len(u), -1)], axis=1)
+        found: Words = flat.ravel().astype(np.uint32)
+        return found
+
+    def unpack(self, words: Words, rows: int, n: int) -> Ints:
+        """The inverse."""
+        blocks, whole = words.astype(np.int64).reshape(rows // ROWS, -1), n // 4 * 4
+        pairs = blocks[:, :2 * whole].reshape(len(blocks), whole // 2, 4).transpose(0, 2, 1)[:, :, None, :, None]
+        digits = pairs >> (HALF * np.arange(2)[:, None, None] + 8 * np.arange(2)) & 0xFF
+        last = blocks[:, 2 * whole:].reshape(len(blocks), n - whole, 2).transpose(0, 2, 1)[:, :, None]
+        bytes_ = (last >> 8 * np.arange(4)[:, None] & 0xFF).reshape(len(blocks), ROWS, -1)
+        W: Ints = np.concatenate([digits.reshape(len(blocks), ROWS, whole), bytes_], axis=2).reshape(rows, n) - 128
+        return W
+
+
 class Nibbles(Layout):
     """Weights of one bit: numbers of table entries."""
 
@@ -182,6 +223,6 @@ def _exact(W: Ints, reach: int) -> bool:
     return int(np.abs(W).sum(axis=1).max()) * reach < 1 << 31
 
 
-SCALAR = Family("scalar", ("m0", "m3", "rv32"), tuple(
-    layout for wide in (False, True)
-    for layout in (Nibbles(wide), *(Pairs(bits, wide) for bits in (2, 3, 4, 5)), Bytes(wide))))
+NARROW = (Nibbles(False), *(Pairs(bits, False) for bits in (2, 3, 4, 5)), Quads(), Bytes(False))
+WIDE = (Nibbles(True), *(Pairs(bits, True) for bits in (2, 3, 4, 5)), Bytes(True))
+SCALAR = Family("scalar", ("m0", "m3", "rv32"), (*NARROW, *WIDE))

@@ -64,6 +64,21 @@ BT_PAIRS(5)
 BT_SCALAR8(8)
 BT_SCALAR8(16)
 
+/* Row r of input k: pairs of inputs of two rows in a word, and behind the last four inputs eight rows in two words. */
+BT_INLINE uint32_t bt_quad_byte(const uint32_t *w, size_t n, size_t k, unsigned r) {
+    const size_t left = k - (n & ~(size_t)3);
+    return k < (n & ~(size_t)3) ? w[k / 2u * 4u + r / 2u] >> (16u * (r & 1u) + 8u * (k & 1u)) & 255u
+                                : w[2u * n - 2u * (n & 3u) + 2u * left + r / 4u] >> 8u * (r & 3u) & 255u;
+}
+
+void bt_scalar7_x8(const uint32_t *w, const int8_t *x, const int32_t *ready, size_t n, int32_t *y) {
+    for (unsigned r = 0; r < 8u; r++) {
+        y[r] = -128 * ready[0];
+        for (size_t k = 0; k < n; k++)
+            y[r] += (int32_t)bt_quad_byte(w, n, k, r) * x[k];
+    }
+}
+
 /* Entries of tables; of 16 bits, two lie in a word, the even one in its lower half. */
 void bt_scalar1_x8(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y) {
     for (unsigned r = 0; r < 8u; r++) {

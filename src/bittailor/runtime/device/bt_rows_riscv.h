@@ -82,6 +82,47 @@ BT_PAIRS(5, 3, BT_DIGITS0 BT_DIGITS(1, 5) BT_DIGITS(2, 10))
 BT_SCALAR8(8, 1, "lb")
 BT_SCALAR8(16, 2, "lh")
 
+/* Four inputs of two rows: p, a7, begins at s6, minus 128 times their sum in both halves plus 2**15, so that its upper
+ * half is the sum of the odd row. Sums of p and of upper halves in `all` and `odd`. */
+#define BT_TWO(from, x0, x1)                                                                                           \
+    "and a6, a5, t4\nmul a6, a6, " x0 "\nadd a7, a6, " from "\n"                                                       \
+    "srli a5, a5, 8\nand a5, a5, t4\nmul a5, a5, " x1 "\nadd a7, a7, a5\n"
+#define BT_QUAD(j, all, odd)                                                                                           \
+    "lw a5, 4 * " #j "(a0)\n" BT_TWO("s6", "t0", "t1") "lw a5, 16 + 4 * " #j "(a0)\n" BT_TWO("a7", "t2", "t3")         \
+    "add " all ", " all ", a7\nsrai a7, a7, 16\nadd " odd ", " odd ", a7\n"
+/* In the end the upper halves are taken out of the sums of p; then `left` inputs, their bytes one by one. */
+#define BT_EVEN(all, odd) "slli a6, " odd ", 16\nsub " all ", " all ", a6\n"
+#define BT_ONE(row, y) "lbu a5, " #row "(a0)\naddi a5, a5, -128\nmul a5, a5, t0\nadd " y ", " y ", a5\n"
+
+/* a0 w, a1 x, a2 what s6 is loaded from, a3 end, a4 y, a5..a7 scratch, t0..t3 inputs, t4 mask, t5, t6, s0, s1 and
+ * s2..s5 the sums, s7 inputs left */
+__attribute__((naked)) void bt_scalar7_x8(const uint32_t *w, const int8_t *x, const int32_t *ready, size_t n,
+                                          int32_t *y) {
+    (void)w, (void)x, (void)ready, (void)n, (void)y;
+    __asm__("addi sp, sp, -32\nsw s0, 0(sp)\nsw s1, 4(sp)\nsw s2, 8(sp)\nsw s3, 12(sp)\n"
+            "sw s4, 16(sp)\nsw s5, 20(sp)\nsw s6, 24(sp)\nsw s7, 28(sp)\n"
+            "andi s7, a3, 3\nsub a3, a3, s7\nslli t5, a3, 13\nneg t5, t5\nadd a3, a3, a1\n" /* 2**15 per four inputs */
+            "mv t6, t5\nmv s0, t5\nmv s1, t5\nli s2, 0\nli s3, 0\nli s4, 0\nli s5, 0\nli t4, 0xFF00FF\n"
+            "beq a1, a3, 2f\n"
+            "1:\n"
+            "addi a2, a2, 4\nlw s6, 0(a2)\nlb t0, 0(a1)\nlb t1, 1(a1)\nlb t2, 2(a1)\nlb t3, 3(a1)\n"
+            BT_QUAD(0, "t5", "s2") BT_QUAD(1, "t6", "s3") BT_QUAD(2, "s0", "s4") BT_QUAD(3, "s1", "s5")
+            "addi a0, a0, 32\naddi a1, a1, 4\nbne a1, a3, 1b\n"
+            "2:\n"
+            BT_EVEN("t5", "s2") BT_EVEN("t6", "s3") BT_EVEN("s0", "s4") BT_EVEN("s1", "s5")
+            "beqz s7, 4f\nadd a3, a3, s7\n"
+            "3:\n"
+            "lb t0, 0(a1)\n"
+            BT_ONE(0, "t5") BT_ONE(1, "s2") BT_ONE(2, "t6") BT_ONE(3, "s3") BT_ONE(4, "s0") BT_ONE(5, "s4")
+            BT_ONE(6, "s1") BT_ONE(7, "s5")
+            "addi a0, a0, 8\naddi a1, a1, 1\nbne a1, a3, 3b\n"
+            "4:\n"
+            "sw t5, 0(a4)\nsw s2, 4(a4)\nsw t6, 8(a4)\nsw s3, 12(a4)\n"
+            "sw s0, 16(a4)\nsw s4, 20(a4)\nsw s1, 24(a4)\nsw s5, 28(a4)\n"
+            "lw s0, 0(sp)\nlw s1, 4(sp)\nlw s2, 8(sp)\nlw s3, 12(sp)\n"
+            "lw s4, 16(sp)\nlw s5, 20(sp)\nlw s6, 24(sp)\nlw s7, 28(sp)\naddi sp, sp, 32\nret\n");
+}
+
 /* Entries of 2**log bytes: a0 w, a1 table, a2 end, t0 a word, t1 scratch; from a0 w, a1 tables, a2 n, a3 y */
 #define BT_NIBBLE(shift, log, load, y)                                                                                 \
     shift "\nandi t1, t1, 15 << " #log "\nadd t1, t1, a1\n" load " t1, 0(t1)\nadd " y ", " y ", t1\n"

@@ -7,8 +7,13 @@
 #include "bt_rows_thumb1.h"
 #elif !defined(BT_PLAIN) && defined(__GNUC__) && defined(__riscv_mul) && __riscv_xlen == 32 && !defined(__riscv_32e)
 #include "bt_rows_riscv.h"
+#define BT_TWO_ROWS 1
 #else
 #include "bt_rows_plain.h"
+#endif
+
+#if !defined(BT_TWO_ROWS)
+#define BT_TWO_ROWS 0 /* of 8-bit weights, by one multiplication */
 #endif
 
 /* The order that is written: compilers' own takes more registers, which are then spilled. */
@@ -44,6 +49,22 @@ void bt_total_x16(const int16_t *x, size_t n, int32_t *to) {
         sum += (uint32_t)here;
     }
     *to = (int32_t)sum;
+}
+
+/* The sum of all, then, where the kernel takes two rows at once, for each four inputs minus 128 times their sum in both
+ * halves of a word, plus 2**15. */
+void bt_fours_x8(const int8_t *x, size_t n, int32_t *to) {
+    int32_t *const first = to++;
+    int32_t sum = 0;
+    for (; n >= 4u; n -= 4u, x += 4) {
+        const int32_t four = x[0] + x[1] + x[2] + x[3];
+        sum += four;
+        if (BT_TWO_ROWS)
+            *to++ = (int32_t)(0x8000u - (uint32_t)four * 0x800080u);
+    }
+    for (; n != 0u; n--)
+        sum += *x++;
+    *first = sum;
 }
 
 BT_INLINE void bt_sums(const int8_t *x, size_t n, int16_t *to, const size_t step) {

@@ -82,17 +82,21 @@ BT_PAIRS(5, 3, BT_NEAR, BT_DIGITS0 BT_DIGITS(1, 5) BT_DIGITS(2, 10))
         BT_BYTE(g, "r6") BT_BYTE(h, "r7")
 #define BT_INPUT8(k) "ldrb r5, [r1, #" #k "]\nsxtb r5, r5\n"
 #define BT_INPUT16(k) "ldrh r5, [r1, #2 * " #k "]\nsxth r5, r5\n"
-#define BT_SCALAR8(xb, input)                                                                                          \
-    __attribute__((naked)) void bt_scalar8_x##xb(const uint8_t *w, const int##xb##_t *x, const int32_t *total,         \
-                                                 size_t n, int32_t *y) {                                               \
+#define BT_ROWS_OF(input) /* rows side by side */                                                                      \
+    BT_BYTES(input(0), 0, 1, 2, 3, 4, 5, 6, 7) BT_BYTES(input(1), 8, 9, 10, 11, 12, 13, 14, 15)                        \
+        BT_BYTES(input(2), 16, 17, 18, 19, 20, 21, 22, 23) BT_BYTES(input(3), 24, 25, 26, 27, 28, 29, 30, 31)
+#define BT_PAIRS_OF(input) /* pairs of inputs of a row side by side */                                                 \
+    BT_BYTES(input(0), 0, 2, 4, 6, 8, 10, 12, 14) BT_BYTES(input(1), 1, 3, 5, 7, 9, 11, 13, 15)                        \
+        BT_BYTES(input(2), 16, 18, 20, 22, 24, 26, 28, 30) BT_BYTES(input(3), 17, 19, 21, 23, 25, 27, 29, 31)
+#define BT_SCALAR8(name, ctype, xb, input, four)                                                                       \
+    __attribute__((naked)) void name(const ctype *w, const int##xb##_t *x, const int32_t *total, size_t n,             \
+                                     int32_t *y) {                                                                     \
         (void)w, (void)x, (void)total, (void)n, (void)y;                                                               \
         __asm__(BT_SAVE                                                                                                \
                 "ldr r4, [r2]\nlsls r4, r4, #7\nrsbs r4, r4, #0\n" BT_FILL8                                            \
                 "lsrs r2, r3, #2\nlsls r2, r2, #2 + " #xb " / 16\nadds r2, r2, r1\ncmp r1, r2\nbeq 2f\n"            \
                 "1:\n"                                                                                                 \
-                BT_BYTES(input(0), 0, 1, 2, 3, 4, 5, 6, 7) BT_BYTES(input(1), 8, 9, 10, 11, 12, 13, 14, 15)            \
-                BT_BYTES(input(2), 16, 17, 18, 19, 20, 21, 22, 23)                                                     \
-                BT_BYTES(input(3), 24, 25, 26, 27, 28, 29, 30, 31)                                                     \
+                four(input)                                                                                            \
                 "adds r0, #32\nadds r1, #" #xb " / 2\ncmp r1, r2\nbne 1b\n"                                            \
                 "2:\n"                                                                                                 \
                 "ldr r3, [sp, #16]\nlsls r3, r3, #30\nbeq 4f\n"                                                        \
@@ -103,8 +107,9 @@ BT_PAIRS(5, 3, BT_NEAR, BT_DIGITS0 BT_DIGITS(1, 5) BT_DIGITS(2, 10))
                 "4:\n"                                                                                                 \
                 "ldr r3, [sp, #40]\n" BT_GIVE8 BT_RESTORE);                                                            \
     }
-BT_SCALAR8(8, BT_INPUT8)
-BT_SCALAR8(16, BT_INPUT16)
+BT_SCALAR8(bt_scalar7_x8, uint32_t, 8, BT_INPUT8, BT_PAIRS_OF)
+BT_SCALAR8(bt_scalar8_x8, uint8_t, 8, BT_INPUT8, BT_ROWS_OF)
+BT_SCALAR8(bt_scalar8_x16, uint8_t, 16, BT_INPUT16, BT_ROWS_OF)
 
 /* Entries of 2**log bytes: r0 w, r1 table, r2 end, r3 mask of a nibble, shifted, r4 a word, r5 scratch; from r0 w,
  * r1 tables, r2 n, r3 y. */

@@ -51,31 +51,39 @@ BT_PAIRS(4, BT_DIGITS0 BT_DIGITS(4) BT_DIGITS(8) BT_DIGITS(12))
 BT_PAIRS(5, BT_DIGITS0 BT_DIGITS(5) BT_DIGITS(10))
 
 #define BT_SUMS "{r4, r5, r6, r7, r8, r9, r10, r11}"
-#define BT_EIGHT(F) F("r4") F("r5") F("r6") F("r7") F("r8") F("r9") F("r10") F("r11")
 #define BT_FILL8 "mov r5, r4\nmov r6, r4\nmov r7, r4\nmov r8, r4\nmov r9, r4\nmov r10, r4\nmov r11, r4\n"
 
 /* r0 w, r1 x, r2 end, r3 inputs behind it, r4..r11 the sums, r12 an input, lr scratch; y is on the stack */
-#define BT_BYTE(y) "ldrb lr, [r0], #1\nmla " y ", lr, r12, " y "\n"
-#define BT_BYTES(load, size) load " r12, [r1], #" #size "\n" BT_EIGHT(BT_BYTE)
-#define BT_SCALAR8(xb, size, load)                                                                                     \
-    __attribute__((naked)) void bt_scalar8_x##xb(const uint8_t *w, const int##xb##_t *x, const int32_t *total,         \
-                                                 size_t n, int32_t *y) {                                               \
+#define BT_BYTE(at, y) "ldrb lr, [r0, #" #at "]\nmla " y ", lr, r12, " y "\n"
+#define BT_BYTES(load, size, a, b, c, d, e, f, g, h)                                                                   \
+    load " r12, [r1], #" #size "\n" BT_BYTE(a, "r4") BT_BYTE(b, "r5") BT_BYTE(c, "r6") BT_BYTE(d, "r7")                \
+        BT_BYTE(e, "r8") BT_BYTE(f, "r9") BT_BYTE(g, "r10") BT_BYTE(h, "r11")
+#define BT_ROWS_OF(load, size) /* rows side by side */                                                                 \
+    BT_BYTES(load, size, 0, 1, 2, 3, 4, 5, 6, 7) BT_BYTES(load, size, 8, 9, 10, 11, 12, 13, 14, 15)                    \
+        BT_BYTES(load, size, 16, 17, 18, 19, 20, 21, 22, 23) BT_BYTES(load, size, 24, 25, 26, 27, 28, 29, 30, 31)
+#define BT_PAIRS_OF(load, size) /* pairs of inputs of a row side by side */                                            \
+    BT_BYTES(load, size, 0, 2, 4, 6, 8, 10, 12, 14) BT_BYTES(load, size, 1, 3, 5, 7, 9, 11, 13, 15)                    \
+        BT_BYTES(load, size, 16, 18, 20, 22, 24, 26, 28, 30) BT_BYTES(load, size, 17, 19, 21, 23, 25, 27, 29, 31)
+#define BT_SCALAR8(name, ctype, xb, size, load, four)                                                                  \
+    __attribute__((naked)) void name(const ctype *w, const int##xb##_t *x, const int32_t *total, size_t n,             \
+                                     int32_t *y) {                                                                     \
         (void)w, (void)x, (void)total, (void)n, (void)y;                                                               \
         __asm__("push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"                                                        \
                 "ldr r4, [r2]\nlsls r4, r4, #7\nrsbs r4, r4, #0\n" BT_FILL8                                            \
                 "bic r2, r3, #3\nadd r2, r1, r2, lsl #" #size " - 1\nand r3, r3, #3\ncmp r1, r2\nbeq 2f\n"             \
                 "1:\n"                                                                                                 \
-                BT_BYTES(load, size) BT_BYTES(load, size) BT_BYTES(load, size) BT_BYTES(load, size)                    \
-                "cmp r1, r2\nbne 1b\n"                                                                                 \
+                four(load, size) "adds r0, #32\ncmp r1, r2\nbne 1b\n"                                                  \
                 "2:\n"                                                                                                 \
                 "cmp r3, #0\nbeq 4f\nadd r2, r2, r3, lsl #" #size " - 1\n"                                             \
-                "3:\n" BT_BYTES(load, size) "cmp r1, r2\nbne 3b\n"                                                     \
+                "3:\n"                                                                                                 \
+                BT_BYTES(load, size, 0, 1, 2, 3, 4, 5, 6, 7) "adds r0, #8\ncmp r1, r2\nbne 3b\n"                       \
                 "4:\n"                                                                                                 \
                 "ldr r3, [sp, #36]\nstm r3, " BT_SUMS "\n"                                                             \
                 "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");                                                       \
     }
-BT_SCALAR8(8, 1, "ldrsb")
-BT_SCALAR8(16, 2, "ldrsh")
+BT_SCALAR8(bt_scalar7_x8, uint32_t, 8, 1, "ldrsb", BT_PAIRS_OF)
+BT_SCALAR8(bt_scalar8_x8, uint8_t, 8, 1, "ldrsb", BT_ROWS_OF)
+BT_SCALAR8(bt_scalar8_x16, uint8_t, 16, 2, "ldrsh", BT_ROWS_OF)
 
 /* Entries of 2**log bytes: r0 w, r1 table, r2 end, r3 a word, r12 scratch; from r0 w, r1 tables, r2 n, r3 y */
 #define BT_NIBBLE(at, y, log, load) "ubfx r12, r3, #" #at ", #4\n" load " r12, [r1, r12, lsl #" #log "]\nadd " y ", r12\n"
