@@ -49,7 +49,7 @@ from bittailor.quantise.calibration import CalibrationSettings, calibrate
 Rng = np.random.Generator
 
 COLUMNS = 32
-"""Columns for which dot products are counted one by one; half of it is the period of their patterns."""
+"""Columns for which kernels are counted one by one: the period of their patterns."""
 ROWS = 8
 """Rows over which they are counted: a row begins anywhere in a byte."""
 STEPS = 5
@@ -225,7 +225,7 @@ int main(void) {
 
 def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str], folder: Path) -> dict[str, KernelCost]:
     """Instructions of every dot product, and of the core's blocks of rows and preparations of vectors, by columns."""
-    most = COLUMNS + COLUMNS // 2
+    most = 2 * COLUMNS
     columns = [*range(1, COLUMNS + 1), most]
     programs = [COUNTING % {
         "rows": ROWS, "most": most, "columns": ", ".join(f"{n}u" for n in columns),

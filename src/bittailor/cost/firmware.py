@@ -49,14 +49,14 @@ class KernelCost:
     """Instructions of a dot product of matrix rows, mean over the rows.
 
     few   for 1, 2, … columns
-    more  for every column beyond, in steps of `len(few) // 2` columns, within which kernels have their patterns
+    more  for every column beyond, in steps of `len(few)` columns, within which kernels have their patterns
     """
 
     few: tuple[float, ...]
     more: float
 
     def __call__(self, columns: int) -> float:
-        period = len(self.few) // 2
+        period = len(self.few)
         beyond = max(0, -(-(columns - len(self.few)) // period)) * period
         return self.few[columns - beyond - 1] + beyond * self.more
 

@@ -42,9 +42,10 @@ int64_t bt_bits_wide(const uint8_t *packed, size_t index, unsigned bits);
  * are read at once, none of them beyond the end. Arrays that have not so many are no case for it. */
 BT_INLINE int32_t bt_element(const uint8_t *packed, const size_t bytes, size_t index, const unsigned bits) {
     const unsigned least = bits % 8u == 0u ? bits / 8u : (bits + 14u) / 8u;
-    const unsigned span = BT_UNALIGNED && bits % 8u != 0u && bytes >= 4u ? 4u : least;
+    const unsigned span = BT_UNALIGNED && least > 2u && bytes >= 4u ? 4u : least;
     const size_t bit = index * bits, at = bit >> 3, last = bytes - span;
-    const size_t from = bits % 8u == 0u || at < last ? at : last;
+    /* integers of 8 k or 8 k + 1 bits span as many bytes wherever they begin */
+    const size_t from = (bits % 8u <= 1u && span == least) || at < last ? at : last;
     const unsigned shift = bits % 8u == 0u ? 32u - bits : 32u - bits - (unsigned)(bit - 8u * from);
     uint32_t v;
 #if BT_UNALIGNED
@@ -52,10 +53,10 @@ BT_INLINE int32_t bt_element(const uint8_t *packed, const size_t bytes, size_t i
         memcpy(&v, packed + from, sizeof v);
         return (int32_t)(v << shift) >> (32u - bits);
     }
-    if (bits == 16u) {
-        int16_t half;
+    if (span == 2u) {
+        uint16_t half;
         memcpy(&half, packed + from, sizeof half);
-        return half;
+        return (int32_t)((uint32_t)half << shift) >> (32u - bits);
     }
 #endif
     v = packed[from];
