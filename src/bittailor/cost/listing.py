@@ -110,11 +110,16 @@ def _add_blocks(blocks: Blocks, phase: Phase, code: Counter[str], work: Work) ->
         work.dots[ready.preparation.function, ready.stop - ready.start] += 1
         calls.add(ready.preparation.function)
     laid = [found for ins in phase.body if (found := blocks.laid.get(ins.output)) is not None]
+    if any(one.rows < phase.features for one in laid):
+        rows_of = {one.layout.rows for one in laid}
+        code["row found"] += len(rows_of)
+        work.amounts["row found"] += len(rows_of) * phase.features
     for rows, most in {(one.layout.rows, one.rows) for one in laid}:
         # a remainder by a power of two is a mask
         what = "block test" if rows & (rows - 1) == 0 else "block test by remainder"
         code[what] += 1
         work.amounts[what] += phase.features
+        work.amounts["block begun"] += -(-most // rows)
         code["block test to an end"] += most < phase.features
     for one in laid:
         for part in one.parts:

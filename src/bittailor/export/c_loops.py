@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bittailor.compile.blocks import bound_of
@@ -119,7 +119,8 @@ class _Loops:
         lines = [(ins, self._line(scope, ins)) for ins in phase.body]
         yield f"\n{_comment(phase, indent)}"
         yield from self._made_ready(phase, at, indent)
-        yield f"{indent}for (size_t i = 0; i < {phase.features}u; i++) {{\n"
+        moved = "".join(f", {array}_row++" for array in self._moving(phase))
+        yield f"{indent}for (size_t i = 0; i < {phase.features}u; i++{moved}) {{\n"
         yield from self._blocks(phase, at, inner)
         for site in scope.loads:
             yield f"{inner}const int32_t {self.names[site]} = {self.model.vector(site, phase.number, at)}[i];\n"
@@ -144,24 +145,34 @@ class _Loops:
             yield f"{indent}{ready.preparation.function}({x}, {ready.stop - ready.start}u, {to});\n"
         for array, (_, size) in self._arrays(phase).items():
             yield f"{indent}int32_t {array}[{size}];\n"
+        for array in self._moving(phase):
+            yield f"{indent}const int32_t *{array}_row = {array};\n"
 
     def _arrays(self, phase: Phase) -> dict[str, tuple[int, int]]:
         """The arrays of sums of a loop: (rows of a block, elements)."""
         made = [sums for (site, _), sums in self.model.sums.items() if site in phase.made]
         return {sums.array: (sums.rows, sums.at + sums.rows) for sums in made}
 
+    def _moving(self, phase: Phase) -> Mapping[str, int]:
+        """The arrays of sums whose rows are walked by a pointer, with the rows of a block: where none are left over."""
+        rest = any(one.rows < phase.features for ins in phase.body if (one := self.blocks.laid.get(ins.output)))
+        return {array: rows for array, (rows, _) in self._arrays(phase).items() if not rest}
+
     def _blocks(self, phase: Phase, at: int | None, indent: str) -> Iterator[str]:
         """The kernels, whenever a block of rows begins: those of blocks of the same size together."""
         laid = [(ins, self.blocks.laid[ins.output]) for ins in phase.body if ins.output in self.blocks.laid]
+        moving = self._moving(phase)
         for rows, most in dict.fromkeys((one.layout.rows, one.rows) for _, one in laid):
             begins = f"i % {rows}u == 0u" + (f" && i < {most}u" if most < phase.features else "")
             yield f"{indent}if ({begins}) {{\n"
             for ins, one in laid:
                 if (one.layout.rows, one.rows) == (rows, most):
                     yield from self._kernels(phase, at, ins, one, indent + "    ")
+            yield from (f"{indent}    {array}_row = {array};\n" for array, n in moving.items() if n == rows)
             yield f"{indent}}}\n"
         for array, (rows, _) in self._arrays(phase).items():
-            yield f"{indent}const int32_t *const {array}_row = {array} + i % {rows}u;\n"
+            if array not in moving:
+                yield f"{indent}const int32_t *const {array}_row = {array} + i % {rows}u;\n"
 
     def _kernels(self, phase: Phase, at: int | None, ins: Instruction, laid: Laid, indent: str) -> Iterator[str]:
         """The calls of one matrix, for every part of its columns."""
