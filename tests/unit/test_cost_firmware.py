@@ -73,7 +73,7 @@ def test_the_listing_is_that_of_the_generated_code(case: int, rng: np.random.Gen
     text = text[text.index("model_reset") :]
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     counted = {
-        "loop": len(re.findall(r"for \(size_t i = 0; i < \d+u; i\+\+\)", text)),
+        "loop": len(re.findall(r"for \(size_t i = 0; i < \d+u; i\+\+", text)),
         "dot": len(re.findall(r"\bbt_dotl?\d+_x\d+\(", text)) - len(re.findall(r" : bt_dotl?\d+_x\d+\(", text)),
         "rest": len(re.findall(r" : bt_dotl?\d+_x\d+\(", text)),
         "block": len(re.findall(KERNELS, text)),

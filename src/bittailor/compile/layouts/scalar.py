@@ -80,9 +80,8 @@ class Pairs(Layout):
         return 1, groups
 
     def rounds(self, literals: tuple[int, ...]) -> int:
-        """Chunks."""
-        chunk, groups = literals
-        return max(1, -(-groups // chunk))
+        """Chunks; 16-bit activations have none."""
+        return 1 if self.wide else max(1, -(-literals[1] // literals[0]))
 
     def pack(self, W: Ints) -> Words:
         """[block, group, pair of rows], then what is left."""
