@@ -24,8 +24,6 @@ from firmware_host import WARNINGS
 DEVICE = RUNTIME / "device"
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1")
 COLUMNS = (1, 2, 3, 4, 5, 8, 9, 27, 28, 31, 33, 64)
-EACH = [pytest.param(layout, width, id=f"{layout.name}-{width}")
-        for layout in LAYOUTS.values() for width in sorted(layout.widths)]
 WITH_KERNELS = [family for family in FAMILIES.values() if family.layouts]
 
 
@@ -37,6 +35,15 @@ def top(width: int) -> int:
 def ends(layout: Layout) -> tuple[int, int]:
     """The least and the largest activation."""
     return (-(1 << 15), (1 << 15) - 1) if layout.wide else (-128, 127)
+
+
+def any_weights(layout: Layout, width: int) -> bool:
+    """Whether it takes the largest weights of a width wherever they stand."""
+    return layout.fits(np.full((layout.rows, 4), top(width)), -ends(layout)[0])
+
+
+EACH = [pytest.param(layout, width, id=f"{layout.name}-{width}")
+        for layout in LAYOUTS.values() for width in sorted(layout.widths) if any_weights(layout, width)]
 
 
 def weights(width: int, shape: tuple[int, int], rng: np.random.Generator) -> Ints:
@@ -99,6 +106,22 @@ def products(layout: Layout, width: int, rng: np.random.Generator, longest: bool
         n = longest_row(layout, width)
         for sign in (1, -1):
             yield Product(layout, np.full((layout.rows, n), sign * top(width)), np.full(n, low))
+
+
+def windows(rng: np.random.Generator) -> Iterator[Product]:
+    """Weights of 8 bits that are proved four at a time: what is just proved, whatever the signs; behind it, anything."""
+    layout = LAYOUTS["bt_scalar7_x8"]
+    for n in (4, 8, 27, 64):
+        for x in (-128, 127):
+            W = rng.choice(np.array([-1, 1]), (layout.rows, n)) * np.resize([127, 1, 0, 127], n)
+            W[:, n // 4 * 4:] = rng.choice(np.array([-127, 127]), n % 4)
+            W[0, :4] = -127, -127, -1, 0
+            assert layout.fits(W, 128)
+            yield Product(layout, W, np.full(n, x))
+            yield Product(layout, W, rng.choice(np.array([-128, 127]), n))
+            beyond = W.copy()
+            beyond[0, :4] = 127, -1, 1, 127
+            assert not layout.fits(beyond, 128)
 
 
 def longest_row(layout: Layout, width: int, most: int = 700) -> int:
@@ -198,8 +221,9 @@ def test_plain_readers_on_the_host(way: str, tmp_path: Path, rng: np.random.Gene
     compiler, flags = HOST[way]
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler}")
-    cases = [case for layout in LAYOUTS.values() for width in sorted(layout.widths)
+    cases = [case for layout in LAYOUTS.values() for width in sorted(layout.widths) if any_weights(layout, width)
              for case in products(layout, width, rng)]
+    cases += windows(rng)
     done = on_host(compiler, flags, cases, sources([family.name for family in WITH_KERNELS]), tmp_path)
     assert done == "0 wrong\n", done[:500]
 
@@ -232,8 +256,10 @@ def test_kernels_on_cores(core: str, tmp_path: Path, rng: np.random.Generator) -
         own = core in family.cores
         for flags in (("-O2",), ("-Os",)) if own else (("-O2",),):
             for layout in family.layouts:
-                widths = sorted(layout.widths) if own else [max(layout.widths)]
-                cases = [case for width in widths for case in products(layout, width, rng, own)]
+                widths = [width for width in sorted(layout.widths) if any_weights(layout, width)]
+                cases = [case for width in (widths if own else widths[-1:])
+                         for case in products(layout, width, rng, own)]
+                cases += windows(rng) if layout.name == "bt_scalar7_x8" else ()
                 done = on_core(TARGETS[core], cases, sources([family.name]), flags, tmp_path)
                 assert done == "0 wrong\n", (layout.name, flags, done[:500])
 

@@ -49,6 +49,7 @@ class Layout(ABC):
     ctype        element type of its array
     preparation  of the vector; None: the kernel reads the activations as they are
     raw          whether a kernel with a preparation reads the activations, too: function(w, x, prepared, n, …)
+    splits       whether fewer columns may be proved where all are not
     """
 
     name: str
@@ -60,6 +61,7 @@ class Layout(ABC):
     ctype: str
     preparation: Preparation | None
     raw: bool = False
+    splits: bool = True
 
     @abstractmethod
     def fits(self, W: Ints, reach: int) -> bool:
@@ -145,7 +147,7 @@ def lay_out(layout: Layout, W: Ints, reach: int) -> Laid | None:
     else:
         rows = len(W) - left
         whole = W[:rows]
-    if not rows:
+    if not rows or not (layout.splits or layout.fits(whole, reach)):
         return None
     spans = list(_spans(layout, whole, reach, 0, W.shape[1]))
     if any(stop - start < 1 for start, stop in spans):

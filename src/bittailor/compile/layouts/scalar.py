@@ -157,10 +157,10 @@ class Quads(Layout):
 
     name = kernel = "bt_scalar7_x8"
     header, ctype, rows, raw, wide, widths = "bt_rows_scalar.h", "uint32_t", ROWS, True, False, frozenset({6, 7, 8})
-    preparation = FOURS
+    preparation, splits = FOURS, False
 
     def fits(self, W: Ints, reach: int) -> bool:
-        """The sums of four inputs fit 16 bits, with room for the sign of the lower half."""
+        """The sums of four inputs fit 16 bits: true of 7 bits, and of 8 where few weights are large."""
         n = W.shape[1]
         fours = np.abs(W)[:, :n // 4 * 4].reshape(len(W), -1, 4).sum(axis=2) * reach
         small = int(np.abs(W).max()) <= 128 and _exact(W, reach)
