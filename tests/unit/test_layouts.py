@@ -109,7 +109,7 @@ def products(layout: Layout, width: int, rng: np.random.Generator, longest: bool
 
 
 def windows(rng: np.random.Generator) -> Iterator[Product]:
-    """Weights of 8 bits that are proved four at a time: what is just proved, whatever the signs; behind it, anything."""
+    """Weights of 8 bits that are proved four at a time: what is just proved, any signs; behind it, anything."""
     layout = LAYOUTS["bt_scalar7_x8"]
     for n in (4, 8, 27, 64):
         for x in (-128, 127):

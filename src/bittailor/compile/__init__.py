@@ -11,6 +11,8 @@ pass         a run over the steps, forward or backward, shared by all segments o
 order        the passes, then the head: phases on single values. One pass forward can stream
 interval     first and last phase in which memory must hold a site (`liveness`); sites whose intervals do not meet share
              a slot (`memory.first_fit`)
+layout       how a weight matrix lies in flash for the kernels of a core (`layouts`); `bits` where none takes it
+blocks       the matrices of a program that lie in blocks of rows for a core, and vectors made ready for them (`blocks`)
 image        the memory that a program takes on a device, to the byte: constants, state, scratch
 group        the other view, for engines that run an operator over all steps at once: like operators side by side in one
              call, and what depends on no state hoisted out of the loop over the steps (`groups`)
@@ -25,7 +27,8 @@ From the graph, worked out once and remembered:
 From a program:
 
     bind_instructions(constants, formats) -> the numbers of an operator's instructions: native bytes, C lines, costs
-    image_of(program, steps)              -> flash and RAM
+    blocks_of(program, order, core)       -> the layouts of a core: read by the image, the C exporter, the cost model
+    image_of(program, steps, core)        -> flash and RAM
 """
 
 from bittailor.compile.bound import BoundInstruction, bind_instructions
