@@ -4,10 +4,11 @@
     python benchmarks/firmware.py --tasks digits           # one task, a few minutes on 2 cores
 
 Per task a search (kept in --runs and resumed) and four solutions: homogeneous 8 bits; the careful pick; homogeneous 8
-bits with a 16-bit state; and with weights of 1 and 2 bits in the recurrent layer. Each is exported once and verified on
-every core as `bittailor verify` does, with test items: the whole test set on one core (--full), a part of it on the
-others. A row is written only if every integer and every byte is right; the error is that of the integers that the core
-computed. Rows of the file for other tasks are kept.
+bits with a 16-bit state; and with weights of 1 and 2 bits in the recurrent layer. Each is exported for every family of
+cores and verified on its cores as `bittailor verify` does, with test items: the whole test set on one core (--full), a
+part of it on the others. A row is written only if every integer and every byte is right; the error is that of the
+integers that the core computed; `flash_any` is what the same solution takes with `--core any`. Rows of the file for
+other tasks are kept.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from command import arguments, as_command, read_rows, write_rows
 import bittailor as bt
 from bittailor.cli.actions import search_spec
 from bittailor.common.data import Data
+from bittailor.compile.image import image_of
+from bittailor.compile.layouts import ANY, CORES
 from bittailor.core.graph import Graph, Recurrence
 from bittailor.errors import BittailorError
 from bittailor.evaluate.metrics import Metric
@@ -77,6 +80,7 @@ def row(task: str, name: str, directory: Directory, target: Target, test: Data, 
     print(f"{task}, {name}, {target.title}: {len(test)} items in {time.perf_counter() - began:.0f} s", flush=True)
     return {
         "task": task, "solution": name, "core": target.name, "title": target.title, "flash": verdict.sizes.flash,
+        "flash_any": image_of(program, test.x.shape[1], ANY.name).flash,
         "ram": verdict.sizes.ram, "network_code": verdict.sizes.model, "runtime_code": verdict.sizes.runtime,
         "instructions_per_step": round(verdict.counts.per_step) if verdict.counts else "",
         "instructions_read_out": round(verdict.counts.read_out) if verdict.counts else "",
@@ -88,6 +92,7 @@ def table(options: argparse.Namespace, task: str) -> list[dict[str, Any]]:
     """All rows of a task."""
     out = options.runs / task
     spec = bt.SearchSpec(task=bt.TaskSettings(task, hidden=HIDDEN[task], data=options.data),
+                         objectives=tuple(options.objectives),
                          search=bt.SearchSettings(population=options.population, generations=options.generations))
     run = search_spec(spec, out, cache=options.cache, resume=(out / "run.json").exists())
     if run.result["interrupted"]:
@@ -99,10 +104,11 @@ def table(options: argparse.Namespace, task: str) -> list[dict[str, Any]]:
     jobs = []
     with tempfile.TemporaryDirectory(prefix="bittailor-") as folder, ThreadPoolExecutor(options.workers) as pool:
         for number, (name, widths) in enumerate(solutions(run).items()):
-            place = Path(folder) / str(number)
-            export_program(run.program(widths), place, prefix=task, steps=test.x.shape[1], x=test.x,
-                           lengths=test.lengths)
             for target in targets:
+                place = Path(folder) / f"{number}-{CORES[target.name].name}"
+                if not place.exists():
+                    export_program(run.program(widths), place, prefix=task, steps=test.x.shape[1], core=target.name,
+                                   x=test.x, lengths=test.lengths)
                 part = test if target.name == options.full else test[: options.items]
                 jobs.append(pool.submit(row, task, name, Directory.open(place), target, part, run.metric))
         try:
@@ -123,6 +129,7 @@ def main() -> int:
     parser.add_argument("--full", default="m4", help="the core that runs the whole test set")
     parser.add_argument("--items", type=int, default=200, help="test items on the others")
     parser.add_argument("--workers", type=int, default=2, help="compilers and emulators at once")
+    parser.add_argument("--objectives", nargs="+", default=["error", "size"], help="of the search")
     parser.add_argument("--population", type=int, default=60)
     parser.add_argument("--generations", type=int, default=100)
     options = parser.parse_args()

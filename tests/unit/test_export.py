@@ -252,6 +252,7 @@ def test_pick_within_a_flash_bound(run: bt.Run) -> None:
     assert picked in within
     assert picked.values["error"] == min(s.values["error"] for s in within)
     assert image_of(run.program(run.pick("ram<=1KiB"))).ram <= 1024
+    assert image_of(run.program(run.pick("flash.m0<=1KiB")), core="m0").flash <= 1024
     with pytest.raises(BittailorError, match=f"no solution has a flash that low; the lowest is {min(flash)}"):
         run.pick("flash<=1B")
 

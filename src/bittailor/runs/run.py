@@ -279,6 +279,7 @@ class Run:
         everything evaluated where the run has that value, of the front where it is flash or RAM of the exported
         firmware and must be worked out."""
         from bittailor.compile.image import FIGURES, image_of
+        from bittailor.compile.layouts import DEFAULT_CORE
 
         limit = read_limit(text, self.objectives, self.metric)
         if limit.name == "error":
@@ -295,8 +296,10 @@ class Run:
                         for r in store.rows() for values in [r.outcome.known] if values is not None]
             values = [(s.values[limit.name], s) for s in rows
                       if not any(c.violation(s.values[c.name]) for c in self.limits)]
-        elif limit.name in FIGURES:
-            values = [(float(FIGURES[limit.name](image_of(self.program(s)))), s) for s in known.values()]
+        elif limit.name.partition(".")[0] in FIGURES:
+            figure, _, core = limit.name.partition(".")
+            values = [(float(FIGURES[figure](image_of(self.program(s), core=core or DEFAULT_CORE))), s)
+                      for s in known.values()]
         else:
             raise BittailorError(f"the solutions of {self.path} have no '{limit.name}'; they have "
                                  f"{', '.join(next(iter(known.values())).values)}")
