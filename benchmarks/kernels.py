@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cmsis_nn
 import numpy as np
 from command import arguments, as_command
 
@@ -33,7 +34,7 @@ from bittailor.export.artefact import linked, total
 from bittailor.export.c import DEVICE
 from bittailor.export.targets import OPTIMISE, STANDARD, TARGETS, Target, build, compile_object, run
 
-SHAPES = ((28, 64), (32, 64), (64, 64), (128, 64), (64, 192), (61, 64))
+SHAPES = ((28, 64), (64, 64), (128, 64))
 """(inputs, rows)."""
 ACTIVATIONS = (8, 16)
 WIDTHS = range(1, 9)
@@ -106,9 +107,11 @@ def products(core: str, today: bool, inputs: int, rows: int, seed: int = 0) -> I
             W = rng.choice(values, (rows, inputs))
             x = rng.integers(-reach, reach, inputs)
             suitable = [one for one in CORES[core].layouts if bits in one.widths and one.wide == (storage > 8)]
-            layout = next((one for one in suitable if rows % one.rows == 0 and one.fits(W, reach)), None)
-            if today or layout:
-                yield Product(None if today else layout, bits, storage, W, x)
+            layout = next((one for one in suitable if one.fits(W, reach)), None)
+            if today:
+                yield Product(None, bits, storage, W, x)
+            elif layout:  # a last block of five or six rows is filled up
+                yield Product(layout, bits, storage, np.concatenate([W, W[:-rows % layout.rows]]), x)
 
 
 def program(cases: Sequence[Product]) -> str:
@@ -218,19 +221,41 @@ def main() -> None:
     parser.add_argument("--core", action="append", choices=[t.name for t in TARGETS.values() if t.emulated])
     parser.add_argument("--shape", action="append", type=_shape, help="INPUTSxROWS; default: several")
     parser.add_argument("--json", type=Path, default=Path("results/kernels.json"))
+    parser.add_argument("--cmsis-nn", type=Path, help="a checkout of CMSIS-NN: kernels-cmsis.json beside the file")
     options = parser.parse_args()
     found: list[dict[str, Any]] = []
-    for core in options.core or [t.name for t in TARGETS.values() if t.emulated]:
+    wanted = options.core or [t.name for t in TARGETS.values() if t.emulated]
+    if options.cmsis_nn:
+        beside(wanted, options.cmsis_nn, options.json.with_name("kernels-cmsis.json"))
+    for core in wanted:
         missing = TARGETS[core].missing()
         if missing:
             print(f"{TARGETS[core].title}: left out: {missing}")
             continue
         found += measure(core, options.shape or SHAPES)
     show(found)
-    old = json.loads(options.json.read_text())["rows"] if options.json.exists() else []
+    keep(options.json, found)
+
+
+def beside(cores: Sequence[str], cmsis: Path, file: Path) -> None:
+    """CMSIS-NN on those of some cores that differ."""
+    for core in cores:
+        if core in cmsis_nn.CORES and not TARGETS[core].missing():
+            with tempfile.TemporaryDirectory(prefix="bittailor-") as name:
+                found = list(cmsis_nn.measure(TARGETS[core], cmsis, Path(name)))
+            for row in found:
+                print(f"{core}: {row['kernel']}: {row['instructions_per_mac']:.2f}, of which {row['per_mac']:.2f} "
+                      f"per multiply-accumulate and {row['per_row']:.0f} per row")
+            keep(file, found)
+
+
+def keep(file: Path, found: Sequence[dict[str, Any]]) -> None:
+    """Write rows, beside those of other cores that the file has."""
+    old = json.loads(file.read_text())["rows"] if file.exists() else []
     measured = {row["core"] for row in found}
     rows = [*(row for row in old if row["core"] not in measured), *found]
-    write_whole(options.json, (json.dumps({"flags": " ".join(OPTIMISE), "rows": rows}, indent=1) + "\n").encode())
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    write_whole(file, f'{{"flags": "{" ".join(OPTIMISE)}", "rows": [\n{lines}\n]}}\n'.encode())
 
 
 def _shape(text: str) -> tuple[int, int]:

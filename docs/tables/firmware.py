@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from bittailor.cost.firmware import cores
 from tables.common import markdown_table, read_csv, read_json
 
-KERNEL_WIDTHS = (*range(1, 9), 12, 16)
+KERNEL_WIDTHS = range(1, 9)
 
 
 def firmware() -> str:
@@ -39,38 +40,68 @@ def core_models() -> str:
     )
 
 
-def kernels() -> str:
-    """results/kernels.json: instructions per multiply-accumulate in rows of 64, per core, variant and width."""
+def _kernel_rows(found: dict[str, Any], inputs: int) -> list[list[str]]:
+    """A line per core and activations, a cell per width: laid out for the core, and as `bits`."""
+    cells: dict[tuple[str, int], dict[int, dict[bool, float]]] = {}
+    for r in found["rows"]:
+        if (r["inputs"], r["rows"]) == (inputs, 64):
+            of_core = cells.setdefault((r["core"], r["activations"]), {})
+            of_core.setdefault(r["bits"], {})[r["layout"] == "bits"] = r["instructions_per_mac"]
+    lines = []
+    for (core, activations), widths in sorted(cells.items(), key=lambda item: item[0][1]):
+        # more instructions than 8-bit weights take is what a reader must not overlook
+        most = widths[8].get(False, widths[8][True])
+        shown = [f"**{v:.2f}**" if (v := here.get(False, here[True])) > 1.02 * most else f"{v:.2f}"
+                 for _, here in sorted(widths.items())]
+        lines.append([core, f"{activations} bit", *shown, f"{widths[4][True]:.2f}, {widths[8][True]:.2f}"])
+    return lines
+
+
+def kernels(inputs: int = 64) -> str:
+    """results/kernels.json: instructions per multiply-accumulate of products of 64 rows."""
     found = read_json("kernels.json")
     if found is None:
         return ""
-    rows = []
-    for storage in ("8", "16"):
-        for r in found["rows"]:
-            values = r["instructions_per_mac"][storage]["64"]
-            # more instructions than 8-bit weights take is what a reader must not overlook
-            shown = {b: f"{values[b - 1]:.1f}" for b in KERNEL_WIDTHS}
-            cells = [f"**{v}**" if b < 8 and float(v) > float(shown[8]) else v for b, v in shown.items()]
-            rows.append([r["title"], f"{storage} bit", *cells])
-    return markdown_table(["core", "activations", *(f"{b} bit" for b in KERNEL_WIDTHS)], rows)
+    return markdown_table(["core", "activations", *(f"{b} bit" for b in KERNEL_WIDTHS), "`any`: 4, 8 bit"],
+                          _kernel_rows(found, inputs))
 
 
 def kernel_bytes() -> str:
-    """results/kernels.json: bytes of code of a dot product by 8-bit activations."""
+    """results/kernels.json: bytes of code of a product by 8-bit activations, with what makes a vector ready."""
     found = read_json("kernels.json")
     if found is None:
         return ""
-    return markdown_table(
-        ["core", "flags", *(f"{b} bit" for b in KERNEL_WIDTHS), "shared"],
-        [[r["title"], f"-{size}", *(str(sizes[f"bt_dot{b}_x8"]) for b in KERNEL_WIDTHS),
-          str(sum(sizes.get(name, 0) for name in ("bt_few_x8", "bt_ragged_x8")))]
-         for r in found["rows"] for size, sizes in r["bytes"].items()],
-    )
+    sizes: dict[str, dict[int, int]] = {}
+    for r in found["rows"]:
+        if r["activations"] == 8 and r["layout"] != "bits":
+            sizes.setdefault(r["core"], {})[r["bits"]] = r["text_bytes"]
+    return markdown_table(["core", *(f"{b} bit" for b in KERNEL_WIDTHS)],
+                          [[core, *(str(here.get(b, "–")) for b in KERNEL_WIDTHS)] for core, here in sizes.items()])
+
+
+def kernels_cmsis() -> str:
+    """results/kernels-cmsis.json: CMSIS-NN's kernels, and ours of results/kernels.json told apart in the same way."""
+    theirs, ours = read_json("kernels-cmsis.json"), read_json("kernels.json")
+    if theirs is None or ours is None:
+        return ""
+    lines = []
+    for core in dict.fromkeys(r["core"] for r in theirs["rows"]):
+        counts = {(r["bits"], r["inputs"]): r["instructions_per_mac"] for r in ours["rows"]
+                  if (r["core"], r["activations"], r["rows"]) == (core, 8, 64) and r["layout"] != "bits"}
+        for bits in (8, 4):
+            slope = 2 * counts[bits, 128] - counts[bits, 64]
+            lines.append([core, f"ours, {bits} bit", f"**{counts[bits, 64]:.2f}**", f"**{slope:.2f}**",
+                          f"{64 * (counts[bits, 64] - slope):.0f}"])
+        lines += [[core, f"`{r['kernel']}`", f"{r['instructions_per_mac']:.2f}", f"{r['per_mac']:.2f}",
+                   f"{r['per_row']:.0f}"] for r in theirs["rows"] if r["core"] == core]
+    return markdown_table(["core", "kernel", "64 inputs, all", "per multiply-accumulate", "per row"], lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {
     "firmware": firmware,
     "cores": core_models,
     "kernels": kernels,
+    "kernels-28": lambda: kernels(28),
+    "kernels-cmsis": kernels_cmsis,
     "kernel-bytes": kernel_bytes,
 }

@@ -56,13 +56,16 @@ def test_the_search_benchmark(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(TARGETS["m4"].missing() is not None, reason=str(TARGETS["m4"].missing()))
 def test_the_kernel_benchmark(tmp_path: Path) -> None:
-    out = run("kernels.py", "--core", "m4", "--json", str(tmp_path / "k.json"))
-    assert "M4 DSP" in out
-    plain, dsp = json.loads((tmp_path / "k.json").read_text())["rows"]
-    for storage in ("8", "16"):
-        counts = [r["instructions_per_mac"][storage]["128"] for r in (plain, dsp)]
-        assert all(fast < slow for slow, fast in zip(*(c[:8] for c in counts), strict=True))  # or it would not be kept
-        assert counts[1][3] < 1.2 * counts[1][7]
+    file = tmp_path / "k.json"
+    out = run("kernels.py", "--core", "m4", "--shape", "64x64", "--json", str(file))
+    assert "8-bit activations, 64 inputs, 64 rows" in out
+    rows = json.loads(file.read_text())["rows"]
+    cost = {(r["activations"], r["bits"], r["layout"] == "bits"): r["instructions_per_mac"] for r in rows}
+    assert {bits for activations, bits, today in cost if activations == 8 and not today} == set(range(1, 9))
+    # or a layout would not be kept; and narrower is not slower
+    assert all(value < cost[activations, bits, True] for (activations, bits, today), value in cost.items() if not today)
+    assert cost[8, 4, False] < 1.02 * cost[8, 8, False] < 1.4
+    assert {r["inputs"] for r in rows} == {r["rows"] for r in rows} == {64}
 
 
 @pytest.mark.skipif(TARGETS["m0"].missing() is not None, reason=str(TARGETS["m0"].missing()))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from bittailor.compile.layouts import CORES, FAMILIES, LAYOUTS
 from bittailor.compile.layouts.base import CTYPES, Layout, lay_out
 from bittailor.core.arith import Ints
 from bittailor.engines.native_build import RUNTIME
-from bittailor.export.targets import EMULATOR, STANDARD, TARGETS, Target, build, run
-from cores import EMULATED
+from bittailor.export.targets import EMULATOR, STANDARD, TARGETS, Target, ToolError, build, run
+from cores import EMULATED, core
 from firmware_host import WARNINGS
 
 DEVICE = RUNTIME / "device"
@@ -232,21 +232,21 @@ def on_host(compiler: str, flags: tuple[str, ...], cases: list[Product], files: 
     """What the program of some products prints."""
     (folder / "main.c").write_text(program(cases))
     language = ("-x", "c++", "-std=c++11") if compiler == "g++" else STANDARD
-    command = [compiler, *language, *WARNINGS, *flags, f"-I{DEVICE}", str(folder / "main.c"), *map(str, files), "-o",
-               str(folder / "main")]
+    command = [compiler, *language, *WARNINGS, *flags, f"-I{files[0].parent}", str(folder / "main.c"),
+               *map(str, files), "-o", str(folder / "main")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and "san" in done.stderr and "cannot find" in done.stderr:
         pytest.skip(f"{compiler} has no sanitizers here")
     assert done.returncode == 0, done.stderr[:2000]
-    ran = subprocess.run([str(folder / "main")], capture_output=True, text=True, check=False)
+    ran = subprocess.run([str(folder / "main")], capture_output=True, text=True, check=False, timeout=60)
     return ran.stdout + ran.stderr
 
 
 def on_core(target: Target, cases: list[Product], files: list[Path], flags: tuple[str, ...], folder: Path) -> str:
     (folder / "main.c").write_text(program(cases))
-    elf = build(target, [folder / "main.c", *files], folder / "main.elf", [DEVICE, EMULATOR],
+    elf = build(target, [folder / "main.c", *files], folder / "main.elf", [files[0].parent, EMULATOR],
                 flags=(*STANDARD, *WARNINGS, *flags, "-ffunction-sections", "-fdata-sections"))
-    return run(target, elf, count=False).output
+    return run(target, elf, count=False, timeout=60).output
 
 
 @pytest.mark.parametrize("core", EMULATED)
@@ -275,3 +275,77 @@ def mutants(text: str) -> Iterator[str]:
                  {"+": "-", "-": "+", "<<": ">>", ">>": "<<", "*": "+", "/": "*", "%": "/", "<": "<=", "!=": "==",
                   "==": "!="}[operator])
         yield text[:match.start()] + other + text[match.end():]
+
+
+READERS = {"dsp": ("bt_rows_dsp.c",), "scalar": ("bt_rows_plain.h", "bt_rows_scalar.c"),
+           "helium": ("bt_rows_helium.c",)}
+"""Family -> the files of its plain reader."""
+MACHINE = {"m0": "bt_rows_thumb1.h", "m3": "bt_rows_thumb2.h", "rv32": "bt_rows_riscv.h", "m55": "bt_rows_helium.c"}
+"""Core -> where its machine code is."""
+MUTANTS, NOTICED = 12, 9
+"""Mutants that are tried, and how many at least are noticed: some mean the same, as what only another core reads."""
+Run = Callable[[list[Product], list[Path]], str]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", READERS)
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_mutants_of_the_plain_readers_are_noticed(family: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    """By the tests above: one operator or number of a reader changed, and a product is wrong."""
+    changed = []
+    for name in READERS[family]:
+        text = (DEVICE / name).read_text()
+        start = text.rfind("\n#else\n") + 1 if "__attribute__((naked))" in text else 0
+        changed += [(name, text[:start] + mutant) for mutant in mutants(text[start:])]
+
+    def ran(cases: list[Product], files: list[Path]) -> str:
+        return on_host("gcc", (*SANITIZE, "-Wno-error"), cases, files, files[0].parent)
+
+    survivors(family, changed, ran, tmp_path, rng)
+
+
+@pytest.mark.parametrize("name", [core(name, slow=True) for name in MACHINE])
+def test_mutants_of_machine_code_are_noticed(name: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    """One number, register or sign of a kernel changed."""
+    text = (DEVICE / MACHINE[name]).read_text()
+    end = text.find("\n#else\n") if MACHINE[name].endswith(".c") else len(text)
+
+    def ran(cases: list[Product], files: list[Path]) -> str:
+        return on_core(TARGETS[name], cases, files, ("-O2",), files[0].parent)
+
+    changed = [(MACHINE[name], mutant + text[end:]) for mutant in machine_mutants(text[:end])]
+    survivors(CORES[name].name, changed, ran, tmp_path, rng)
+
+
+def machine_mutants(text: str) -> Iterator[str]:
+    """The text with a register, a place or an addition of machine code changed."""
+    for match in re.finditer(r'(?<=")(r\d|t\d|a\d|q\d)(?=")|(?<=[(#, ])(\d+)(?=[,)\\])|\b(add)(?=s? )', text):
+        line = text[text.rfind("\n", 0, match.start()) + 1:text.find("\n", match.end())]
+        if line.lstrip().startswith(("*", "/*", "#if", "#include")) or "/*" in line:
+            continue
+        register, digits, _ = match.groups()
+        other = (f"{register[0]}{int(register[1:]) ^ 1}" if register else f"{int(digits) + 1}" if digits else "sub")
+        yield text[:match.start()] + other + text[match.end():]
+
+
+def survivors(family: str, changed: list[tuple[str, str]], ran: Run, folder: Path, rng: np.random.Generator) -> None:
+    """Try some mutants, (file, text), with products of every layout of a family; fail if too few are noticed."""
+    layouts = [layout for layout in LAYOUTS.values() if layout.header == f"bt_rows_{family}.h"]
+    cases = [case for layout in layouts for width in sorted(layout.widths) if any_weights(layout, width)
+             for case in products(layout, width, rng, longest=False)]
+    outcomes: list[tuple[bool, str]] = []
+    for at in rng.permutation(len(changed)):
+        name, text = changed[at]
+        place = folder / str(at)
+        shutil.copytree(DEVICE, place)
+        (place / name).write_text(text)
+        line = next(new for new, old in zip(text.splitlines(), (DEVICE / name).read_text().splitlines(), strict=True)
+                    if new != old)
+        try:
+            outcomes.append((ran(cases, [place / f"bt_rows_{family}.c"]) != "0 wrong\n", line))
+        except (AssertionError, ToolError, subprocess.TimeoutExpired) as error:
+            if "compile" not in str(error) and "error:" not in str(error):
+                outcomes.append((True, line))  # it does not end, or leaves its memory
+        if len(outcomes) == MUTANTS:
+            break
+    assert sum(noticed for noticed, _ in outcomes) >= NOTICED, [line for noticed, line in outcomes if not noticed]
