@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bittailor.common.records import expect
 from bittailor.errors import DataError
 
 
@@ -73,7 +74,7 @@ class Data:
     extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        x = _array(self.x, "x", np.float32)
+        x = real_numbers(self.x, "x", np.float32)
         if x.ndim != 3:
             raise DataError(f"x has shape {x.shape}; expected [items, steps, features]")
         if 0 in x.shape:
@@ -86,13 +87,13 @@ class Data:
         if y.dtype.kind in "iub" and y.ndim and y.shape[1:] in shapes:
             y = y.astype(np.int64)
         else:
-            y = _array(y, "y", np.float32)
+            y = real_numbers(y, "y", np.float32)
             y = y[:, None] if y.ndim == 1 else y
             if not np.isfinite(y).all():
                 raise DataError("y holds NaN or infinity; clean the data first")
         if len(y) != len(x):
             raise DataError(f"x has {len(x)} items but y has {len(y)}")
-        lengths = np.asarray(self.lengths)
+        lengths = whole_numbers(self.lengths, "lengths")
         lengths = np.full(len(x), x.shape[1]) if lengths.size == 0 else lengths
         if lengths.shape != (len(x),) or lengths.min() < 1 or lengths.max() > x.shape[1]:
             raise DataError(f"lengths must be {len(x)} values in 1..{x.shape[1]}; got shape {lengths.shape}, "
@@ -107,7 +108,7 @@ class Data:
             y = np.where(beyond | (y < 0), -1, y)
             if (unlabelled := np.flatnonzero((y < 0).all(axis=1))).size:
                 raise DataError(f"no step of item {unlabelled[0]} has a label; leave the item out")
-        groups = np.asarray(self.groups, np.int64)
+        groups = whole_numbers(self.groups, "groups")
         if groups.size and groups.shape != (len(x),):
             raise DataError(f"groups must be {len(x)} numbers, one an item; got shape {groups.shape}")
         if y.ndim == 3 and y.dtype == np.float32 and y.shape[1] != x.shape[1]:
@@ -153,6 +154,10 @@ class Splits:
     valid: Data
     test: Data
 
+    def __post_init__(self) -> None:
+        for name in ("train", "valid", "test"):
+            expect(getattr(self, name), Data, name, "bittailor.Data(x, y)")
+
     @property
     def fingerprint(self) -> str:
         """One fingerprint for all three."""
@@ -172,8 +177,20 @@ def _check_steps(y: NDArray[np.int64], beyond: NDArray[np.bool_]) -> None:
         raise DataError(f"item {np.argwhere(same)[0, 0]} has two labels in one segment")
 
 
-def _array(value: ArrayLike, name: str, dtype: Any) -> NDArray[Any]:
+def real_numbers(value: ArrayLike, name: str, dtype: Any = np.float64) -> NDArray[Any]:
+    """An array of real numbers; DataError for complex numbers, texts or anything that is no array."""
     try:
-        return np.asarray(value, dtype)
+        found = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} cannot be read as numbers: {error}") from None
+    if found.dtype.kind not in "biuf":
+        raise DataError(f"{name} cannot be read as numbers: it is of type {found.dtype}")
+    return found.astype(dtype, copy=False)
+
+
+def whole_numbers(value: ArrayLike, name: str) -> NDArray[np.int64]:
+    """An int64 array of whole numbers; DataError for others, and for NaN."""
+    found = real_numbers(value, name, None)
+    if found.dtype.kind == "f" and not (np.isfinite(found).all() and (found == np.floor(found)).all()):
+        raise DataError(f"{name} must be whole numbers")
+    return found.astype(np.int64)

@@ -89,6 +89,12 @@ def check(record: Any, **least: int) -> None:
         whole(record.seed, "seed", 0, LARGEST_SEED)
 
 
+def expect(value: Any, kind: type, name: str, hint: str = "") -> None:
+    """BittailorError unless a value from Python is of a class; `hint` says how one is made."""
+    if not isinstance(value, kind):
+        raise BittailorError(f"{name} is {shown(value)}; expected {_called(kind)}{f' ({hint})' if hint else ''}")
+
+
 def whole(value: Any, name: str, low: int = 0, high: int = LARGEST - 1) -> int:
     """A whole number of a range; BittailorError otherwise."""
     number: int = read(int, value, name)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bittailor.common.cached import cached_property
+from bittailor.common.data import real_numbers
 from bittailor.common.files import ArrayForm, check_arrays, formed, load_tensors, reading, save_tensors
 from bittailor.core.arith import Floats
 from bittailor.core.checks import check_graph
@@ -70,10 +71,7 @@ class Network:
 
     def check_input(self, x: ArrayLike, lengths: ArrayLike | None = None) -> tuple[Floats, NDArray[np.int64]]:
         """x as float64 [items, steps, features] and lengths [items]; DataError says what does not fit."""
-        try:
-            values = np.asarray(x, np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"the input cannot be read as numbers: {error}") from None
+        values = real_numbers(x, "the input")
         if values.ndim != 3 or values.shape[2] != self.features:
             raise DataError(f"the network takes [items, steps, {self.features}]; got shape {values.shape}")
         if 0 in values.shape:

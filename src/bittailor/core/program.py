@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bittailor.common.data import real_numbers
 from bittailor.common.files import formed, read_bytes, reading, tensors_from_bytes, tensors_to_bytes, write_whole
+from bittailor.common.records import expect
 from bittailor.core.arith import Floats, Ints, Lookup, Rescale, pack
 from bittailor.core.checks import check_constants, check_graph
 from bittailor.core.graph import Graph, Node
@@ -88,7 +90,10 @@ class Program:
 
     def quantise_input(self, x: ArrayLike) -> Ints:
         """Real input -> integers, the one place where a caller's floats enter. DataError for NaN."""
-        values = np.asarray(x, np.float64)
+        values = real_numbers(x, "the input")
+        features = self.graph.sites[self.graph.inputs[0]].features
+        if values.ndim == 0 or values.shape[-1] != features:
+            raise DataError(f"the program takes {features} features per step; got shape {values.shape}")
         if np.isnan(values).any():
             raise DataError("the input holds NaN; clean the data first")
         return self.input_format.quantise(values)
@@ -225,4 +230,6 @@ def bind_operator(
 
 def bind(network: Network, plan: Plan, rounding: Rounding | None = None) -> Program:
     """Bind a plan to a network's weights."""
+    expect(network, Network, "network", "from_torch(module, features) makes one")
+    expect(plan, Plan, "plan", "calibration.plan(widths) makes one")
     return Binder(network, rounding).bind(plan)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bittailor.common.records import expect
 from bittailor.common.registry import Table
 from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.program import Program
@@ -76,6 +77,7 @@ def export_program(
     about    one line for the README: what the network is; `facts` more of it
     Raises BittailorError, before anything is written.
     """
+    expect(program, Program, "program", "run.program(pick) makes one")
     exporter = EXPORTERS[to]
     settings = ExportSettings(prefix, steps, core, about or "an integer recurrent network", dict(facts or {}))
     check_amounts(items, seed, steps)

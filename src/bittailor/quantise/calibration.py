@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bittailor.common.files import ArrayForm, check_arrays, formed, load_tensors, reading, save_tensors
-from bittailor.common.records import check, shown
+from bittailor.common.records import check, expect, shown
 from bittailor.core.arith import TABLE_BITS, Floats, Ints, knots
 from bittailor.core.graph import Graph
 from bittailor.core.network import Network
@@ -143,6 +143,8 @@ class Calibration:
         free = [site.name for site in self.network.graph.free]
         if lacking := [name for name in free if name not in widths]:
             raise FormatError(f"site '{lacking[0]}' has no width; give each of the {len(free)} free sites one")
+        if extra := sorted(widths.keys() - set(free)):
+            raise FormatError(f"there is no free site '{extra[0]}'; there are {', '.join(free[:8])}, …")
         return Plan({name: self.format(name, widths[name]) for name in free})
 
     def settle(self, wanted: Iterable[tuple[str, int]]) -> None:
@@ -324,7 +326,9 @@ def calibrate(
     lengths  [items], 1..steps
     Raises DataError for data that does not fit the network, is empty or makes a site NaN or infinite.
     """
+    expect(network, Network, "network", "from_torch(module, features) makes one")
     settings = settings or CalibrationSettings()
+    expect(settings, CalibrationSettings, "settings")
     values, sizes = network.check_input(x, lengths)
     values, sizes = values[: settings.items], sizes[: settings.items]
     graph = network.graph

@@ -11,7 +11,7 @@ import numpy as np
 from bittailor.common.aside import sweep
 from bittailor.common.data import Data, Splits
 from bittailor.common.processors import workers_of
-from bittailor.common.records import LARGEST_SEED, whole
+from bittailor.common.records import LARGEST_SEED, expect, whole
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError, DataError
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
@@ -118,6 +118,7 @@ def retrain_picks(
     executor where to train and measure, in place of this machine, such as a cluster
     Raises   DataError for other data, BittailorError for a pick or a setting that does not exist.
     """
+    expect(run, Run, "run", "bittailor.Run.open(folder)")
     whole(seed, "seed", 0, LARGEST_SEED)
     same_data(run, data)
     solutions = [run.pick(text) for text in picks]
@@ -174,6 +175,7 @@ def run_sensitivity(
 
 def same_data(run: Run, data: Splits) -> None:
     """DataError unless these are the data that the run was searched with."""
+    expect(data, Splits, "data", "bittailor.Splits(train, valid, test)")
     if not run.config.get("fingerprints"):
         raise BittailorError(f"{run.path} does not say which data it was searched with; search again")
     wanted = run.config["fingerprints"]["data"]

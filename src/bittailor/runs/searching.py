@@ -17,6 +17,7 @@ from bittailor.common import units
 from bittailor.common.data import Data, Splits
 from bittailor.common.files import save_json
 from bittailor.common.processors import workers_of
+from bittailor.common.records import expect
 from bittailor.common.roles import Roles
 from bittailor.core.network import Network
 from bittailor.engines import ENGINES, best_engine
@@ -95,6 +96,9 @@ def run_search(
     display    shows progress and says what is being done
     Raises     DataError, FileError, FormatError or another BittailorError, before anything is written.
     """
+    expect(network, Network, "network", "from_torch(module, features) makes one")
+    expect(data, Splits, "data", "bittailor.Splits(train, valid, test)")
+    expect(spec, SearchSpec, "spec", "bittailor.SearchSpec(...)")
     problem = Problem(network, data, Path(out), spec, display, executor, optimiser)
     with staffed(problem) as problem:  # before anything is written: nobody may answer
         prepare(problem, origin, resume)
