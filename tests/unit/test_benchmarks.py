@@ -171,3 +171,16 @@ def test_two_versions_beside_each_other(tmp_path: Path) -> None:
 def test_two_versions_timed() -> None:
     said = run("versus.py", "--old", str(ROOT), "--only", "parts", "--short", "--rounds", "1")
     assert "| parts: GRU 64 x 1, lowering | " in said
+
+
+def test_the_campaign_counts_and_goes_on(tmp_path: Path) -> None:
+    arguments = ["--minutes", "0.02", "--seed", "3", "--out", str(tmp_path / "c.json"), "--parts"]
+    for part, counted in (("programs", "pairs"), ("kills", "resumed searches: plain"), ("flips", "flips")):
+        before = json.loads((tmp_path / "c.json").read_text())["counts"] if (tmp_path / "c.json").exists() else {}
+        run("campaign.py", *arguments, part)
+        found = json.loads((tmp_path / "c.json").read_text())
+        assert found["findings"] == []
+        assert found["counts"]["differences"] == 0
+        assert all(found["counts"][name] >= count for name, count in before.items())
+        assert found["counts"][counted] > 0
+    assert [session["call"] for session in found["sessions"]] == [0, 1, 2]
