@@ -2,6 +2,8 @@
 
     python benchmarks/everywhere.py equal --seeds 0:1000 --other /path/to/another/python   # adds to results/onnx.json
     python benchmarks/everywhere.py equal --seeds 0:20 --out /tmp/some.json                # a look
+    python benchmarks/everywhere.py solutions runs/demo mnist --data DIR   # on whole test sets
+    python benchmarks/everywhere.py times                                  # beside the native engine and torch's floats
 
 Programs are those of `tests/networks.py`: any cells, operators, functions and widths, reversed layers, ragged lengths.
 Every program is run whole (run.onnx) and, unless a layer runs backwards, frame by frame with its states (step.onnx), in
@@ -17,6 +19,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +28,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+import bittailor as bt
+from bittailor.compile.image import image_of
+from bittailor.core.program import bind
 from bittailor.engines import ENGINES
+from bittailor.engines.native import Native
 from bittailor.engines.streaming import carried, reversed_layers, start, stream
 from bittailor.export.onnx.files import run_model, step_model
+from bittailor.export.onnx.running import Session, run, stepped
 from bittailor.export.plain import carried_kind
 from bittailor.export.torch import module
-from networks import Case, random_case
+from networks import Case, gru_network, random_case, random_widths, uniform_plan
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "onnx.json"
@@ -136,6 +144,98 @@ def equal(arguments: argparse.Namespace) -> None:
     sys.exit(bool(wrong))
 
 
+TIMED = {"512 sequences": (512, 28), "1 sequence": (1, 28), "1 step": (1, 1)}
+
+
+def seconds(run: Any, most: float = 5.0) -> float:
+    """The fastest run of five seconds' worth, at least three: on a busy machine one of them is not interrupted."""
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < most:
+        begun = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def timed_program(bits: int) -> tuple[Any, torch.nn.GRU, torch.nn.Linear]:
+    """A GRU 28 -> 64 with a head of 10 at a width, and torch's own of that size."""
+    network = gru_network(28, 64, 10)
+    program = bind(network, uniform_plan(network, np.random.default_rng(0).normal(size=(8, 28, 28)), bits))
+    return program, torch.nn.GRU(28, 64, batch_first=True), torch.nn.Linear(64, 10)
+
+
+def times(arguments: argparse.Namespace) -> None:
+    """Time one thread of each; the answers are compared first. And what the files weigh."""
+    torch.set_num_threads(1)
+    program, gru, head = timed_program(8)
+    native, found = Native(threads=1), module(program)
+    model = Session(run_model(program, ""), threads=1)
+    step = Session(step_model(program, ""), threads=1)
+    rows = {}
+    for name, (items, steps) in TIMED.items():
+        x = np.random.default_rng(1).normal(size=(items, steps, 28)).astype(np.float32)
+        q, lengths, real = program.quantise_input(x), np.full(items, steps), torch.from_numpy(x)
+        narrow, want = q.astype(np.int8), native.run(program, q)
+        assert np.array_equal(run(model, program, q, lengths), want)
+        assert np.array_equal(found(torch.from_numpy(q)).numpy(), want)
+        ways = {"native": lambda n=narrow: native.run(program, n), "torch float": lambda r=real: head(gru(r)[0][:, -1]),
+                "torch module": lambda r=real: found(r), "run.onnx": lambda a=q, b=lengths: run(model, program, a, b)}
+        if steps == 1:
+            assert np.array_equal(next(stepped(step, program, q))[0], want)
+            ways["step.onnx"] = lambda a=q: next(stepped(step, program, a))
+        with torch.no_grad():
+            rows[name] = {way: seconds(go) for way, go in ways.items()}
+        print(name, {way: f"{1e3 * value:.3g} ms" for way, value in rows[name].items()}, flush=True)
+    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    kept["times"] = rows
+    kept["sizes"] = {str(bits): sizes(timed_program(bits)[0]) for bits in (2, 4, 8)}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def sizes(program: Any) -> dict[str, int]:
+    """Bytes of the files of a program, beside flash."""
+    return {"flash": image_of(program).flash, "program.safetensors": len(program.to_bytes()),
+            "run.onnx": len(run_model(program, "")), "step.onnx": len(step_model(program, ""))}
+
+
+def solutions(arguments: argparse.Namespace) -> None:
+    """Whole test sets: programs of a task's float network, homogeneous and at random widths, or of a run's picks."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    rows = kept.setdefault("test sets", {})
+    for name in arguments.of:
+        task, programs, data = of_run(Path(name)) if Path(name).is_dir() else of_task(name, arguments.data)
+        for label, program in programs.items():
+            q = program.quantise_input(data.x)
+            lengths = np.full(len(q), q.shape[1]) if data.lengths is None else data.lengths
+            want = ENGINES["reference"].run(program, q, lengths)
+            got = run(Session(run_model(program, "")), program, q, lengths)
+            mine = module(program)(torch.from_numpy(q), torch.from_numpy(lengths)).numpy()
+            rows[f"{task}, {label}"] = {"items": len(q), "integers": int(want.size),
+                                        "run.onnx different": int((got != want).sum()),
+                                        "module different": int((mine != want).sum())}
+            print(task, label, rows[f"{task}, {label}"], flush=True)
+            RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def of_run(folder: Path) -> tuple[str, dict[str, Any], Any]:
+    """The task, the picks of a run, and its test data."""
+    opened = bt.Run.open(folder)
+    task = opened.spec.task
+    picks = {f"pick {name}": opened.program(solution) for name, solution in opened.picks.items()}
+    return task.name, picks, bt.TASKS[task.name].load(None, task.seed).test
+
+
+def of_task(name: str, data: str | None) -> tuple[str, dict[str, Any], Any]:
+    """Programs of a task's float network: 4 and 8 bits, and two of random widths."""
+    prepared = bt.train_task(bt.TaskSettings(name, data=data or ""))
+    calibration = bt.calibrate(prepared.network, prepared.data.train.x[:500])
+    plans = {f"{bits} bits": bt.homogeneous_widths(prepared.network.graph, bits) for bits in (4, 8)}
+    for seed in range(2):
+        plans[f"random widths, seed {seed}"] = random_widths(prepared.network, np.random.default_rng(seed), "narrow")
+    binder = calibration.binder()
+    return name, {label: binder.bind(calibration.plan(widths)) for label, widths in plans.items()}, prepared.data.test
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -146,6 +246,12 @@ def main() -> None:
     one.add_argument("--out", default=str(RESULTS))
     one.add_argument("--no-torch", action="store_true")
     one.set_defaults(run=equal)
+    two = commands.add_parser("times")
+    two.set_defaults(run=times)
+    three = commands.add_parser("solutions")
+    three.add_argument("of", nargs="+", help="a run directory, or a task")
+    three.add_argument("--data", help="the task's data folder")
+    three.set_defaults(run=solutions)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -18,6 +18,7 @@ from typing import Any
 from tables import (
     cluster,
     coverage,
+    everywhere,
     firmware,
     hardware,
     headline,
@@ -31,7 +32,10 @@ from tables import (
 from tables.common import ROOT
 
 DOCS = ROOT / "docs"
-SUBJECTS = (post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster)
+SUBJECTS = (
+    post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster,
+    everywhere,
+)
 MARKER = re.compile(r"<!-- table:(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)
 

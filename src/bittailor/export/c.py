@@ -13,6 +13,7 @@ from bittailor.compile.layouts import CORES
 from bittailor.core.program import Program
 from bittailor.export.base import PROGRAM_FILE, Exporter, ExportSettings, Samples
 from bittailor.export.c_model import Model
+from bittailor.export.c_more import surroundings
 from bittailor.export.c_names import check_prefix, plain
 from bittailor.export.c_selftest import Golden, golden_header, selftest_source
 from bittailor.export.c_text import header, source
@@ -63,6 +64,7 @@ class CExporter(Exporter):
             "README.md": readme(model, golden, settings, samples.words),
             **{name: fill(name, **names)
                for name in ("CMakeLists.txt", "Makefile", "library.properties", "library.json")},
+            **surroundings(model, names),
         }
         for name, text in texts.items():
             write_whole(folder / name, text.encode())

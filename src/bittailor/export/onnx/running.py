@@ -32,13 +32,14 @@ def check_runtime() -> str:
 
 
 class Session:
-    """A model in onnxruntime's CPU provider. FileError for what it cannot load."""
+    """A model in onnxruntime's CPU provider; `threads` 0 for as many as it likes. FileError for what it cannot load."""
 
-    def __init__(self, model: bytes, name: str = "the model") -> None:
+    def __init__(self, model: bytes, name: str = "the model", threads: int = 0) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions
+        options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class of its own for every kind, all of them Exceptions
