@@ -30,6 +30,7 @@ from bittailor.export.onnx.running import Session, debug_model, run, stepped, tr
 from bittailor.export.onnx.verify import verify_onnx
 from bittailor.export.verify import verify
 from bittailor.export.verifying import verify_folder
+from checksums import rewritten
 from networks import (
     CELL_VARIANTS,
     Case,
@@ -230,22 +231,6 @@ def test_verify(folder: Path) -> None:
     assert report.problem is None
     assert len(report.verdicts) == 4
     assert verify_folder(folder, items=3, x=np.random.default_rng(0).normal(size=(5, 6, 4))).problem is None
-
-
-def rewritten(folder: Path, copy: Path, name: str, data: bytes) -> Path:
-    """A folder whose file and checksum were changed together."""
-    import hashlib
-
-    from bittailor.common.files import load_json, save_json
-    from bittailor.export.folder import EXPORT_KIND, EXPORT_VERSION
-
-    shutil.copytree(folder, copy)
-    (copy / name).write_bytes(data)
-    facts = load_json(copy / "export.json", EXPORT_KIND, EXPORT_VERSION)
-    facts["files"][name] = hashlib.sha256(data).hexdigest()[:32]
-    save_json(copy / "export.json", EXPORT_KIND, EXPORT_VERSION, {
-        k: v for k, v in facts.items() if k not in ("bittailor", "version", "sha256")})
-    return copy
 
 
 @pytest.mark.parametrize("name", [RUN_FILE, STEP_FILE])
