@@ -3,8 +3,8 @@
     python benchmarks/long_run.py [--out runs/long] [--minutes 7]     writes results/long_run.csv
 
 It stops itself after so many minutes (as Ctrl-C would) and goes on where it was when it is called again, so that it can
-be done in pieces; the last one writes the table. Memory is that of the process, resident, at the end of each tenth of
-the evaluations of the piece that made them.
+be done in pieces; each writes the table as far as it came. Memory is that of the process, resident, at the end of each
+tenth of the evaluations, of the piece that made them.
 """
 
 from __future__ import annotations
@@ -69,28 +69,29 @@ def main() -> None:
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     run = bt.run_search(prepared.network, prepared.data, asked.out, spec, resume=asked.out.exists(), display=watch,
                         origin=prepared.origin)
-    if run.result["interrupted"]:
-        print("call again to go on")
-        return
     write_table(run, watch.known)
+    if run.result["interrupted"]:
+        print("call again to go on; the table has what there is")
 
 
 def write_table(run: bt.Run, known: dict[str, list[float]]) -> None:
     """results/long_run.csv: a row for the first 2,000 evaluations and for every ten thousand."""
     history = {row["evaluations"]: row for row in run.result["history"]}
     last = history[max(history)]["hypervolume"]
-    start = time.monotonic()
-    page = write_report(run)
-    seconds = time.monotonic() - start
     with (ROOT / "results" / "long_run.csv").open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["evaluations", "hypervolume", "of_the_last_percent", "front", "best_error", "seconds_of_these",
                         "resident_mib"])
-        for n in (500, 1000, 2000, *range(10_000, POPULATION * GENERATIONS + 1, 10_000)):
+        for n in (500, 1000, 2000, *range(10_000, max(history) + 1, 10_000)):
             row = history[min(h for h in history if h >= n)]
             mib, took = known.get(str(n), [float("nan")] * 2)
             table.writerow([n, round(row["hypervolume"], 6), round(100 * row["hypervolume"] / last, 3),
                             row["front_size"], round(row["best"]["error"], 4), round(took, 1), round(mib, 1)])
+    if run.result["interrupted"]:
+        return
+    start = time.monotonic()
+    page = write_report(run)
+    seconds = time.monotonic() - start
     store = (run.path / "evaluations.sqlite").stat().st_size / 2**20
     print(f"store {store:.1f} MiB; report written in {seconds:.0f} s, {page.stat().st_size / 2**20:.1f} MiB")
 
