@@ -136,7 +136,7 @@ def main() -> int:
     for task in options.tasks:
         began = time.perf_counter()
         rows = table(options, task)
-        old = [r for r in read_rows(options.csv) if r["task"] != task]
+        old = [dict.fromkeys(rows[0], "") | r for r in read_rows(options.csv) if r["task"] != task]
         rows = sorted([*old, *rows], key=lambda r: list(HIDDEN)[::-1].index(r["task"]))
         write_rows(options.csv, rows)
         print(f"{task}: {time.perf_counter() - began:.0f} s; written: {options.csv}", flush=True)
