@@ -73,9 +73,12 @@ BT_INLINE uint32_t bt_quad_byte(const uint32_t *w, size_t n, size_t k, unsigned 
 
 void bt_scalar7_x8(const uint32_t *w, const int8_t *x, const int32_t *ready, size_t n, int32_t *y) {
     for (unsigned r = 0; r < 8u; r++) {
-        y[r] = -128 * ready[0];
-        for (size_t k = 0; k < n; k++)
-            y[r] += (int32_t)bt_quad_byte(w, n, k, r) * x[k];
+        uint32_t sum = 0u - 128u * (uint32_t)*ready;
+        for (size_t k = 0; k < n; k++) {
+            const int32_t here = x[k];
+            sum += bt_quad_byte(w, n, k, r) * (uint32_t)here;
+        }
+        y[r] = (int32_t)sum;
     }
 }
 

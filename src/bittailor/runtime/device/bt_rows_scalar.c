@@ -1,11 +1,15 @@
+/* Eight rows at once without SIMD instructions. The innermost loops are machine code on M-class cores and RISC-V, C
+ * elsewhere, and everywhere with -DBT_PLAIN; what is around them is this file. */
 #include "bt_rows_scalar.h"
 
-/* The innermost loops: machine code on M-class cores, C elsewhere. -DBT_PLAIN chooses C everywhere. */
-#if !defined(BT_PLAIN) && defined(__GNUC__) && defined(__thumb2__)
+/* Machine code reads words of weights by bytes, too. */
+#if defined(BT_PLAIN) || !defined(__GNUC__) || !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#include "bt_rows_plain.h"
+#elif defined(__thumb2__)
 #include "bt_rows_thumb2.h"
-#elif !defined(BT_PLAIN) && defined(__GNUC__) && defined(__thumb__)
+#elif defined(__thumb__)
 #include "bt_rows_thumb1.h"
-#elif !defined(BT_PLAIN) && defined(__GNUC__) && defined(__riscv_mul) && __riscv_xlen == 32 && !defined(__riscv_32e)
+#elif defined(__riscv_mul) && __riscv_xlen == 32 && !defined(__riscv_32e)
 #include "bt_rows_riscv.h"
 #define BT_TWO_ROWS 1
 #else

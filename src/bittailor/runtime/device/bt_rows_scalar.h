@@ -1,4 +1,4 @@
-/* Blocks of eight rows for cores without SIMD instructions: Cortex-M0, M3, RISC-V. (design: two rows per multiplication)
+/* Blocks of eight rows for cores without SIMD instructions: Cortex-M0, M3, RISC-V.
  *
  * bt_scalar<b>_x8(w, x, sums, n, …, y)   y[r] = sum over i < n of W[r][i] x[i], r < 8; exact, |y[r]| < 2**31 proved outside
  * bt_scalar<b>_x16                       the same for 16-bit activations
@@ -6,7 +6,8 @@
  * 2 to 5 bits: a word holds K = 16/b successive inputs of two rows, one row per half, as w + 2**(b-1); digit k stands
  * k b bits up. (v >> k b) & mask is then u_a + 2**16 u_b, and one multiplication by x adds the products of both rows. A
  * group of K inputs is four words: rows 0 and 1, 2 and 3, 4 and 5, 6 and 7. What is left of the inputs, r < K, stands
- * behind the groups: the r digits of as many pairs of rows in a word as fit its halves.
+ * behind the groups: in four such words or, where the halves have room for two pairs of rows (r b <= 8), in two: pair
+ * j + 2 above pair j.
  * 8 bits: bytes w + 128, row by row of an input, input by input. Where |w| of four inputs (0..3, 4..7 …) of a row sum to
  * at most 255, as with all weights of 7 bits: digits of 8 bits as above, what is left of four inputs as bytes.
  * 1 bit: a word per four inputs, of which row r has bits 4r..4r+3: 0 for -1, 1 for +1. It chooses among the 16 sums
@@ -14,7 +15,8 @@
  *
  * The sums of a chunk of groups are below 2**15, so that both halves of a word can be taken apart; `chunk` is known when a
  * network is exported. Preparations: bt_sums<K>_x8 leaves sums of the first 0, K, 2K … inputs and of all n, modulo
- * 2**16; bt_total leaves the sum of all; bt_fours_x8 that and, per four inputs, what their products are added to; bt_tables_x8 leaves a table per four inputs.
+ * 2**16; bt_total leaves the sum of all; bt_fours_x8 that and, per four inputs, what their products are added to;
+ * bt_tables leaves a table per four inputs.
  */
 #ifndef BT_ROWS_SCALAR_H
 #define BT_ROWS_SCALAR_H
