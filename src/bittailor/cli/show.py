@@ -217,6 +217,8 @@ def print_objectives() -> None:
     for o in OBJECTIVES.values():
         table.add_row(o.name, o.unit, o.title + (" (more is better)" if o.maximise else ""))
     console().print(table)
+    console().print("size counts a bias at its width; what is stored of it is an offset, bias and zero-point "
+                    "correction together, of 7 to 11 bits for a bias of 4: stored and flash count that")
 
 
 def print_retrained(path: Path, found: Sequence[Retrained]) -> None:
