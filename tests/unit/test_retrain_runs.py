@@ -83,7 +83,7 @@ def test_retrain_show_export_report(searched: Path, tmp_path: Path) -> None:
     assert len(beacon.about["history"]) == 2
     assert beacon.about["recipe"]["epochs"] == 2
     assert beacon.about["figures"].keys() == {"before", "after", "test_before", "test"}
-    assert beacon.about["figures"]["before"] == run.baseline(8).values
+    assert beacon.about["figures"]["before"] == run.result["held"]
     solution = run.pick("retrained:8bit")
     assert solution.widths == run.baseline(8).widths
     # other weights: another program

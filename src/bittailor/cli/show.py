@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv as csv_format
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,13 +226,13 @@ def print_retrained(path: Path, found: Sequence[Retrained]) -> None:
     """Solutions before and after they were retrained, beside homogeneous 8 bit."""
     run = Run.open(path)
     base, unit = run.baseline(8), f" [{run.metric.unit}]" if run.metric.unit else ""
-    table = Table("pick", "", f"selection{unit}", "loss", f"test{unit}", "of 8 bit", "name", title=str(path))
+    table = Table("pick", "", f"validation{unit}", "loss", f"test{unit}", "of 8 bit", "name", title=str(path))
 
     def add(name: str, what: str, s: Solution) -> None:
         table.add_row(name, what, _value(s.values["error"]), _value(s.values["loss"]), _value(s.test),
                       f"{100 * s.values['size'] / base.values['size']:.0f} %", s.beacon or "")
 
-    add("8bit", "", base)
+    add("8bit", "", replace(base, values={**base.values, **run.result.get("held", {})}))
     for one in found:
         table.add_section()
         add(one.pick, "before", one.before)

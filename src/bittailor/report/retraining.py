@@ -38,7 +38,7 @@ def rows(facts: Facts) -> tuple[list[str], list[list[Any]]]:
 def shown(facts: Facts) -> tuple[list[str], list[list[str]]]:
     """Column names and rows, for people."""
     unit = f" [{facts.error.unit}]" if facts.error.unit else ""
-    header = ["network", "why", "trained from", "serves on the front", "of 8 bit [%]", f"selection{unit}", "loss",
+    header = ["network", "why", "trained from", "serves on the front", "of 8 bit [%]", f"validation{unit}", "loss",
               f"test{unit}", "epochs", "seconds"]
     why = {"beacon": "beacon", "polish": "polish", "retrained": "asked for"}
     body = []

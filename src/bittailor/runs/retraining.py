@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -132,10 +132,13 @@ def retrain_picks(
     valid = run_evaluators(run, run.spec.divide(data).held, engine, metric=measure, executor=executor)
     test = run_evaluators(run, data.test, engine, tested=True, metric=measure, executor=executor)
     note_figures({b.name: b for b in made}.values(), valid, test)
-    after = run.retrained
+    after, figures = run.retrained, {name: b.about["figures"] for name, b in run.beacons.items()}
     found = []
     for text, solution, beacon in zip(picks, solutions, made, strict=True):
         before = solution if solution.test is not None else test.tested([solution])[0]
+        if solution.beacon is None and beacon.failed is None:
+            # on validation items alone, as after it: where training items selected, its values are of those, too
+            before = replace(before, values={**before.values, **figures[beacon.name]["before"]})
         found.append(Retrained(text, before, after.get(beacon.name), beacon.failed, beacon.worse))
     return found
 
