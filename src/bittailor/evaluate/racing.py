@@ -255,7 +255,8 @@ class Racing:
         above = (against.costs <= self._costs([c.values])).all(axis=1)
         if not above.any():
             return False
-        ahead = c.terms[None] - against.terms[above][:, :, :stop]
+        # the part first: what is chosen from it is copied
+        ahead = c.terms[None] - against.terms[:, :, :stop][above]
         mean = ahead.mean(axis=2) * self._scale
         spread = ahead[:, self._guide].std(axis=1) * self._scale[self._guide]
         sure = mean[:, self._guide] - radius(stop, self._parts[-1]) * spread
