@@ -114,7 +114,8 @@ def test_damage_is_named(to: str, program: Program, tmp_path: Path) -> None:
 
 @EVERY
 def test_wrong_requests(to: str, program: Program, tmp_path: Path) -> None:
-    for change, words in (({"items": 0}, "0 items"), ({"steps": 0}, "0 steps"), ({"x": np.zeros((1, 2, 9))}, "2, 9")):
+    for change, words in (({"items": 0}, "items is 0"), ({"steps": 0}, "steps is 0"),
+                          ({"x": np.zeros((1, 2, 9))}, "2, 9")):
         with pytest.raises(BittailorError, match=words) as caught:
             export_program(program, tmp_path / "out", to, **change)  # type: ignore[arg-type]
         assert "\n" not in str(caught.value)

@@ -1,0 +1,120 @@
+"""Speech enhancement: how small the network of the task `enhance` may become, in dB.
+
+    python benchmarks/enhance.py                        # writes results/enhance.csv, about half an hour on 2 cores
+    python benchmarks/enhance.py --seeds 0 --generations 4 --epochs 2 --csv look.csv --runs runs/look   # a look
+
+One row per seed and solution: `float`; `int8`, homogeneous 8 bit; `post-training`, the pick that is recommended without
+retraining (`certified`, else `careful`); `retrained`, the smallest retrained network that is no worse than int8 on the
+items that select; and `smallest`, the smallest found without retraining. Test data are used once, at the end:
+`diff_test` is by how many dB a solution is better than int8 (negative: worse), with a paired 95 % interval by bootstrap over voices.
+`seconds` are those of the whole search with its trainings. A seed decides the division of voices, the float network and
+the search. Rows that are there are not computed again, and an interrupted search goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from command import arguments, as_command, read_rows, write_rows
+
+import bittailor as bt
+from bittailor.cli.actions import train_task
+from bittailor.cli.show import smaller
+from bittailor.evaluate.certify import differences, item_costs
+from bittailor.runs import Run, Solution
+from bittailor.runs.retraining import run_evaluators
+
+TASK = "enhance"
+CORE = "m4"
+
+
+def searched(prepared: Any, out: Path, options: Mapping[str, Any]) -> Run:
+    """The search of one seed, begun or gone on with."""
+    settings = bt.SearchSettings(population=options["population"], generations=options["generations"],
+                                 seed=prepared.task.seed)
+    beacons = bt.BeaconSettings(polish=options["polish"], recipe=bt.Retraining(epochs=options["epochs"]))
+    run = bt.run_search(prepared.network, prepared.data, out,
+                        bt.SearchSpec(metric=prepared.metric, task=prepared.task, search=settings, beacons=beacons),
+                        resume=(out / "run.json").exists(), origin=prepared.origin)
+    if run.result["interrupted"]:
+        raise KeyboardInterrupt
+    return run
+
+
+def chosen(run: Run) -> dict[str, Solution | None]:
+    """The solutions of the table, by name; None for the float network."""
+    picks = run.picks
+    found: dict[str, Solution | None] = {"float": None, "int8": run.baseline(8)}
+    for name, options in (("post-training", ("certified", "careful")), ("retrained", ("retrained",)),
+                          ("smallest", ("smallest",))):
+        solution = next((picks[option] for option in options if option in picks), None)
+        if solution is not None:
+            found[name] = solution
+    return found
+
+
+def rows_of(seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All rows of one seed."""
+    prepared = train_task(bt.TaskSettings(TASK, seed=seed), cache=options["cache"])
+    run = searched(prepared, options["runs"] / str(seed), options)
+    metric, test, base = run.metric, prepared.data.test, run.baseline(8)
+    evaluators = run_evaluators(run, test, tested=True)
+    costs: dict[str, Any] = {}
+    firmware: dict[str, dict[str, Any]] = {}
+    for name, solution in chosen(run).items():
+        if solution is None:
+            costs[name] = item_costs(metric, prepared.network(test.x, test.lengths), test.targets)
+            continue
+        evaluator = evaluators.of(solution.beacon)
+        plan, program = evaluator.program(dict(solution.widths))
+        (outputs,) = evaluator.outputs([program])
+        costs[name] = item_costs(metric, outputs, test.targets)
+        objectives = run.objectives
+        candidate = evaluator.candidate(plan, program, outputs)
+        firmware[name] = {"flash_bytes": int(objectives["flash"].of(candidate)),
+                          "instructions_per_frame": round(objectives[f"instructions.{CORE}"].of(candidate))}
+    made = []
+    for name, solution in chosen(run).items():
+        found = differences(metric, costs[name], costs["int8"], test)
+        low, high = found.interval()
+        made.append({
+            "seed": seed, "solution": name,
+            "si_sdr_valid": run.result["float"]["valid"] if solution is None else solution.values["error"],
+            "si_sdr_test": -float(np.mean(costs[name])),
+            "diff_test": -found.mean, "diff_low": -high, "diff_high": -low,
+            "smaller_percent": None if solution is None else smaller(solution, base),
+            "flash_bytes": None, "instructions_per_frame": None, **firmware.get(name, {}),
+            "seconds": round(run.result["seconds"]),
+        })
+    return made
+
+
+def main() -> int:
+    """Compute what is missing."""
+    parser = arguments(__doc__, data=True)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs/enhance"))
+    parser.add_argument("--csv", type=Path, default=Path("results/enhance.csv"))
+    parser.add_argument("--population", type=int, default=40)
+    parser.add_argument("--generations", type=int, default=40)
+    parser.add_argument("--polish", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
+    options = vars(parser.parse_args())
+    rows = read_rows(options["csv"])
+    for seed in options["seeds"]:
+        if any(int(row["seed"]) == seed for row in rows):
+            continue
+        rows += rows_of(seed, options)
+        write_rows(options["csv"], rows)
+        for row in rows[-5:]:
+            print("  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                            for name, value in row.items()), flush=True)
+    print(f"written: {options['csv']}")
+    return 0
+
+
+if __name__ == "__main__":
+    as_command(main)
