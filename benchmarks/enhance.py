@@ -6,9 +6,9 @@
 One row per seed and solution: `float`; `int8`, homogeneous 8 bit; `post-training`, the pick that is recommended without
 retraining (`certified`, else `careful`); `retrained`, the smallest retrained network that is no worse than int8 on the
 items that select; and `smallest`, the smallest found without retraining. Test data are used once, at the end:
-`diff_test` is by how many dB a solution is better than int8 (negative: worse), with a paired 95 % interval by bootstrap over voices.
-`seconds` are those of the whole search with its trainings. A seed decides the division of voices, the float network and
-the search. Rows that are there are not computed again, and an interrupted search goes on.
+`diff_test` is by how many dB a solution is better than int8 (negative: worse), with a paired 95 % interval by bootstrap
+over voices. `seconds` are those of the whole search with its trainings. A seed decides the division of voices, the
+float network and the search. Rows that are there are not computed again, and an interrupted search goes on.
 """
 
 from __future__ import annotations
