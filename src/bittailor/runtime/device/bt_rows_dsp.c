@@ -1,7 +1,7 @@
 /* Blocks of rows as digits of halfwords: see bt_rows_dsp.h. -DBT_PLAIN chooses plain C everywhere. */
 #include "bt_rows_dsp.h"
 
-#if !defined(BT_PLAIN) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__OPTIMIZE__)                     \
+#if !defined(BT_PLAIN) && defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__OPTIMIZE__)                   \
     && !defined(__ARM_BIG_ENDIAN)
 #define BT_ROWS_DSP 1
 #else

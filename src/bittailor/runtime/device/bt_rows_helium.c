@@ -39,13 +39,13 @@ void bt_helium_total_x16(const int16_t *x, size_t n, int32_t *to) {
 /* Over the inputs: `vectors` is made of what loads a vector, and what takes it in q1, with inputs in q0. */
 #define BT_OVER(vectors, load, load_left, x, x_left)                                                                   \
     "cmp r5, #0\nbeq 2f\n"                                                                                             \
-    "1:\n" x vectors(load) "subs r5, #1\nbne 1b\n"                                                                     \
-    "2:\n"                                                                                                             \
-    "cmp r7, #0\nbeq 3f\n" x_left vectors(load_left)                                                                   \
-    "3:\n"
+    "1:\n" x                                                                                                           \
+    vectors(load) "subs r5, #1\nbne 1b\n"                                                                              \
+                  "2:\n"                                                                                               \
+                  "cmp r7, #0\nbeq 3f\n" x_left vectors(load_left) "3:\n"
 #define BT_OVER8(vectors)                                                                                              \
-    BT_OVER(vectors, "vldrb.u8 q1, [r3], #16\n", "vpst\nvldrbt.u8 q1, [r3]\nadd r3, r7\n",                             \
-            "vldrb.u8 q0, [r1], #16\n", "vctp.8 r7\nvpst\nvldrbt.u8 q0, [r1]\n")
+    BT_OVER(vectors, "vldrb.u8 q1, [r3], #16\n", "vpst\nvldrbt.u8 q1, [r3]\nadd r3, r7\n", "vldrb.u8 q0, [r1], #16\n", \
+            "vctp.8 r7\nvpst\nvldrbt.u8 q0, [r1]\n")
 #define BT_OVER16(vectors)                                                                                             \
     BT_OVER(vectors, "vldrb.s16 q1, [r3], #8\n", "vpst\nvldrbt.s16 q1, [r3]\nadd r3, r7\n",                            \
             "vldrh.u16 q0, [r1], #16\n", "vctp.16 r7\nvpst\nvldrht.u16 q0, [r1]\n")
@@ -58,8 +58,8 @@ void bt_helium_total_x16(const int16_t *x, size_t n, int32_t *to) {
 /* --- 8 bits */
 
 #define BT_ROWS8(load, add)                                                                                            \
-    load add("r0", "q1") load add("r2", "q1") load add("r4", "q1") load add("r6", "q1")                                \
-        load add("r8", "q1") load add("r10", "q1") load add("r12", "q1") load add("lr", "q1")
+    load add("r0", "q1") load add("r2", "q1") load add("r4", "q1") load add("r6", "q1") load add("r8", "q1")           \
+        load add("r10", "q1") load add("r12", "q1") load add("lr", "q1")
 #define BT_VECTORS8(load) BT_ROWS8(load, BT_ADD)
 #define BT_VECTORS8_16(load) BT_ROWS8(load, BT_ADD16)
 __attribute__((naked)) void bt_helium8_x8(const uint8_t *w, const int8_t *x, size_t n, int32_t *y) {
@@ -75,19 +75,18 @@ __attribute__((naked)) void bt_helium8_x16(const uint8_t *w, const int16_t *x, s
 /* --- 4 bits: lower digits in r0..r6, with 8-bit activations 16 times too large; upper ones in r8..lr */
 
 #define BT_VECTORS4(load)                                                                                              \
-    load BT_UP(4, "r0") BT_ADD("r8", "q1") load BT_UP(4, "r2") BT_ADD("r10", "q1")                                     \
-        load BT_UP(4, "r4") BT_ADD("r12", "q1") load BT_UP(4, "r6") BT_ADD("lr", "q1")
+    load BT_UP(4, "r0") BT_ADD("r8", "q1") load BT_UP(4, "r2") BT_ADD("r10", "q1") load BT_UP(4, "r4")                 \
+        BT_ADD("r12", "q1") load BT_UP(4, "r6") BT_ADD("lr", "q1")
 __attribute__((naked)) void bt_helium4_x8(const uint8_t *w, const int8_t *x, size_t n, int32_t *y) {
     (void)w, (void)x, (void)n, (void)y;
-    __asm__(BT_BEGIN(4) BT_OVER8(BT_VECTORS4) BT_STORE
-            "vldrw.u32 q0, [r9]\nvldrw.u32 q1, [r9, #16]\n"
-            "vshr.s32 q0, q0, #4\nvsub.i32 q1, q1, q0\nvshr.s32 q1, q1, #4\n"
-            "vstrw.32 q0, [r9]\nvstrw.32 q1, [r9, #16]\n" BT_END);
+    __asm__(BT_BEGIN(4) BT_OVER8(BT_VECTORS4) BT_STORE "vldrw.u32 q0, [r9]\nvldrw.u32 q1, [r9, #16]\n"
+                                                       "vshr.s32 q0, q0, #4\nvsub.i32 q1, q1, q0\nvshr.s32 q1, q1, #4\n"
+                                                       "vstrw.32 q0, [r9]\nvstrw.32 q1, [r9, #16]\n" BT_END);
 }
 
 #define BT_VECTORS4_16(load)                                                                                           \
-    load BT_LOW("q3", "r0") BT_ADD16("r8", "q1") load BT_LOW("q3", "r2") BT_ADD16("r10", "q1")                         \
-        load BT_LOW("q3", "r4") BT_ADD16("r12", "q1") load BT_LOW("q3", "r6") BT_ADD16("lr", "q1")
+    load BT_LOW("q3", "r0") BT_ADD16("r8", "q1") load BT_LOW("q3", "r2") BT_ADD16("r10", "q1") load BT_LOW("q3", "r4") \
+        BT_ADD16("r12", "q1") load BT_LOW("q3", "r6") BT_ADD16("lr", "q1")
 __attribute__((naked)) void bt_helium4_x16(const uint8_t *w, const int16_t *x, const int32_t *total, size_t n,
                                            int32_t *y) {
     (void)w, (void)x, (void)total, (void)n, (void)y;
@@ -101,13 +100,12 @@ __attribute__((naked)) void bt_helium4_x16(const uint8_t *w, const int16_t *x, c
 
 #define BT_LESS(high, low) "sub " high ", " high ", " low ", asr #2\n"
 #define BT_VECTORS2(load)                                                                                              \
-    load BT_UP(6, "r0") BT_UP(4, "r2") BT_UP(2, "r4") BT_ADD("r6", "q1")                                               \
-        load BT_UP(6, "r8") BT_UP(4, "r10") BT_UP(2, "r12") BT_ADD("lr", "q1")
+    load BT_UP(6, "r0") BT_UP(4, "r2") BT_UP(2, "r4") BT_ADD("r6", "q1") load BT_UP(6, "r8") BT_UP(4, "r10")           \
+        BT_UP(2, "r12") BT_ADD("lr", "q1")
 __attribute__((naked)) void bt_helium2_x8(const uint8_t *w, const int8_t *x, size_t n, int32_t *y) {
     (void)w, (void)x, (void)n, (void)y;
-    __asm__(BT_BEGIN(4) BT_OVER8(BT_VECTORS2)
-            BT_LESS("r6", "r4") BT_LESS("r4", "r2") BT_LESS("r2", "r0")
-            BT_LESS("lr", "r12") BT_LESS("r12", "r10") BT_LESS("r10", "r8") BT_STORE
+    __asm__(BT_BEGIN(4) BT_OVER8(BT_VECTORS2) BT_LESS("r6", "r4") BT_LESS("r4", "r2") BT_LESS("r2", "r0")
+                BT_LESS("lr", "r12") BT_LESS("r12", "r10") BT_LESS("r10", "r8") BT_STORE
             "vldrw.u32 q0, [r9]\nvldrw.u32 q1, [r9, #16]\n"
             "vshr.s32 q0, q0, #6\nvshr.s32 q1, q1, #6\n"
             "vstrw.32 q0, [r9]\nvstrw.32 q1, [r9, #16]\n" BT_END);
@@ -117,17 +115,17 @@ __attribute__((naked)) void bt_helium2_x8(const uint8_t *w, const int8_t *x, siz
 #define BT_DIGIT(high, low, k) "sub " high ", " high ", " low "\nrsb " high ", r11, " high ", asr #2 * " #k "\n"
 #define BT_TOP(high, low) "sub " high ", " high ", " low "\nasr " high ", " high ", #6\n"
 #define BT_VECTORS2_16(load)                                                                                           \
-    load BT_LOW("q3", "r0") BT_LOW("q4", "r2") BT_LOW("q5", "r4") BT_ADD16("r6", "q1")                                 \
-        load BT_LOW("q3", "r8") BT_LOW("q4", "r10") BT_LOW("q5", "r12") BT_ADD16("lr", "q1")
+    load BT_LOW("q3", "r0") BT_LOW("q4", "r2") BT_LOW("q5", "r4") BT_ADD16("r6", "q1") load BT_LOW("q3", "r8")         \
+        BT_LOW("q4", "r10") BT_LOW("q5", "r12") BT_ADD16("lr", "q1")
 __attribute__((naked)) void bt_helium2_x16(const uint8_t *w, const int16_t *x, const int32_t *total, size_t n,
                                            int32_t *y) {
     (void)w, (void)x, (void)total, (void)n, (void)y;
-    __asm__(BT_BEGIN_TOTAL(3)
-            "vpush {d8, d9, d10, d11}\nvmov.i16 q3, #3\nvmov.i16 q4, #15\nvmov.i16 q5, #63\nlsl r11, r11, #1\n"
-            BT_OVER16(BT_VECTORS2_16)
-            BT_TOP("r6", "r4") BT_DIGIT("r4", "r2", 2) BT_DIGIT("r2", "r0", 1) "sub r0, r0, r11\n"
-            BT_TOP("lr", "r12") BT_DIGIT("r12", "r10", 2) BT_DIGIT("r10", "r8", 1) "sub r8, r8, r11\n"
-            "vpop {d8, d9, d10, d11}\n" BT_STORE BT_END);
+    __asm__(BT_BEGIN_TOTAL(3) "vpush {d8, d9, d10, d11}\nvmov.i16 q3, #3\nvmov.i16 q4, #15\nvmov.i16 q5, #63\nlsl r11, "
+                              "r11, #1\n" BT_OVER16(BT_VECTORS2_16) BT_TOP("r6", "r4") BT_DIGIT("r4", "r2", 2)
+                                  BT_DIGIT("r2", "r0", 1) "sub r0, r0, r11\n" BT_TOP("lr", "r12")
+                                      BT_DIGIT("r12", "r10", 2)
+                                          BT_DIGIT("r10", "r8", 1) "sub r8, r8, r11\n"
+                                                                   "vpop {d8, d9, d10, d11}\n" BT_STORE BT_END);
 }
 
 /* --- 1 bit: eight rows to a byte */
@@ -141,27 +139,26 @@ __attribute__((naked)) void bt_helium2_x16(const uint8_t *w, const int16_t *x, c
 __attribute__((naked)) void bt_helium1_x8(const uint8_t *w, const int8_t *x, const int32_t *total, size_t n,
                                           int32_t *y) {
     (void)w, (void)x, (void)total, (void)n, (void)y;
-    __asm__(BT_BEGIN_TOTAL(4) BT_OVER8(BT_VECTORS1)
-            "movs r3, #0\n" BT_BIT("r0") BT_BIT("r2") BT_BIT("r4") BT_BIT("r6") BT_BIT("r8") BT_BIT("r10")
-            BT_BIT("r12") BT_BIT("lr") BT_STORE BT_END);
+    __asm__(BT_BEGIN_TOTAL(4) BT_OVER8(BT_VECTORS1) "movs r3, #0\n" BT_BIT("r0") BT_BIT("r2") BT_BIT("r4") BT_BIT("r6")
+                BT_BIT("r8") BT_BIT("r10") BT_BIT("r12") BT_BIT("lr") BT_STORE BT_END);
 }
 
 /* Four bits at a time, cut out with masks from below: a row is twice the difference of two sums, less the sum of x. */
 #define BT_ROW(high, low, k) "sub " high ", " high ", " low "\nrsb " high ", r11, " high ", asr #" #k " - 1\n"
 #define BT_VECTORS1_16(load)                                                                                           \
-    load BT_LOW("q3", "r0") BT_LOW("q4", "r2") BT_LOW("q5", "r4") BT_LOW("q6", "r6")                                   \
-        "vshr.u16 q1, q1, #4\nvand q1, q1, q6\n"                                                                       \
-        BT_LOW("q3", "r8") BT_LOW("q4", "r10") BT_LOW("q5", "r12") BT_ADD16("lr", "q1")
+    load BT_LOW("q3", "r0") BT_LOW("q4", "r2") BT_LOW("q5", "r4")                                                      \
+        BT_LOW("q6", "r6") "vshr.u16 q1, q1, #4\nvand q1, q1, q6\n" BT_LOW("q3", "r8") BT_LOW("q4", "r10")             \
+            BT_LOW("q5", "r12") BT_ADD16("lr", "q1")
 __attribute__((naked)) void bt_helium1_x16(const uint8_t *w, const int16_t *x, const int32_t *total, size_t n,
                                            int32_t *y) {
     (void)w, (void)x, (void)total, (void)n, (void)y;
-    __asm__(BT_BEGIN_TOTAL(3)
-            "vpush {d8, d9, d10, d11, d12, d13}\n"
-            "vmov.i16 q3, #1\nvmov.i16 q4, #3\nvmov.i16 q5, #7\nvmov.i16 q6, #15\n"
-            BT_OVER16(BT_VECTORS1_16)
-            BT_ROW("r6", "r4", 3) BT_ROW("r4", "r2", 2) "sub r2, r2, r0\nsub r2, r2, r11\nrsb r0, r11, r0, lsl #1\n"
-            BT_ROW("lr", "r12", 3) BT_ROW("r12", "r10", 2) "sub r10, r10, r8\nsub r10, r10, r11\nrsb r8, r11, r8, lsl #1\n"
-            "vpop {d8, d9, d10, d11, d12, d13}\n" BT_STORE BT_END);
+    __asm__(BT_BEGIN_TOTAL(
+        3) "vpush {d8, d9, d10, d11, d12, d13}\n"
+           "vmov.i16 q3, #1\nvmov.i16 q4, #3\nvmov.i16 q5, #7\nvmov.i16 q6, #15\n" BT_OVER16(BT_VECTORS1_16)
+                BT_ROW("r6", "r4", 3) BT_ROW(
+                    "r4", "r2", 2) "sub r2, r2, r0\nsub r2, r2, r11\nrsb r0, r11, r0, lsl #1\n" BT_ROW("lr", "r12", 3)
+                    BT_ROW("r12", "r10", 2) "sub r10, r10, r8\nsub r10, r10, r11\nrsb r8, r11, r8, lsl #1\n"
+                                            "vpop {d8, d9, d10, d11, d12, d13}\n" BT_STORE BT_END);
 }
 
 #else

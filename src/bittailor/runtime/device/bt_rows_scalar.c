@@ -158,7 +158,13 @@ BT_INLINE void bt_chunks(const uint32_t *w, const int8_t *x, const int16_t *sums
     }
     /* and what is left: one more of the sums, or two */
     pairs(w, x, x + size * groups, y,
-          off * bt_less(sums[every * groups + (left == 0u ? 0u : every == 2u && left > 4u ? 2u : 1u)], sums[0]), left);
+          off
+              * bt_less(sums[every * groups
+                             + (left == 0u                 ? 0u
+                                : every == 2u && left > 4u ? 2u
+                                                           : 1u)],
+                        sums[0]),
+          left);
 }
 
 /* Digit k, of groups of at least `least` inputs, of two words by x. Written out: compilers do not unroll the loop. */
