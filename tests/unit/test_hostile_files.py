@@ -30,6 +30,7 @@ from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.quantise.calibration import CALIBRATION_KIND, CALIBRATION_VERSION, Calibration
 from bittailor.runs import Run, SearchSpec
 from bittailor.search.store import Store
+from bittailor.train.beacons import given_beacons
 
 OWN = '''
 import numpy as np, torch
@@ -236,6 +237,44 @@ def test_changed_networks_and_calibrations(made: Path, tmp_path: Path, seed: int
             calibration = Calibration.load(tmp_path / "x", network)
             widths = {site.name: 8 for site in network.graph.free}
             calibration.binder().bind(calibration.plan(widths))
+
+
+@pytest.mark.parametrize("name", ["../evil", "../../evil", "/nowhere/evil", "..", ".", "", "x/../../evil", "evil",
+                                  "evil\n", "..\\evil"])
+def test_the_name_of_a_beacon_leads_nowhere(copy: Path, name: str) -> None:
+    """A name is a folder of the run that takes the beacon over; a foreign one says another than its folder's."""
+    (file,) = (copy / "run").rglob("beacon.json")
+    body = json.loads(file.read_text())
+    del body["sha256"]
+    fitting = body["network"], body["data"]
+    target = copy / "deep" / "er" / "beacons"
+    target.mkdir(parents=True)
+    assert given_beacons([copy / "run"], *fitting, target) == [body["name"]]  # as it is, it is taken over
+    shutil.rmtree(target / body["name"])
+    before = sorted(copy.rglob("*"))
+    file.write_text(json.dumps({**body, "name": name}))
+    for call in (lambda: given_beacons([copy / "run"], *fitting, target), lambda: look(copy / "run"),
+                 lambda: Run.open(copy / "run").pick(f"retrained:{name}")):
+        with pytest.raises(BittailorError, match="expected that of its folder") as caught:
+            call()
+        assert str(caught.value).startswith(str(file))
+    assert sorted(copy.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["../evil", "/nowhere/evil", "..", "."])
+def test_a_solution_of_a_beacon_that_leads_elsewhere(copy: Path, name: str) -> None:
+    """result.json names beacons, too: a network that lies elsewhere is not read, even where there is one."""
+    (beacon,) = (copy / "run" / "beacons").iterdir()
+    shutil.copytree(beacon, copy / "run" / "evil")
+    file = copy / "run" / "result.json"
+    body = json.loads(file.read_text())
+    del body["sha256"]
+    for solution in (*body["front"], *body["picks"].values()):
+        solution["beacon"] = name
+    file.write_text(json.dumps(body))
+    with pytest.raises(BittailorError) as caught:
+        Run.open(copy / "run").program(Run.open(copy / "run").front[0])
+    assert "\n" not in str(caught.value)
 
 
 FLIPPED = ("run.json", "result.json", "network.safetensors", "calibration.safetensors", "evaluations.sqlite",

@@ -10,6 +10,8 @@ import pytest
 
 import bittailor as bt
 import networks
+from bittailor.engines import ENGINES
+from bittailor.report import write_report
 
 NETWORK = networks.gru_network(3, 4, 2)
 X = np.zeros((6, 5, 3), np.float32)
@@ -32,6 +34,13 @@ PROGRAM = CALIBRATION.binder().bind(CALIBRATION.plan(WIDTHS))
     (lambda given, out: bt.SearchSpec(search=given), "search is .*; expected .*SearchSettings"),
     (lambda given, out: bt.BeaconSettings(recipe=given), "recipe is .*; expected .*Retraining"),
     (lambda given, out: bt.retrain_picks(given, SPLITS, ["8bit"]), "run is .*; expected a Run"),
+    (lambda given, out: bt.run_sensitivity(given, SPLITS), "run is .*; expected a Run"),
+    (lambda given, out: write_report(given, out), "run is .*; expected a Run"),
+    (lambda given, out: ENGINES["reference"].run(given, np.zeros((1, 2, 3), int)), "program is .*; expected a Program"),
+    (lambda given, out: ENGINES["native"].run(given, np.zeros((1, 2, 3), int)), "program is .*; expected a Program"),
+    (lambda given, out: ENGINES["torch"].run(given, np.zeros((1, 2, 3), int)), "program is .*; expected a Program"),
+    (lambda given, out: ENGINES["native"].run_many([PROGRAM, given], np.zeros((1, 2, 3), int)), "expected a Program"),
+    (lambda given, out: bt.from_torch(given), "expected a torch.nn.Module; got "),
 ])
 def test_wrong_kinds(tmp_path: Any, given: Any, call: Callable[[Any, Any], Any], wanted: str) -> None:
     with pytest.raises(bt.BittailorError, match=wanted) as caught:
@@ -66,6 +75,50 @@ def test_wrong_kinds(tmp_path: Any, given: Any, call: Callable[[Any, Any], Any],
 def test_wrong_values(call: Callable[[], Any], wanted: str) -> None:
     with pytest.raises(bt.BittailorError, match=wanted):
         call()
+
+
+def odd(of: str) -> list[Any]:
+    return [v for v in ([[1], [1, 2]], {"a": 1}, None, "text", object(), (1, 2), float("nan"), 1j, True)
+            if not (of == "lengths" and v in (None, (1, 2)))]  # which are lengths
+
+
+@pytest.mark.parametrize("engine", ["reference", "native", "torch"])
+@pytest.mark.parametrize(("what", "given"), [(what, given) for what in ("q", "lengths") for given in odd(what)])
+def test_wrong_inputs_of_engines(engine: str, what: str, given: Any) -> None:
+    if ENGINES[engine].available() is not None:
+        pytest.skip("not here")
+    inputs = {"q": np.zeros((2, 3, 3), int), "lengths": None, what: given}
+    with pytest.raises(bt.BittailorError) as caught:
+        ENGINES[engine].run(PROGRAM, inputs["q"], inputs["lengths"])
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("features", ["3", 0, -1, 2.5, [3], True, np.zeros(3)])
+def test_wrong_features_of_a_module(features: Any) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(bt.BittailorError, match=r"input_features is .*; expected a whole number"):
+        bt.from_torch(torch.nn.GRU(3, 2, batch_first=True), features)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> bt.Run:
+    spec = bt.SearchSpec(search=bt.SearchSettings(population=4, generations=1), workers=1)
+    return bt.run_search(NETWORK, SPLITS, tmp_path_factory.mktemp("run") / "run", spec)
+
+
+@pytest.mark.parametrize("given", [np.zeros(3), {"a": 1}, (1, 2), 7, object()])
+def test_wrong_kinds_beside_a_run(made: bt.Run, given: Any) -> None:
+    """A run is right, what is given with it is not."""
+    before = sorted(made.path.rglob("*"))
+    for call, wanted in (
+        (lambda: bt.run_sensitivity(made, given), "data is .*; expected a Splits"),
+        (lambda: bt.run_sensitivity(made, SPLITS, given), "pick is .*; expected a str"),
+        (lambda: made.pick(given), "pick is .*; expected a str"),
+        (lambda: write_report(made, given), "out is .*; expected a folder"),
+    ):
+        with pytest.raises(bt.BittailorError, match=wanted):
+            call()
+    assert sorted(made.path.rglob("*")) == before
 
 
 def test_numpys_numbers_are_numbers() -> None:

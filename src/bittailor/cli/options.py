@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import typer
 from bittailor.common.records import overlaid, shown
 from bittailor.errors import BittailorError
 
+_WIDTHS = re.compile(r" *([0-9]{1,9}) *(?:- *([0-9]{1,9}) *)?")
+"""Digits 0 to 9: others, which Python reads too, are more often a slip than meant."""
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -60,8 +63,10 @@ def read_widths(text: str) -> list[int]:
     try:
         found: set[int] = set()
         for part in text.split(","):
-            first, _, last = part.strip().partition("-")
-            low, high = int(first), int(last or first)
+            match = _WIDTHS.fullmatch(part)
+            if match is None:
+                raise ValueError
+            low, high = int(match[1]), int(match[2] or match[1])
             if not 0 <= high - low <= 32:
                 raise ValueError
             found |= set(range(low, high + 1))
@@ -78,7 +83,7 @@ def read_settings(texts: list[str]) -> dict[str, Any]:
         if not (name and equals and value):
             raise BittailorError(f"cannot read the setting '{text}'; write NAME=VALUE, such as epochs=10")
         found[name] = {"yes": True, "no": False}.get(value, value)
-        for kind in (float, int):
+        for kind in (float, int) if value.isascii() and "_" not in value else ():
             with contextlib.suppress(ValueError):
                 found[name] = found[name] if isinstance(found[name], bool) else kind(value)
     return found

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from bittailor.common.cached import cached_property
 from bittailor.common.data import real_numbers
 from bittailor.common.files import ArrayForm, check_arrays, formed, load_tensors, reading, save_tensors
+from bittailor.common.records import shown
 from bittailor.core.arith import Floats
 from bittailor.core.checks import check_graph
 from bittailor.core.graph import Graph, Node
@@ -123,7 +124,10 @@ def check_lengths(lengths: ArrayLike | None, items: int, steps: int) -> NDArray[
     """The items' lengths as int64 [items], all steps where not given; DataError unless each is 1..steps."""
     if lengths is None:
         return np.full(items, steps, np.int64)
-    sizes = np.asarray(lengths)
+    try:
+        sizes = np.asarray(lengths)
+    except (TypeError, ValueError):  # lists of different lengths
+        raise DataError(f"lengths must be {items} integers; got {shown(lengths)}") from None
     if sizes.shape != (items,) or sizes.dtype.kind not in "iu":
         raise DataError(f"lengths must be {items} integers; got shape {sizes.shape} of {sizes.dtype}")
     if sizes.min() < 1 or sizes.max() > steps:

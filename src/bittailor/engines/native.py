@@ -27,7 +27,7 @@ from bittailor.engines import native_build
 from bittailor.engines.base import Engine
 from bittailor.engines.lowering import Lowering
 from bittailor.engines.lowering_numbers import Bytes
-from bittailor.engines.reference import Reference, check_integers
+from bittailor.engines.reference import Reference, check_integers, expect_program
 from bittailor.errors import BittailorError, RangeError
 
 STATUS = {
@@ -98,6 +98,7 @@ class Native(Engine):
         results: list[Ints | None] = [None] * len(jobs)
         alive: list[ArrayLike] = []
         for i, (program, q) in enumerate(jobs):
+            expect_program(program)
             fmt = program.input_format
             key = (id(q), fmt.bits, program.graph.sites[program.graph.inputs[0]].features)
             if key not in packed:

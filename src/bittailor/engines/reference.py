@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bittailor.common.records import expect, shown
 from bittailor.core.arith import Ints
 from bittailor.core.graph import Node
 from bittailor.core.network import check_lengths
@@ -36,12 +37,22 @@ class Saturation:
         return Saturation(self.clamped + other.clamped, self.total + other.total, max(self.furthest, other.furthest))
 
 
+def expect_program(program: Program) -> None:
+    """BittailorError for what is no program; an engine says it before it looks into one."""
+    expect(program, Program, "program", "run.program(pick) makes one")
+
+
 def check_integers(
     program: Program, q: ArrayLike, lengths: ArrayLike | None, kind: type[np.integer[Any]] = np.int64
 ) -> tuple[NDArray[Any], Ints]:
     """Input integers as `kind` (wide enough for the input format) and lengths as int64, checked against the
     program; used by every engine."""
-    values = np.asarray(q)
+    expect_program(program)
+    try:
+        values = np.asarray(q)
+    except (TypeError, ValueError):  # lists of different lengths
+        raise DataError(f"an engine takes one array of integers, got {shown(q)}; "
+                        "use program.quantise_input(x)") from None
     features = program.graph.sites[program.graph.inputs[0]].features
     if values.dtype.kind not in "iu":
         raise DataError(f"an engine takes integers, got {values.dtype}; use program.quantise_input(x) first")

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
+from bittailor.common.records import whole
 from bittailor.core.arith import Floats
 from bittailor.core.graph import Graph, Node, Recurrence, Site
 from bittailor.core.network import Network
@@ -31,7 +32,7 @@ _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 def read(module: nn.Module, input_features: int | None = None) -> Network:
     """See `bittailor.read.from_torch`."""
     root = _own_copy(module)
-    features = input_features or _input_features(root)
+    features = _input_features(root) if input_features is None else whole(input_features, "input_features", 1)
     names = [name for name, _ in arguments(root)[1:] if "len" in name.lower()]
     required = bool(names) and dict(arguments(root))[names[0]] is inspect.Parameter.empty
     errors = []

@@ -6,6 +6,7 @@ Plotting libraries load when a report is written, not when this is imported.
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,12 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     out  the folder to write to, RUN/report if not given; an earlier report in it is overwritten
     Raises  BittailorError where a plotting library is missing, FileError where nothing can be written.
     """
+    from bittailor.common.records import expect, shown
+    from bittailor.runs import Run
+
+    expect(run, Run, "run", "bittailor.Run.open(path)")
+    if not isinstance(out, str | os.PathLike | None):
+        raise BittailorError(f"out is {shown(out)}; expected a folder")
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise BittailorError(f"a report needs {', '.join(missing)}, not installed here; "

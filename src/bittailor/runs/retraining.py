@@ -169,6 +169,8 @@ def run_sensitivity(
     metric  of a run that was searched with one of your own: that metric
     executor  where to evaluate, in place of this process, such as a cluster
     """
+    expect(run, Run, "run", "bittailor.Run.open(folder)")
+    expect(data, Splits, "data", "bittailor.Splits(train, valid, test)")
     solution = run.pick(at)
     measure = run.measure(data, run.metric_given(metric))
     evaluator = run_evaluators(run, run.spec.divide(data).select, engine, metric=measure, executor=executor).of(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bittailor.common.data import Splits
 from bittailor.common.files import formed, load_json, reading
-from bittailor.common.records import plain, shown
+from bittailor.common.records import expect, plain, shown
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.program import Program
@@ -239,6 +239,7 @@ class Run:
         `smallest` or `retrained` (see `picks`), `best` (best error), `knee`, `8bit` and the like (a baseline),
         `error<=X` (the smallest within; `error>=X`, or the metric's name for error), or another limit such as
         `flash<=8KiB` or `size<=4KiB` (the best error within)."""
+        expect(text, str, "pick", "such as '0', 'smallest' or 'size<=4KiB'")
         front = self.front
         if not front:
             raise BittailorError(f"the front of {self.path} is empty: {self.result['message'] or 'nothing was found'}")

@@ -20,7 +20,7 @@ from bittailor.core.arith import Ints
 from bittailor.core.graph import Graph
 from bittailor.core.program import Program
 from bittailor.engines.base import Engine
-from bittailor.engines.reference import check_integers
+from bittailor.engines.reference import check_integers, expect_program
 
 if TYPE_CHECKING:
     from bittailor.engines.torch.runner import Runner
@@ -67,6 +67,7 @@ class Torch(Engine):
         alive: dict[tuple[int, ...], NDArray[Any]] = {}
         groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
         for i, (program, q) in enumerate(jobs):
+            expect_program(program)
             fmt = program.input_format
             key = id(q), fmt.qmin, fmt.qmax, program.graph.sites[program.graph.inputs[0]].features
             if key not in alive:
