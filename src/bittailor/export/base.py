@@ -18,6 +18,7 @@ from bittailor.core.arith import Ints, Lookup, Rescale
 from bittailor.core.ops import OPS, Packed
 from bittailor.core.program import Program
 from bittailor.errors import BittailorError
+from bittailor.export.folder import ExportForm
 
 PROGRAM_FILE = "program.safetensors"
 """In every exported folder: the program, as bittailor runs it."""
@@ -72,6 +73,8 @@ class Exporter(ABC):
 
     name: str
     title: str
+    form: type[ExportForm]
+    """What its export.json says."""
 
     @abstractmethod
     def check(self, program: Program, settings: ExportSettings) -> None:

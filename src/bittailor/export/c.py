@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bittailor._version import __version__
 from bittailor.common.files import read_bytes, write_whole
+from bittailor.common.records import whole
 from bittailor.compile.layouts import CORES
 from bittailor.core.program import Program
 from bittailor.export.base import PROGRAM_FILE, Exporter, ExportSettings, Samples
@@ -18,6 +20,7 @@ from bittailor.export.c_names import check_prefix, plain
 from bittailor.export.c_selftest import Golden, golden_header, selftest_source
 from bittailor.export.c_text import header, source
 from bittailor.export.c_words import readme
+from bittailor.export.folder import ExportForm
 from bittailor.export.template import fill
 
 DEVICE = Path(__file__).resolve().parent.parent / "runtime" / "device"
@@ -37,10 +40,46 @@ def device_files(core: str = "") -> list[Path]:
     return [p for name, p in files.items() if name in needed]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CForm(ExportForm):
+    """export.json of exported C.
+
+    prefix      what every public name begins with
+    core        whose layouts weights have
+    streaming   whether it takes one step at a time
+    most_steps  the longest sequence, None where any length will do
+    account     what constants are for -> bytes
+    flash, state, scratch, ram  bytes
+    sites       whose integers a trace tells, in the order of computation
+    """
+
+    prefix: str
+    core: str
+    streaming: bool
+    most_steps: int | None
+    account: Mapping[str, int]
+    flash: int
+    state: int
+    scratch: int
+    ram: int
+    sites: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_prefix(self.prefix)
+        _ = CORES[self.core]
+        whole(self.most_steps or 1, "most_steps", 1)
+        for name in ("flash", "state", "scratch", "ram"):
+            whole(getattr(self, name), name)
+        for name, size in self.account.items():
+            whole(size, f"account.{name}")
+
+
 class CExporter(Exporter):
     """C99 for microcontrollers and hosts."""
 
     name = "c"
+    form = CForm
     title = "C99 for microcontrollers: no heap, no float, no library"
 
     def check(self, program: Program, settings: ExportSettings) -> None:

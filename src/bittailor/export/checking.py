@@ -16,8 +16,8 @@ from bittailor.core.arith import Ints
 from bittailor.core.program import Program
 from bittailor.engines.reference import check_integers
 from bittailor.errors import DataError, FileError
-from bittailor.export.base import PROGRAM_FILE, fingerprint
-from bittailor.export.folder import check_files
+from bittailor.export.base import PROGRAM_FILE, Exporter, fingerprint
+from bittailor.export.folder import read_export_to
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,9 @@ class Checked:
         return next((f"{what}: {problem}" for what, problem in self.verdicts.items() if problem), None)
 
 
-def opened(folder: Path | str, to: str) -> tuple[Mapping[str, Any], Program]:
+def opened(folder: Path | str, exporter: type[Exporter]) -> tuple[Mapping[str, Any], Program]:
     """What export.json says, and the program; FileError unless it is an export of this kind, as it was written."""
-    facts, place = check_files(folder), Path(folder)
-    if facts.get("to") != to:
-        raise FileError(f"{folder} holds an export to {facts.get('to')}, not to {to}")
+    facts, place = read_export_to(folder, exporter.name, exporter.form), Path(folder)
     program = Program.load(place / PROGRAM_FILE)
     if fingerprint(program) != facts["program"]:
         raise FileError(f"{place / PROGRAM_FILE} is not the program that {folder} was made from; export it again")

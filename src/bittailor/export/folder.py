@@ -7,19 +7,52 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bittailor.common.files import load_json, read_bytes, save_json
-from bittailor.errors import FileError
+from bittailor.common.files import formed, load_json, read_bytes, save_json
+from bittailor.common.records import shown
+from bittailor.errors import BittailorError, FileError
 
 EXPORT_FILE, EXPORT_KIND, EXPORT_VERSION, FORMER_VERSION = "export.json", "export", 2, 1
 """Version 1 did not keep what an export is written again from; such a folder can be replaced, not verified."""
 STAGING = ".export-"
 """How the name of a folder begins that is being written; one that is left over is of a process that was killed."""
+
+_FILE_NAME = re.compile(r"(?!\.{1,2}(/|$))[\w.-]+(/(?!\.{1,2}(/|$))[\w.-]+)*", re.ASCII)
+_PROGRAM, _CHECKSUM = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportForm:
+    """What every export.json says; an exporter's own form adds what it writes there.
+
+    to                 the exporter
+    bittailor_version  that wrote it
+    program            fingerprint of the program
+    files              name in the folder -> checksum
+    about              what the network is, one line; version 1 did not say it
+    """
+
+    to: str
+    bittailor_version: str
+    program: str
+    files: Mapping[str, str]
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        if not _PROGRAM.fullmatch(self.program):
+            raise BittailorError(f"program is {shown(self.program)}; expected 16 hexadecimal digits")
+        for name, digest in self.files.items():
+            if not _FILE_NAME.fullmatch(name):
+                raise BittailorError(f"files names {shown(name)}, which is no file inside its directory")
+            if not _CHECKSUM.fullmatch(digest):
+                raise BittailorError(f"files.{name} is {shown(digest)}; expected 32 hexadecimal digits")
 
 
 def check_target(folder: Path, force: bool) -> list[str]:
@@ -71,21 +104,30 @@ def write_folder(
 
 
 def read_export(folder: Path | str) -> dict[str, Any]:
-    """export.json of a folder; FileError if there is none or it is damaged."""
+    """export.json of a folder, with all that `ExportForm` asks for; FileError if there is none or it is damaged."""
     path = Path(folder) / EXPORT_FILE
     if not path.is_file():
         raise FileError(f"{folder} is no exported directory: it has no {EXPORT_FILE}. "
                         "Make one: bittailor export RUN --pick smallest --to c DIR")
     content = load_json(path, EXPORT_KIND, EXPORT_VERSION, (FORMER_VERSION,))
-    names = content.get("files")
-    if not isinstance(names, dict) or any(Path(n).is_absolute() or ".." in Path(n).parts for n in names):
-        raise FileError(f"{path} is damaged: it names no files, or files outside its directory")
+    common = {f.name for f in fields(ExportForm)}
+    formed(path, ExportForm, {name: value for name, value in content.items() if name in common})
     home = Path(folder).resolve()
-    for name in names:
+    for name in content["files"]:
         # a link among its folders would lead elsewhere
         if (home / name).parent.resolve() != (home / name).parent:
             raise FileError(f"{folder} leads elsewhere: the folder of {name} is a link; choose another directory")
     return content
+
+
+def read_export_to(folder: Path | str, to: str, form: type[ExportForm]) -> dict[str, Any]:
+    """export.json of a folder that one exporter wrote, as its form says, whose files are all as they were written."""
+    content = read_export(folder)
+    if content["to"] != to:
+        raise FileError(f"{folder} holds an export to {content['to']}, not to {to}")
+    if content["version"] == EXPORT_VERSION:
+        formed(Path(folder) / EXPORT_FILE, form, content)
+    return check_files(folder)
 
 
 def check_files(folder: Path | str) -> dict[str, Any]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bittailor.common.files import write_whole
+from bittailor.common.records import whole
 from bittailor.core.arith import Ints
 from bittailor.core.program import Program
 from bittailor.engines import ENGINES, Reference
 from bittailor.engines.streaming import STEPS, SUM, Carried, carried, reversed_layers
 from bittailor.export.base import PROGRAM_FILE, Exporter, ExportSettings, Samples, fingerprint
+from bittailor.export.folder import ExportForm
 from bittailor.export.template import fill
 
 GOLDEN_FILE = "golden.json"
@@ -48,10 +51,24 @@ def _rows(values: Ints) -> Any:
     return np.asarray(values).tolist()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlainForm(ExportForm):
+    """export.json of a plain program: the bytes of its file, and how many items the golden vectors have."""
+
+    bytes: int
+    items: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole(self.bytes, "bytes")
+        whole(self.items, "items", 1)
+
+
 class PlainExporter(Exporter):
     """The program file and golden vectors."""
 
     name = "program"
+    form = PlainForm
     title = "the program file and golden vectors, for a runtime of your own"
 
     def check(self, program: Program, settings: ExportSettings) -> None:

@@ -27,7 +27,7 @@ from bittailor.export.artefact import floating, foreign
 from bittailor.export.base import PROGRAM_FILE, check_amounts, fingerprint
 from bittailor.export.c import CExporter
 from bittailor.export.firmware import Counts, Differs, Firmware, Sizes
-from bittailor.export.folder import check_files
+from bittailor.export.folder import read_export_to
 from bittailor.export.targets import TARGETS, TIMEOUT, NoRoom, Target, ToolError
 from bittailor.export.writing import write_again
 
@@ -88,9 +88,7 @@ class Directory:
     @classmethod
     def open(cls, folder: Path | str) -> Directory:
         """One of one's own, whose files are trusted if they match their checksums. FileError if they do not."""
-        facts, place = check_files(folder), Path(folder)
-        if facts.get("to") != "c":
-            raise FileError(f"{folder} holds an export to {facts.get('to')}; only exported C can be verified")
+        facts, place = read_export_to(folder, CExporter.name, CExporter.form), Path(folder)
         program = Program.load(place / PROGRAM_FILE)
         if fingerprint(program) != facts["program"]:
             raise FileError(f"{place / PROGRAM_FILE} is not the program that {folder} was made from; export it again")

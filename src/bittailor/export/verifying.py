@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bittailor.errors import BittailorError
+from bittailor.export.base import check_amounts
 from bittailor.export.checking import Checked, different, golden_items, items_of, opened, said
 from bittailor.export.folder import read_export
-from bittailor.export.plain import GOLDEN_FILE
+from bittailor.export.plain import GOLDEN_FILE, PlainExporter
 from bittailor.export.verify import ITEMS, Report, random_items, run_engine, verify
 
 
@@ -20,7 +21,8 @@ def verify_folder(
     x: ArrayLike | None = None, lengths: ArrayLike | None = None,
 ) -> Report | Checked:
     """Verify a directory that `export_program` wrote; `cores` are for C alone. See `export.verify.verify`."""
-    to = read_export(folder).get("to")
+    check_amounts(items, seed)
+    to = read_export(folder)["to"]
     if to == "c":
         return verify(folder, cores, items, seed, x, lengths)
     if cores is not None:
@@ -38,7 +40,7 @@ def verify_plain(
     """Verify a program file and its golden vectors with the best engine."""
     from bittailor.engines import ENGINES, best_engine
 
-    facts, program = opened(folder, "program")
+    facts, program = opened(folder, PlainExporter)
     q, sizes = random_items(program, items, None, seed) if x is None else items_of(program, items, x, lengths)
 
     def golden() -> str | None:

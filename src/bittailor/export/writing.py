@@ -64,8 +64,8 @@ def write_again(
 
 def _compare(folder: Path, facts: Mapping[str, Any], into: Path, again: Mapping[str, Any]) -> None:
     """FileError for the first thing in which two exports differ."""
-    theirs, mine = facts.get("bittailor_version"), again["bittailor_version"]
-    why = "was changed" if theirs == mine else f"is of bittailor {str(theirs)[:20]}"
+    theirs, mine = facts["bittailor_version"], again["bittailor_version"]
+    why = "was changed" if theirs == mine else f"is of bittailor {theirs[:20]}"
     advice = (f"{why}: it is not what this bittailor ({mine}) writes, so nothing was compiled. "
               "Export the network again, with --force")
     for name in sorted(again["files"].keys() | facts["files"].keys()):

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from bittailor._version import __version__
 from bittailor.common.files import write_whole
+from bittailor.common.records import whole
 from bittailor.core.program import Program
 from bittailor.engines.streaming import carried, reversed_layers
 from bittailor.errors import BittailorError
 from bittailor.export.base import PROGRAM_FILE, Exporter, ExportSettings, Samples
+from bittailor.export.folder import ExportForm
 from bittailor.export.plain import GOLDEN_FILE, golden_json
 from bittailor.export.template import fill
 
 RUN_FILE, STEP_FILE = "run.onnx", "step.onnx"
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnnxForm(ExportForm):
+    """export.json of an ONNX export: file -> its bytes, and how many items the golden vectors have."""
+
+    bytes: Mapping[str, int]
+    items: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, size in self.bytes.items():
+            whole(size, f"bytes.{name}")
+        whole(self.items, "items", 1)
+
+
 class OnnxExporter(Exporter):
     """run.onnx for whole sequences and, where no layer runs backwards, step.onnx for one frame."""
 
     name = "onnx"
+    form = OnnxForm
     title = "ONNX with the same bits in onnxruntime"
 
     def check(self, program: Program, settings: ExportSettings) -> None:

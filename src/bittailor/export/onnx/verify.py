@@ -14,7 +14,7 @@ from bittailor.core.program import Program
 from bittailor.engines import ENGINES, Reference
 from bittailor.engines.streaming import start, stream
 from bittailor.export.checking import Checked, different, golden_items, items_of, opened, said
-from bittailor.export.onnx import RUN_FILE, STEP_FILE
+from bittailor.export.onnx import RUN_FILE, STEP_FILE, OnnxExporter
 from bittailor.export.onnx.running import Session, check_runtime, debug_model, load, run, stepped, traced
 from bittailor.export.plain import GOLDEN_FILE
 from bittailor.export.verify import random_items, run_engine
@@ -32,7 +32,7 @@ def verify_onnx(
     x, lengths  real inputs [items, steps, features] to run in place of random integers
     Raises BittailorError for a directory that is none or was changed, and where onnxruntime is missing.
     """
-    facts, program = opened(folder, "onnx")
+    facts, program = opened(folder, OnnxExporter)
     version, place = check_runtime(), Path(folder)
     q, sizes = random_items(program, items, None, seed) if x is None else items_of(program, items, x, lengths)
     looks: dict[str, Callable[[], str | None]] = {
