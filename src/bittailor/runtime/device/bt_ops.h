@@ -46,7 +46,8 @@ BT_INLINE int32_t bt_element(const uint8_t *packed, const size_t bytes, size_t i
     const size_t bit = index * bits, at = bit >> 3, last = bytes - span;
     /* integers of 8 k or 8 k + 1 bits span as many bytes wherever they begin */
     const size_t from = (bits % 8u <= 1u && span == least) || at < last ? at : last;
-    const unsigned shift = bits % 8u == 0u ? 32u - bits : 32u - bits - (unsigned)(bit - 8u * from);
+    /* an integer of 24 bits, read as 4 bytes, is their end where it is the array's last */
+    const unsigned shift = bits % 8u == 0u && span == least ? 32u - bits : 32u - bits - (unsigned)(bit - 8u * from);
     uint32_t v;
 #if BT_UNALIGNED
     if (span == 4u) {
