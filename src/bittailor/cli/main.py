@@ -279,7 +279,9 @@ def compare(
 def export(
     source: Annotated[Path, typer.Argument(help="A run directory, or a program file.")],
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write: a new or empty directory.")],
-    to: Annotated[str, typer.Option(help="What to write: c, onnx, or program (the plain file).")] = "c",
+    to: Annotated[
+        str, typer.Option(help="What to write: c, onnx, onnx-qdq (not bit exact), or program (the plain file).")
+    ] = "c",
     pick: Annotated[
         str, typer.Option(help="Which solution: as in `bittailor show`, or a limit such as 'flash<=8KiB'; if not "
                           "given, the certified one, or else the careful one.")

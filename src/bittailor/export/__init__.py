@@ -22,12 +22,14 @@ from bittailor.export.base import Exporter, ExportSettings, Samples, check_amoun
 from bittailor.export.c import CExporter
 from bittailor.export.folder import check_files, check_target, read_export
 from bittailor.export.onnx import OnnxExporter
+from bittailor.export.onnx.qdq import QdqExporter
 from bittailor.export.plain import PlainExporter
 from bittailor.export.writing import write_export
 
 EXPORTERS: Table[Exporter] = Table("exporter", {exporter.name: exporter for exporter in (
     CExporter(),
     OnnxExporter(),
+    QdqExporter(),
     PlainExporter(),
 )})
 

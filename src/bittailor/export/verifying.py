@@ -31,6 +31,10 @@ def verify_folder(
         from bittailor.export.onnx.verify import verify_onnx
 
         return verify_onnx(folder, items, seed, x, lengths)
+    if to == "onnx-qdq":
+        from bittailor.export.onnx.qdq import verify_qdq
+
+        return verify_qdq(folder, items, seed, x, lengths)
     return verify_plain(folder, items, seed, x, lengths)
 
 

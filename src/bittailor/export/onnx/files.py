@@ -4,46 +4,39 @@ from __future__ import annotations
 
 import json
 
-from onnx import ValueInfoProto
-
 from bittailor._version import __version__
 from bittailor.core.ops.forms import Packed
 from bittailor.core.program import Program
-from bittailor.engines.streaming import Carried, carried
+from bittailor.engines.streaming import carried
 from bittailor.export.base import fingerprint
 from bittailor.export.onnx.layout import LENGTHS, Run, Step, next_name, words
-from bittailor.export.onnx.writer import model_bytes, tensor
-from bittailor.export.plain import carried_kind
+from bittailor.export.onnx.writer import INTEGERS, Standard, model_bytes, tensor
 
 
-def run_model(program: Program, about: str) -> bytes:
-    """run.onnx: int32 [items, steps, features] and int64 lengths [items] to int32 outputs."""
-    graph, layout = program.graph, Run(program)
-    layout.write()
+def run_model(program: Program, about: str, layout: type[Run] = Run, standard: Standard = INTEGERS) -> bytes:
+    """run.onnx: sites [items, steps, features] and int64 lengths [items] to outputs."""
+    graph, made = program.graph, layout(program)
+    made.write()
     (source,), (output,) = graph.inputs, graph.outputs
     site = graph.sites[output]
     shape: list[int | str] = ["items", "steps", site.features] if site.sequence else ["items", site.features]
-    inputs = [tensor(source, "int32", ["items", "steps", graph.sites[source].features], words(program, source)),
+    inputs = [tensor(source, made.kind, ["items", "steps", graph.sites[source].features], words(program, source)),
               tensor(LENGTHS, "int64", ["items"], "valid steps of each item, 1..steps")]
-    outputs = [tensor(output, "int32", shape, words(program, output))]
-    return model_bytes("run", layout.w, inputs, outputs, about, __version__, metadata(program))
+    outputs = [tensor(output, made.kind, shape, words(program, output))]
+    return model_bytes("run", made.w, inputs, outputs, about, __version__, metadata(program), standard)
 
 
-def step_model(program: Program, about: str) -> bytes:
-    """step.onnx: int32 [items, features] and what is carried, to int32 outputs and what is carried on."""
-    graph, layout = program.graph, Step(program)
-    layout.write()
+def step_model(program: Program, about: str, layout: type[Step] = Step, standard: Standard = INTEGERS) -> bytes:
+    """step.onnx: [items, features] and what is carried, to outputs and what is carried on."""
+    graph, made = program.graph, layout(program)
+    made.write()
     (source,), (output,) = graph.inputs, graph.outputs
     things = carried(program)
-    inputs = [tensor(source, "int32", ["items", graph.sites[source].features], words(program, source)),
-              *(_carried(item, item.name) for item in things)]
-    outputs = [tensor(output, "int32", ["items", graph.sites[output].features], words(program, output)),
-               *(_carried(item, next_name(item.name)) for item in things)]
-    return model_bytes("step", layout.w, inputs, outputs, about, __version__, metadata(program))
-
-
-def _carried(item: Carried, name: str) -> ValueInfoProto:
-    return tensor(name, carried_kind(item), ["items", item.features], f"starts at {item.start}")
+    inputs = [tensor(source, made.kind, ["items", graph.sites[source].features], words(program, source)),
+              *(made.carried_tensor(item, item.name) for item in things)]
+    outputs = [tensor(output, made.kind, ["items", graph.sites[output].features], words(program, output)),
+               *(made.carried_tensor(item, next_name(item.name)) for item in things)]
+    return model_bytes("step", made.w, inputs, outputs, about, __version__, metadata(program), standard)
 
 
 def metadata(program: Program) -> dict[str, str]:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from onnx import GraphProto, helper
+from onnx import GraphProto, ValueInfoProto, helper
 
 from bittailor.core.graph import Node, Recurrence
 from bittailor.core.ops.forms import Averaged, Copied
 from bittailor.core.program import Program
-from bittailor.engines.streaming import FIRST, STEPS, SUM, carried
+from bittailor.engines.streaming import FIRST, STEPS, SUM, Carried, carried
 from bittailor.errors import UnsupportedNetwork
 from bittailor.export.onnx.emit import EMITTERS, Operands, averaged
 from bittailor.export.onnx.writer import Writer, tensor
+from bittailor.export.plain import carried_kind
 
 LENGTHS = "lengths"
 
@@ -45,6 +47,9 @@ class Layout:
     """
 
     program: Program
+    kind: ClassVar[str] = "int32"
+    """The type of sites."""
+
     w: Writer = field(default_factory=Writer)
     values: dict[str, str] = field(default_factory=dict)
 
@@ -68,6 +73,17 @@ class Layout:
     def zero(self, site: str) -> str:
         """The integer of 0.0."""
         return self.w.number(self.program.formats[site].zero_point)
+
+    def addend(self, site: str) -> str:
+        """What a mean adds up of a site."""
+        u = Operands((self.values[site],), (self.program.formats[site],)).centred(self.w, 0)
+        return self.w.cast(u, "int64")
+
+    def average(self, node: Node, total: str, steps: str) -> str:
+        """The mean from the sums of so many steps, both [items, ...]."""
+        constants = self.program.constants[node.output]
+        assert isinstance(constants, Averaged)
+        return averaged(self.w, constants, total, steps)
 
     def finished(self, value: str, output: str) -> None:
         """The last node: the output under its own name."""
@@ -112,7 +128,7 @@ class Run(Layout):
         """An operator outside of recurrences."""
         constants, w = self.program.constants[node.output], self.w
         if isinstance(constants, Averaged):
-            return self.mean(node, constants)
+            return self.mean(node)
         if isinstance(constants, Copied):
             w.scope = node.output
             found = self.picked(self.values[node.inputs[0]], constants.step)
@@ -132,14 +148,13 @@ class Run(Layout):
         at = w.once("Concat", last, w.once("Unsqueeze", rows, w.numbers([1])), axis=1)
         return w.op("GatherND", value, at)
 
-    def mean(self, node: Node, constants: Averaged) -> str:
+    def mean(self, node: Node) -> str:
         """The mean over an item's steps; what lies beyond is the zero-point, so it adds nothing."""
         w, (source,) = self.w, node.inputs
         w.scope = node.output
-        u = Operands((self.values[source],), (self.program.formats[source],)).centred(w, 0)
-        total = w.op("ReduceSum", w.cast(u, "int64"), w.numbers([0]), keepdims=0)
+        total = w.op("ReduceSum", self.addend(source), w.numbers([0]), keepdims=0)
         steps = w.once("Unsqueeze", LENGTHS, w.numbers([1]))
-        return w.named(averaged(w, constants, total, steps), node.output, words(self.program, node.output))
+        return w.named(self.average(node, total, steps), node.output, words(self.program, node.output))
 
     def recur(self, layer: Recurrence) -> None:
         """A layer: what does not depend on a state for all steps at once, the rest in a loop."""
@@ -185,9 +200,9 @@ class Run(Layout):
         """One step; an item that has ended keeps its states."""
         b, sites = Writer(self.w), self.program.graph.sites
         alive = f"{layer.name}/alive"
-        inputs = [tensor(s.previous + LOOP, "int32", ["items", sites[s.update].features]) for s in layer.states]
+        inputs = [tensor(s.previous + LOOP, self.kind, ["items", sites[s.update].features]) for s in layer.states]
         inputs += [tensor(alive, "bool", ["items", 1])]
-        inputs += [tensor(name + LOOP, "int32", ["items", sites[name].features]) for name in fed]
+        inputs += [tensor(name + LOOP, self.kind, ["items", sites[name].features]) for name in fed]
         values = {name: name + LOOP for name in (*(s.previous for s in layer.states), *fed)}
         for node in inner:
             values[node.output] = self.apply(b, node, values, LOOP)
@@ -196,13 +211,17 @@ class Run(Layout):
             b.scope = state.update
             value = b.named(b.op("Where", alive, values[state.update], values[state.previous]),
                             next_name(state.previous) + LOOP)
-            outputs.append(tensor(value, "int32", ["items", sites[state.update].features]))
-        outputs += [tensor(values[name], "int32", ["items", sites[name].features]) for name in shown]
+            outputs.append(tensor(value, self.kind, ["items", sites[state.update].features]))
+        outputs += [tensor(values[name], self.kind, ["items", sites[name].features]) for name in shown]
         return helper.make_graph(b.nodes, layer.name, inputs, outputs)
 
 
 class Step(Layout):
     """One frame: int32 [items, features], and what is carried from step to step, in and out. No control flow."""
+
+    def carried_tensor(self, item: Carried, name: str) -> ValueInfoProto:
+        """Something that is carried, as an input or an output of this name."""
+        return tensor(name, carried_kind(item), ["items", item.features], f"starts at {item.start}")
 
     def write(self) -> None:
         """Write all of it."""
@@ -234,9 +253,8 @@ class Step(Layout):
         (source,), name = node.inputs, node.output
         w.scope = name
         if isinstance(constants, Averaged):
-            u = Operands((self.values[source],), (self.program.formats[source],)).centred(w, 0)
-            total = self.after[name + SUM] = w.op("Add", name + SUM, w.cast(u, "int64"))
-            value = averaged(w, constants, total, self.after[STEPS])
+            total = self.after[name + SUM] = w.op("Add", name + SUM, self.addend(source))
+            value = self.average(node, total, self.after[STEPS])
         elif constants.step == 0:
             first = w.op("Equal", STEPS, w.number(0, "int64"))
             value = self.after[name + FIRST] = w.op("Where", first, self.values[source], name + FIRST)

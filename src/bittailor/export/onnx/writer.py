@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,22 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-OPSET, IR_VERSION = 18, 8
+
+@dataclass(frozen=True)
+class Standard:
+    """Versions of the operators and of the file."""
+
+    opset: int
+    ir: int
+
+
+INTEGERS = Standard(18, 8)
 """BitwiseAnd and BitwiseXor came with opset 18; onnxruntime reads it since 1.14."""
 
 ELEMENTS: dict[str, int] = {
     "int8": TensorProto.INT8, "int16": TensorProto.INT16, "int32": TensorProto.INT32, "int64": TensorProto.INT64,
-    "uint8": TensorProto.UINT8, "uint32": TensorProto.UINT32, "uint64": TensorProto.UINT64,
+    "uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16,
+    "uint32": TensorProto.UINT32, "uint64": TensorProto.UINT64,
     "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "bool": TensorProto.BOOL,
 }
 """NumPy's name of a type -> ONNX's."""
@@ -74,7 +85,7 @@ class Writer:
         """The value as another type."""
         return self.once("Cast", value, to=ELEMENTS[kind])
 
-    def number(self, value: int, kind: str = "int32") -> str:
+    def number(self, value: float, kind: str = "int32") -> str:
         """A single number."""
         return self._keep(f"{kind} {value}", np.array(value, kind))
 
@@ -104,11 +115,12 @@ def tensor(name: str, kind: str, shape: Sequence[int | str], words: str = "") ->
 
 def model_bytes(
     name: str, writer: Writer, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto], about: str,
-    version: str, metadata: dict[str, str],
+    version: str, metadata: dict[str, str], standard: Standard = INTEGERS,
 ) -> bytes:
     """The file of a graph, checked; equal graphs give equal bytes."""
     graph = helper.make_graph(writer.nodes, name, list(inputs), list(outputs), list(writer.constants.values()))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", standard.opset)],
+                              ir_version=standard.ir,
                               producer_name="bittailor", producer_version=version, doc_string=about)
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)

@@ -1,0 +1,129 @@
+"""The two graphs as float operators between QuantizeLinear and DequantizeLinear: for compilers that know that form.
+
+A site's value is float32, as it comes out of a DequantizeLinear. Widths that ONNX has no type for are integers of the
+next larger one that stay within the narrower range: activations are clipped to it before they are rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from onnx import ValueInfoProto
+
+from bittailor.core.graph import Node
+from bittailor.core.ops.forms import DiagonalProduct, Weighted
+from bittailor.core.qformat import QFormat
+from bittailor.engines.streaming import STEPS, Carried
+from bittailor.errors import UnsupportedNetwork
+from bittailor.export.onnx.floats import real_weights
+from bittailor.export.onnx.layout import Layout, Run, Step, words
+from bittailor.export.onnx.writer import Standard, Writer, tensor
+
+QDQ = Standard(21, 10)
+"""QuantizeLinear of 16 bits came with opset 21; onnxruntime reads it since 1.18."""
+
+FLOAT = "float32"
+
+OPERATORS: Mapping[str, Callable[..., str]] = {
+    "add": lambda w, a, b: w.op("Add", a, b),
+    "sub": lambda w, a, b: w.op("Sub", a, b),
+    "mul": lambda w, a, b: w.op("Mul", a, b),
+    "one_minus": lambda w, a: w.op("Sub", w.number(1.0, FLOAT), a),
+    "requantise": lambda w, a: a,
+    "relu": lambda w, a: w.op("Relu", a),
+    "concat": lambda w, *parts: w.op("Concat", *parts, axis=-1),
+    "sigmoid": lambda w, a: w.op("Sigmoid", a),
+    "tanh": lambda w, a: w.op("Tanh", a),
+    "hardsigmoid": lambda w, a: w.op("HardSigmoid", a, alpha=1 / 6, beta=0.5),
+    "hardtanh": lambda w, a: w.op("Clip", a, w.number(-1.0, FLOAT), w.number(1.0, FLOAT)),
+    "softsign": lambda w, a: w.op("Softsign", a),
+    "silu": lambda w, a: w.op("Mul", a, w.op("Sigmoid", a)),
+    "softplus": lambda w, a: w.op("Softplus", a),
+    "elu": lambda w, a: w.op("Elu", a, alpha=1.0),
+    "leaky_relu": lambda w, a: w.op("LeakyRelu", a, alpha=0.01),
+}
+"""Operators without weights, by name: a table of integers does not say which function it holds."""
+
+
+def rounded(w: Writer, value: str, fmt: QFormat) -> str:
+    """A value of this format: clipped to a range narrower than its type's, quantised, and read again.
+
+    Unsigned, which is what such compilers take; onnxruntime 1.32 cannot load signed ones around a Transpose.
+    """
+    width = 8 if fmt.bits <= 8 else 16
+    if fmt.bits not in (8, 16):
+        value = w.op("Clip", value, w.number(float(np.float32(fmt.low)), FLOAT),
+                     w.number(float(np.float32(fmt.high)), FLOAT))
+    zero = w.number(fmt.zero_point + (1 << (width - 1)), f"uint{width}")
+    terms = w.number(float(np.float32(fmt.scale[0])), FLOAT), zero
+    return w.op("DequantizeLinear", w.op("QuantizeLinear", value, *terms), *terms)
+
+
+def weighted(w: Writer, layout: Layout, node: Node, x: str) -> str:
+    """W x + b; what is constant stands outside of loops."""
+    constants, held = layout.program.constants[node.output], real_weights(layout.program, node)
+    assert isinstance(constants, Weighted)
+    kind, scale = f"int{8 if constants.W.bits <= 8 else 16}", held.scale
+    diagonal = isinstance(constants, DiagonalProduct)
+    weights = w.array("W", (held.W[:, 0] if diagonal else held.W.T).astype(kind))
+    product = w.op("Mul" if diagonal else "MatMul", x, _read(w.root, weights, "W.scale", scale, 0 if diagonal else 1))
+    if held.bias is None:
+        return product
+    if np.abs(held.bias).max() < 1 << 31:
+        bias = _read(w.root, w.array("b", held.bias.astype("int32")), "b.scale", held.bias_scale, 0)
+    else:
+        bias = w.array("b", (held.bias * held.bias_scale).astype(FLOAT))
+    return w.op("Add", product, bias)
+
+
+def _read(w: Writer, value: str, role: str, scale: np.ndarray, axis: int) -> str:
+    """A constant as real values, with one scale or one a row."""
+    if scale.size == 1:
+        return w.op("DequantizeLinear", value, w.array(role, scale.reshape(()).astype(FLOAT)))
+    return w.op("DequantizeLinear", value, w.array(role, scale.astype(FLOAT)), axis=axis)
+
+
+class Floats(Layout):
+    """What both graphs share."""
+
+    kind = FLOAT
+
+    def apply(self, w: Writer, node: Node, values: Mapping[str, str], suffix: str) -> str:
+        w.scope = node.output
+        inputs = [values[name] for name in node.inputs]
+        if isinstance(self.program.constants[node.output], Weighted):
+            value = weighted(w, self, node, inputs[0])
+        elif node.op in OPERATORS:
+            value = OPERATORS[node.op](w, *inputs)
+        else:
+            raise UnsupportedNetwork(f"{node.output}: '{node.op}' has no float operator in ONNX yet; add one to "
+                                     "export/onnx/qdq_layout.py")
+        value = rounded(w, value, self.program.formats[node.output])
+        return w.named(value, node.output + suffix, words(self.program, node.output))
+
+    def entrance(self, name: str) -> str:
+        self.w.scope = name
+        return rounded(self.w, name, self.program.formats[name])
+
+    def zero(self, site: str) -> str:
+        return self.w.number(0.0, FLOAT)
+
+    def addend(self, site: str) -> str:
+        return self.values[site]
+
+    def average(self, node: Node, total: str, steps: str) -> str:
+        value = self.w.op("Div", total, self.w.cast(steps, FLOAT))
+        return rounded(self.w, value, self.program.formats[node.output])
+
+
+class FloatRun(Floats, Run):
+    """Whole sequences: float32 [items, steps, features] and int64 lengths [items], 1..steps."""
+
+
+class FloatStep(Floats, Step):
+    """One frame: float32 [items, features], and what is carried, in and out. No control flow."""
+
+    def carried_tensor(self, item: Carried, name: str) -> ValueInfoProto:
+        kind = "int64" if item.name == STEPS else FLOAT
+        return tensor(name, kind, ["items", item.features], "starts at 0")
