@@ -83,7 +83,7 @@ def test_random_programs(seed: int) -> None:
     x = case.program.input_format.dequantise(case.q)
     got, want = run(case.program, x, lengths), fake_quantised(case.program, x, lengths)
     assert away(case.program, got, want) <= TOLERANCE
-    assert (np.abs(got - want) < 0.5 * case.program.output_format.scale[0]).mean() > 0.8
+    assert (np.abs(got - want) < 0.5 * case.program.output_format.scale[0]).mean() > 0.95
 
 
 @pytest.mark.parametrize(("cell", "variant"), CELL_VARIANTS)
@@ -117,7 +117,7 @@ def test_every_width(bits: int, rng: np.random.Generator) -> None:
     program = bind(network, plan_of(network, ranges, widths, ["gru0.W_hn", "head.W"]))
     lengths = np.full(8, 6)
     got = run(program, 2 * x, lengths)
-    assert away(program, got, fake_quantised(program, 2 * x, lengths)) <= 0.01
+    assert away(program, got, fake_quantised(program, 2 * x, lengths)) <= 0.03  # two turned ties of 32, of 2 bits
     fmt = program.output_format
     q = np.rint(got / fmt.scale[0]) + fmt.zero_point
     assert q.min() >= fmt.qmin
@@ -125,7 +125,21 @@ def test_every_width(bits: int, rng: np.random.Generator) -> None:
     held = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load_from_string(
         run_model(program, "", FloatRun, QDQ)).graph.initializer}["head.out/W"]
     assert held.dtype == (np.int8 if bits <= 8 else np.int16)
-    assert np.array_equal(held.T, program.constants["head.out"].parts()["W"].values)
+    assert np.array_equal(held, program.constants["head.out"].parts()["W"].values)
+
+
+@pytest.mark.parametrize("end", ["last", "sequence"])
+def test_the_runtime_keeps_activations_of_12_bits(end: str, rng: np.random.Generator) -> None:
+    """onnxruntime makes of some products of int8 weights one that rounds activations to 8 bits; not of these."""
+    network = gru_network(6, 7, 4, layers=2, end=end)
+    x, lengths = rng.normal(size=(16, 6, 6)), np.full(16, 6)
+    ranges = {name: (float(v.min()), float(v.max())) for name, v in network.trace(x).items()}
+    widths = {s.name: 8 if s.kind == "weight" else 16 if s.kind == "bias" else 12 for s in network.graph.free}
+    program = bind(network, plan_of(network, ranges, widths))
+    far = np.abs(run(program, x, lengths) - fake_quantised(program, x, lengths))
+    assert (far < 0.5 * program.output_format.scale[0]).mean() > 0.8
+    assert far.max() < 5 * program.output_format.scale[0]
+    check_steps(program, x)
 
 
 def test_every_operator_can_be_written() -> None:

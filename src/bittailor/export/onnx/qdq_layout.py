@@ -17,7 +17,7 @@ from bittailor.core.qformat import QFormat
 from bittailor.engines.streaming import STEPS, Carried
 from bittailor.errors import UnsupportedNetwork
 from bittailor.export.onnx.floats import real_weights
-from bittailor.export.onnx.layout import Layout, Run, Step, words
+from bittailor.export.onnx.layout import WHOLE, Layout, Run, Step, words
 from bittailor.export.onnx.writer import Standard, Writer, tensor
 
 QDQ = Standard(21, 10)
@@ -60,28 +60,34 @@ def rounded(w: Writer, value: str, fmt: QFormat) -> str:
     return w.op("DequantizeLinear", w.op("QuantizeLinear", value, *terms), *terms)
 
 
-def weighted(w: Writer, layout: Layout, node: Node, x: str) -> str:
-    """W x + b; what is constant stands outside of loops."""
+def weighted(w: Writer, layout: Layout, node: Node, x: str, steps: bool) -> str:
+    """W x + b; what is constant stands outside of loops. `steps`: x has three axes."""
     constants, held = layout.program.constants[node.output], real_weights(layout.program, node)
     assert isinstance(constants, Weighted)
-    kind, scale = f"int{8 if constants.W.bits <= 8 else 16}", held.scale
+    kind, terms = f"int{8 if constants.W.bits <= 8 else 16}", list[str]()
     diagonal = isinstance(constants, DiagonalProduct)
-    weights = w.array("W", (held.W[:, 0] if diagonal else held.W.T).astype(kind))
-    product = w.op("Mul" if diagonal else "MatMul", x, _read(w.root, weights, "W.scale", scale, 0 if diagonal else 1))
-    if held.bias is None:
-        return product
-    if np.abs(held.bias).max() < 1 << 31:
-        bias = _read(w.root, w.array("b", held.bias.astype("int32")), "b.scale", held.bias_scale, 0)
-    else:
-        bias = w.array("b", (held.bias * held.bias_scale).astype(FLOAT))
-    return w.op("Add", product, bias)
+    integers = w.array("W", (held.W[:, 0] if diagonal else held.W).astype(kind))
+    weights = _read(w.root, integers, "W.scale", held.scale)
+    if held.bias is not None and np.abs(held.bias).max() < 1 << 31:
+        terms = [_read(w.root, w.array("b", held.bias.astype("int32")), "b.scale", held.bias_scale)]
+    elif held.bias is not None:
+        terms = [w.array("b", (held.bias * held.bias_scale).astype(FLOAT))]
+    if diagonal:
+        product = w.op("Mul", x, weights)
+        return w.op("Add", product, *terms) if terms else product
+    # not MatMul: onnxruntime makes MatMulNBits of it, which rounds its inputs to 8 bits
+    if not steps:
+        return w.op("Gemm", x, weights, *terms, transB=1)
+    rows, columns = held.W.shape
+    flat = w.op("Gemm", w.once("Reshape", x, w.numbers([-1, columns])), weights, *terms, transB=1)
+    return w.op("Reshape", flat, w.once("Concat", w.once("Shape", x, start=0, end=2), w.numbers([rows]), axis=0))
 
 
-def _read(w: Writer, value: str, role: str, scale: np.ndarray, axis: int) -> str:
+def _read(w: Writer, value: str, role: str, scale: np.ndarray) -> str:
     """A constant as real values, with one scale or one a row."""
     if scale.size == 1:
         return w.op("DequantizeLinear", value, w.array(role, scale.reshape(()).astype(FLOAT)))
-    return w.op("DequantizeLinear", value, w.array(role, scale.astype(FLOAT)), axis=axis)
+    return w.op("DequantizeLinear", value, w.array(role, scale.astype(FLOAT)), axis=0)
 
 
 class Floats(Layout):
@@ -93,7 +99,7 @@ class Floats(Layout):
         w.scope = node.output
         inputs = [values[name] for name in node.inputs]
         if isinstance(self.program.constants[node.output], Weighted):
-            value = weighted(w, self, node, inputs[0])
+            value = weighted(w, self, node, inputs[0], suffix == WHOLE)
         elif node.op in OPERATORS:
             value = OPERATORS[node.op](w, *inputs)
         else:
