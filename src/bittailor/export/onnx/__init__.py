@@ -40,7 +40,7 @@ class OnnxExporter(Exporter):
     """run.onnx for whole sequences and, where no layer runs backwards, step.onnx for one frame."""
 
     name = "onnx"
-    form = OnnxForm
+    form: type[ExportForm] = OnnxForm
     title = "ONNX with the same bits in onnxruntime"
 
     def check(self, program: Program, settings: ExportSettings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from numpy.typing import ArrayLike
 
 from bittailor._version import __version__
 from bittailor.common.files import write_whole
+from bittailor.common.records import whole
 from bittailor.core.program import Program
 from bittailor.engines.streaming import carried, reversed_layers
 from bittailor.errors import BittailorError
 from bittailor.export.base import PROGRAM_FILE, ExportSettings, Samples
 from bittailor.export.checking import Checked, items_of, opened, said
+from bittailor.export.folder import ExportForm
 from bittailor.export.onnx import RUN_FILE, STEP_FILE, OnnxExporter
 from bittailor.export.template import fill
 from bittailor.export.verify import random_items
@@ -24,10 +27,23 @@ TOLERANCE = 0.05
 """How far a file may be from the float network, on average over outputs, as a share of the output's range."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class QdqForm(ExportForm):
+    """export.json of such an export: file -> its bytes."""
+
+    bytes: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, size in self.bytes.items():
+            whole(size, f"bytes.{name}")
+
+
 class QdqExporter(OnnxExporter):
     """run.onnx and step.onnx with float inputs and outputs."""
 
     name = "onnx-qdq"
+    form: type[ExportForm] = QdqForm
     title = "ONNX with float operators and QDQ nodes, not bit exact, for compilers of NPUs"
 
     def check(self, program: Program, settings: ExportSettings) -> None:
@@ -51,7 +67,7 @@ class QdqExporter(OnnxExporter):
             write_whole(folder / name, data)
         program.save(folder / PROGRAM_FILE)
         write_whole(folder / "README.md", _readme(program, settings).encode())
-        return {"bytes": {name: len(data) for name, data in models.items()}, "bit_exact": False}
+        return {"bytes": {name: len(data) for name, data in models.items()}}
 
     def summary(self, folder: Path, facts: Mapping[str, Any]) -> str:
         return f"not bit exact: --to onnx is\n{super().summary(folder, facts)}"
@@ -81,7 +97,7 @@ def verify_qdq(
     from bittailor.export.onnx.floats import fake_quantised
     from bittailor.export.onnx.running import check_runtime, load
 
-    facts, program = opened(folder, QdqExporter.name)
+    facts, program = opened(folder, QdqExporter)
     version, (source,), (output,) = check_runtime(), program.graph.inputs, program.graph.outputs
     q, sizes = random_items(program, items, None, seed) if x is None else items_of(program, items, x, lengths)
     real, fmt = program.input_format.dequantise(q), program.output_format
