@@ -2,7 +2,8 @@
 
     python kill_at_every_step.py KIND FOLDER SEED MORE [STEP …]
 
-KIND is search, beacons, report or export; with the names of steps, only those, each where it comes last.
+KIND is search, beacons, report, export, retrain or sensitivity; with the names of steps, only those, each where it
+comes last.
 A step is anything by which the folder changes: the interpreter's own audit events (a file opened for writing, renamed,
 removed, a folder made) and every statement of the store. Prints one JSON line: the steps at which it was killed (each
 name where it comes first, and last where it puts a file into its place, and MORE others by chance), and what was wrong
@@ -99,13 +100,18 @@ def files(place: Path) -> dict[str, str]:
     return found
 
 
-def search(place: Path, beacons: bool = False) -> Any:
-    """A small search; goes on with what is there."""
+def searched() -> tuple[bt.Network, bt.Splits]:
+    """The network and the data of the small search."""
     rng = np.random.default_rng(5)
     network = gru_network(3, 4, 3, seed=1)
     x = rng.normal(size=(60, 4, 3)).astype(np.float32)
     y = network(x).argmax(axis=1)
-    data = bt.Splits(bt.Data(x[:30], y[:30]), bt.Data(x[30:45], y[30:45]), bt.Data(x[45:], y[45:]))
+    return network, bt.Splits(bt.Data(x[:30], y[:30]), bt.Data(x[30:45], y[30:45]), bt.Data(x[45:], y[45:]))
+
+
+def search(place: Path, beacons: bool = False) -> Any:
+    """A small search; goes on with what is there."""
+    network, data = searched()
     retraining = bt.BeaconSettings(budget=2, polish=1, first=2, every=1, hopeless=1.0, threshold=0.0, share=1.0,
                                    recipe=bt.Retraining(epochs=1)) if beacons else bt.BeaconSettings()
     quick = bt.CalibrationSettings() if beacons else bt.CalibrationSettings(method="minmax", rounding="nearest")
@@ -135,8 +141,26 @@ def export(place: Path) -> Any:
     return dict(bt.export_program(program, place, force=True).facts)
 
 
+def retrain(place: Path) -> Any:
+    """Two solutions of a finished run, beside the originals."""
+    run = bt.Run.open(place)
+    made = bt.retrain_picks(run, searched()[1], ["8bit", "4bit"], recipe=bt.Retraining(epochs=1), workers=1)
+    found = [(name, solution.values, solution.test) for name, solution in sorted(bt.Run.open(place).retrained.items())]
+    return json.loads(json.dumps([found, len(made)]))
+
+
+def sensitivity(place: Path) -> Any:
+    """An analysis of a finished run: its three files."""
+    from bittailor.report.sensitivity import write_sensitivity
+
+    run = bt.Run.open(place)
+    return write_sensitivity(run, bt.run_sensitivity(run, searched()[1])).name
+
+
 KINDS: dict[str, Act] = {"search": search, "beacons": lambda place: search(place, beacons=True), "report": report,
-                         "export": export}
+                         "export": export, "retrain": retrain, "sensitivity": sensitivity}
+FINISHED = ("report", "retrain", "sensitivity")
+"""They are of a finished run."""
 
 
 def prepare(kind: str, folder: Path) -> None:
@@ -148,13 +172,14 @@ def prepare(kind: str, folder: Path) -> None:
     import bittailor.runs  # noqa: F401
 
     ENGINES["native"].available()
-    if kind == "report":
+    if kind in FINISHED:
         assert attempt(search, folder / "run", folder / "run.out") == 0
+    if kind in ("report", "sensitivity"):
         import matplotlib.pyplot  # noqa: F401
         import pandas  # noqa: F401
         import plotly  # noqa: F401
         import seaborn  # noqa: F401
-    if kind == "beacons":
+    if kind in ("beacons", "retrain"):
         import torch
 
         torch.set_num_threads(1)
@@ -166,6 +191,8 @@ def first_place(kind: str, place: Path) -> None:
         network = gru_network(3, 4, 3, seed=1)
         program = bind(network, uniform_plan(network, np.random.default_rng(0).normal(size=(5, 4, 3)), 8))
         bt.export_program(program, place)
+    if kind in ("retrain", "sensitivity"):
+        shutil.copytree(place.with_name("run"), place)
 
 
 def main() -> None:

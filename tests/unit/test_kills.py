@@ -30,6 +30,10 @@ EXPECTED = {
     "beacons": {"os.mkdir beacons/*", "os.rename beacons/*/network.safetensors", "os.rename beacons/*/beacon.json",
                 "os.rename beacons/*/checkpoint.safetensors", "os.remove beacons/*/checkpoint.safetensors",
                 "os.rename beacons/*/calibration.safetensors", "os.rename result.json"},
+    "retrain": {"os.mkdir beacons/*", "os.rename beacons/*/network.safetensors", "os.rename beacons/*/beacon.json",
+                "os.rename beacons/*/calibration.safetensors"},
+    "sensitivity": {"os.mkdir sensitivity", "os.rename sensitivity/8bit.json", "os.rename sensitivity/8bit.csv",
+                    "os.rename sensitivity/8bit.png"},
     "report": {"os.mkdir .", "os.rename front.csv", "open .index.html*", "os.rename index.html"},
 }
 
@@ -38,11 +42,14 @@ EXPECTED = {
 @pytest.mark.parametrize(("kind", "more"), [
     ("search", 3), ("export", 0),
     pytest.param("beacons", 4, marks=pytest.mark.slow), pytest.param("report", 4, marks=pytest.mark.slow),
+    pytest.param("retrain", 4, marks=pytest.mark.slow), pytest.param("sensitivity", 4, marks=pytest.mark.slow),
     pytest.param("search", 200, marks=pytest.mark.slow),
 ])
 def test_killed_at_every_named_step(kind: str, more: int, tmp_path: Path, rng: np.random.Generator) -> None:
-    if kind == "report" and importlib.util.find_spec("plotly") is None:
+    if kind in ("report", "sensitivity") and importlib.util.find_spec("plotly") is None:
         pytest.skip("no reports here")
+    if kind in ("beacons", "retrain") and importlib.util.find_spec("torch") is None:
+        pytest.skip("no torch")
     assert killed(tmp_path, kind, rng, more) >= EXPECTED[kind]
 
 

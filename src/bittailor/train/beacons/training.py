@@ -183,6 +183,9 @@ def train_all(
     beacon with its reason. FileError where nothing can be written; Ctrl-C leaves checkpoints behind.
     """
     missing = [job for job in jobs if not (trainer.folder / job.name / "beacon.json").is_file()]
+    for job in jobs:
+        if job not in missing:  # a kill may have come just before this
+            (trainer.folder / job.name / CHECKPOINT).unlink(missing_ok=True)
     missing = list({job.name: job for job in missing}.values())
     if missing and executor is not None and executor.remote:
         _train_elsewhere(trainer, missing, executor)
