@@ -82,7 +82,7 @@ def rows_of(seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         low, high = found.interval()
         made.append({
             "seed": seed, "solution": name,
-            "si_sdr_valid": run.result["float"]["valid"] if solution is None else solution.values["error"],
+            "si_sdr_valid": run.result["float"]["select"] if solution is None else solution.values["error"],
             "si_sdr_test": -float(np.mean(costs[name])),
             "diff_test": -found.mean, "diff_low": -high, "diff_high": -low,
             "smaller_percent": None if solution is None else smaller(solution, base),

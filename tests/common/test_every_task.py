@@ -22,7 +22,7 @@ from bittailor.common import cache
 from bittailor.common.data import Data, Splits
 from bittailor.errors import BittailorError, DataError
 from bittailor.evaluate.metrics import METRICS
-from bittailor.tasks import TASKS, Task, phones
+from bittailor.tasks import TASKS, Task, enhance, phones
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -81,7 +81,7 @@ MINIATURES = {"mnist": ("mnist", write_mnist), "spoken-digits": ("fsdd", write_f
 
 NO_SPEECH = pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None,
                                reason="espeakng-loader is not installed: pip install 'bittailor[speech]'")
-LOADED = [pytest.param(name, marks=[NO_SPEECH] if name == "phones" else []) for name in TASKS]
+LOADED = [pytest.param(name, marks=[NO_SPEECH] if name in ("phones", "enhance") else []) for name in TASKS]
 """The tasks, to be loaded."""
 
 
@@ -89,9 +89,10 @@ LOADED = [pytest.param(name, marks=[NO_SPEECH] if name == "phones" else []) for 
 def few_voices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The synthetic speech of a few voices instead of all, and away from the user's cache."""
     made = tmp_path_factory.mktemp("cache")
-    few = partial(phones.Corpus, phones.TRAIN_VOICES[:10], phones.TEST_VOICES[:2], (2, 2))
+    few = phones.TRAIN_VOICES[:10], phones.TEST_VOICES[:2], (2, 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phones, "Corpus", few)
+        patch.setattr(phones, "Corpus", partial(phones.Corpus, *few))
+        patch.setattr(enhance, "Corpus", partial(enhance.Corpus, *few))
         patch.setattr(cache, "user_cache", lambda: made)
         yield
 
@@ -135,6 +136,9 @@ def test_splits_have_the_shapes_and_labels_it_announces(name: str, splits: dict[
             assert data.y.dtype == np.int64
             assert data.y.min() >= 0
             assert data.y.max() < task.outputs
+        elif task.metric == "masked_si_sdr":
+            assert data.y.shape == (len(data), enhance.SAMPLES)
+            METRICS[task.metric].check(data.targets, task.outputs, True)
         elif METRICS[task.metric].loss.per_step:
             assert data.y.shape == (len(data), data.x.shape[1], 2)
             assert data.y[:, :, 0].max() < task.outputs

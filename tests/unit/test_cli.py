@@ -219,7 +219,8 @@ def test_nothing_to_resume(digits: tuple[Path, Path], tmp_path: Path) -> None:
 def _begin(out: Path, cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "bittailor", "search", "digits", "--out", str(out), "--cache", str(cache),
-         "--engine", "reference", "--workers", "1", "--population", "20", "--generations", "6", "--quiet"],
+         "--engine", "reference", "--workers", "1", "--population", "20", "--generations", "6", "--quiet",
+         "--select-items", "0"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
 
@@ -262,7 +263,7 @@ def test_killed_and_interrupted_runs_resume_to_the_same_front(digits: tuple[Path
     for name in ("b", "c"):
         done = bittailor("search", "digits", "--out", str(tmp_path / name), "--cache", str(cache),
                          "--engine", "reference", "--workers", "2", "--population", "20", "--generations", "6",
-                         "--quiet", "--resume")
+                         "--quiet", "--select-items", "0", "--resume")
         assert done.returncode == 0, done.stderr
         run = Run.open(tmp_path / name)
         assert [s.to_json() for s in run.front] == [s.to_json() for s in expected]

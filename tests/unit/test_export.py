@@ -282,8 +282,8 @@ def test_export_of_a_run_and_of_a_program(run: bt.Run, tmp_path: Path) -> None:
     assert again.facts["program"] == exported.facts["program"]
     assert (tmp_path / "b/src/tiny.c").read_bytes() == (tmp_path / "a/src/tiny.c").read_bytes()
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
-        "CMakeLists.txt", "Makefile", "README.md", "export.json", "library.json", "library.properties",
-        "program.safetensors", "samples.safetensors", "selftest", "src"]
+        "CMakeLists.txt", "Makefile", "README.md", "examples", "export.json", "library.json", "library.properties",
+        "program.safetensors", "samples.safetensors", "selftest", "src", "zephyr"]
     with pytest.raises(FileError, match="is no run directory"):
         export_solution(tmp_path / "nothing", tmp_path / "c")
     with pytest.raises(FileError, match=r"README\.md is damaged: not a safetensors file"):

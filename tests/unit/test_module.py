@@ -209,7 +209,7 @@ def test_no_gradient_and_it_says_so() -> None:
 def test_bad_input_is_one_line() -> None:
     found = module(make())
     x, _ = batch()
-    for wrong, words in ((x[..., :3], r"takes \[items, steps, 4\]"), (x * float("nan"), "NaN"),
+    for wrong, words in ((x[..., :3], "takes 4 features per step"), (x * float("nan"), "NaN"),
                          (x > 0, "real numbers or integers"), ((x * 1000).int(), "outside")):
         with pytest.raises(DataError, match=words):
             found(wrong)

@@ -341,7 +341,9 @@ def test_beam_decoding_is_searched_retrained_and_analysed(splits: Splits, tmp_pa
                          SearchSpec(metric="per_beam", space=SpaceSettings("per_layer"), search=settings, engine=engine,
                                     workers=2))
         runs.append([(s.key, s.values, s.test) for s in run.front])
-        assert run.result["float"]["valid"] == trained.valid
+        some = run.spec.divide(splits).select
+        assert run.result["float"]["select"] == fitted.value(network(some.x, some.lengths), some.targets)
+        assert trained.valid == fitted.value(network(splits.valid.x, splits.valid.lengths), splits.valid.targets)
     assert all(found == runs[0] for found in runs)
     for solution in run.front:
         program = run.program(solution)

@@ -203,7 +203,7 @@ def test_a_certificate_is_said_in_one_sentence(run: bt.Run, tmp_path: Path) -> N
     def certified(result: dict[str, Any]) -> None:
         result["picks"] = {"certified": result["picks"]["smallest"], **result["picks"]}
         result["certificate"] = {"margin": 0.5, "confidence": 0.95, "items": 4000, "pick": "x", "method": "betting",
-                                 "reason": "", "reachable": 0.3, "items_needed": 4000}
+                                 "reason": "", "reachable": 0.3, "items_needed": 4000, "against": "8bit", "tested": 3}
 
     changed_run = changed(run, tmp_path / "certified", certified)
     said = made.headline(made.gather(changed_run))

@@ -156,7 +156,7 @@ def test_divergence_is_said(quick: Task, splits: Splits, tmp_path: Path) -> None
 @pytest.mark.parametrize(("x", "y", "said"), [
     (np.zeros((20, 8, 9)), np.arange(20) % 10, r"cannot read items of shape \(8, 9\)"),
     (np.zeros((20, 8, 8)), np.arange(20) % 11, r"labels run 0\.\.10"),
-    (np.zeros((20, 8, 8)), np.zeros((20, 1)), "class labels are floats"),
+    (np.zeros((20, 8, 8)), np.full((20, 1), 0.5), "needs class labels"),
 ])
 def test_data_of_another_task_are_refused(
     quick: Task, tmp_path: Path, x: np.ndarray, y: np.ndarray, said: str

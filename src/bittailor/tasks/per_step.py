@@ -67,8 +67,8 @@ class MaskNetwork(nn.Module):
             self.after = nn.Linear(hidden, hidden)
             self.head = nn.Linear(hidden, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Masks [items, steps, outputs], 0 .. 1, of x [items, steps, inputs]."""
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Masks [items, steps, outputs], 0 .. 1, of x [items, steps, inputs]; `lengths` change nothing within them."""
         out, _ = self.get_submodule(self.cell)(torch.relu(self.before(x)))
         return torch.sigmoid(self.head(torch.relu(self.after(out))))
 
