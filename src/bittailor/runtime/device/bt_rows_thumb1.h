@@ -80,12 +80,12 @@ BT_PAIRS(5, 3, BT_NEAR, BT_DIGITS0 BT_DIGITS(1, 5) BT_DIGITS(2, 10))
 #define BT_INPUT16(k) "ldrh r5, [r1, #2 * " #k "]\nsxth r5, r5\n"
 #define BT_ROWS_OF(input) /* rows side by side */                                                                      \
     BT_BYTES(input(0), 0, 1, 2, 3, 4, 5, 6, 7)                                                                         \
-    BT_BYTES(input(1), 8, 9, 10, 11, 12, 13, 14, 15) BT_BYTES(input(2), 16, 17, 18, 19, 20, 21, 22, 23)                \
-        BT_BYTES(input(3), 24, 25, 26, 27, 28, 29, 30, 31)
+    BT_BYTES(input(1), 8, 9, 10, 11, 12, 13, 14, 15)                                                                   \
+    BT_BYTES(input(2), 16, 17, 18, 19, 20, 21, 22, 23) BT_BYTES(input(3), 24, 25, 26, 27, 28, 29, 30, 31)
 #define BT_PAIRS_OF(input) /* pairs of inputs of a row side by side */                                                 \
     BT_BYTES(input(0), 0, 2, 4, 6, 8, 10, 12, 14)                                                                      \
-    BT_BYTES(input(1), 1, 3, 5, 7, 9, 11, 13, 15) BT_BYTES(input(2), 16, 18, 20, 22, 24, 26, 28, 30)                   \
-        BT_BYTES(input(3), 17, 19, 21, 23, 25, 27, 29, 31)
+    BT_BYTES(input(1), 1, 3, 5, 7, 9, 11, 13, 15)                                                                      \
+    BT_BYTES(input(2), 16, 18, 20, 22, 24, 26, 28, 30) BT_BYTES(input(3), 17, 19, 21, 23, 25, 27, 29, 31)
 #define BT_SCALAR8(name, ctype, xb, input, four)                                                                       \
     __attribute__((naked)) void name(const ctype *w, const int##xb##_t *x, const int32_t *total, size_t n,             \
                                      int32_t *y) {                                                                     \
@@ -111,10 +111,12 @@ BT_SCALAR8(bt_scalar8_x16, uint8_t, 16, BT_INPUT16, BT_ROWS_OF)
 #define BT_NIBBLE(shift, load, y) shift "\nands r5, r3\n" load " r5, [r1, r5]\nadd " y ", r5\n"
 #define BT_NIBBLES(log, load)                                                                                          \
     BT_NIBBLE("lsls r5, r4, #" #log, load, "r8")                                                                       \
-    BT_NIBBLE("lsrs r5, r4, #4 - " #log, load, "r9") BT_NIBBLE("lsrs r5, r4, #8 - " #log, load, "r10")                 \
-        BT_NIBBLE("lsrs r5, r4, #12 - " #log, load, "r11") BT_NIBBLE("lsrs r5, r4, #16 - " #log, load, "r12")          \
-            BT_NIBBLE("lsrs r5, r4, #20 - " #log, load, "lr") BT_NIBBLE("lsrs r5, r4, #24 - " #log, load, "r6")        \
-                BT_NIBBLE("lsrs r5, r4, #28 - " #log, load, "r7")
+    BT_NIBBLE("lsrs r5, r4, #4 - " #log, load, "r9")                                                                   \
+    BT_NIBBLE("lsrs r5, r4, #8 - " #log, load, "r10")                                                                  \
+    BT_NIBBLE("lsrs r5, r4, #12 - " #log, load, "r11")                                                                 \
+    BT_NIBBLE("lsrs r5, r4, #16 - " #log, load, "r12")                                                                 \
+    BT_NIBBLE("lsrs r5, r4, #20 - " #log, load, "lr") BT_NIBBLE("lsrs r5, r4, #24 - " #log, load, "r6")                \
+        BT_NIBBLE("lsrs r5, r4, #28 - " #log, load, "r7")
 #define BT_SCALAR1(xb, log, load, from)                                                                                \
     __attribute__((naked)) void bt_scalar1_x##xb(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y) {    \
         (void)w, (void)tables, (void)n, (void)y;                                                                       \

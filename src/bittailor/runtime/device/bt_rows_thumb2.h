@@ -57,12 +57,12 @@ BT_PAIRS(5, BT_DIGITS0 BT_DIGITS(5) BT_DIGITS(10))
         BT_BYTE(e, "r8") BT_BYTE(f, "r9") BT_BYTE(g, "r10") BT_BYTE(h, "r11")
 #define BT_ROWS_OF(load, size) /* rows side by side */                                                                 \
     BT_BYTES(load, size, 0, 1, 2, 3, 4, 5, 6, 7)                                                                       \
-    BT_BYTES(load, size, 8, 9, 10, 11, 12, 13, 14, 15) BT_BYTES(load, size, 16, 17, 18, 19, 20, 21, 22, 23)            \
-        BT_BYTES(load, size, 24, 25, 26, 27, 28, 29, 30, 31)
+    BT_BYTES(load, size, 8, 9, 10, 11, 12, 13, 14, 15)                                                                 \
+    BT_BYTES(load, size, 16, 17, 18, 19, 20, 21, 22, 23) BT_BYTES(load, size, 24, 25, 26, 27, 28, 29, 30, 31)
 #define BT_PAIRS_OF(load, size) /* pairs of inputs of a row side by side */                                            \
     BT_BYTES(load, size, 0, 2, 4, 6, 8, 10, 12, 14)                                                                    \
-    BT_BYTES(load, size, 1, 3, 5, 7, 9, 11, 13, 15) BT_BYTES(load, size, 16, 18, 20, 22, 24, 26, 28, 30)               \
-        BT_BYTES(load, size, 17, 19, 21, 23, 25, 27, 29, 31)
+    BT_BYTES(load, size, 1, 3, 5, 7, 9, 11, 13, 15)                                                                    \
+    BT_BYTES(load, size, 16, 18, 20, 22, 24, 26, 28, 30) BT_BYTES(load, size, 17, 19, 21, 23, 25, 27, 29, 31)
 #define BT_SCALAR8(name, ctype, xb, size, load, four)                                                                  \
     __attribute__((naked)) void name(const ctype *w, const int##xb##_t *x, const int32_t *total, size_t n,             \
                                      int32_t *y) {                                                                     \
