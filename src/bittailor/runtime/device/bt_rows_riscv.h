@@ -129,8 +129,8 @@ __attribute__((naked)) void bt_scalar7_x8(const uint32_t *w, const int8_t *x, co
     BT_NIBBLE("srli t1, t0, 8 - " #log, log, load, "a7")                                                               \
     BT_NIBBLE("srli t1, t0, 12 - " #log, log, load, "t2")                                                              \
     BT_NIBBLE("srli t1, t0, 16 - " #log, log, load, "t3")                                                              \
-    BT_NIBBLE("srli t1, t0, 20 - " #log, log, load, "t4") BT_NIBBLE("srli t1, t0, 24 - " #log, log, load, "t5")        \
-        BT_NIBBLE("srli t1, t0, 28 - " #log, log, load, "t6")
+    BT_NIBBLE("srli t1, t0, 20 - " #log, log, load, "t4")                                                              \
+    BT_NIBBLE("srli t1, t0, 24 - " #log, log, load, "t5") BT_NIBBLE("srli t1, t0, 28 - " #log, log, load, "t6")
 #define BT_SCALAR1(xb, log, load, from)                                                                                \
     __attribute__((naked)) void bt_scalar1_x##xb(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y) {    \
         (void)w, (void)tables, (void)n, (void)y;                                                                       \

@@ -115,8 +115,8 @@ BT_SCALAR8(bt_scalar8_x16, uint8_t, 16, BT_INPUT16, BT_ROWS_OF)
     BT_NIBBLE("lsrs r5, r4, #8 - " #log, load, "r10")                                                                  \
     BT_NIBBLE("lsrs r5, r4, #12 - " #log, load, "r11")                                                                 \
     BT_NIBBLE("lsrs r5, r4, #16 - " #log, load, "r12")                                                                 \
-    BT_NIBBLE("lsrs r5, r4, #20 - " #log, load, "lr") BT_NIBBLE("lsrs r5, r4, #24 - " #log, load, "r6")                \
-        BT_NIBBLE("lsrs r5, r4, #28 - " #log, load, "r7")
+    BT_NIBBLE("lsrs r5, r4, #20 - " #log, load, "lr")                                                                  \
+    BT_NIBBLE("lsrs r5, r4, #24 - " #log, load, "r6") BT_NIBBLE("lsrs r5, r4, #28 - " #log, load, "r7")
 #define BT_SCALAR1(xb, log, load, from)                                                                                \
     __attribute__((naked)) void bt_scalar1_x##xb(const uint32_t *w, const uint32_t *tables, size_t n, int32_t *y) {    \
         (void)w, (void)tables, (void)n, (void)y;                                                                       \
