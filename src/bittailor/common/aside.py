@@ -42,12 +42,11 @@ def sweep(*folders: Path) -> None:
 
 def _hold(handle: int) -> bool:
     """Whether nobody else holds it. Windows keeps open files from being removed by itself."""
-    if sys.platform == "win32":
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held; or a file system without locks
-        return False
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # held; or a file system without locks
+            return False
     return True
 
 
