@@ -205,7 +205,8 @@ def solutions(arguments: argparse.Namespace) -> None:
     kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     rows = kept.setdefault("test sets", {})
     for name in arguments.of:
-        task, programs, data = of_run(Path(name)) if Path(name).is_dir() else of_task(name, arguments.data)
+        found = of_run(Path(name), arguments.data) if Path(name).is_dir() else of_task(name, arguments.data)
+        task, programs, data = found
         for label, program in programs.items():
             q = program.quantise_input(data.x)
             lengths = np.full(len(q), q.shape[1]) if data.lengths is None else data.lengths
@@ -219,12 +220,12 @@ def solutions(arguments: argparse.Namespace) -> None:
             RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
 
 
-def of_run(folder: Path) -> tuple[str, dict[str, Any], Any]:
+def of_run(folder: Path, data: str | None) -> tuple[str, dict[str, Any], Any]:
     """The task, the picks of a run, and its test data."""
     opened = bt.Run.open(folder)
     task = opened.spec.task
     picks = {f"pick {name}": opened.program(solution) for name, solution in opened.picks.items()}
-    return task.name, picks, bt.TASKS[task.name].load(None, task.seed).test
+    return task.name, picks, bt.TASKS[task.name].load(data or None, task.seed).test
 
 
 def of_task(name: str, data: str | None) -> tuple[str, dict[str, Any], Any]:
