@@ -15,8 +15,10 @@ from bittailor.core.qformat import QFormat, unit_format
 from bittailor.errors import UnsupportedNetwork
 
 
-def equal_features(name: str, inputs: Sequence[int]) -> int:
-    """The number of features that all operands have."""
+def equal_features(name: str, inputs: Sequence[int], count: int) -> int:
+    """The number of features that all of `count` operands have."""
+    if len(inputs) != count:
+        raise UnsupportedNetwork(f"'{name}' takes {count} operands; got {len(inputs)}")
     if len(set(inputs)) > 1:
         raise UnsupportedNetwork(f"'{name}' takes operands of equal features; got {inputs}")
     return inputs[0]
@@ -32,7 +34,7 @@ class AffineOp(RescaledOp[Affine]):
     """Clamped from zero up."""
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
-        return equal_features(self.name, inputs)
+        return equal_features(self.name, inputs, len(self.signs))
 
     @abstractmethod
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats: ...
@@ -142,7 +144,7 @@ class Mul(RescaledOp[Product]):
     form = Product
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
-        return equal_features(self.name, inputs)
+        return equal_features(self.name, inputs, 2)
 
     def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
         return (inputs[0], "*", inputs[1])

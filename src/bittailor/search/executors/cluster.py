@@ -328,9 +328,18 @@ class Cluster(Executor):
     def _again(self, batch: _Batch, arrived: queue.SimpleQueue[_Batch]) -> None:
         self._retried += 1
         if batch.state is not None:
-            with _as_error(self._client):
-                self._client.register_plugin(_State(batch.state.fingerprint, batch.state.blob))
+            self._state_again(batch.state)
         self._send([batch], arrived)
+
+    def _state_again(self, state: WorkerState) -> None:
+        """Hand the state out once more; a worker that dies just then breaks that, not the scheduler's being there."""
+        for _ in range(TRIES):
+            with suppress(OSError):
+                self._client.register_plugin(_State(state.fingerprint, state.blob))
+                return
+            self._connected()
+        with _as_error(self._client):
+            self._client.register_plugin(_State(state.fingerprint, state.blob))
 
     def _one_by_one(self, batch: _Batch) -> None:
         """Outcomes of a batch of which one genome is to blame, or none."""
