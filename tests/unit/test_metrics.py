@@ -398,7 +398,18 @@ class Empty(bt.Metric):
     name = "empty"
 
 
+class Mute(bt.Metric):
+    name = "mute"
+
+    def value(self, outputs: np.ndarray, targets: bt.Targets) -> float:
+        return 0.0
+
+    def references(self, targets: bt.Targets) -> dict[str, np.ndarray]:
+        return {"noise": np.zeros((len(targets), 9))}
+
+
 @pytest.mark.parametrize(("metric", "said"), [
+    (Mute, "'mute' has `references` to listen to, but no `heard`; write it"),
     (broken, r"'broken' failed on an output \(3,\) and a target \(\): IndexError"),
     (Lengthless, r"'lengthless' gives values of shape \(2, 3\) for 2 items"),
     (Empty, "'empty' has neither `value` nor `per_item`"),

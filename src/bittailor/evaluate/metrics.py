@@ -70,8 +70,8 @@ class Metric:
         return {}
 
     def heard(self, outputs: Values, targets: Targets) -> Values:
-        """The signals that outputs make, [items, samples], where there are `references`."""
-        raise NotImplementedError
+        """The signals that outputs make, [items, samples]; asked for where there are `references`."""
+        raise BittailorError(f"the metric '{self.name}' has `references` to listen to, but no `heard`; write it")
 
     def of_sum(self, total: float, amount: float) -> float:
         """`value`, from what all items add up to and their `amount`."""
@@ -144,6 +144,8 @@ class Metric:
         try:
             parts = self.per_item(outputs, targets)
             float(self.value(outputs, targets)), float(self.loss_for(targets).of(outputs, targets))
+            if self.references(targets):
+                self.heard(outputs, targets)
         except BittailorError:
             raise
         except Exception as error:

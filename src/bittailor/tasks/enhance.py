@@ -16,8 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +26,8 @@ from bittailor.common.data import Data
 from bittailor.common.files import load_tensors, save_tensors
 from bittailor.errors import FileError
 from bittailor.evaluate.masks import NOISY, RATE, spectra
-from bittailor.tasks import espeak, sentences
+from bittailor.tasks import espeak, phones
 from bittailor.tasks.base import Recipe, Task
-from bittailor.tasks.phones import LANGUAGE, PITCHES, RANGES, SPEEDS, TEST_VOICES, TRAIN_VOICES, voices
 from bittailor.tasks.speech import RATE_HZ, resampled
 
 if TYPE_CHECKING:
@@ -52,31 +50,11 @@ CENTRE, SPREAD = -1.0, 2.0  # about the mean and deviation of its decimal logari
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Which utterances there are.
+class Corpus(phones.Corpus):
+    """Which utterances there are: other sentences of the same voices."""
 
-    train, test  groups of voices
-    each         utterances of each voice
-    """
-
-    train: tuple[str, ...] = TRAIN_VOICES
-    test: tuple[str, ...] = TEST_VOICES
+    salt: ClassVar[str] = "enhance "
     each: tuple[int, int] = (8, 6)
-    seed: int = 0
-
-    def requests(self) -> tuple[list[espeak.Request], list[int], int]:
-        """What to say, the group of each utterance, and how many of them are training data."""
-        made, groups = [], []
-        parts = [(group, self.each[0]) for group in self.train] + [(group, self.each[1]) for group in self.test]
-        for number, (group, each) in enumerate(parts):
-            for voice in voices(group):
-                random = Random(f"enhance {self.seed} {voice}")
-                for _ in range(each):
-                    made.append(espeak.Request(f"{LANGUAGE}+{voice}", sentences.sentence(random),
-                                               random.randint(*SPEEDS), random.randint(*PITCHES),
-                                               random.randint(*RANGES)))
-                    groups.append(number)
-        return made, groups, sum(group < len(self.train) for group in groups)
 
     def key(self) -> str:
         """Sixteen hexadecimal digits over what decides the utterances."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,10 @@ class Corpus:
 
     train, test  groups of voices
     each         utterances of each voice
+    salt         what tells one task's utterances from another's
     """
+
+    salt: ClassVar[str] = ""
 
     train: tuple[str, ...] = TRAIN_VOICES
     test: tuple[str, ...] = TEST_VOICES
@@ -91,7 +95,7 @@ class Corpus:
         parts = [(group, self.each[0]) for group in self.train] + [(group, self.each[1]) for group in self.test]
         for number, (group, each) in enumerate(parts):
             for voice in voices(group):
-                random = Random(f"{self.seed} {voice}")
+                random = Random(f"{self.salt}{self.seed} {voice}")
                 for _ in range(each):
                     text = sentences.sentence(random)
                     made.append(espeak.Request(f"{LANGUAGE}+{voice}", text, random.randint(*SPEEDS),
