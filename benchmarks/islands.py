@@ -20,7 +20,9 @@ import numpy as np
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
-from bittailor.runs.searching import QUIET, Calibrated, Problem, calibrate_run, seed
+from bittailor.runs.calibrating import Calibrated, calibrate_run
+from bittailor.runs.problem import QUIET, Problem
+from bittailor.runs.searching import seed
 from bittailor.search import Genome, SearchSettings, Store, make_executor, search
 from bittailor.search.executors.base import Executor
 from bittailor.search.front import make_front

@@ -18,7 +18,7 @@ from pathlib import Path
 import bittailor as bt
 from bittailor.cli.actions import train_task
 from bittailor.report import write_report
-from bittailor.runs.searching import Display
+from bittailor.runs.problem import Display
 from bittailor.search.loop import Progress, Status
 from bittailor.search.progress import ValueDisplay
 

@@ -35,7 +35,7 @@ from bittailor.engines import Native, best_engine
 from bittailor.engines.lowering import Lowering
 from bittailor.errors import BittailorError
 from bittailor.evaluate.evaluator import Evaluator
-from bittailor.runs.searching import Display
+from bittailor.runs.problem import Display
 from bittailor.search.loop import Status
 from bittailor.search.optimisers.nsga2 import Nsga2
 from bittailor.search.progress import ValueDisplay

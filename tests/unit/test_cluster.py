@@ -23,7 +23,7 @@ from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.errors import BittailorError
-from bittailor.runs.searching import Display
+from bittailor.runs.problem import Display
 from bittailor.search import Executor, SearchSettings, Store, search
 from bittailor.search.executors.connecting import ClusterSettings, connect
 from bittailor.train.recipe import Retraining

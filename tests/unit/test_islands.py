@@ -14,7 +14,7 @@ from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.errors import BittailorError
-from bittailor.runs.searching import Display
+from bittailor.runs.problem import Display
 from bittailor.search import SearchSettings, Store, make_executor, nondominated, search
 from bittailor.search.islands import IslandSettings, Ring, run_islands, spread
 from bittailor.search.loop import Progress, Result, Status

@@ -15,7 +15,7 @@ import bittailor as bt
 from bittailor.evaluate import racing
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.metrics import METRICS
-from bittailor.runs.searching import Display
+from bittailor.runs.problem import Display
 from bittailor.search.executors import Given
 
 SETTINGS = bt.SearchSettings(population=12, generations=6, seed=1)
@@ -25,7 +25,7 @@ SETTINGS = bt.SearchSettings(population=12, generations=6, seed=1)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Races over a few items."""
     monkeypatch.setattr(racing, "FIRST", 40)
-    monkeypatch.setattr("bittailor.runs.searching.LEAST", 100)
+    monkeypatch.setattr("bittailor.runs.evaluating.LEAST", 100)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_it_is_done_where_it_suits(network: bt.Network, data: bt.Splits, tmp_pat
                                    monkeypatch: pytest.MonkeyPatch) -> None:
     off = searched(network, data, tmp_path / "off", racing=False)
     assert off.result["dropped"] == 0
-    monkeypatch.setattr("bittailor.runs.searching.LEAST", 1000)
+    monkeypatch.setattr("bittailor.runs.evaluating.LEAST", 1000)
     few = searched(network, data, tmp_path / "few")
     assert rows(few) == rows(off)
     assert not racing.suits(METRICS["per_ctc"], np.zeros((2, 6, 3)), _labels())

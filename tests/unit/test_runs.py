@@ -16,7 +16,7 @@ from bittailor.core.graph import Builder
 from bittailor.errors import FileError, RangeError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.runs import seeds
-from bittailor.runs.searching import Display
+from bittailor.runs.problem import Display
 from bittailor.search.executors import Given
 from bittailor.search.optimisers.generational import Generational, unseen
 from bittailor.search.space import Genome
@@ -287,7 +287,7 @@ def test_a_candidate_that_cannot_be_bound_costs_only_itself(
         return plain(self, widths)
 
     monkeypatch.setattr(Evaluator, "program", refuses_some)
-    monkeypatch.setattr("bittailor.runs.searching.LEAST", 0)
+    monkeypatch.setattr("bittailor.runs.evaluating.LEAST", 0)
     run = bt.run_search(network, data, tmp_path / "run",
                         bt.SearchSpec(search=SETTINGS, racing=racing, seeding="templates"))
     assert run.result["failed"] > 0

@@ -22,8 +22,8 @@ from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.runs import Retrained, Run, retrain_picks, run_search, run_sensitivity
 from bittailor.runs.presets import PRESETS
+from bittailor.runs.problem import Display
 from bittailor.runs.retraining import same_data
-from bittailor.runs.searching import Display
 from bittailor.runs.spec import Origin, SearchSpec, TaskSettings, layered
 from bittailor.search.executors import Executor
 from bittailor.search.executors.connecting import ClusterSettings, connect
