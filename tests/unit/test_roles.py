@@ -13,7 +13,7 @@ from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.common.roles import LEAST_CONFIRM, RoleSettings, divide
-from bittailor.errors import BittailorError
+from bittailor.errors import BittailorError, FileError
 from bittailor.runs.certificate import said
 
 
@@ -143,6 +143,13 @@ def test_a_longer_search_certifies_nothing_with_items_that_were_used(tmp_path: P
     assert looks == [[2], [2], [2, 4]]
     assert picks == [True, True, False]
     assert "used before" in said(run.result["certificate"], "%")
+    # what a damaged result hides is asked for before anything long begins
+    rows = len(run.store())
+    (run.path / "result.json").write_text("{")
+    with pytest.raises(FileError, match=r"result\.json is damaged"):
+        bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(
+            certify="20@90", search=bt.SearchSettings(population=8, generations=6)), resume=True)
+    assert len(run.store()) == rows
 
 
 def test_retraining_selects_on_held_out_items_alone(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bittailor.common.data import Data
@@ -93,12 +94,16 @@ def _noted(chosen: Chosen, name: str, evaluators: SolutionEvaluators) -> Chosen:
     return chosen.each(noted)
 
 
+def former_looks(folder: Path) -> list[int]:
+    """Lengths of an earlier search in this run, in generations, at which the items that confirm were used. FileError
+    where its result is damaged, and nobody knows."""
+    former = (Run.open(folder).result.get("certificate") or {}) if (folder / "result.json").is_file() else {}
+    return list(former.get("looks", []))
+
+
 def _looks(problem: Problem, chosen: Chosen) -> list[int]:
-    """Lengths of this search, in generations, at which the items that confirm were used, this time included: a search
-    that is made longer uses them again."""
-    file = problem.folder / "result.json"
-    former = (Run.open(problem.folder).result.get("certificate") or {}) if file.is_file() else {}
-    looks = list(former.get("looks", []))
+    """`former_looks`, and this time: a search that is made longer uses them again."""
+    looks = former_looks(problem.folder)
     return looks if chosen.length in looks else [*looks, chosen.length]
 
 

@@ -24,7 +24,7 @@ from bittailor.evaluate.evaluator import Objective, check_task
 from bittailor.quantise.spaces import WIDTHS
 from bittailor.runs.calibrating import Calibrated, calibrate_run, float_error
 from bittailor.runs.choice import SolutionEvaluators, front_of, pick
-from bittailor.runs.confirming import Chosen, confirm, test
+from bittailor.runs.confirming import Chosen, confirm, former_looks, test
 from bittailor.runs.evaluating import BeaconWork, Evaluation, evaluation
 from bittailor.runs.folder import begin, check_store
 from bittailor.runs.forms import Solution
@@ -105,6 +105,8 @@ def prepare(problem: Problem, origin: Origin, resume: bool) -> None:
         raise BittailorError(f"the engine '{problem.engine}' cannot run here: {missing}")
     if spec.beacons.used:
         need_torch()
+    if resume and spec.wish is not None:
+        former_looks(problem.folder)  # what a damaged result hides would be missed at the very end
     if not resume:
         for place in spec.beacons.given:
             fitting_beacons(Path(place), network.fingerprint, data.train.fingerprint)

@@ -25,12 +25,6 @@
 #define BT_DSP 0
 #endif
 
-#if defined(__GNUC__)
-#define BT_NOINLINE __attribute__((noinline))
-#else
-#define BT_NOINLINE
-#endif
-
 BT_INLINE uint32_t bt_word(const void *from) {
     uint32_t v;
     memcpy(&v, from, sizeof v);

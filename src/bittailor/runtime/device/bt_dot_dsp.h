@@ -9,17 +9,7 @@
 #ifndef BT_DOT_DSP_H
 #define BT_DOT_DSP_H
 
-BT_INLINE uint32_t bt_sxtb16(uint32_t v) {
-    uint32_t y;
-    __asm__("sxtb16 %0, %1" : "=r"(y) : "r"(v));
-    return y;
-}
-
-BT_INLINE uint32_t bt_sxtb16_odd(uint32_t v) {
-    uint32_t y;
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(y) : "r"(v));
-    return y;
-}
+#include "bt_dsp.h"
 
 /* The lower half of a, the upper half of b << shift (0..31). */
 BT_INLINE uint32_t bt_pack_low(uint32_t a, uint32_t b, const unsigned shift) {

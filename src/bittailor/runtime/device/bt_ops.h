@@ -14,8 +14,10 @@
 
 #if defined(__GNUC__)
 #define BT_INLINE static inline __attribute__((always_inline, unused))
+#define BT_NOINLINE __attribute__((noinline))
 #else
 #define BT_INLINE static inline
+#define BT_NOINLINE
 #endif
 
 #ifdef __cplusplus

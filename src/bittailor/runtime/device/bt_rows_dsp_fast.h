@@ -6,6 +6,8 @@
 #ifndef BT_ROWS_DSP_FAST_H
 #define BT_ROWS_DSP_FAST_H
 
+#include "bt_dsp.h"
+
 #include <string.h> /* memcpy: loads from addresses of no alignment */
 
 BT_INLINE uint32_t bt_next(const uint32_t **from) {
@@ -20,18 +22,6 @@ BT_INLINE void bt_smlad(uint32_t *sum, uint32_t a, uint32_t b) {
 
 BT_INLINE void bt_smlald(uint64_t *sum, uint32_t a, uint32_t b) {
     __asm__ volatile("smlald %Q0, %R0, %1, %2" : "+r"(*sum) : "r"(a), "r"(b));
-}
-
-BT_INLINE uint32_t bt_sxtb16(uint32_t v) {
-    uint32_t y;
-    __asm__("sxtb16 %0, %1" : "=r"(y) : "r"(v));
-    return y;
-}
-
-BT_INLINE uint32_t bt_sxtb16_odd(uint32_t v) {
-    uint32_t y;
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(y) : "r"(v));
-    return y;
 }
 
 /* --- preparation -------------------------------------------------------------------------------------------------- */

@@ -27,12 +27,6 @@
 #define BT_KEEP(v) (void)0
 #endif
 
-#if defined(__GNUC__)
-#define BT_NOINLINE __attribute__((noinline))
-#else
-#define BT_NOINLINE
-#endif
-
 /* --- preparation -------------------------------------------------------------------------------------------------- */
 
 void bt_total_x8(const int8_t *x, size_t n, int32_t *to) {
