@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import zlib
 from collections.abc import Iterator
 
@@ -25,6 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # a shell starts jobs in the background deaf to Ctrl-C, and what they start inherits that: commands under test would
+    # rightly ignore the signals that tests send them
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     shared = getattr(config, "workerinput", {}).get("bittailor_seed")
     seed = config.getoption("--seed") if shared is None else shared
     config.stash[SEED] = random.SystemRandom().randrange(2**31) if seed is None else seed
