@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, cast
 
-import torch
 from torch import fx, nn
 
-from bittailor.core.cells import CELLS, add_layer
+from bittailor.core.arith import Floats
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read.operations import NAMES, OPERATIONS
-from bittailor.read.recurrent import Layers, is_recurrent, layers_of, own_forward
-from bittailor.read.symbolic import (
-    FEATURES,
-    ITEMS,
-    STEPS,
-    Axes,
-    Constant,
-    PackedSequence,
-    Refusal,
-    SiteRef,
-    StepIndex,
-    Tensor,
-    WrongLayout,
-    Zeros,
-)
+from bittailor.read.recurrence import Layers, recurrent
+from bittailor.read.recurrent import array, is_recurrent, layers_of, own_forward
+from bittailor.read.symbolic import ITEMS, Axes, Constant, Refusal, SiteRef, StepIndex, Tensor
 from bittailor.read.tables import ACTIVATIONS, HINTS, IGNORED_MODULES, SOFTMAX, SUPPORTED
-from bittailor.read.writer import Writer, array
+from bittailor.read.writer import Writer
 
 
 class Reader(Writer):
@@ -42,8 +28,10 @@ class Reader(Writer):
 
     def __init__(self, root: nn.Module, features: int, layout: Axes, lengths: str | None) -> None:
         # while torch.fx traces, a parameter that is asked for is a proxy; so they are asked for now
-        super().__init__({**dict(root.named_parameters(remove_duplicate=False)),
-                          **dict(root.named_buffers(remove_duplicate=False))})
+        tensors = {**dict(root.named_parameters(remove_duplicate=False)),
+                   **dict(root.named_buffers(remove_duplicate=False))}
+        super().__init__({path: array(values) for path, values in tensors.items()
+                          if not (values.is_meta or values.is_complex() or values.is_sparse)})
         self._own = {path: _parameters(m) for path, m in root.named_modules(remove_duplicate=False)}
         self.root = root
         self.layout = layout
@@ -115,7 +103,7 @@ class Reader(Writer):
         kind = type(module)
         layers = self._own[path]
         if isinstance(layers, Layers):
-            return self._recurrent(path, layers, *args, **kwargs)
+            return recurrent(self, path, layers, *args, **kwargs)
         if layers is not None:
             return self.linear(args[0], layers["weight"], layers.get("bias"), path)
         if isinstance(module, IGNORED_MODULES):
@@ -134,54 +122,6 @@ class Reader(Writer):
         hint = next((HINTS[base.__name__] for base in kind.__mro__ if base.__name__ in HINTS), "")
         raise Refusal(f"{hint or 'this type is not known'}\n{SUPPORTED}")
 
-    def _recurrent(self, path: str, layers: Layers, source: Any, given: Any = None) -> Any:
-        lengths = isinstance(given, StepIndex) and given.offset == 0 and layers.takes_lengths
-        zeros = all(isinstance(state, Zeros) for state in (given if isinstance(given, tuple) else (given,)))
-        if given is not None and not zeros and not lengths:
-            raise Refusal("its lengths must be the lengths that forward is given, unchanged" if layers.takes_lengths
-                          else "it is given an initial state; a state starts at zero: leave the argument away")
-        packed = isinstance(source, PackedSequence)
-        order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first or packed else (STEPS, ITEMS, FEATURES)
-        x = self.single(source.tensor if packed else source)
-        if x.axes != order:
-            text = (f"cannot read '{path}' ({layers.kind}): batch_first={layers.batch_first} takes "
-                    f"{replace(x, axes=order).text()} but is given {x.text()}")
-            raise WrongLayout(text) if set(x.axes) == set(order) else UnsupportedNetwork(text)
-        self.check_features(x, layers.input_size, f"input_size={layers.input_size}")
-        cell = CELLS[layers.cell]
-        states: dict[str, list[tuple[SiteRef, ...]]] = {}
-        below: list[str] = []
-        site = self.site(x)
-        for layer, name in zip(layers.each, self._layer_names(path, layers), strict=True):
-            full = site
-            if layer.projection is not None:
-                self.parameters[f"{name}.W_proj"] = array(layer.projection)
-                site = self.builder.linear(f"{name}.proj", full, f"{name}.W_proj", len(layer.projection))
-            outs = []
-            for reverse, arrays in enumerate(layer.directions):
-                p = f"{name}.rev" if reverse else name
-                options = dict(layer.options)
-                if options.get("skip") == "input":
-                    options["source"] = below[reverse] if below else full
-                outs.append(add_layer(self.builder, cell, p, site, layers.hidden_size, "bias_ih" in arrays,
-                                      bool(reverse), states=True, **options))
-                self.parameters |= cell.parameters(p, {kind: array(values) for kind, values in arrays.items()})
-            for kind in layers.states:
-                sites = [out if kind == "h" else f"{out.removesuffix('.h')}.{kind}" for out in outs]
-                ends = tuple(SiteRef(site, step) for site, step in zip(sites, ("last", "first"), strict=False))
-                states.setdefault(kind, []).append(ends)
-            below = outs
-            site = outs[0] if len(outs) == 1 else self.concat(outs, self.name(f"{name}.out"))
-        out = Tensor(order, self.builder.features(site), ((SiteRef(site),),))
-        axes: Axes = (("layers", "directions"), ITEMS, FEATURES)
-        finals = [Tensor(axes, self.builder.features(rows[0][0].site), tuple(rows)) for rows in states.values()]
-        return (PackedSequence(out) if packed else out), finals[0] if len(finals) == 1 else tuple(finals)
-
-    def _layer_names(self, path: str, layers: Layers) -> list[str]:
-        base = self.name(self.layer_name(path, layers.cell))
-        between = ".l" if base[-1].isdigit() else ""
-        return [self.name(f"{base}{between}{layer}") for layer in range(len(layers.each))]
-
 
 def node_path(node: fx.Node) -> str:
     """Path of the module whose forward holds this node."""
@@ -192,9 +132,9 @@ def node_path(node: fx.Node) -> str:
     return paths[-1] if paths else ""
 
 
-def _parameters(module: nn.Module) -> Layers | dict[str, torch.Tensor] | None:
+def _parameters(module: nn.Module) -> Layers | dict[str, Floats] | None:
     """The parameters of a layer, as its forward would see them; None for other modules."""
     if own_forward(module, nn.Linear):
         names = ("weight", "bias")
-        return {name: values for name in names if (values := getattr(module, name)) is not None}
+        return {name: array(values) for name in names if (values := getattr(module, name)) is not None}
     return layers_of(module)

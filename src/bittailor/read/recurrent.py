@@ -1,4 +1,4 @@
-"""The recurrent modules that are read, as one description: whose cell, which layers, whose parameters.
+"""The recurrent modules of torch that are read, described as `Layers`.
 
 `KINDS` lists PyTorch's own; those of `bittailor.nn` describe themselves.
 """
@@ -6,48 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
 
+from bittailor.core.arith import Floats
 from bittailor.nn import MODULES, Recurrent
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer.
-
-    directions  per direction the arrays that `Cell.parameters` takes
-    projection  a matrix in front of both directions, or None
-    options     of the cell's `step`
-    """
-
-    directions: tuple[Mapping[str, torch.Tensor], ...]
-    projection: torch.Tensor | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Layers:
-    """A recurrent module.
-
-    kind           its name for people
-    cell           a name in `CELLS`
-    states         the final states that it returns beside its output; "h" is the output's
-    takes_lengths  its second argument are lengths, not an initial state
-    """
-
-    kind: str
-    cell: str
-    input_size: int
-    hidden_size: int
-    batch_first: bool
-    states: tuple[str, ...]
-    takes_lengths: bool
-    each: tuple[Layer, ...]
-
+from bittailor.read.recurrence import Layer, Layers
 
 KINDS: dict[type[nn.RNNBase], tuple[str, tuple[str, ...]]] = {nn.GRU: ("gru", ("h",)), nn.LSTM: ("lstm", ("h", "c"))}
 """PyTorch's modules: the cell, and the final states."""
@@ -84,7 +49,8 @@ def layers_of(module: nn.Module) -> Layers | None:
     known = next((kind for kind in MODULES.values() if isinstance(module, kind)), None)
     if isinstance(module, Recurrent) and all(getattr(type(module), n) is getattr(known, n, None) for n in _COMPUTES):
         each = tuple(
-            Layer(tuple(module.arrays(layer, d) for d in range(module.directions)), module.projection(layer),
+            Layer(tuple(_arrays(module.arrays(layer, d)) for d in range(module.directions)),
+                  None if (projection := module.projection(layer)) is None else array(projection),
                   module.options(layer))
             for layer in range(module.num_layers))
         return Layers(type(module).__name__, module.cell, module.input_size, module.hidden_size, module.batch_first,
@@ -98,8 +64,18 @@ def _of_torch(module: nn.RNNBase, cell: str, states: tuple[str, ...]) -> Layers:
              *(["weight_hr"] if project else [])]
     suffixes = ("", "_reverse") if module.bidirectional else ("",)
     each = tuple(
-        Layer(tuple({kind: getattr(module, f"{kind}_l{layer}{suffix}") for kind in kinds} for suffix in suffixes), None,
-              {"project": project} if project else {})
+        Layer(tuple(_arrays({kind: getattr(module, f"{kind}_l{layer}{suffix}") for kind in kinds})
+                    for suffix in suffixes), None, {"project": project} if project else {})
         for layer in range(module.num_layers))
     return Layers(type(module).__name__, cell, module.input_size, module.hidden_size, module.batch_first, states, False,
                   each)
+
+
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, Floats]:
+    return {kind: array(values) for kind, values in tensors.items()}
+
+
+def array(values: torch.Tensor) -> Floats:
+    """A parameter as float64."""
+    result: Floats = values.detach().double().numpy().copy()
+    return result

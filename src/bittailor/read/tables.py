@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from bittailor.read.functions import FUNCTIONS
 from bittailor.read.recurrent import NAMES
 
 
@@ -16,26 +17,29 @@ class Activation:
     op       the operator's name in `OPS`
     module   its module
     names    its names as function or method
-    options  (option, the value that the operator has), in the order of the function's arguments
     """
 
     op: str
     module: type[nn.Module]
     names: tuple[str, ...]
-    options: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def options(self) -> tuple[tuple[str, float], ...]:
+        """As in `FUNCTIONS`."""
+        return FUNCTIONS[self.op]
 
 
 ACTIVATIONS = (
     Activation("relu", nn.ReLU, ("relu",)),
     Activation("sigmoid", nn.Sigmoid, ("sigmoid", "expit")),
     Activation("tanh", nn.Tanh, ("tanh",)),
-    Activation("hardtanh", nn.Hardtanh, ("hardtanh",), (("min_val", -1.0), ("max_val", 1.0))),
+    Activation("hardtanh", nn.Hardtanh, ("hardtanh",)),
     Activation("hardsigmoid", nn.Hardsigmoid, ("hardsigmoid",)),
     Activation("softsign", nn.Softsign, ("softsign",)),
     Activation("silu", nn.SiLU, ("silu",)),
-    Activation("softplus", nn.Softplus, ("softplus",), (("beta", 1.0), ("threshold", 20.0))),
-    Activation("elu", nn.ELU, ("elu",), (("alpha", 1.0),)),
-    Activation("leaky_relu", nn.LeakyReLU, ("leaky_relu",), (("negative_slope", 0.01),)),
+    Activation("softplus", nn.Softplus, ("softplus",)),
+    Activation("elu", nn.ELU, ("elu",)),
+    Activation("leaky_relu", nn.LeakyReLU, ("leaky_relu",)),
 )
 
 IGNORED_MODULES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.AlphaDropout, nn.FeatureAlphaDropout)

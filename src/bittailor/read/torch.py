@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,10 +14,9 @@ from torch import fx, nn
 
 from bittailor.common.records import whole
 from bittailor.core.arith import Floats
-from bittailor.core.graph import Graph, Node, Recurrence, Site
 from bittailor.core.network import Network
-from bittailor.core.ops.base import steps_mask
 from bittailor.errors import UnsupportedNetwork
+from bittailor.read.finishing import compare, pruned
 from bittailor.read.reader import Reader
 from bittailor.read.recurrent import is_recurrent, layers_of, own_forward
 from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Axes, Tensor, WrongLayout
@@ -105,7 +103,7 @@ def _read(root: nn.Module, features: int, lengths: str | None, probe_lengths: st
             continue
         break
     site = reader.site(Tensor(out.axes, out.features, out.sites))
-    network = Network(*_pruned(reader.builder.graph(site), reader.parameters))
+    network = Network(*pruned(reader.builder.graph(site), reader.parameters))
     _check(root, network, layout, out, probe_lengths, required=lengths is not None)
     return network
 
@@ -136,24 +134,6 @@ def _flat(values: Sequence[Any]) -> list[Any]:
 
 def _refusal(root: nn.Module, reason: str) -> UnsupportedNetwork:
     return UnsupportedNetwork(f"cannot read {type(root).__name__}: {reason}")
-
-
-def _pruned(graph: Graph, parameters: dict[str, Floats]) -> tuple[Graph, dict[str, Floats]]:
-    """The graph without what its outputs do not depend on."""
-    used, steps = set(graph.outputs), list[Node | Recurrence]()
-    for step in reversed(graph.steps):
-        outputs = step.outputs if isinstance(step, Recurrence) else (step.output,)
-        if used.isdisjoint(outputs):
-            continue
-        if isinstance(step, Recurrence):
-            step = replace(step, outputs=tuple(name for name in outputs if name in used))
-        steps.insert(0, step)
-        for node in step.nodes if isinstance(step, Recurrence) else (step,):
-            used |= {node.output, *node.inputs, *node.params}
-    used |= set(graph.inputs)
-    sites: dict[str, Site] = {name: site for name, site in graph.sites.items() if name in used}
-    kept = {name: values for name, values in parameters.items() if name in used}
-    return Graph(sites, tuple(steps), graph.inputs, graph.outputs), kept
 
 
 def _check(
@@ -197,26 +177,9 @@ def _compare(
     root: nn.Module, network: Network, x: Floats, lengths: NDArray[np.int64], out: Tensor, expected: Floats,
     tolerance: float,
 ) -> None:
-    atoms = [atom for axis in out.axes for atom in axis if atom in ("items", "steps", "features")]
-    own = ["items", "steps", "features"] if "steps" in atoms else ["items", "features"]
-    order = [own.index(atom) for atom in (atoms if "features" in atoms else [*atoms, "features"])]
-    got = network(x, lengths)
-    if out.softmax:
-        got = np.exp(got - got.max(-1, keepdims=True))
-        got = got / got.sum(-1, keepdims=True)
-        got = np.log(got) if out.softmax == "log_softmax" else got
-    valid = np.ones(got.shape, bool)
-    if "steps" in atoms:
-        valid &= steps_mask(lengths, x.shape[1])[:, :, None]
-    if got.size == expected.size:
-        chosen = valid.transpose(order).reshape(-1)
-        wanted = expected.reshape(-1)[chosen]
-        error = np.abs(got.transpose(order).reshape(-1)[chosen] - wanted).max()
-        if error <= tolerance * max(1.0, np.abs(wanted).max()):
-            return
-        what = f"differs from it by up to {error:.2g}"
-    else:
-        what = f"gives {got.size} values and not {expected.size}"
+    what = compare(network, x, lengths, out, expected, tolerance)
+    if not what:
+        return
     if (lengths == x.shape[1]).all():
         raise _refusal(root, f"what was read {what} on random data; its forward does something that the "
                              "trace does not show (a hook, or a change in place)")

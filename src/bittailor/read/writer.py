@@ -1,4 +1,4 @@
-"""Writer: what the operations of a traced module are written with: names, sites, parameters; refusals say why not."""
+"""Writer: what the operations of a network are written with: names, sites, parameters; refusals say why not."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from bittailor.core.arith import Floats
 from bittailor.core.graph import Builder
+from bittailor.read.functions import FUNCTIONS
 from bittailor.read.symbolic import FEATURES, Constant, PackedSequence, Refusal, SiteRef, Tensor
-from bittailor.read.tables import ACTIVATIONS
 
 
 class Writer:
     """Writes sites, operators and parameters, each when something needs it.
 
-    tensors  path -> parameters and buffers of the module that is read
+    tensors  path -> parameters and constants of what is read
     path     of the module whose forward is read at the moment
     """
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, tensors: Mapping[str, Floats]) -> None:
         self.builder = Builder()
         self.parameters: dict[str, Floats] = {}
         self.path = ""
@@ -29,6 +27,7 @@ class Writer:
         self._taken: set[str] = {"input"}
         self._picks: dict[SiteRef, str] = {}
         self._parts: dict[str, tuple[str, ...]] = {}
+        self._joins: dict[tuple[str, ...], str] = {}
 
     def name(self, base: str) -> str:
         """A name that nothing has yet: base, base_1, …"""
@@ -81,7 +80,7 @@ class Writer:
             self._picks[ref] = self.builder.op(ref.pick, self.name(ref.pick), ref.site)
         return self._picks[ref]
 
-    def tensor(self, constant: Constant) -> torch.Tensor:
+    def tensor(self, constant: Constant) -> Floats:
         """The values of a tensor that the module owns."""
         if constant.path not in self._tensors:
             raise Refusal(f"'{constant.path}' is not a parameter of the module")
@@ -92,15 +91,14 @@ class Writer:
         if x.features != expected:
             raise Refusal(f"{what}, but its input '{x.each()[0].site}' has {x.features} features")
 
-    def linear(self, source: Any, weight: torch.Tensor, bias: torch.Tensor | None, path: str) -> Tensor:
+    def linear(self, source: Any, weight: Floats, bias: Floats | None, path: str) -> Tensor:
         """weight source + bias, at this path."""
         x = self.single(source)
         if x.axes[-1:] != (FEATURES,):
             raise Refusal(f"it is given {x.text()}; the features must be the last axis")
         self.check_features(x, weight.shape[1], f"in_features={weight.shape[1]}")
         p = self.name(self.layer_name(path, "linear"))
-        given: dict[str, torch.Tensor] = {f"{p}.W": weight} | ({} if bias is None else {f"{p}.b": bias})
-        self.parameters |= {name: array(values) for name, values in given.items()}
+        self.parameters |= {f"{p}.W": weight} | ({} if bias is None else {f"{p}.b": bias})
         b = None if bias is None else f"{p}.b"
         out = self.builder.linear(f"{p}.out", self.site(x), f"{p}.W", len(weight), b)
         return replace(x, features=len(weight), sites=((SiteRef(out),),))
@@ -108,8 +106,7 @@ class Writer:
     def activation(self, op: str, source: Any, options: dict[str, float], name: str) -> Tensor:
         """A function of one variable, if its options are those of the operator."""
         x = self.single(source)
-        known = next(a for a in ACTIVATIONS if a.op == op)
-        for option, expected in known.options:
+        for option, expected in FUNCTIONS[op]:
             if options.get(option, expected) != expected:
                 raise Refusal(f"{option}={options[option]:g}; only {option}={expected:g} can be read")
         return self.pointwise(op, name, x)
@@ -139,8 +136,10 @@ class Writer:
         return replace(x, softmax=kind)
 
     def concat(self, sites: Sequence[str], name: str) -> str:
-        """Features of several sites side by side."""
-        out = self.builder.op("concat", name, *sites)
+        """Features of several sites side by side; those that stand together already are not joined again."""
+        if tuple(sites) in self._joins:
+            return self._joins[tuple(sites)]
+        out = self._joins[tuple(sites)] = self.builder.op("concat", name, *sites)
         self._parts[out] = tuple(sites)
         return out
 
@@ -160,9 +159,3 @@ class Writer:
             edge += self.builder.features(part)
         raise Refusal(f"features {start}..{stop - 1} of '{ref.site}' ({width} features) are no part of its "
                       "own; only the two directions of a layer, or what torch.cat joined, can be taken apart")
-
-
-def array(values: torch.Tensor) -> Floats:
-    """A parameter as float64."""
-    result: Floats = values.detach().double().numpy().copy()
-    return result

@@ -1,0 +1,63 @@
+"""The last steps of reading, whatever was read: leave away what nothing needs, and compare with the source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bittailor.core.arith import Floats
+from bittailor.core.graph import Graph, Node, Recurrence, Site
+from bittailor.core.network import Network
+from bittailor.core.ops.base import steps_mask
+from bittailor.read.symbolic import Tensor
+
+
+def pruned(graph: Graph, parameters: dict[str, Floats]) -> tuple[Graph, dict[str, Floats]]:
+    """The graph without what its outputs do not depend on."""
+    used, steps = set(graph.outputs), list[Node | Recurrence]()
+    for step in reversed(graph.steps):
+        outputs = step.outputs if isinstance(step, Recurrence) else (step.output,)
+        if used.isdisjoint(outputs):
+            continue
+        if isinstance(step, Recurrence):
+            step = replace(step, outputs=tuple(name for name in outputs if name in used))
+        steps.insert(0, step)
+        for node in step.nodes if isinstance(step, Recurrence) else (step,):
+            used |= {node.output, *node.inputs, *node.params}
+    used |= set(graph.inputs)
+    sites: dict[str, Site] = {name: site for name, site in graph.sites.items() if name in used}
+    kept = {name: values for name, values in parameters.items() if name in used}
+    return Graph(sites, tuple(steps), graph.inputs, graph.outputs), kept
+
+
+def compare(
+    network: Network, x: Floats, lengths: NDArray[np.int64], out: Tensor, expected: Floats, tolerance: float,
+) -> str:
+    """How a network differs from what its source gives, in a few words; empty where it does not.
+
+    x, lengths  what both were given, as the network takes it
+    out         what the source's output stands for
+    expected    the source's output
+    tolerance   of the largest value, or of 1 where that is smaller
+    """
+    atoms = [atom for axis in out.axes for atom in axis if atom in ("items", "steps", "features")]
+    own = ["items", "steps", "features"] if "steps" in atoms else ["items", "features"]
+    order = [own.index(atom) for atom in (atoms if "features" in atoms else [*atoms, "features"])]
+    got = network(x, lengths)
+    if out.softmax:
+        got = np.exp(got - got.max(-1, keepdims=True))
+        got = got / got.sum(-1, keepdims=True)
+        got = np.log(got) if out.softmax == "log_softmax" else got
+    valid = np.ones(got.shape, bool)
+    if "steps" in atoms:
+        valid &= steps_mask(lengths, x.shape[1])[:, :, None]
+    if got.size == expected.size:
+        chosen = valid.transpose(order).reshape(-1)
+        wanted = expected.reshape(-1)[chosen]
+        error = np.abs(got.transpose(order).reshape(-1)[chosen] - wanted).max()
+        if error <= tolerance * max(1.0, np.abs(wanted).max()):
+            return ""
+        return f"differs from it by up to {error:.2g}"
+    return f"gives {got.size} values and not {expected.size}"

@@ -1,0 +1,129 @@
+"""Recurrent layers as one description, and how they are written: whose cell, which layers, whose parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bittailor.core.arith import Floats
+from bittailor.core.cells import CELLS, add_layer
+from bittailor.errors import UnsupportedNetwork
+from bittailor.read.symbolic import (
+    FEATURES,
+    ITEMS,
+    STEPS,
+    Axes,
+    PackedSequence,
+    Refusal,
+    SiteRef,
+    StepIndex,
+    WrongLayout,
+    Zeros,
+)
+from bittailor.read.writer import Writer
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer.
+
+    directions  per direction the arrays that `Cell.parameters` takes
+    projection  a matrix in front of both directions, or None
+    options     of the cell's `step`
+    """
+
+    directions: tuple[Mapping[str, Floats], ...]
+    projection: Floats | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Recurrent layers on top of each other.
+
+    kind           its name for people
+    cell           a name in `CELLS`
+    states         the final states that it returns beside its output; "h" is the output's
+    takes_lengths  its second argument are lengths, not an initial state
+    """
+
+    kind: str
+    cell: str
+    input_size: int
+    hidden_size: int
+    batch_first: bool
+    states: tuple[str, ...]
+    takes_lengths: bool
+    each: tuple[Layer, ...]
+
+
+def recurrent(w: Writer, path: str, layers: Layers, source: Any, given: Any = None) -> Any:
+    """What PyTorch's recurrent modules return, (output, final states), for their arguments."""
+    lengths = isinstance(given, StepIndex) and given.offset == 0 and layers.takes_lengths
+    zeros = all(isinstance(state, Zeros) for state in (given if isinstance(given, tuple) else (given,)))
+    if given is not None and not zeros and not lengths:
+        raise Refusal("its lengths must be the lengths that forward is given, unchanged" if layers.takes_lengths
+                      else "it is given an initial state; a state starts at zero: leave the argument away")
+    packed = isinstance(source, PackedSequence)
+    order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first or packed else (STEPS, ITEMS, FEATURES)
+    x = w.single(source.tensor if packed else source)
+    if x.axes != order:
+        text = (f"cannot read '{path}' ({layers.kind}): batch_first={layers.batch_first} takes "
+                f"{replace(x, axes=order).text()} but is given {x.text()}")
+        raise WrongLayout(text) if set(x.axes) == set(order) else UnsupportedNetwork(text)
+    w.check_features(x, layers.input_size, f"input_size={layers.input_size}")
+    written = stacked(w, path, layers, w.site(x))
+    out = replace(x, axes=order, features=w.builder.features(written.site), sites=((SiteRef(written.site),),))
+    axes: Axes = (("layers", "directions"), ITEMS, FEATURES)
+    finals = [replace(x, axes=axes, features=w.builder.features(rows[0][0].site), sites=tuple(rows))
+              for rows in written.states]
+    return (PackedSequence(out) if packed else out), finals[0] if len(finals) == 1 else tuple(finals)
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Layers that are written.
+
+    site        output of the last layer, its directions side by side
+    directions  the same, each for itself
+    states      for each of `Layers.states` the final one, [layers][directions]
+    """
+
+    site: str
+    directions: tuple[str, ...]
+    states: tuple[tuple[tuple[SiteRef, ...], ...], ...]
+
+
+def stacked(w: Writer, path: str, layers: Layers, site: str) -> Stacked:
+    """Write layers on top of a site."""
+    cell = CELLS[layers.cell]
+    states: dict[str, list[tuple[SiteRef, ...]]] = {}
+    below: list[str] = []
+    for layer, name in zip(layers.each, _layer_names(w, path, layers), strict=True):
+        full = site
+        if layer.projection is not None:
+            w.parameters[f"{name}.W_proj"] = layer.projection
+            site = w.builder.linear(f"{name}.proj", full, f"{name}.W_proj", len(layer.projection))
+        outs = []
+        for reverse, arrays in enumerate(layer.directions):
+            p = f"{name}.rev" if reverse else name
+            options = dict(layer.options)
+            if options.get("skip") == "input":
+                options["source"] = below[reverse] if below else full
+            outs.append(add_layer(w.builder, cell, p, site, layers.hidden_size, "bias_ih" in arrays,
+                                  bool(reverse), states=True, **options))
+            w.parameters |= cell.parameters(p, arrays)
+        for kind in layers.states:
+            sites = [out if kind == "h" else f"{out.removesuffix('.h')}.{kind}" for out in outs]
+            ends = tuple(SiteRef(site, step) for site, step in zip(sites, ("last", "first"), strict=False))
+            states.setdefault(kind, []).append(ends)
+        below = outs
+        site = outs[0] if len(outs) == 1 else w.concat(outs, w.name(f"{name}.out"))
+    return Stacked(site, tuple(below), tuple(tuple(rows) for rows in states.values()))
+
+
+def _layer_names(w: Writer, path: str, layers: Layers) -> list[str]:
+    base = w.name(w.layer_name(path, layers.cell))
+    between = ".l" if base[-1].isdigit() else ""
+    return [w.name(f"{base}{between}{layer}") for layer in range(len(layers.each))]
