@@ -16,7 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from tables import (
+    api,
     cluster,
+    commands,
     coverage,
     everywhere,
     firmware,
@@ -34,7 +36,7 @@ from tables.common import ROOT
 DOCS = ROOT / "docs"
 SUBJECTS = (
     post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster,
-    everywhere,
+    everywhere, commands, api,
 )
 MARKER = re.compile(r"<!-- table:(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)
