@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+SITE   := $(VENV)/.ready-docs
 DEMO   := runs/demo
 C      := $(wildcard $(addsuffix /*.[ch],src/bittailor/runtime src/bittailor/runtime/device \
             src/bittailor/export/emulator tests/unit benchmarks))
 
-.PHONY: dist help setup demo test test-all campaign lint format types tables bench clean
+.PHONY: dist docs help setup demo test test-all campaign lint format types tables bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -58,6 +59,14 @@ types: $(READY) ## mypy alone, as on Linux, Windows and macOS
 
 tables: $(READY) ## regenerate the tables in docs/ from results/
 	$(BIN)/python docs/make_tables.py
+
+$(SITE): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(SITE) ## the documentation as a site, its tutorials run: build/site/index.html
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . build/site
+	@echo "built: build/site/index.html; links that lead outside, not fetched: build/external_links.txt"
 
 dist: $(READY) ## sdist, wheel for any system, wheel with libraries for this one; tried where there is no compiler
 	@rm -rf dist

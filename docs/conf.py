@@ -9,8 +9,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
-from bittailor._version import __version__  # noqa: E402
 from sitebuild.hooks import register as setup  # noqa: E402, F401
+
+from bittailor._version import __version__  # noqa: E402
 
 project, author = "bittailor", "the bittailor developers"
 version = release = __version__

@@ -1,7 +1,8 @@
 """The project's docstrings as reStructuredText, which autodoc expects.
 
-They are plain text: paragraphs, a table of parameters (name, two spaces or more, meaning; continued lines are indented),
-`Raises` and `Returns` in that table, examples after >>>. Signs that reStructuredText would read (*, |, _) are meant as they are.
+They are plain text: paragraphs, a table of parameters (name, two spaces or more, meaning; continued lines are
+indented), `Raises` and `Returns` in that table, examples after >>>. Signs that reStructuredText would read (*, |, _)
+are meant as they are.
 """
 
 from __future__ import annotations

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from sitebuild.docstrings import converted
-from sitebuild.public import exported, reachable
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+from sitebuild.docstrings import converted
+from sitebuild.public import exported, reachable
 
 ARRAY = re.compile(r"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], "
                    r"~?(?:numpy\.)?dtype\[~?(?:numpy\.|typing\.)?(\w+)\]\]")
@@ -47,7 +48,7 @@ def documented() -> dict[str, str]:
 
 
 def short_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Node | None:
-    """A name in a signature: a link where it is public, and otherwise the name alone (NumPy, torch, what is internal)."""
+    """A name in a signature: a link where it is public, otherwise the name alone (NumPy, torch, what is internal)."""
     if node.get("refdomain") != "py":
         return None
     known = documented().get(str(node["reftarget"]).rpartition(".")[2])

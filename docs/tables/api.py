@@ -6,8 +6,9 @@ import inspect
 import re
 from typing import Any
 
-import bittailor
 from sitebuild.public import exported, reachable
+
+import bittailor
 from tables.common import markdown_table
 
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -44,6 +44,9 @@ Epochs = Callable[[int, int, float], None]
 class Prepared:
     """A float network with its data, ready to be searched.
 
+    network  the float network
+    data     its three parts
+    metric   what it is judged by
     task     what it is
     origin   where it came from, kept in run.json
     summary  one line for people
@@ -63,9 +66,12 @@ def train_task(
 ) -> Prepared:
     """Load a task's data and train its float network, or read it from the cache.
 
-    task    a name, or with cell, hidden, seed and data folder
-    metric  a name in `METRICS`, for which the network is trained; empty: the task's own
-    cache   folder for trained float networks; the user's cache if not given
+    task      a name, or with cell, hidden, seed and data folder
+    metric    a name in `METRICS`, for which the network is trained; empty: the task's own
+    cache     folder for trained float networks; the user's cache if not given
+    progress  called after every epoch
+    Returns   network, data and metric, as `run_search` takes them
+    Raises    UnknownName for a name that no table has, DataError where data are missing or not what they should be.
     """
     from bittailor.read import from_torch
     from bittailor.tasks import TASKS

@@ -148,7 +148,13 @@ class Data:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set; no item stands in two of them."""
+    """The three parts of a data set; no item stands in two of them.
+
+    train   weights and ranges come from it, and part of it helps to select post-training candidates
+    valid   selects and confirms, see docs/search.md
+    test    used once, at the end
+    Raises  BittailorError where a part is no `Data`.
+    """
 
     train: Data
     valid: Data

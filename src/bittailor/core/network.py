@@ -84,7 +84,13 @@ class Network:
         return self.trace(x, lengths, keep=False)[self.output]
 
     def trace(self, x: ArrayLike, lengths: ArrayLike | None = None, keep: bool = True) -> dict[str, Floats]:
-        """Every site's value (with `keep`, those inside recurrences too), in float64."""
+        """Site -> its values in float64, [items, steps, features] or, without steps, [items, features].
+
+        x        [items, steps, features]
+        lengths  [items], 1..steps; all steps if not given
+        keep     whether those inside recurrences are in it, too
+        Raises   DataError for data that does not fit.
+        """
         values, sizes = self.check_input(x, lengths)
 
         def apply(node: Node, inputs: list[Floats]) -> Floats:

@@ -19,7 +19,10 @@ PLAN_KIND, PLAN_VERSION = "plan", 1
 
 @dataclass(frozen=True)
 class Plan:
-    """Site name -> format, for every site of a graph that has a format of its own (`Graph.free`)."""
+    """A format for every site of a graph that has one of its own (`Graph.free`).
+
+    formats  site name -> format
+    """
 
     formats: Mapping[str, QFormat]
 

@@ -89,7 +89,8 @@ class Program:
         return self.formats[self.graph.outputs[0]]
 
     def quantise_input(self, x: ArrayLike) -> Ints:
-        """Real input -> integers, the one place where a caller's floats enter. DataError for NaN."""
+        """Real input [..., features] -> integers of the same shape, the one place where a caller's floats enter.
+        DataError for NaN or another number of features."""
         values = real_numbers(x, "the input")
         features = self.graph.sites[self.graph.inputs[0]].features
         if values.ndim == 0 or values.shape[-1] != features:
@@ -99,7 +100,7 @@ class Program:
         return self.input_format.quantise(values)
 
     def read_output(self, q: ArrayLike) -> Floats:
-        """Output integers -> real values."""
+        """Output integers [..., outputs] -> real values of the same shape."""
         return self.output_format.dequantise(q)
 
     def wide(self) -> tuple[str, ...]:
@@ -174,7 +175,7 @@ class Binder:
         self._activations = [s.name for s in network.graph.sites.values() if s.kind == "activation"]
 
     def weights(self, site: str, fmt: QFormat) -> Ints:
-        """The integers of a weight site in this format."""
+        """The integers of a weight `site` in the format `fmt`, int64 [rows, columns]."""
         key = (site, fmt)
         if key not in self._weights:
             q = self._rounding(site, fmt)
@@ -229,7 +230,15 @@ def bind_operator(
 
 
 def bind(network: Network, plan: Plan, rounding: Rounding | None = None) -> Program:
-    """Bind a plan to a network's weights."""
+    """Bind a plan to a network's weights: the integers that are run, stored and shipped.
+
+    network   float weights
+    plan      a format for every free site of its graph
+    rounding  (weight site, format) -> integers of the site's shape; each weight to nearest if not given. For the
+              fitted ones of a search: `calibration.binder().bind(plan)`
+    Returns   a Program, in which nothing is a float but the formats of input and output
+    Raises    FormatError where plan and network do not fit, RangeError where scales cannot be bound.
+    """
     expect(network, Network, "network", "from_torch(module, features) makes one")
     expect(plan, Plan, "plan", "calibration.plan(widths) makes one")
     return Binder(network, rounding).bind(plan)

@@ -127,7 +127,7 @@ class QFormat:
     def quantise(self, real: ArrayLike) -> NDArray[np.int64]:
         """clamp(floor(r / s + 1/2) + z): ties go up. Rows of a matrix use their own scale if there is one each.
 
-        Computed in float64, whatever the type of `real`.
+        Computed in float64, whatever the type of `real`; int64 [of the same shape].
         """
         values = np.asarray(real, np.float64)
         if self.kind == "weight" and self.bits == 1:
@@ -136,7 +136,7 @@ class QFormat:
         return np.asarray(np.clip(q, self.qmin, self.qmax).astype(np.int64))
 
     def dequantise(self, q: ArrayLike) -> NDArray[np.float64]:
-        """The real values that integers of this format stand for, float64."""
+        """The real values that integers of this format stand for, float64 [of the same shape]."""
         # in one array: outputs per step are many, and no integer here is too large for a float64
         real = np.array(q, np.float64)
         real -= self.zero_point

@@ -14,7 +14,12 @@ from bittailor.core.program import Program
 
 
 def parameter_bits(graph: Graph, plan: Plan) -> int:
-    """Weights and biases times their widths, in bits. Scales, tables and code are not in it."""
+    """Weights and biases times their widths, in bits: the `size` of papers. Scales, tables and code are not in it.
+
+    graph    the network's
+    plan     a format for every free site of it (`Plan.check` says whether it fits)
+    Returns  a number of bits; divide by 8 for bytes
+    """
     return sum(
         site.count * plan.formats[site.name].bits for site in graph.free if site.kind in ("weight", "bias")
     )
@@ -42,7 +47,11 @@ class Account:
 
 
 def account(program: Program) -> Account:
-    """Count the stored arrays of a program."""
+    """Count the stored arrays of a program, in bytes, as they lie in flash without the layouts of a core.
+
+    program  as `bind` or `Run.program` makes it
+    Returns  an Account: bytes of weights, offsets, multipliers and tables
+    """
     items = dict.fromkeys(("weights", "offsets", "multipliers", "tables"), 0)
     for stored in program.stored():
         items[stored.item] += stored.nbytes

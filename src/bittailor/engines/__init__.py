@@ -20,7 +20,10 @@ ENGINES: Table[Engine] = Table("engine", {engine.name: engine for engine in (
 
 
 def best_engine() -> str:
-    """The name of the fastest engine that runs here; a warning says what a faster one is waiting for."""
+    """The name of the fastest engine that runs here; a warning says what a faster one is waiting for.
+
+    Returns  a key of `ENGINES`. The reference engine runs everywhere, so there always is one.
+    """
     for name in reversed(list(ENGINES)):
         missing = ENGINES[name].available()
         if missing is None:

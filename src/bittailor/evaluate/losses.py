@@ -54,7 +54,8 @@ class Loss:
         return len(targets)
 
     def fits(self, y: Values, outputs: int) -> str | None:
-        """What is wrong with targets for a network with so many outputs, in a sentence; None where they fit."""
+        """What is wrong with targets `y` ([items, …], as in `Data.y`) for a network with so many `outputs`, in a
+        sentence; None where they fit."""
         return None
 
 

@@ -50,7 +50,8 @@ class Metric:
     learns: ClassVar[bool] = False
 
     def value(self, outputs: Values, targets: Targets) -> float:
-        """The metric of all items; the mean of `per_item` unless a subclass says otherwise."""
+        """The metric of all items, of outputs [items, (steps,) outputs]; the mean of `per_item` unless a subclass says
+        otherwise."""
         found = self.per_item(outputs, targets)
         if found is None:
             raise BittailorError(f"the metric '{self.name}' has neither `value` nor `per_item`; write one of them")
@@ -82,8 +83,12 @@ class Metric:
         return self.loss or losses.loss_for(targets)
 
     def fitted(self, train: Targets, outputs: Callable[[], Values], valid: Targets) -> Metric:
-        """This metric, having learnt what it needs from training targets and the float network's `outputs` on
-        validation data; itself where it needs nothing."""
+        """This metric, having learnt what it needs; itself where it needs nothing.
+
+        train    training targets
+        outputs  gives the float network's outputs on validation data, [items, (steps,) outputs]
+        valid    validation targets
+        """
         return self
 
     @property
@@ -211,10 +216,13 @@ def metric(
 
     function  of (output float [outputs], target: a label, or float [outputs]); where the network has an output per
               step, of (output [steps, outputs], target [steps, …]) with as many steps as the item has
-    name      the function's if not given; `title` the name if not given
+    name      the function's if not given: letters, digits and _
+    title     as printed above a column; the name if not given
+    unit      as printed behind a value, such as "%"
     maximise  whether more is better
     loss      what trains and guides the search: cross-entropy for class labels, squared error for real targets if not
               given
+    Raises    BittailorError for a name that is no name, or that a metric of the package has.
     """
     name = name or getattr(function, "__name__", "")
     return metric_of(ItemMetric(function, name, title, unit, maximise, loss))

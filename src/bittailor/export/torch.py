@@ -76,6 +76,14 @@ class IntegerModule(nn.Module):
     def forward(
         self, x: Tensor | PackedSequence, lengths: Tensor | None = None, state: Sequence[Tensor] | None = None
     ) -> Any:
+        """The network's outputs, as floats where x is floats and as the program's integers where x is integers.
+
+        x        [items, steps, features] (or as `batch_first` says), [steps, features], or a PackedSequence
+        lengths  [items], 1..steps; all steps if not given
+        state    as `start` or the last call gave it: x goes on where that ended
+        Returns  [items, outputs] or [items, steps, outputs]; with `state` also the state after x
+        Raises   DataError for x or lengths that do not fit; an error by torch where a gradient is asked for.
+        """
         if isinstance(x, PackedSequence):
             return self._packed(x, state)
         alone = x.dim() == 2
@@ -120,7 +128,12 @@ class IntegerModule(nn.Module):
 
 
 def module(program: Program, *, batch_first: bool = True) -> IntegerModule:
-    """The torch module of a program."""
+    """A torch module that computes a program's integers in place of the float network; it has no gradient.
+
+    program      as `bind` or `Run.program` makes it
+    batch_first  whether it takes [items, steps, features], or [steps, items, features] as False
+    Returns      a module: see `IntegerModule`, and docs/torch_module.md for streaming and exporting
+    """
     return IntegerModule(program, batch_first)
 
 

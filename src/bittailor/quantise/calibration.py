@@ -77,7 +77,11 @@ class CalibrationSettings:
 
 @dataclass(frozen=True, eq=False)
 class SiteStatistics:
-    """What was seen at one activation site: extremes, and a histogram of BINS bins between them."""
+    """What was seen at one activation site.
+
+    low, high  extremes
+    counts     float64 [bins], a histogram between them
+    """
 
     low: float
     high: float
@@ -100,8 +104,10 @@ class SiteStatistics:
 class Calibration:
     """Statistics of one network on its training data; gives formats, plans and a binder.
 
+    network   the float network
+    settings  how ranges become formats
     observed  activation site -> what was seen
-    moments   input site of a matrix product -> second moment [features, features]
+    moments   input site of a matrix product -> second moment, float64 [features, features]
     """
 
     network: Network
@@ -112,28 +118,29 @@ class Calibration:
     _integers: dict[tuple[str, QFormat], Ints] = field(default_factory=dict, repr=False)
 
     def format(self, site: str, bits: int) -> QFormat:
-        """The format of a site at a width."""
+        """The format of a `site` at `bits`; RangeError or FormatError where it cannot have one."""
         key = (site, bits)
         if key not in self._formats:
             self._formats[key] = self._make(site, bits)
         return self._formats[key]
 
     def integers(self, site: str, fmt: QFormat) -> Ints:
-        """The integers of a weight site in a format: those fitted with the format, else to nearest."""
+        """The integers of a weight `site` in the format `fmt`, int64 [rows, columns]: those fitted, else to nearest."""
         self.format(site, fmt.bits)
         found = self._integers.get((site, fmt))
         return fmt.quantise(self.network.parameters[site]) if found is None else found
 
     def fitted(self, site: str, fmt: QFormat) -> Ints | None:
-        """The integers that were fitted with a format; None where nearest ones serve."""
+        """The integers [rows, columns] of a weight `site` that were fitted with `fmt`; None where nearest ones do."""
         return self._integers.get((site, fmt))
 
     def has(self, site: str, bits: int) -> bool:
-        """Whether a format is there already."""
+        """Whether the format of a `site` at `bits` is there already."""
         return (site, bits) in self._formats
 
     def take(self, site: str, bits: int, fmt: QFormat, integers: Ints | None) -> None:
-        """Keep a format, and the integers fitted with it, that another process made."""
+        """Keep the format `fmt` of a `site` at `bits`, and the integers [rows, columns] fitted with it, that another
+        process made."""
         self._formats[(site, bits)] = fmt
         if integers is not None:
             self._integers[(site, fmt)] = integers
@@ -322,9 +329,11 @@ def calibrate(
 ) -> Calibration:
     """Run the float network over training data and collect statistics.
 
-    x        [items, steps, features], training data only
-    lengths  [items], 1..steps
-    Raises DataError for data that does not fit the network, is empty or makes a site NaN or infinite.
+    network   the float network
+    x         [items, steps, features], training data only
+    lengths   [items], 1..steps; all steps if not given
+    settings  how ranges become formats; the defaults if not given
+    Raises    DataError for data that does not fit the network, is empty or makes a site NaN or infinite.
     """
     expect(network, Network, "network", "from_torch(module, features) makes one")
     settings = settings or CalibrationSettings()

@@ -27,7 +27,13 @@ REST = 16
 
 
 def homogeneous_widths(graph: Graph, bits: int, bias: int = BASELINE_BIAS) -> dict[str, int]:
-    """Site -> bits: every weight and activation at `bits`, every bias at `bias`."""
+    """Site -> bits: every weight and activation at `bits`, every bias at `bias`.
+
+    graph    the network's
+    bits     1..16; activations need 2 or more, which is checked where a plan is made of the widths (FormatError)
+    bias     1..16, or 32 for one that loses nothing
+    Returns  a width for every free site, as `Calibration.plan` takes it
+    """
     return {site.name: bias if site.kind == "bias" else bits for site in graph.free}
 
 
@@ -35,7 +41,14 @@ def homogeneous(
     graph: Graph, widths: Sequence[int] = WIDTHS, activations: Sequence[int] | None = None,
     biases: Sequence[int] = (BASELINE_BIAS,),
 ) -> Space:
-    """One gene for everything but the biases, which are fixed."""
+    """One gene for everything but the biases, which are fixed.
+
+    graph        the network's
+    widths       allowed for all weights and activations alike, 2..16
+    activations  not used: they have the weights' width
+    biases       the largest of them is the width of all biases
+    Raises       FormatError for a width that a site cannot have.
+    """
     sites = tuple(site.name for site in graph.free if site.kind != "bias")
     fixed = {site.name: max(biases) for site in graph.free if site.kind == "bias"}
     return _checked(graph, Space("homogeneous", (WidthGene("all", sites, tuple(widths)),), fixed))
@@ -47,9 +60,11 @@ def per_operator(
 ) -> Space:
     """A gene for every site (P1): each weight, each bias, each operator's result.
 
+    graph        the network's
     widths       allowed for weights, and (from 2 bits up) for activations unless those are given
     activations  allowed for activations, states and the input
     biases       allowed for biases
+    Raises       FormatError for a width that a site cannot have.
     """
     allowed = {"weight": tuple(widths), "activation": _for_activations(widths, activations), "bias": tuple(biases)}
     genes = tuple(WidthGene(site.name, (site.name,), allowed[site.kind]) for site in graph.free)
@@ -63,6 +78,13 @@ def per_layer(
     """One weight gene and one activation gene per matrix product (P2); everything else at `rest` bits.
 
     Matrices of one layer that multiply the same vector are one product, as in a stacked gate matrix.
+
+    graph        the network's
+    widths       allowed for weights, and (from 2 bits up) for activations unless those are given
+    activations  allowed for the vectors that meet a matrix
+    biases       the largest of them is the width of all biases
+    rest         width of all other activations
+    Raises       FormatError for a width that a site cannot have.
     """
     products: dict[tuple[str, str], list[str]] = {}
     for layer, nodes in _layers(graph):
@@ -202,6 +224,11 @@ def grouped(
 
     Patterns are as in file names (`gru0.W_h*`). A group with one width fixes its sites. Every site must be in exactly
     one group.
+
+    graph   the network's
+    groups  gene name -> (patterns of sites, allowed widths)
+    name    what to call the space
+    Raises  FormatError for a group without sites, a site in no group or in two, or a width that a site cannot have.
 
     >>> # grouped(graph, {"matrices": (["*.W_*", "head.W"], [2, 3, 4]), "biases": (["*.b*"], [8]),
     >>> #                 "rest": (["input", "*.r.*", "*.z.*", "*.n.*", "*.h*", "head.out"], [4, 8])})

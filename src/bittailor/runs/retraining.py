@@ -94,8 +94,13 @@ def note_figures(beacons: Iterable[Beacon], valid: SolutionEvaluators, test: Sol
 
 @dataclass(frozen=True)
 class Retrained:
-    """A solution before and after it was retrained; `failed` says why there is no after, `worse` that it is as before
-    because the training ended worse than it began."""
+    """A solution before and after it was retrained.
+
+    pick           in words, as it was asked for
+    before, after  the solution; `after` is None where the training failed
+    failed         why there is no after
+    worse          says that it is as before, because the training ended worse than it began
+    """
 
     pick: str
     before: Solution
@@ -113,6 +118,8 @@ def retrain_picks(
     data     what the run was searched with
     picks    in words, see `Run.pick`; "8bit" gives the fair baseline
     recipe   how they are trained
+    seed     of the training, 0 .. 2**32 - 1
+    engine   measures what was trained; results do not depend on it
     workers  trainings at a time; 0: every core of this process. Results do not depend on it
     metric   of a run that was searched with one of your own: that metric
     executor where to train and measure, in place of this machine, such as a cluster
@@ -165,9 +172,12 @@ def run_sensitivity(
 ) -> Sensitivity:
     """What every gene of a run's space does to the validation error, all others kept as in a pick.
 
-    data    what the run was searched with
-    metric  of a run that was searched with one of your own: that metric
+    data      what the run was searched with
+    at        in words, see `Run.pick`: where all others are kept
+    engine    computes; results do not depend on it
+    metric    of a run that was searched with one of your own: that metric
     executor  where to evaluate, in place of this process, such as a cluster
+    Raises    DataError for other data, BittailorError for a pick that does not exist.
     """
     expect(run, Run, "run", "bittailor.Run.open(folder)")
     expect(data, Splits, "data", "bittailor.Splits(train, valid, test)")

@@ -44,7 +44,11 @@ _INDEX = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True)
 class Run:
-    """An opened run directory."""
+    """An opened run directory. Nothing is computed or written by looking at it.
+
+    path    the directory
+    config  what run.json holds; made by `Run.open`, by nothing else
+    """
 
     path: Path
     config: Mapping[str, Any]

@@ -14,9 +14,15 @@ from bittailor.search.optimisers.base import OptimiserSettings
 class SearchSettings(OptimiserSettings):
     """The optimiser, its settings, and how long it searches. The same settings give the same search.
 
-    generations  the first population included, 1 or more
-    optimiser    a name in `OPTIMISERS`
-    Raises       BittailorError where a value is out of range, UnknownName for an unknown name.
+    population             solutions that survive a generation, 2 or more
+    offspring              new solutions per generation; 0: as many as `population`
+    seed                   0 .. 2**32 - 1
+    crossover, mutation    names in `CROSSOVERS` and `MUTATIONS`
+    crossover_probability  share of pairs that are crossed, 0..1
+    mutated_genes          how many genes of a child mutate on average, more than 0
+    generations            the first population included, 1 or more
+    optimiser              a name in `OPTIMISERS`
+    Raises                 BittailorError where a value is out of range, UnknownName for an unknown name.
     """
 
     generations: int = 40
