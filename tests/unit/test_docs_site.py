@@ -1,4 +1,4 @@
-"""The site's pages without Sphinx: all in the navigation, links and anchors resolve, what they quote is in the source."""
+"""The site without Sphinx: every page in the navigation, links and anchors resolve, quotations are in the source."""
 
 from __future__ import annotations
 
