@@ -3,11 +3,14 @@
 The source folder is the repository's root, so that a link leads to the same file here and on a forge.
 """
 
+import os
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
+SOURCE = str(HERE.parent / "src")
+sys.path[:0] = [str(HERE), SOURCE]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))  # for the tutorials
 
 from sitebuild.hooks import register as setup  # noqa: E402, F401
 
