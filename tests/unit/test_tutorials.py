@@ -27,7 +27,8 @@ def test_there_are_some() -> None:
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_is_a_notebook_in_text(path: Path) -> None:
     text = path.read_text()
-    assert text.startswith("---\njupytext:\n") and "\nkernelspec:\n" in text.split("---")[1]
+    assert text.startswith("---\njupytext:\n")
+    assert "\nkernelspec:\n" in text.split("---")[1]
     compile(cells(path), path.name, "exec")
 
 
