@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bittailor as bt
+from bittailor.cli.actions import make_spec
 from bittailor.cli.main import main
-from bittailor.common.files import load_tensors, save_tensors
+from bittailor.common.files import load_tensors, read_values, save_tensors
 from bittailor.core.plan import Plan
 from bittailor.cost import parse_platform
 from bittailor.cost.platform_file import shipped
@@ -32,6 +33,7 @@ from bittailor.runs import Run, SearchSpec
 from bittailor.search.store import Store
 from bittailor.train.beacons import given_beacons
 
+PLATFORMS = Path(bt.__file__).parent / "cost" / "platforms"
 OWN = '''
 import numpy as np, torch
 import bittailor as bt
@@ -208,6 +210,54 @@ def test_what_people_write_is_refused_or_read(made: Path, tmp_path: Path, seed: 
     (tmp_path / name).write_text(json.dumps(changed(body, rng) if rng.random() < 0.3 and len(body) > 1 else body))
     with refused_in_a_line():
         READERS[name](tmp_path / name)
+
+
+LITERALS = ["0", "-1", "1.5", "nan", "-inf", "true", '""', "'x'", '"[/x]"', '"""\n"""', "[]", "[[]]", "{}", "[1, 'a']",
+            "9" * 5000, "0x" + "f" * 40, "1979-05-27", "07:32:00", "1e400", "２", "x", "", "=", "[" * 2000,
+            "{a = " * 300, '"\\u0000"', '"\ud800"', "[search]", "# x", "\0"]
+"""What may stand in a TOML file where a value should."""
+
+
+def changed_toml(text: str, rng: random.Random) -> bytes:
+    """A TOML file with lines left out, doubled, moved, given other values or names; now and then a byte changed."""
+    lines = [line for line in text.splitlines() if not line.startswith("#") or rng.random() < 0.2]
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(lines))
+        how = rng.randrange(6)
+        if how == 0 and len(lines) > 1:
+            del lines[at]
+        elif how == 1:
+            lines.insert(rng.randrange(len(lines)), lines[at])
+        elif how == 2:
+            lines.insert(at, rng.choice(["[x]", "[search]", "[[search]]", "[search.x]", "x = 1", "seed = 1", "'' = 2"]))
+        elif how == 3:
+            lines[at] = f"{rng.choice(['x', 'a.b', '[/x]', 'name', 'objectives'])} = {rng.choice(LITERALS)}"
+        else:
+            lines[at] = f"{lines[at].split('=')[0]}= {rng.choice(LITERALS)}"
+    data = bytearray("\n".join(lines).encode("utf-8", "surrogatepass"))
+    if data and rng.random() < 0.15:
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    return bytes(data)
+
+
+@settings(max_examples=150, suppress_health_check=[OLD, HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32), preset=st.sampled_from([None, "mohaq"]))
+def test_a_changed_specification_is_refused_or_read(made: Path, tmp_path: Path, seed: int, preset: str | None) -> None:
+    """As TOML, which people write; what was read is written again, and read alike."""
+    (tmp_path / "x.toml").write_bytes(changed_toml(Run.open(made / "run").spec.to_toml(), random.Random(seed)))
+    with refused_in_a_line():
+        spec = make_spec({}, file=tmp_path / "x.toml", preset=preset)
+        (tmp_path / "again.toml").write_text(spec.to_toml(), "utf-8")
+        assert make_spec({}, file=tmp_path / "again.toml") == spec
+
+
+@settings(max_examples=100, suppress_health_check=[OLD, HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32), name=st.sampled_from(["silago", "bitfusion"]))
+def test_a_changed_platform_is_refused_or_read(tmp_path: Path, seed: int, name: str) -> None:
+    text = (PLATFORMS / f"{name}.toml").read_text("utf-8")
+    (tmp_path / "x.toml").write_bytes(changed_toml(text, random.Random(seed)))
+    with refused_in_a_line():
+        parse_platform(read_values(tmp_path / "x.toml"), "x.toml")
 
 
 @settings(max_examples=40, suppress_health_check=[OLD, HealthCheck.too_slow])

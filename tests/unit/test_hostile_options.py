@@ -28,7 +28,7 @@ TEXTS = ["", " ", "-1", "0", "1", "8", "2.5", "nan", "inf", "1e400", DIGITS, "-"
 PLACES = ["run", "c", "p", "mine", "mine.txt", "mine.txt/x", "own.py", "missing", ".", "..", "", "é", "\udcff", "[/x]",
           "x" * 5000, "run/result.json", "p/program.safetensors", "/dev/null"]
 REFUSED = [["--population", "-3"], ["--population", "x"], ["--generations", "0.5"], ["--seed", "-1"],
-           ["--seed", DIGITS], ["--seed", "²"], ["--engine", "steam"], ["--recipe", "epochs=abc"],
+           ["--seed", DIGITS], ["--seed", "²"], ["--seed", "２"], ["--engine", "steam"], ["--recipe", "epochs=abc"],
            ["--recipe", "rate=inf"],
            ["--beacon-rule", "share=2"], ["--beacon-rule", "x"], ["--widths", "٣"], ["--widths", "2-20000000000"],
            ["--objectives", "error,beauty"], ["--constrain", "size<=x"], ["--guide", ""], ["--guide", "stars"],

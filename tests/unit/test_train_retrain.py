@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bittailor.common.data import Data, Splits, Targets
+from bittailor.common.files import load_tensors, save_tensors
 from bittailor.core.network import Network
 from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
@@ -22,6 +23,7 @@ from bittailor.quantise.calibration import Calibration, calibrate
 from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.tasks import TASKS, Recipe
 from bittailor.train import retrain as module
+from bittailor.train.checkpoint import FORMAT, KIND
 from bittailor.train.distil import distilled
 from bittailor.train.floats import Teacher
 from bittailor.train.floats import train as train_float
@@ -193,6 +195,43 @@ def test_a_checkpoint_of_another_retraining_is_not_used(tmp_path: Path, caplog: 
         result = retrain(calibration, widths_of(calibration, 3), data, "error", QUICK, checkpoint=file)
     assert "holds another retraining" in caplog.text
     assert len(result.history) == 2
+
+
+@pytest.mark.parametrize("wrong", [
+    "key", "done", "history", "seconds", "backed_off", "formats", "more", "epochs", "shape", "nan", "dtype",
+    "generator", "moments"])
+def test_a_checkpoint_that_does_not_fit_is_not_used_in_part(
+    wrong: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a checksum, as somebody leaves it who means it: the retraining is that without a checkpoint."""
+    calibration, data = problem()
+    file = tmp_path / "c.safetensors"
+    arguments = calibration, widths_of(calibration), data, "error", QUICK
+    straight = retrain(*arguments, checkpoint=file)
+    body, arrays = load_tensors(file, KIND, FORMAT)
+    site = next(iter(body["formats"]))
+    odd: dict[str, Any] = {
+        "done": -1, "history": [{"loss": "x"}] * 2, "seconds": None, "backed_off": 0.5,
+        "formats": {site: body["formats"][site]}, "epochs": 3}
+    if wrong in body:
+        body[wrong] = odd.get(wrong, 1)
+    elif wrong == "more":
+        body["more"] = 1
+    elif wrong == "epochs":
+        body |= {"done": 3, "history": [*body["history"], body["history"][0]]}
+    elif wrong == "generator":
+        arrays["generator"] = arrays["generator"][:-1]
+    elif wrong == "moments":
+        arrays["weights/exp_avg"] = arrays["weights/exp_avg"][:-1]
+    else:
+        weights = arrays["weights"]
+        arrays["weights"] = {"shape": weights[:-1], "nan": weights * np.nan, "dtype": weights.astype(np.int32)}[wrong]
+    save_tensors(file, KIND, FORMAT, body, arrays)
+    with caplog.at_level(logging.WARNING):
+        result = retrain(*arguments, checkpoint=file)
+    assert "checkpoint not used" in caplog.text
+    assert [row["loss"] for row in result.history] == [row["loss"] for row in straight.history]
+    assert result.calibration.network.fingerprint == straight.calibration.network.fingerprint
 
 
 def test_threads_and_the_global_generator_are_left_alone() -> None:

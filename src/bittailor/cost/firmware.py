@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from bittailor.common.files import load_json, save_json
+from bittailor.common.files import formed, load_json, reading, save_json
+from bittailor.common.records import LARGEST, shown
 from bittailor.common.registry import Table
 from bittailor.compile.image import Image, image_of
 from bittailor.compile.layouts import CORES, DEFAULT_CORE
@@ -25,6 +26,8 @@ from bittailor.cost.listing import Listing, Work, describe
 from bittailor.errors import BittailorError
 
 CORE_KIND, CORE_VERSION = "core model", 1
+ERRORS = ("code", "instructions")
+"""What a model states its errors of."""
 CORES_FOLDER = Path(__file__).resolve().parent / "cores"
 
 T = TypeVar("T")
@@ -62,6 +65,37 @@ class KernelCost:
 
 
 @dataclass(frozen=True)
+class _KernelForm:
+    """A kernel in a core's file: `few` as one text."""
+
+    few: str
+    more: float
+
+    def cost(self, where: str) -> KernelCost:
+        """BittailorError, which names `where`, unless its text is of numbers."""
+        try:
+            few = tuple(map(float, self.few.split()))
+        except ValueError:
+            few = ()
+        if not few or not all(0 <= n < LARGEST for n in few):
+            raise BittailorError(f"{where}.few is {shown(self.few)}; expected numbers, 0 or more")
+        return KernelCost(few, self.more)
+
+
+@dataclass(frozen=True)
+class _CoreForm:
+    """A core's file."""
+
+    title: str
+    compiler: str
+    errors: Mapping[str, Error]
+    code: Mapping[str, float]
+    instructions: Mapping[str, float]
+    functions: Mapping[str, Mapping[str, int]]
+    kernels: Mapping[str, _KernelForm]
+
+
+@dataclass(frozen=True)
 class Core:
     """The cost model of one core.
 
@@ -86,10 +120,14 @@ class Core:
     @classmethod
     def load(cls, name: str, folder: Path = CORES_FOLDER) -> Core:
         """Read a core's file; FileError if it is damaged."""
-        body = load_json(folder / f"{name}.json", CORE_KIND, CORE_VERSION)
-        kernels = {k: KernelCost(tuple(map(float, v["few"].split())), v["more"]) for k, v in body["kernels"].items()}
-        return cls(name, body["title"], body["compiler"], body["functions"], kernels, body["code"],
-                   body["instructions"], {what: Error(**error) for what, error in body["errors"].items()})
+        file = folder / f"{name}.json"
+        form = formed(file, _CoreForm, load_json(file, CORE_KIND, CORE_VERSION))
+        with reading(file):
+            kernels = {name: kernel.cost(f"kernels.{name}") for name, kernel in form.kernels.items()}
+            for what in ERRORS:
+                if what not in form.errors:
+                    raise BittailorError(f"errors.{what} is missing")
+        return cls(name, form.title, form.compiler, form.functions, kernels, form.code, form.instructions, form.errors)
 
     def save(self, folder: Path = CORES_FOLDER) -> None:
         """Write its file."""
@@ -99,7 +137,7 @@ class Core:
             "code": dict(self.code), "instructions": dict(self.instructions),
             "functions": {name: dict(sections) for name, sections in self.functions.items()},
             # one line each: there are 64, of 32 numbers
-            "kernels": {name: {"more": kernel.more, "few": " ".join(f"{n:g}" for n in kernel.few)}
+            "kernels": {name: {"more": kernel.more, "few": " ".join(f"{n:.12g}" for n in kernel.few)}
                         for name, kernel in self.kernels.items()},
         }
         save_json(folder / f"{self.name}.json", CORE_KIND, CORE_VERSION, body)

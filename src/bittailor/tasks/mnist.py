@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
 from math import prod
@@ -18,6 +19,7 @@ from bittailor.errors import DataError
 from bittailor.tasks.base import Recipe, Task
 
 TRAIN_ITEMS = 10_000  # the first of the 60,000: enough for these widths, and as many as `train10k-*` holds
+MOST_BYTES = 1 << 27  # of an unpacked file: all 70,000 images take 55 million
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
 SOURCES = [cache.Source(f"mnist/{name}", MIRROR + name, f"md5:{md5}") for name, md5 in [
@@ -44,9 +46,12 @@ def read_idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
     Source      Y. LeCun, "The MNIST database": magic = 0, 0, 8 (unsigned byte), dimensions; sizes big endian.
     """
     try:
-        content = gzip.decompress(read_bytes(file))
+        with gzip.open(io.BytesIO(read_bytes(file))) as unpacked:
+            content = unpacked.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{file} cannot be unpacked ({error}); it is damaged or cut off: fetch it again") from None
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{file} unpacks to more than {MOST_BYTES:,} bytes")
     head = 4 + 4 * dimensions
     if len(content) < head or content[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(f"{file} is no IDX file of {dimensions} dimensions: it starts with "

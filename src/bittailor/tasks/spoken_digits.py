@@ -30,6 +30,8 @@ FLOOR = 1e-6  # added to a band's energy (full scale = 1) before the logarithm; 
 MAX_STEPS = 48  # longer recordings are cut here: 0.96 s
 TEST_TAKES = range(5)  # the official split: takes 0..4 of every speaker and digit
 
+MOST_BYTES = 1 << 24  # of one recording: seventeen minutes
+
 NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]+)\.wav")
 
 
@@ -50,11 +52,14 @@ def recordings(path: Path) -> Iterator[tuple[str, bytes]]:
             for member in archive:
                 *_, folder, name = ["", *member.name.split("/")]
                 if member.isfile() and folder == "recordings" and NAME.fullmatch(name):
+                    if member.size > MOST_BYTES:
+                        raise DataError(f"{path}: {name} has {member.size:,} bytes; at most {MOST_BYTES:,} are read")
                     stream = archive.extractfile(member)
                     assert stream is not None
                     found[name] = stream.read()
-    except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(f"{path} cannot be unpacked ({error}); it is damaged or cut off: fetch it again") from None
+    except (OSError, EOFError, ValueError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
+        said = str(error).split("\n", 1)[0].rstrip(":")  # of some errors a line for every kind of archive
+        raise DataError(f"{path} cannot be unpacked ({said}); it is damaged or cut off: fetch it again") from None
     yield from sorted(found.items())
 
 
@@ -103,7 +108,7 @@ def read_wav(content: bytes, name: str) -> NDArray[np.float64]:
         with wave.open(io.BytesIO(content)) as file:
             form = (file.getnchannels(), 8 * file.getsampwidth(), file.getframerate())
             frames = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError, ValueError) as error:  # the last two where sizes in it contradict
         raise DataError(f"{name} is no WAV file: {str(error) or 'it is cut off'}") from None
     if form != (1, 16, RATE_HZ):
         raise DataError(f"{name} has {form[0]} channel(s) of {form[1]} bits at {form[2]} Hz; "

@@ -49,6 +49,7 @@ MJSW0 MREB0 FGJD0 FJMG0 MROA0 MTEB0 MJFC0 MRJR0 FMML0 MRWS1
 """The 50 speakers of the development set, from TEST and not in the core: A. Halberstadt, PhD thesis, MIT, 1998."""
 CORE_TEST, VALIDATION = frozenset(CORE_SPEAKERS.split()), frozenset(VALIDATION_SPEAKERS.split())
 
+SAMPLE = re.compile(r"[0-9]{1,18}")
 SPEAKER = re.compile(r"[MF][A-Z0-9]{4}", re.IGNORECASE)
 HEADER = b"NIST_1A"
 
@@ -141,7 +142,8 @@ def read_labels(file: Path) -> tuple[list[int], list[int]]:
         match line.split():
             case []:
                 continue
-            case [start, end, phone] if start.isdigit() and end.isdigit() and last <= int(start) <= int(end):
+            case [start, end, phone] if SAMPLE.fullmatch(start) and SAMPLE.fullmatch(end) and (
+                    last <= int(start) <= int(end)):
                 last = int(start)
             case _:
                 raise DataError(f"{file}, line {number}: '{line[:40]}'; expected first sample, last sample and phone, "
@@ -199,7 +201,7 @@ def _riff(content: bytes, file: Path) -> NDArray[np.int16]:
         with wave.open(io.BytesIO(content)) as sound:
             form = (sound.getnchannels(), 8 * sound.getsampwidth(), sound.getframerate())
             frames = sound.readframes(sound.getnframes())
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError, ValueError) as error:  # the last two where sizes in it contradict
         raise DataError(f"{file} is a damaged RIFF file: {str(error) or 'it is cut off'}") from None
     _check_form(form, file)
     return np.frombuffer(frames[: len(frames) // 2 * 2], "<i2").astype(np.int16)

@@ -64,9 +64,11 @@ def read_ts(file: Path, channels: int) -> tuple[list[NDArray[np.float32]], NDArr
             raise DataError(f"{file}, line {number}: {len(series)} channels; expected {channels}")
         try:
             values_of = [[float(value) for value in channel.split(",")] for channel in series]
-            item = np.array(values_of, np.float32).T
+            with np.errstate(over="ignore"):  # what is too large is not finite, which is seen below
+                item = np.array(values_of, np.float32).T
         except ValueError as error:
-            raise DataError(f"{file}, line {number}: channels must be equally many numbers each ({error})") from None
+            said = str(error)[:80]
+            raise DataError(f"{file}, line {number}: channels must be equally many numbers each ({said})") from None
         if not np.isfinite(item).all():
             raise DataError(f"{file}, line {number}: a value is not finite")
         items.append(np.ascontiguousarray(item))

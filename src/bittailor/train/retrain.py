@@ -23,26 +23,24 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from bittailor.common.data import Data
-from bittailor.common.files import load_tensors, save_tensors
 from bittailor.core.arith import Floats
 from bittailor.core.graph import Node, Recurrence
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS
 from bittailor.core.program import Program
-from bittailor.core.qformat import QFormat
 from bittailor.core.walk import walk
 from bittailor.engines import ENGINES
 from bittailor.engines.torch.runner import Runner
-from bittailor.errors import BittailorError, FileError, RangeError
+from bittailor.errors import BittailorError, RangeError
 from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration, calibrate
+from bittailor.train.checkpoint import FORMAT, GENERATOR, Checkpoint, read_checkpoint
 from bittailor.train.distil import distilled
 from bittailor.train.floats import _threads, one_cycle, tensors
 from bittailor.train.integer import IntegerNetwork
 from bittailor.train.masters import MasterWeights, learnable
 from bittailor.train.recipe import RATE, REACH, Retraining
 
-KIND, FORMAT = "retraining", 1
 EVALUATED = 512
 """Items run at a time where no gradients are wanted."""
 JUDGED = 512
@@ -452,34 +450,33 @@ class _Retrainer:
     def _save(self) -> None:
         if self.checkpoint is None:
             return
-        tensors = {"generator": self.generator.get_state().numpy()}
+        tensors: dict[str, Tensor] = {GENERATOR: self.generator.get_state(), **self._moving()}
         for name, param in self._moving().items():
-            tensors[name] = param.numpy()
-            tensors |= {f"{name}/{key}": value.numpy() for key, value in self.optimizer.state[param].items()}
-        body = {"key": self.key, "done": self.done, "seconds": self.seconds, "history": self.history,
-                "backed_off": self.backed_off,
-                "formats": {name: fmt.to_json() for name, fmt in self.masters.formats.items()}}
-        save_tensors(self.checkpoint, KIND, FORMAT, body, tensors)
+            tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[param].items()}
+        formats = {name: fmt.to_json() for name, fmt in self.masters.formats.items()}
+        Checkpoint(self.key, self.done, self.seconds, tuple(self.history), self.backed_off, formats).write(
+            self.checkpoint, {name: value.detach() for name, value in tensors.items()})
 
     def _resume(self) -> None:
         if self.checkpoint is None or not Path(self.checkpoint).exists():
             return
+        moving = self._moving()
         try:
-            body, tensors = load_tensors(self.checkpoint, KIND, FORMAT)
-            if body["key"] != self.key:
-                raise FileError(f"{self.checkpoint} holds another retraining")
-            for name, param in self._moving().items():
-                param.copy_(torch.from_numpy(tensors[name]))
-                state = {key.split("/", 1)[1]: torch.from_numpy(value)
-                         for key, value in tensors.items() if key.startswith(f"{name}/")}
-                if state:
-                    self.optimizer.state[param] = state
-            self.generator.set_state(torch.from_numpy(tensors["generator"]))
-            self.masters.formats = {name: QFormat.from_json(fmt) for name, fmt in body["formats"].items()}
-            self.done, self.seconds, self.history = body["done"], body["seconds"], body["history"]
-            self.backed_off = body["backed_off"]
-        except (FileError, KeyError, TypeError, ValueError) as error:
+            found, tensors, formats = read_checkpoint(
+                self.checkpoint, self.key, self.epochs, moving, self.masters.formats)
+        except BittailorError as error:
             log.warning("checkpoint not used, retraining from the start: %s", str(error).splitlines()[0])
+            return
+        for name, param in moving.items():
+            param.copy_(tensors[name])
+            own = f"{name}/"
+            state = {key.removeprefix(own): value for key, value in tensors.items() if key.startswith(own)}
+            if state:
+                self.optimizer.state[param] = state
+        self.generator.set_state(tensors[GENERATOR])
+        self.masters.formats = formats
+        self.done, self.seconds, self.history = found.done, found.seconds, [dict(row) for row in found.history]
+        self.backed_off = found.backed_off
 
 
 @dataclass(frozen=True, eq=False)
