@@ -51,7 +51,7 @@ HEAVY = {
     "matplotlib": {"report"},
     "seaborn": {"report"},
     "plotly": {"report"},
-    "pandas": {"report"},
+    "pandas": {"report", "runs"},
     "dask": {"search", "runs"},
     "distributed": {"search", "runs"},
     "rich": {"cli", "common", "search"},

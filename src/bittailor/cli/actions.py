@@ -299,6 +299,8 @@ def search_spec(
 class Terminal(Display):
     """Progress and words on standard error: live on a terminal, lines elsewhere."""
 
+    shows = True
+
     def progress(self, look: ValueDisplay) -> Progress:
         return make_progress("auto", look)
 

@@ -125,6 +125,12 @@ class Data:
     def __len__(self) -> int:
         return len(self.x)
 
+    def __repr__(self) -> str:
+        steps = f"{self.lengths.min()}-{self.lengths.max()}" if len(self) and self.lengths.min() < self.lengths.max() \
+            else str(self.x.shape[1])
+        return (f"Data({len(self):,} items of {steps} steps of {self.x.shape[2]} features; targets {self.y.dtype} "
+                f"{self.y.shape[1:] or 'one an item'})")
+
     def __getitem__(self, items: Any) -> Data:
         """The items chosen by a slice, an index array or a mask."""
         return Data(self.x[items], self.y[items], self.lengths[items],
@@ -163,6 +169,10 @@ class Splits:
     def __post_init__(self) -> None:
         for name in ("train", "valid", "test"):
             expect(getattr(self, name), Data, name, "bittailor.Data(x, y)")
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {len(getattr(self, name)):,}" for name in ("train", "valid", "test"))
+        return f"Splits({counts} items of {self.train.x.shape[2]} features)"
 
     @property
     def fingerprint(self) -> str:

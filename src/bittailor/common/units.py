@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bittailor.common.registry import Table
 
 UNITS: Table[tuple[str, int]] = Table("unit", {
@@ -24,6 +26,25 @@ def shown(unit: str) -> tuple[str, float]:
     """
     instead = _SHOWN.get(unit, unit)
     return instead, UNITS[instead][1] / UNITS[unit][1] if instead in UNITS else 1.0
+
+
+def number(value: float) -> str:
+    """A value in four digits, whole from 1,000 on: never with an exponent that hides a digit.
+
+    >>> number(10380.0), number(3.14159), number(0.1)
+    ('10380', '3.142', '0.1')
+    """
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def spread(widths: Iterable[int]) -> str:
+    """Widths from the least to the largest.
+
+    >>> spread([4, 2, 8]), spread([3, 3])
+    ('2-8', '3')
+    """
+    found = sorted(set(widths))
+    return "none" if not found else str(found[0]) if len(found) == 1 else f"{found[0]}-{found[-1]}"
 
 
 def column(name: str, unit: str) -> str:

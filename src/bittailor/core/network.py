@@ -60,6 +60,11 @@ class Network:
                     "the training probably diverged: retrain the network before quantising it"
                 )
 
+    def __repr__(self) -> str:
+        count = sum(values.size for values in self.parameters.values())
+        return (f"Network({self.features} features -> {self.graph.sites[self.output].features}, "
+                f"{len(self.graph.sites)} sites, {count:,} parameters)")
+
     @property
     def features(self) -> int:
         """Input features per step."""

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bittailor.common import html
 from bittailor.common.cached import cached_property
 from bittailor.common.files import formed, load_json, save_json
+from bittailor.common.units import number, spread
 from bittailor.core.graph import Graph
 from bittailor.core.qformat import QFormat
 from bittailor.errors import FormatError
@@ -36,6 +38,22 @@ class Plan:
         """SHA-256 of the plan, 16 hexadecimal digits."""
         text = json.dumps({name: fmt.to_json() for name, fmt in self.formats.items()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _parts(self) -> dict[str, list[int]]:
+        """Kind of site -> widths."""
+        parts: dict[str, list[int]] = {}
+        for fmt in self.formats.values():
+            parts.setdefault(fmt.kind, []).append(fmt.bits)
+        return parts
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{kind} {spread(bits)} bits" for kind, bits in self._parts().items())
+        return f"Plan({len(self.formats)} sites: {kinds})"
+
+    def _repr_html_(self) -> str:
+        rows = [[name, fmt.kind, str(fmt.bits), number(fmt.scale[0]) + (" …" if len(fmt.scale) > 1 else "")
+                 if fmt.scale else "of the accumulator", str(fmt.zero_point)] for name, fmt in self.formats.items()]
+        return html.table(f"plan of {len(self.formats)} sites", ["site", "kind", "bits", "scale", "zero-point"], rows)
 
     def check(self, graph: Graph) -> None:
         """FormatError unless the plan names exactly the free sites of the graph, with fitting kinds."""

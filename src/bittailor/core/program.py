@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bittailor.common import html
 from bittailor.common.data import real_numbers
 from bittailor.common.files import formed, read_bytes, reading, tensors_from_bytes, tensors_to_bytes, write_whole
 from bittailor.common.records import expect
+from bittailor.common.units import spread
 from bittailor.core.arith import Floats, Ints, Lookup, Rescale, pack
 from bittailor.core.checks import check_constants, check_graph
 from bittailor.core.graph import Graph, Node
@@ -77,6 +79,30 @@ class Program:
     graph: Graph
     formats: Mapping[str, QFormat]
     constants: Mapping[str, Constants]
+
+    def _items(self) -> dict[str, int]:
+        """Bytes of constants by what they are: weights, offsets, multipliers, tables."""
+        found: dict[str, int] = {}
+        for part in self.stored():
+            found[part.item] = found.get(part.item, 0) + part.nbytes
+        return found
+
+    def _words(self) -> tuple[str, str]:
+        """From how many features to how many, and the widths of weights and of activations."""
+        sites = self.graph.sites
+        ends = " -> ".join(str(sites[name].features) for name in (self.graph.inputs[0], self.graph.outputs[0]))
+        weights = spread(part.bits for part in self.stored() if part.item == "weights")
+        return (f"{ends} features", f"weights {weights} bits, "
+                                    f"activations {spread(fmt.bits for fmt in self.formats.values())} bits")
+
+    def __repr__(self) -> str:
+        return f"Program({', '.join(self._words())}, {sum(self._items().values()):,} bytes of constants)"
+
+    def _repr_html_(self) -> str:
+        items, (ends, widths) = self._items(), self._words()
+        rows = [[name, f"{count:,}"] for name, count in [*items.items(), ("in all", sum(items.values()))]]
+        return html.table(f"integer program: {ends}, {len(self.constants)} operators, {widths}",
+                          ["constants", "bytes"], rows)
 
     @property
     def input_format(self) -> QFormat:

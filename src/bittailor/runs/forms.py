@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from bittailor.common import html
 from bittailor.common.records import shown
+from bittailor.common.units import number, spread
 from bittailor.core.qformat import EXACT_BIAS_BITS
 from bittailor.errors import BittailorError
 from bittailor.evaluate.certify import Comparison
@@ -70,6 +72,18 @@ class Solution:
     def against(self, base: str, part: str) -> Comparison | None:
         """How it compares with "8bit" or "float" on the items of "confirm" or "test"; None where nobody looked."""
         return next((c for c in self.compared if (c.base, c.part) == (base, part)), None)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {number(value)}" for name, value in self.values.items())
+        test = "" if self.test is None else f", test {number(self.test)}"
+        return f"Solution({values}{test}; {spread(self.widths.values())} bits" + (
+            ")" if self.beacon is None else f", retrained as {self.beacon})")
+
+    def _repr_html_(self) -> str:
+        rows = [*([name, number(value)] for name, value in self.values.items()),
+                *([] if self.test is None else [["test error", number(self.test)]]),
+                *([f"bits of {site}", str(bits)] for site, bits in self.widths.items())]
+        return html.table(repr(self), ["", ""], rows)
 
     @property
     def narrowest(self) -> int:

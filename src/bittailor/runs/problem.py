@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from bittailor.common.data import Splits
+from bittailor.common.log import log, visible
 from bittailor.common.processors import workers_of
 from bittailor.common.roles import Roles
 from bittailor.core.network import Network
@@ -15,13 +17,18 @@ from bittailor.evaluate.evaluator import Objective
 from bittailor.evaluate.metrics import Metric
 from bittailor.runs.spec import SearchSpec
 from bittailor.search.executors import Executor
-from bittailor.search.loop import MakeOptimiser, Progress
-from bittailor.search.progress import ValueDisplay
+from bittailor.search.loop import MakeOptimiser, Progress, Status
+from bittailor.search.progress import Hooked, ValueDisplay, default_progress
 from bittailor.search.space import Space
 
 
 class Display:
-    """What a user sees of a search: nothing, but for what a subclass shows."""
+    """What a user sees of a search: nothing, but for what a subclass shows.
+
+    shows  whether trainings say by the logger how far they are
+    """
+
+    shows = False
 
     def progress(self, look: ValueDisplay) -> Progress | None:
         """A display of the search as it runs, given how to show values."""
@@ -32,6 +39,23 @@ class Display:
 
 
 QUIET = Display()
+
+
+class Shown(Display):
+    """What is seen from Python where nothing else is asked for: a bar in a notebook, elsewhere a line a generation and
+    what is being done, by the logger `bittailor` (see `common.log`)."""
+
+    shows = True
+
+    def progress(self, look: ValueDisplay) -> Progress:
+        return default_progress(look)
+
+    def tell(self, text: str) -> None:
+        if visible():
+            log.info("%s", text)
+
+
+SHOWN = Shown()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +69,12 @@ class Problem:
     display: Display
     executor: Executor | None
     optimiser: MakeOptimiser | None
+    on_generation: Callable[[Status], None] | None = None
+
+    def progress(self, look: ValueDisplay) -> Progress | None:
+        """What shows the search as it runs, and calls what is to be called."""
+        shown = self.display.progress(look)
+        return shown if self.on_generation is None else Hooked(self.on_generation, shown)
 
     @cached_property
     def metric(self) -> Metric:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bittailor.common.aside import sweep
 from bittailor.common.data import Data, Splits
+from bittailor.common.log import visible
 from bittailor.common.processors import workers_of
 from bittailor.common.records import LARGEST_SEED, expect, whole
 from bittailor.engines import best_engine
@@ -132,7 +133,7 @@ def retrain_picks(
     need_torch()
     sweep(*(run.path / "beacons").glob("*"))
     plain = run.metric_given(metric)
-    trainer = Trainer(run.calibration, data.train, plain, recipe, run.path / "beacons")
+    trainer = Trainer(run.calibration, data.train, plain, recipe, run.path / "beacons", visible())
     jobs = [trainer.job(s.widths, seed, s.beacon, "retrained", text) for text, s in zip(picks, solutions, strict=True)]
     made = train_all(trainer, jobs, workers_of(workers), executor)
     measure = run.measure(data, plain)

@@ -6,15 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common import html
 from bittailor.common.data import Splits
 from bittailor.common.files import formed, load_json, reading
 from bittailor.common.records import expect, plain, shown
+from bittailor.common.units import number
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.program import Program
@@ -25,6 +28,7 @@ from bittailor.evaluate.metrics import ForeignMetric, Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration
 from bittailor.runs.former import upgraded, upgraded_result
 from bittailor.runs.forms import ALWAYS, ResultForm, RunForm, Solution, check_solution
+from bittailor.runs.frames import frame_of, names_of, rows_of
 from bittailor.runs.spec import Origin, SearchSpec, read_limit
 from bittailor.search.constraints import Constraint
 from bittailor.search.front import knee, signs
@@ -33,6 +37,8 @@ from bittailor.search.store import Store
 from bittailor.train.beacons import Beacon, read_beacons
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from bittailor.export.torch import IntegerModule
 
 RUN_KIND, RUN_VERSION = "run", 3
@@ -238,12 +244,56 @@ class Run:
         too, `values` says how it compares."""
         return solution.errors.get("held", solution.values["error"])
 
-    def pick(self, text: str) -> Solution:
-        """A solution by words: an index of the front, `holds` (the one to ship: see there), `certified`, `careful`,
-        `smallest` or `retrained` (see `picks`), `best` (best error), `knee`, `8bit` and the like (a baseline),
-        `error<=X` (the smallest within; `error>=X`, or the metric's name for error), or another limit such as
-        `flash<=8KiB` or `size<=4KiB` (the best error within)."""
-        expect(text, str, "pick", "such as '0', 'smallest' or 'size<=4KiB'")
+    @property
+    def named(self) -> dict[str, Solution]:
+        """What `pick` takes -> solution: the front by index, picks that lie behind it, baselines, retrained ones."""
+        front = {str(i): s for i, s in enumerate(self.front)}
+        behind = {name: s for name, s in self._read[1].picks.items() if not names_of(s, front)}
+        return {**front, **behind, **{f"{s.narrowest}bit": s for s in self.homogeneous},
+                **{f"retrained:{name}": s for name, s in self.retrained.items()}}
+
+    def rows(self, everything: bool = False) -> list[dict[str, Any]]:
+        """A row per solution (`named`): picks, values by objective, test error, bits by site.
+
+        everything  also every other evaluation of the search, named by its widths; what failed is left out
+        """
+        named = list(self.named.items())
+        if everything:
+            front = {s.key for s in self.front}
+            with self.store() as store:
+                named += [(r.key, Solution(r.key, self.space.widths(r.genome), values, None, r.outcome.beacon))
+                          for r in store.rows() for values in [r.outcome.known]
+                          if values is not None and r.key not in front]
+        return rows_of(named, self.picks, [site.name for site in self.network.graph.free])
+
+    def frame(self, everything: bool = False) -> DataFrame:
+        """`rows` as a pandas data frame, its index what `pick` takes; BittailorError without pandas."""
+        return frame_of(self.rows(everything))
+
+    def __repr__(self) -> str:
+        try:
+            found = f"{len(self.front)} on the front, {self.result['evaluations']:,} evaluations"
+        except BittailorError:
+            found = "no result yet"
+        return f"Run({str(self.path)!r}: {self.title}; {found})"
+
+    def _repr_html_(self) -> str:
+        unit, base = self.metric.unit, self.baseline(8)
+        found = {"8bit": base, **self.picks}
+        head = ["pick", f"selection error {unit}", f"test error {unit}", "bytes", "of 8 bit"]
+        return html.table(repr(self), head, [
+            [name, number(s.values["error"]), "" if s.test is None else number(s.test),
+             f"{s.values['size'] / 8:,.0f}", f"{100 * s.values['size'] / base.values['size']:.0f} %"]
+            for name, s in found.items()])
+
+    def pick(self, pick: str | int) -> Solution:
+        """A solution by its place in the front (0, 1, …, the best error first) or by words: `holds` (the one to ship:
+        see there), `certified`, `careful`, `smallest` or `retrained` (see `picks`), `best` (best error), `knee`, `8bit`
+        and the like (a baseline), `error<=X` (the smallest within; `error>=X`, or the metric's name for error), or
+        another limit such as `flash<=8KiB` or `size<=4KiB` (the best error within)."""
+        text = str(int(pick)) if isinstance(pick, Integral) and type(pick) is not bool and pick >= 0 else pick
+        expect(text, str, "pick", "such as 0, 'smallest' or 'size<=4KiB'")
+        assert isinstance(text, str)
         front = self.front
         if not front:
             raise BittailorError(f"the front of {self.path} is empty: {self.result['message'] or 'nothing was found'}")
@@ -264,7 +314,7 @@ class Run:
             return self.pick(self.holds)
         if text in PICKS:
             if text not in self.picks:
-                raise BittailorError(f"no solution is '{text}': none {self._lacking(text)}")
+                raise BittailorError(f"no solution is '{text}': {self._lacking(text)}")
             return self.picks[text]
         if text.startswith(("error", self.metric.name)) or "=" in text:
             return self._within(text)
@@ -273,11 +323,21 @@ class Run:
                              "limit such as 'flash<=8KiB'")
 
     def _lacking(self, name: str) -> str:
-        """Why there is no such pick, in words."""
+        """Why there is no such pick, in words, and what to take in its place."""
         if name == "certified":
-            return ("is certified" if self.result.get("certificate") else
-                    "was to be certified; search with --certify, such as --certify 1@95")
-        return "is as good as homogeneous 8 bits" + (", or none was retrained" if name == "retrained" else "")
+            return (f"none is certified; take '{self.holds}'" if self.result.get("certificate") else
+                    "none was to be certified; search with --certify, such as --certify 1@95")
+        if name != "retrained":
+            return f"none is as good as homogeneous 8 bits; take '{self.holds}', or 'error<=X'"
+        known = self.retrained
+        if not known:
+            return (f"none was retrained; retrain one: bittailor retrain {self.path} --pick smallest, or take "
+                    f"'{self.holds}'")
+        best = min(known, key=lambda key: (self.metric.cost(known[key].values["error"]), known[key].values["size"]))
+        base = self.result.get("held", {}).get("error", self.baseline(8).values["error"])
+        return (f"of {len(known)} retrained, none is smaller and as good on validation data, in error and in loss, as "
+                f"homogeneous 8 bits ({self.metric.noun} {number(base)}). The best has "
+                f"{number(known[best].values['error'])}: take 'retrained:{best}', or '{self.holds}'")
 
     def _within(self, text: str) -> Solution:
         """The smallest solution within a limit of the error, or the best error within a limit of another value: of

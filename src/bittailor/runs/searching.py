@@ -29,7 +29,7 @@ from bittailor.runs.evaluating import BeaconWork, Evaluation, evaluation
 from bittailor.runs.folder import begin, check_store
 from bittailor.runs.forms import Solution
 from bittailor.runs.islands import Archipelago, island_facts
-from bittailor.runs.problem import QUIET, Display, Problem
+from bittailor.runs.problem import SHOWN, Display, Problem
 from bittailor.runs.retraining import polish_front
 from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run
 from bittailor.runs.seeding import SEEDINGS
@@ -37,7 +37,7 @@ from bittailor.runs.spec import DEFAULTS, Origin, SearchSpec
 from bittailor.search.executors import Executor
 from bittailor.search.executors.connecting import connect
 from bittailor.search.islands import Together
-from bittailor.search.loop import Exchange, MakeOptimiser, Progress, Result, search
+from bittailor.search.loop import Exchange, MakeOptimiser, Progress, Result, Status, search
 from bittailor.search.progress import ValueDisplay
 from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome
@@ -57,7 +57,8 @@ def run_search(
     origin: Origin = UNKNOWN,
     executor: Executor | None = None,
     optimiser: MakeOptimiser | None = None,
-    display: Display = QUIET,
+    display: Display = SHOWN,
+    on_generation: Callable[[Status], None] | None = None,
 ) -> Run:
     """Search the widths of a network and write a run directory.
 
@@ -71,13 +72,16 @@ def run_search(
     executor   evaluates candidates instead of the spec's workers on this machine, such as `bittailor.search.Given` on a
                cluster's pool
     optimiser  an `Optimiser` class of one's own in place of the one that the spec names; to resume, hand it in again
-    display    shows progress and says what is being done
+    display    shows progress and says what is being done; if not given, a line a generation by the logger `bittailor`,
+               and a bar in a notebook. Off: `logging.getLogger("bittailor").setLevel(logging.WARNING)`
+    on_generation  called with the search's `Status` (generation, front, hypervolume, …) after every generation, also
+               after those that a resumed search replays; what it raises ends the search, and nothing evaluated is lost
     Raises     DataError, FileError, FormatError or another BittailorError, before anything is written.
     """
     expect(network, Network, "network", "from_torch(module, features) makes one")
     expect(data, Splits, "data", "bittailor.Splits(train, valid, test)")
     expect(spec, SearchSpec, "spec", "bittailor.SearchSpec(...)")
-    problem = Problem(network, data, Path(out), spec, display, executor, optimiser)
+    problem = Problem(network, data, Path(out), spec, display, executor, optimiser, on_generation)
     with staffed(problem) as problem:  # before anything is written: nobody may answer
         prepare(problem, origin, resume)
         began = time.monotonic()
@@ -158,8 +162,8 @@ def _search(
             revise=own.revise, make_optimiser=problem.optimiser, exchange=exchange)
 
     if spec.islands.number == 1:
-        return one(spec.search, seeds, store, problem.display.progress(look))
-    inner, together = problem.display.progress(replace(look, beside=lambda: _beside(look, together))), None
+        return one(spec.search, seeds, store, problem.progress(look))
+    inner, together = problem.progress(replace(look, beside=lambda: _beside(look, together))), None
     if inner is not None:
         together = Together(inner, spec.islands.number, lambda front: ready.box.hypervolume(front.points))
     islands = Archipelago(spec.islands, spec.search, problem.folder / "islands", ready.identity, ready.box, spec.limits)
@@ -175,7 +179,7 @@ def _value_display(problem: Problem, ready: Calibrated) -> ValueDisplay:
     """How a display shows objectives: with units, and some baselines to compare with."""
     def text(objective: Objective) -> Callable[[float], str]:
         unit, divisor = units.shown(objective.unit)
-        return lambda value: f"{value / divisor:{'.4g' if divisor == 1 else '.2f'}} {unit}".rstrip()
+        return lambda value: f"{units.number(value) if divisor == 1 else f'{value / divisor:.2f}'} {unit}".rstrip()
 
     return ValueDisplay({"error": problem.metric.title}, {o.name: text(o) for o in problem.objectives},
                         {f"homogeneous {bits}": ready.homogeneous[bits].values for bits in (4, 8)},
@@ -219,7 +223,7 @@ def _polish(problem: Problem, ready: Calibrated, work: BeaconWork, rows: Sequenc
     if settings.polish:
         problem.display.tell(f"retraining up to {settings.polish} members of the front")
     polished = polish_front(
-        rows, problem.space, work.region, ready.base.values, work.trainer,
+        rows, problem.space, work.region, ready.base.values, replace(work.trainer, shown=problem.display.shows),
         ready.select, ready.beacons, settings, problem.spec.limits, problem.spec.search.seed, problem.workers,
         problem.executor)
     given = [beacon.name for beacon in work.given]

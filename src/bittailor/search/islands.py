@@ -189,7 +189,8 @@ class Together:
         known = [status for status in self._known if status is not None]
         front, volume = self._front([status.front for status in known])
         total = sum(status.total for status in known) * len(self._known) // len(known)
-        return replace(known[0], generation=min(s.generation for s in known), done=sum(s.done for s in known),
+        return replace(known[0], generation=min(s.generation for s in known),
+                       finished=min(s.finished for s in known), done=sum(s.done for s in known),
                        total=total, new=sum(s.new for s in known), cached=sum(s.cached for s in known),
                        failed=sum(s.failed for s in known), front=front, hypervolume=volume)
 

@@ -49,6 +49,7 @@ class Status:
     new, cached, failed      of `done`: computed by this process, found in the store, without values
     front                    of all generations finished
     hypervolume              of that front, as a share of the box; None before the first generation is finished
+    finished                 generations that are
     """
 
     generation: int
@@ -60,6 +61,7 @@ class Status:
     failed: int
     front: Front
     hypervolume: float | None
+    finished: int = 0
 
 
 class Progress(Protocol):
@@ -404,7 +406,7 @@ class _Run:
     def status(self) -> Status:
         known = self.history[-1].hypervolume if self.history else None
         return Status(max(1, self.generation), self.settings.generations, self.done, self.total, self.new,
-                      self.cached, self.failed, self.front, known)
+                      self.cached, self.failed, self.front, known, len(self.history))
 
     def conclusion(self) -> str:
         """What to say at the regular end."""

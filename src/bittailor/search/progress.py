@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from bittailor.common.console import console as plain_console
+from bittailor.common.console import visible
+from bittailor.common.log import log
+from bittailor.common.log import visible as visible_log
+from bittailor.common.units import number
 from bittailor.search.front import Front
 from bittailor.search.loop import Progress, Status
 
@@ -39,7 +44,7 @@ class ValueDisplay:
 
     def value(self, objective: str, value: float) -> str:
         """A value as text."""
-        return self.text.get(objective, "{:,.4g}".format)(value)
+        return self.text.get(objective, number)(value)
 
 
 class Quiet:
@@ -83,12 +88,85 @@ class Lines:
             print(message, file=self._stream, flush=True)
 
     def _print(self, status: Status) -> None:
-        left = self._clock.left_s
-        print(f"generation {status.generation}/{status.generations}  {counts(status)}"
-              f"{'' if status.hypervolume is None else f'  hypervolume {status.hypervolume:.4f}'}"
-              f"{self._clock.pace and f'  {self._clock.pace}'}{(said := self._look.beside()) and f'  {said}'}"
-              f"{'' if left is None or status.done >= status.total else f'  {duration(left)} left'}"
-              f"  {best(status.front, self._look)}".rstrip(), file=self._stream, flush=True)
+        print(line(status, self._clock, self._look), file=self._stream, flush=True)
+
+
+class Logged:
+    """A line a generation, by `logging`: what scripts show."""
+
+    def __init__(self, look: ValueDisplay | None = None) -> None:
+        self._look, self._clock, self._seen = look or ValueDisplay(), Clock(), 0
+
+    def start(self, status: Status) -> None:
+        self._clock.start()
+
+    def update(self, status: Status) -> None:
+        self._clock.see(status)
+        if status.finished > self._seen:
+            self._seen = status.finished
+            log.info("%s", line(status, self._clock, self._look))
+
+    def finish(self, status: Status, message: str) -> None:
+        if message:
+            log.info("%s", message)
+
+
+class Notebook:
+    """A bar and a line of a notebook's output, changed in place; no widgets needed."""
+
+    def __init__(self, look: ValueDisplay | None = None, every_s: float = 1 / _PER_S) -> None:
+        self._look, self._clock, self._every = look or ValueDisplay(), Clock(), every_s
+        self._handle: Any = None
+        self._last = 0.0
+
+    def start(self, status: Status) -> None:
+        self._clock.start()
+        self._handle = sys.modules["IPython"].display.display(
+            self._picture(status), raw=True, display_id=True)
+
+    def update(self, status: Status) -> None:
+        self._clock.see(status)
+        if monotonic() - self._last >= self._every:
+            self._last = monotonic()
+            self._handle.update(self._picture(status), raw=True)
+
+    def finish(self, status: Status, message: str) -> None:
+        self._clock.see(status)
+        if self._handle is not None:
+            self._handle.update(self._picture(status, message), raw=True)
+
+    def _picture(self, status: Status, message: str = "") -> dict[str, str]:
+        text = "\n".join(part for part in (line(status, self._clock, self._look), message) if part)
+        bar = f'<progress value="{status.done}" max="{max(1, status.total)}" style="width: 24em"></progress>'
+        return {"text/plain": text, "text/html": f"{bar}<br>{escape(visible(text)).replace(chr(10), '<br>')}"}
+
+
+@dataclass(frozen=True)
+class Hooked:
+    """A display that also calls a function once for every generation that is finished, those replayed included.
+
+    call   gets the search's `Status`; what it raises ends the search, and what was evaluated is kept
+    inner  the display that is shown; None for none
+    """
+
+    call: Callable[[Status], None]
+    inner: Progress | None
+    _seen: list[int] = field(default_factory=lambda: [0])
+
+    def start(self, status: Status) -> None:
+        if self.inner is not None:
+            self.inner.start(status)
+
+    def update(self, status: Status) -> None:
+        if self.inner is not None:
+            self.inner.update(status)
+        if status.finished > self._seen[0]:
+            self._seen[0] = status.finished
+            self.call(status)
+
+    def finish(self, status: Status, message: str) -> None:
+        if self.inner is not None:
+            self.inner.finish(status, message)
 
 
 class Live:
@@ -159,6 +237,29 @@ def make_progress(kind: str = "auto", look: ValueDisplay | None = None) -> Progr
     if kind == "quiet":
         return Quiet()
     return Live(look) if kind == "live" else Lines(look)
+
+
+def default_progress(look: ValueDisplay | None = None) -> Progress:
+    """What a search from Python shows: a bar in a notebook, a line a generation elsewhere (`common.log`)."""
+    if not visible_log():
+        return Logged(look)  # its lines go nowhere, or where the program that set logging up wants them
+    return Notebook(look) if in_notebook() else Logged(look)
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def line(status: Status, clock: Clock, look: ValueDisplay) -> str:
+    """Where a search stands, in one line."""
+    left = clock.left_s
+    return (f"generation {status.generation}/{status.generations}  {counts(status)}"
+            f"{'' if status.hypervolume is None else f'  hypervolume {status.hypervolume:.4f}'}"
+            f"{clock.pace and f'  {clock.pace}'}{(said := look.beside()) and f'  {said}'}"
+            f"{'' if left is None or status.done >= status.total else f'  {duration(left)} left'}"
+            f"  {best(status.front, look)}").rstrip()
 
 
 class Clock:

@@ -17,6 +17,7 @@ from typing import Any
 
 from bittailor.common.data import Data
 from bittailor.common.files import read_bytes, save_json, write_whole
+from bittailor.common.log import log, visible
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.metrics import Metric
 from bittailor.quantise.calibration import Calibration
@@ -27,6 +28,7 @@ from bittailor.train.beacons.base import FILES, KIND, VERSION, Beacon
 from bittailor.train.recipe import Retraining
 
 CHECKPOINT = "checkpoint.safetensors"
+EVERY_S = 10.0
 _TORCH_BYTES = 600 << 20
 
 
@@ -69,6 +71,7 @@ class Trainer:
     metric       its loss is what is lowered
     recipe       how they are trained
     folder       RUN/beacons
+    shown        whether trainings say by the logger `bittailor` how far they are, in their own processes
     """
 
     calibration: Calibration
@@ -76,6 +79,7 @@ class Trainer:
     metric: Metric
     recipe: Retraining
     folder: Path
+    shown: bool = False
     _identity: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def job(self, widths: Mapping[str, int], seed: int, parent: str | None, kind: str, label: str) -> Job:
@@ -101,7 +105,8 @@ class Trainer:
                  "recipe": self.recipe.identity(), "figures": {}}
         try:
             done = retrain(self.calibration, dict(job.widths), self.train, self.metric, self.recipe, seed=job.seed,
-                           start=start, checkpoint=checkpoint)
+                           start=start, checkpoint=checkpoint,
+                           progress=_Epochs(job.label) if self.shown and visible() else None)
         except FileError:
             raise
         except BittailorError as error:
@@ -126,6 +131,18 @@ class Trainer:
             **job.to_json(), "network": self.calibration.network.fingerprint, "data": self.train.fingerprint,
             "recipe": self.recipe.identity(), "figures": {}, "failed": reason, "history": [], "seconds": 0.0})
         (self.folder / job.name / CHECKPOINT).unlink(missing_ok=True)
+
+
+class _Epochs:
+    """Says how far a training is: at its first epoch, its last, and every ten seconds between."""
+
+    def __init__(self, label: str) -> None:
+        self._label, self._last = label, 0.0
+
+    def __call__(self, done: int, total: int, loss: float) -> None:
+        if done in (1, total) or perf_counter() - self._last >= EVERY_S:
+            self._last = perf_counter()
+            log.info("retraining %s: epoch %d/%d, loss %.4g", self._label, done, total, loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +174,7 @@ class _Elsewhere:
             place = Path(folder)
             for name, content in parent.items():
                 write_whole(place / str(job.parent) / name, content)
-            replace(self.trainer, folder=place).run(job)
+            replace(self.trainer, folder=place, shown=False).run(job)
             return {file.name: file.read_bytes() for file in sorted((place / job.name).iterdir())}
 
 
