@@ -35,6 +35,7 @@ demo: $(READY) ## train a small GRU on real data, search its bit widths, report,
 	@echo "== exporting the pick that holds to C, and proving it on this machine"
 	$(BIN)/bittailor export $(DEMO) $(DEMO)/firmware
 	$(BIN)/bittailor verify $(DEMO)/firmware --cores host
+	@echo "== done; open this page:  $(abspath $(DEMO)/report/index.html)"
 
 test: lint types ## lint, types, unit and property tests
 	$(BIN)/python -m pytest -n auto -m "not slow"
@@ -73,5 +74,5 @@ dist: $(READY) ## sdist, wheel for any system, wheel with libraries for this one
 	$(BIN)/python tools/wheels.py
 	$(BIN)/python tools/check_wheel.py dist
 
-clean: ## remove what was built, keep results
-	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+clean: ## remove what was built; runs/ and results/ stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

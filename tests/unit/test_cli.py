@@ -108,7 +108,7 @@ def test_search_show_compare(digits: tuple[Path, Path], tmp_path: Path) -> None:
     run, _ = digits
     done = bittailor("show", str(run))
     assert done.returncode == 0
-    assert "homogeneous 8" in done.stdout
+    assert "8bit" in done.stdout
     done = bittailor("show", str(run), "--pick", "smallest")
     assert "gru0.W_hn" in done.stdout
     assert "stored:" in done.stdout

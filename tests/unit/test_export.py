@@ -326,7 +326,7 @@ def test_the_command_line(run: bt.Run, tmp_path: Path) -> None:
     done = bittailor("export", str(run.path), "out", "--pick", "best", "--to", "c")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("out: ")
-    assert done.stdout.splitlines()[1] == "next:  make -C out test"
+    assert done.stdout.splitlines()[1] == "next:  bittailor verify out"
     done = bittailor("export", str(run.path), "out", "--pick", "best")
     assert done.returncode == 2
     assert done.stderr == ("FileError: out holds an export already; add --force to replace it, "

@@ -479,7 +479,7 @@ def test_names_are_printed_as_they_are(copy: Path, name: str, capsys: pytest.Cap
 
 def test_the_last_catch_names_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                     monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bittailor.cli.show.print_objectives", lambda: 1 / 0)
+    monkeypatch.setattr("bittailor.cli.lists.print_objectives", lambda: 1 / 0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     status, said = bittailor("objectives", capsys=capsys, monkeypatch=monkeypatch)
     assert status == 1

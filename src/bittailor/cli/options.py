@@ -15,12 +15,25 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from bittailor.cli.completing import Names, completion, listed
 from bittailor.common.records import overlaid, shown
 from bittailor.errors import BittailorError
 
 _WIDTHS = re.compile(r" *([0-9]{1,9}) *(?:- *([0-9]{1,9}) *)?")
 """Digits 0 to 9: others, which Python reads too, are more often a slip than meant."""
 F = TypeVar("F", bound=Callable[..., None])
+
+
+PANELS = {
+    "data": "Data and network", "space": "Space: which widths, and how they are calibrated", "search": "Search",
+    "retraining": "Retraining", "hardware": "Hardware: of the target, and what computes", "output": "Run and output",
+}
+"""Panel of the help -> its head."""
+
+
+def panel(name: str) -> str:
+    """The head of a panel of the help."""
+    return PANELS[name]
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,8 @@ class SpecOption:
     fields  dotted names of what it sets
     help    in one line
     read    value as typed -> value of the fields; of settings such as "share=0.5": a table of them
+    panel   of the help, under which it stands
+    names   what its value can be, for the shell's completion
     """
 
     name: str
@@ -40,13 +55,17 @@ class SpecOption:
     help: str
     read: Callable[[Any], Any] = lambda value: value
     flag: str = ""
+    panel: str = "search"
+    names: Names | None = None
 
     @property
     def parameter(self) -> inspect.Parameter:
         """The option as Typer reads it."""
         flags = [self.flag] if self.flag else []
+        option = typer.Option(*flags, help=self.help, rich_help_panel=panel(self.panel),
+                              autocompletion=None if self.names is None else completion(self.names))
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=None,
-                                 annotation=Annotated[self.type | None, typer.Option(*flags, help=self.help)])
+                                 annotation=Annotated[self.type | None, option])
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -95,19 +114,20 @@ def _names(text: str) -> list[str]:
 
 SPEC_OPTIONS = (
     SpecOption("platforms", list[Path], ("platforms",), "TOML file of a hardware platform; repeatable.",
-               lambda paths: [str(path) for path in paths], "--platform"),
+               lambda paths: [str(path) for path in paths], "--platform", panel="hardware"),
     SpecOption("space", str, ("space.name",), "per_operator (if not given), per_layer, homogeneous, or a platform: "
-               "silago, …"),
+               "silago, …", panel="space", names=listed("quantise.spaces:SPACES")),
     SpecOption("widths", str, ("space.widths",), "Allowed widths, such as 2-8 or 2,4,8; those of the space if not "
-               "given.", read_widths),
+               "given.", read_widths, panel="space"),
     SpecOption("activations", str, ("space.activations",), "Allowed widths of activations; as --widths if not given.",
-               read_widths),
-    SpecOption("biases", str, ("space.biases",), "Allowed widths of biases.", read_widths),
+               read_widths, panel="space"),
+    SpecOption("biases", str, ("space.biases",), "Allowed widths of biases.", read_widths, panel="space"),
     SpecOption("objectives", str, ("objectives",), "What to improve, comma separated; error,size if not given. All: "
-               "see objectives.", _names),
+               "see objectives.", _names, names=listed("evaluate.evaluator:OBJECTIVES")),
     SpecOption("constrain", list[str], ("constraints",), "Such as 'size<=8KiB' or 'error<=5'; repeatable."),
     SpecOption("guide", str, ("guide",), "What selection looks at for the error: loss (if not given) or error."),
-    SpecOption("optimiser", str, ("search.optimiser",), "nsga2 (if not given); an unknown name lists all."),
+    SpecOption("optimiser", str, ("search.optimiser",), "nsga2 (if not given); an unknown name lists all.",
+               names=listed("search.optimisers:OPTIMISERS")),
     SpecOption("population", int, ("search.population",), "Solutions that survive; 40 if not given."),
     SpecOption("offspring", int, ("search.offspring",), "New solutions per generation; as many as survive if not "
                "given."),
@@ -116,39 +136,50 @@ SPEC_OPTIONS = (
     SpecOption("migrate_every", int, ("islands.migrate_every",), "Generations from one exchange to the next; 10 if not "
                "given."),
     SpecOption("migrants", int, ("islands.migrants",), "Members of the front that go each time; 5 if not given."),
-    SpecOption("calibration", str, ("calibration.method",), "mse (if not given), percentile or minmax."),
-    SpecOption("rounding", str, ("calibration.rounding",), "Of weights: inputs (if not given) or nearest."),
-    SpecOption("per_row", bool, ("calibration.per_row",), "One weight scale per output row."),
+    SpecOption("calibration", str, ("calibration.method",), "mse (if not given), percentile or minmax.", panel="space"),
+    SpecOption("rounding", str, ("calibration.rounding",), "Of weights: inputs (if not given) or nearest.",
+               panel="space"),
+    SpecOption("per_row", bool, ("calibration.per_row",), "One weight scale per output row.", panel="space"),
     SpecOption("racing", bool, ("racing",), "Give up on candidates that are dominated with confidence (if not given, "
                "where it pays)."),
     SpecOption("select_items", int, ("roles.select_items",), "Sequences that select, training items among them; 10,000 "
-               "if not given."),
-    SpecOption("confirm", float, ("roles.confirm",), "Share of the validation items that confirm; 0.5 if not given."),
+               "if not given.", panel="data"),
+    SpecOption("confirm", float, ("roles.confirm",), "Share of the validation items that confirm; 0.5 if not given.",
+               panel="data"),
     SpecOption("certify", str, ("certify",), "Such as 0.5@95: at most 0.5 points worse than 8 bit, with 95 % "
                "confidence."),
-    SpecOption("seeding", str, ("seeding",), "First population: sensitivity (if not given), templates or homogeneous."),
-    SpecOption("beacons", int, ("beacons.budget",), "Candidates to retrain during the search; 0 if not given."),
-    SpecOption("polish", int, ("beacons.polish",), "Members of the front to retrain after it; 0 if not given."),
+    SpecOption("seeding", str, ("seeding",), "First population: sensitivity (if not given), templates or homogeneous.",
+               names=listed("runs.seeding:SEEDINGS")),
+    SpecOption("beacons", int, ("beacons.budget",), "Candidates to retrain during the search; 0 if not given.",
+               panel="retraining"),
+    SpecOption("polish", int, ("beacons.polish",), "Members of the front to retrain after it; 0 if not given.",
+               panel="retraining"),
     SpecOption("beacons_from", list[Path], ("beacons.given",), "A run whose beacons serve from the start; repeatable.",
-               lambda paths: [str(path) for path in paths]),
+               lambda paths: [str(path) for path in paths], panel="retraining"),
     SpecOption("beacon_rule", list[str], ("beacons",), "share=0.5, hopeless=0.5, threshold=0.4, weighted=no, first=8, "
-               "every=6, together=2 or warm_start=yes: when a candidate is retrained; repeatable.", read_settings),
+               "every=6, together=2 or warm_start=yes: when a candidate is retrained; repeatable.", read_settings,
+               panel="retraining"),
     SpecOption("recipe", list[str], ("beacons.recipe",), "Of retraining, such as epochs=10 or rate=1e-3; repeatable.",
-               read_settings),
-    SpecOption("engine", str, ("engine",), "auto (if not given), or a name: reference, torch, native."),
-    SpecOption("workers", int, ("workers",), "Threads or processes; 0 (if not given) takes every core."),
+               read_settings, panel="retraining"),
+    SpecOption("engine", str, ("engine",), "auto (if not given), or a name: reference, torch, native.",
+               panel="hardware", names=listed("engines:ENGINES")),
+    SpecOption("workers", int, ("workers",), "Threads or processes; 0 (if not given) takes every core.",
+               panel="hardware"),
     SpecOption("cluster", str, ("cluster.address",), "Evaluate and train there: tcp://HOST:PORT of a Dask scheduler, "
-               "its JSON file, or local:N processes."),
-    SpecOption("tls_ca", Path, ("cluster.tls_ca",), "For tls://HOST:PORT: file of the certificate authority.", str),
-    SpecOption("tls_cert", Path, ("cluster.tls_cert",), "File of the own certificate.", str),
-    SpecOption("tls_key", Path, ("cluster.tls_key",), "File of its key.", str),
-    SpecOption("hidden", int, ("task.hidden",), "Units of a recurrent layer; the task's own if not given."),
-    SpecOption("cell", str, ("task.cell",), "Its cell: gru (if not given), lstm, sru, …; an unknown name lists all."),
+               "its JSON file, or local:N processes.", panel="hardware"),
+    SpecOption("tls_ca", Path, ("cluster.tls_ca",), "For tls://HOST:PORT: file of the certificate authority.", str,
+               panel="hardware"),
+    SpecOption("tls_cert", Path, ("cluster.tls_cert",), "File of the own certificate.", str, panel="hardware"),
+    SpecOption("tls_key", Path, ("cluster.tls_key",), "File of its key.", str, panel="hardware"),
+    SpecOption("hidden", int, ("task.hidden",), "Units of a recurrent layer; the task's own if not given.",
+               panel="data"),
+    SpecOption("cell", str, ("task.cell",), "Its cell: gru (if not given), lstm, sru, …; an unknown name lists all.",
+               panel="data", names=listed("core.cells:CELLS")),
     SpecOption("metric", str, ("metric",), "In place of the task's own, such as per_beam or per_ctc; an unknown name "
-               "lists all."),
+               "lists all.", panel="data", names=listed("evaluate.metrics:METRICS")),
     SpecOption("seed", int, ("task.seed", "search.seed", "roles.seed"), "Decides split, initial weights and search; 0 "
-               "not given."),
-    SpecOption("data", Path, ("task.data",), "Folder with data sets, one sub-folder each.", str),
+               "not given.", panel="data"),
+    SpecOption("data", Path, ("task.data",), "Folder with data sets, one sub-folder each.", str, panel="data"),
 )
 
 
@@ -156,8 +187,10 @@ def with_spec_options(command: F) -> F:
     """Give a command the options of a spec: it gets them as keyword arguments, None where one is not given."""
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values()
            if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    first, *others = (p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own)  # the task; panels in their order
+    options = sorted(SPEC_OPTIONS, key=lambda option: list(PANELS).index(option.panel))
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *(o.parameter for o in SPEC_OPTIONS)])
+        [first, *(option.parameter for option in options), *others])
     return command
 
 

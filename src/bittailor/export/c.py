@@ -128,4 +128,4 @@ class CExporter(Exporter):
         items = " + ".join(f"{item} {size}" for item, size in facts["account"].items() if size)
         return (f"{folder}: {facts['flash']} bytes of flash ({items}), {facts['ram']} bytes of RAM "
                 f"(state {facts['state']} + scratch {facts['scratch']}); code comes on top\n"
-                f"next:  make -C {folder} test")
+                f"next:  bittailor verify {folder}")
