@@ -20,7 +20,8 @@ def listed(where: str) -> Names:
 
     def names() -> Iterable[str]:
         found: Any = getattr(importlib.import_module(f"bittailor.{module}"), name)
-        return found() if callable(found) else found
+        table: Iterable[str] = found() if callable(found) else found
+        return table
 
     return names
 
