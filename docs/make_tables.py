@@ -3,8 +3,9 @@
     python docs/make_tables.py           # rewrite what stands between the markers, and the figures
     python docs/make_tables.py --check   # exit 1 if a table or a drawing is out of date (a test does this)
 
-A page asks for a table by a marker, `<!-- table:NAME -->`, and ends it by `<!-- end -->`. The tables are in
-docs/tables/, one file per subject, each with its names in TABLES, its figures in FIGURES and its SVG in DRAWINGS.
+A page asks for a table by a marker, `<!-- table:NAME -->`, and ends it by `<!-- end -->`; for a number in a sentence by
+`<!-- value:NAME -->` and `<!-- / -->`. They are in docs/tables/, one file per subject, each with its names in TABLES,
+VALUES, figures in FIGURES and SVG in DRAWINGS.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tables import (
     metrics,
     packages,
     post_training,
+    readme,
     speed,
     training,
 )
@@ -35,15 +37,16 @@ from tables.common import ROOT
 
 DOCS = ROOT / "docs"
 SUBJECTS = (
-    post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster,
+    readme, post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster,
     everywhere, commands, api,
 )
-MARKER = re.compile(r"<!-- table:(.*?) -->")
+MARKER = re.compile(r"<!-- (?:table|value):(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)
+VALUE = re.compile(r"(<!-- value:([^\n]*?) -->).*?(<!-- / -->)", re.S)
 
 
 def merged(kind: str, subjects: tuple[ModuleType, ...] = SUBJECTS) -> dict[str, Callable[[], Any]]:
-    """TABLES, FIGURES or DRAWINGS of all subjects; one without figures has none to give."""
+    """TABLES, VALUES, FIGURES or DRAWINGS of all subjects; one without figures has none to give."""
     found: dict[str, Callable[[], Any]] = {}
     for subject in subjects:
         for name, make in getattr(subject, kind, {}).items():
@@ -55,16 +58,19 @@ def merged(kind: str, subjects: tuple[ModuleType, ...] = SUBJECTS) -> dict[str, 
 
 def main() -> int:
     """Rewrite, or check."""
-    tables, figures = merged("TABLES"), merged("FIGURES")
+    tables, values, figures = merged("TABLES"), merged("VALUES"), merged("FIGURES")
     check, stale, unknown = "--check" in sys.argv, [], []
 
     def render(match: re.Match[str]) -> str:
         return f"{match[1]}{tables[match[2]]()}\n{match[3]}" if match[2] in tables else match[0]
 
+    def write(match: re.Match[str]) -> str:
+        return f"{match[1]}{values[match[2]]()}{match[3]}" if match[2] in values else match[0]
+
     for path in [*sorted(DOCS.glob("*.md")), ROOT / "README.md"]:
         text = path.read_text()
-        unknown += [f"'{name}' in {path.name}" for name in MARKER.findall(text) if name not in tables]
-        new = TABLE.sub(render, text)
+        unknown += [f"'{name}' in {path.name}" for name in MARKER.findall(text) if name not in {**tables, **values}]
+        new = VALUE.sub(write, TABLE.sub(render, text))
         if new != text:
             stale.append(path.name)
             if not check:

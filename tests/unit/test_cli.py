@@ -37,6 +37,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("cli")
     done = bittailor("search", "digits", "--out", str(folder / "run"), "--cache", str(folder / "cache"), *QUICK)
     assert done.returncode == 0, done.stderr
+    assert "generation" not in done.stderr  # --quiet
     return folder / "run", folder / "cache"
 
 

@@ -22,7 +22,7 @@ from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.runs import Retrained, Run, retrain_picks, run_search, run_sensitivity
 from bittailor.runs.presets import PRESETS
-from bittailor.runs.problem import Display
+from bittailor.runs.problem import QUIET, Display
 from bittailor.runs.retraining import same_data
 from bittailor.runs.spec import Origin, SearchSpec, TaskSettings, layered
 from bittailor.search.executors import Executor
@@ -288,7 +288,7 @@ def search_spec(
     origin = replace(prepared.origin, command=command)
     spec = replace(spec, task=prepared.task, metric=prepared.metric)
     if progress is None:
-        return run_search(prepared.network, prepared.data, out, spec, resume=resume, origin=origin)
+        return run_search(prepared.network, prepared.data, out, spec, resume=resume, origin=origin, display=QUIET)
     print(prepared.summary)
     engine = ENGINES[best_engine() if spec.engine == "auto" else spec.engine]
     if engine.available() is None:
