@@ -49,6 +49,9 @@ _WHERE = {
     "bind": "core.program",
     "calibrate": "quantise.calibration",
     "export_program": "export",
+    "from_arrays": "read",
+    "from_keras": "read",
+    "from_onnx": "read",
     "from_torch": "read",
     "grouped": "quantise.spaces",
     "homogeneous": "quantise.spaces",
@@ -102,6 +105,9 @@ if TYPE_CHECKING:
     from bittailor.quantise.spaces import homogeneous_widths as homogeneous_widths
     from bittailor.quantise.spaces import per_layer as per_layer
     from bittailor.quantise.spaces import per_operator as per_operator
+    from bittailor.read import from_arrays as from_arrays
+    from bittailor.read import from_keras as from_keras
+    from bittailor.read import from_onnx as from_onnx
     from bittailor.read import from_torch as from_torch
     from bittailor.report import write_report as write_report
     from bittailor.runs import Run as Run

@@ -42,22 +42,30 @@ def compare(
     expected    the source's output
     tolerance   of the largest value, or of 1 where that is smaller
     """
-    atoms = [atom for axis in out.axes for atom in axis if atom in ("items", "steps", "features")]
-    own = ["items", "steps", "features"] if "steps" in atoms else ["items", "features"]
-    order = [own.index(atom) for atom in (atoms if "features" in atoms else [*atoms, "features"])]
     got = network(x, lengths)
-    if out.softmax:
-        got = np.exp(got - got.max(-1, keepdims=True))
-        got = got / got.sum(-1, keepdims=True)
-        got = np.log(got) if out.softmax == "log_softmax" else got
+    own = ["items", "steps", "features"] if got.ndim == 3 else ["items", "features"]
+    atoms = [atom for axis in out.axes for atom in axis if atom in own]
+    atoms = [*(atom for atom in own[:-1] if atom not in atoms), *atoms, *(() if "features" in atoms else ("features",))]
+    got = _softened(got, out.softmax)
     valid = np.ones(got.shape, bool)
-    if "steps" in atoms:
+    if "steps" in own:
         valid &= steps_mask(lengths, x.shape[1])[:, :, None]
-    if got.size == expected.size:
-        chosen = valid.transpose(order).reshape(-1)
-        wanted = expected.reshape(-1)[chosen]
-        error = np.abs(got.transpose(order).reshape(-1)[chosen] - wanted).max()
-        if error <= tolerance * max(1.0, np.abs(wanted).max()):
-            return ""
-        return f"differs from it by up to {error:.2g}"
-    return f"gives {got.size} values and not {expected.size}"
+    if got.size != expected.size:
+        return f"gives {got.size} values and not {expected.size}"
+    order = [own.index(atom) for atom in atoms]
+    chosen = valid.transpose(order).reshape(-1)
+    wanted = expected.astype(np.float64).reshape(-1)[chosen]
+    error = np.abs(got.transpose(order).reshape(-1)[chosen] - wanted).max()
+    return "" if error <= tolerance * max(1.0, np.abs(wanted).max()) else f"differs from it by up to {error:.2g}"
+
+
+def _softened(values: Floats, kind: str) -> Floats:
+    """What is left away at a network's end, put on top."""
+    if kind == "argmax":
+        largest: Floats = values.argmax(-1)[..., None].astype(np.float64)
+        return largest
+    if not kind:
+        return values
+    powers = np.exp(values - values.max(-1, keepdims=True))
+    shares: Floats = powers / powers.sum(-1, keepdims=True)
+    return np.log(shares) if kind == "log_softmax" else shares

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,11 +31,13 @@ class Layer:
     directions  per direction the arrays that `Cell.parameters` takes
     projection  a matrix in front of both directions, or None
     options     of the cell's `step`
+    backwards   whether its one direction runs from the end
     """
 
     directions: tuple[Mapping[str, Floats], ...]
     projection: Floats | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    backwards: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,13 @@ class Layers:
     each: tuple[Layer, ...]
 
 
-def recurrent(w: Writer, path: str, layers: Layers, source: Any, given: Any = None) -> Any:
-    """What PyTorch's recurrent modules return, (output, final states), for their arguments."""
+def recurrent(
+    w: Writer, path: str, layers: Layers, source: Any, given: Any = None, names: Sequence[str] = ()
+) -> Any:
+    """What PyTorch's recurrent modules return, (output, final states), for their arguments.
+
+    names  of the layers, where they are not to be called after the path
+    """
     lengths = isinstance(given, StepIndex) and given.offset == 0 and layers.takes_lengths
     zeros = all(isinstance(state, Zeros) for state in (given if isinstance(given, tuple) else (given,)))
     if given is not None and not zeros and not lengths:
@@ -73,7 +80,7 @@ def recurrent(w: Writer, path: str, layers: Layers, source: Any, given: Any = No
                 f"{replace(x, axes=order).text()} but is given {x.text()}")
         raise WrongLayout(text) if set(x.axes) == set(order) else UnsupportedNetwork(text)
     w.check_features(x, layers.input_size, f"input_size={layers.input_size}")
-    written = stacked(w, path, layers, w.site(x))
+    written = stacked(w, names or _layer_names(w, path, layers), layers, w.site(x))
     out = replace(x, axes=order, features=w.builder.features(written.site), sites=((SiteRef(written.site),),))
     axes: Axes = (("layers", "directions"), ITEMS, FEATURES)
     finals = [replace(x, axes=axes, features=w.builder.features(rows[0][0].site), sites=tuple(rows))
@@ -95,28 +102,30 @@ class Stacked:
     states: tuple[tuple[tuple[SiteRef, ...], ...], ...]
 
 
-def stacked(w: Writer, path: str, layers: Layers, site: str) -> Stacked:
-    """Write layers on top of a site."""
+def stacked(w: Writer, names: Sequence[str], layers: Layers, site: str) -> Stacked:
+    """Write layers, under these names, on top of a site."""
     cell = CELLS[layers.cell]
     states: dict[str, list[tuple[SiteRef, ...]]] = {}
     below: list[str] = []
-    for layer, name in zip(layers.each, _layer_names(w, path, layers), strict=True):
+    for layer, name in zip(layers.each, names, strict=True):
         full = site
         if layer.projection is not None:
             w.parameters[f"{name}.W_proj"] = layer.projection
             site = w.builder.linear(f"{name}.proj", full, f"{name}.W_proj", len(layer.projection))
         outs = []
-        for reverse, arrays in enumerate(layer.directions):
+        for at, arrays in enumerate(layer.directions):
+            reverse = layer.backwards or at == 1
             p = f"{name}.rev" if reverse else name
             options = dict(layer.options)
             if options.get("skip") == "input":
-                options["source"] = below[reverse] if below else full
+                options["source"] = below[at] if below else full
             outs.append(add_layer(w.builder, cell, p, site, layers.hidden_size, "bias_ih" in arrays,
-                                  bool(reverse), states=True, **options))
+                                  reverse, states=True, **options))
             w.parameters |= cell.parameters(p, arrays)
         for kind in layers.states:
             sites = [out if kind == "h" else f"{out.removesuffix('.h')}.{kind}" for out in outs]
-            ends = tuple(SiteRef(site, step) for site, step in zip(sites, ("last", "first"), strict=False))
+            steps = ("first",) if layer.backwards else ("last", "first")
+            ends = tuple(SiteRef(site, step) for site, step in zip(sites, steps, strict=False))
             states.setdefault(kind, []).append(ends)
         below = outs
         site = outs[0] if len(outs) == 1 else w.concat(outs, w.name(f"{name}.out"))
@@ -124,6 +133,13 @@ def stacked(w: Writer, path: str, layers: Layers, site: str) -> Stacked:
 
 
 def _layer_names(w: Writer, path: str, layers: Layers) -> list[str]:
+    """What the layers of a module at this path are called."""
     base = w.name(w.layer_name(path, layers.cell))
     between = ".l" if base[-1].isdigit() else ""
     return [w.name(f"{base}{between}{layer}") for layer in range(len(layers.each))]
+
+
+def numbered(w: Writer, path: str, cell: str) -> str:
+    """What one layer is called, where each layer of a stack stands for itself."""
+    base = w.layer_name(path, cell)
+    return w.numbered(f"{base}.l" if base[-1].isdigit() else base)

@@ -8,7 +8,7 @@ indexing only move atoms, so what they do is known without knowing how many item
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TypeVar
 
@@ -55,14 +55,16 @@ class Shaped:
 
     axes      the meaning of each axis
     features  size of the atom "features"
+    fixed     sizes of the atoms "items" and "steps" where the source is written for one number of them
     """
 
     axes: Axes
     features: int
+    fixed: tuple[tuple[str, int], ...] = field(default=(), kw_only=True)
 
     def count(self, atom: str) -> int | None:
         """How many values an atom has; None where only the data knows."""
-        return {"features": self.features}.get(atom)
+        return {"features": self.features, **dict(self.fixed)}.get(atom)
 
     def shape(self) -> tuple[Size, ...]:
         """Size of each axis."""
@@ -89,7 +91,7 @@ class Tensor(Shaped):
     """Real values.
 
     sites    [layers][directions]; a single one except for final states of a recurrent layer
-    softmax  "softmax" or "log_softmax" where one was put on top, to be left away at the network's end
+    softmax  "softmax", "log_softmax" or "argmax" where one was put on top, to be left away at the network's end
     """
 
     sites: tuple[tuple[SiteRef, ...], ...]
@@ -97,8 +99,8 @@ class Tensor(Shaped):
 
     def count(self, atom: str) -> int | None:
         """How many values an atom has; None where only the data knows."""
-        counts = {"features": self.features, "layers": len(self.sites), "directions": len(self.sites[0])}
-        return counts.get(atom)
+        counts = {"layers": len(self.sites), "directions": len(self.sites[0])}
+        return counts[atom] if atom in counts else super().count(atom)
 
     def each(self) -> tuple[SiteRef, ...]:
         """The sites, layer by layer."""

@@ -38,6 +38,13 @@ class Writer:
         self._taken.add(name)
         return name
 
+    def numbered(self, base: str) -> str:
+        """A name that nothing has yet: base0, base1, …"""
+        count = 0
+        while f"{base}{count}" in self._taken:
+            count += 1
+        return self.name(f"{base}{count}")
+
     def layer_name(self, path: str, kind: str) -> str:
         """What to call the layer at a path; a mere number gets its kind added."""
         return f"{path}.{kind}" if path.split(".")[-1].isdigit() else path
