@@ -13,6 +13,10 @@ from bittailor.cli.show import comparison_csv
 from bittailor.common.files import write_whole
 from bittailor.errors import BittailorError
 
+SIZE = ("error", "size")
+"""Objectives of the tables that are compared with papers: weights and biases times their widths. A search that is asked
+for nothing else takes `flash`."""
+
 
 def arguments(about: str | None, data: bool = False) -> argparse.ArgumentParser:
     """A parser whose help is the benchmark's page; with `data` it takes where data sets and trained networks are."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import arguments, as_command, read_rows, write_rows
+from command import SIZE, arguments, as_command, read_rows, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
@@ -37,7 +37,8 @@ def searched(prepared: Any, out: Path, options: Mapping[str, Any]) -> Run:
                                  seed=prepared.task.seed)
     beacons = bt.BeaconSettings(polish=options["polish"], recipe=bt.Retraining(epochs=options["epochs"]))
     run = bt.run_search(prepared.network, prepared.data, out,
-                        bt.SearchSpec(metric=prepared.metric, task=prepared.task, search=settings, beacons=beacons),
+                        bt.SearchSpec(metric=prepared.metric, task=prepared.task, search=settings, beacons=beacons,
+                                      objectives=SIZE),
                         resume=(out / "run.json").exists(), origin=prepared.origin)
     if run.result["interrupted"]:
         raise KeyboardInterrupt

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from command import arguments, as_command, read_rows, write_rows
+from command import SIZE, arguments, as_command, read_rows, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
@@ -43,7 +43,8 @@ def searched(prepared: Any, out: Path, options: Mapping[str, Any], beacons: bt.B
                                  seed=prepared.task.seed)
     run = bt.run_search(prepared.network, prepared.data, out,
                         bt.SearchSpec(metric=prepared.metric, task=prepared.task, search=settings, beacons=beacons,
-                                      space=bt.per_operator(prepared.network.graph, WIDTHS), workers=1),
+                                      space=bt.per_operator(prepared.network.graph, WIDTHS), workers=1,
+                                      objectives=SIZE),
                         resume=(out / "run.json").exists(), origin=prepared.origin)
     if run.result["interrupted"]:
         raise KeyboardInterrupt

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from command import SIZE
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
@@ -93,7 +94,7 @@ class Case:
 def case(task: str, folder: Path, executor: Executor) -> Case:
     """A task with its network trained and calibrated."""
     prepared = train_task(task)
-    spec = bt.SearchSpec(task=prepared.task, metric=prepared.metric, racing=False)
+    spec = bt.SearchSpec(task=prepared.task, metric=prepared.metric, racing=False, objectives=SIZE)
     problem = Problem(prepared.network, prepared.data, folder, spec, QUIET, None, None)
     ready = calibrate_run(problem)
     return Case(problem, ready, seed(problem, ready), executor)

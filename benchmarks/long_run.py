@@ -15,6 +15,8 @@ import json
 import time
 from pathlib import Path
 
+from command import SIZE
+
 import bittailor as bt
 from bittailor.cli.actions import train_task
 from bittailor.report import write_report
@@ -64,7 +66,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=7)
     asked = parser.parse_args()
     prepared = train_task(TASK)
-    spec = bt.SearchSpec(task=prepared.task, search=bt.SearchSettings(population=POPULATION, generations=GENERATIONS))
+    spec = bt.SearchSpec(task=prepared.task, objectives=SIZE,
+                         search=bt.SearchSettings(population=POPULATION, generations=GENERATIONS))
     watch = Watch(asked.out.with_suffix(".json"), 60 * asked.minutes)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     run = bt.run_search(prepared.network, prepared.data, asked.out, spec, resume=asked.out.exists(), display=watch,

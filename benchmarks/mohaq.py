@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from command import arguments, as_command, write_rows
+from command import SIZE, arguments, as_command, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import Prepared, train_task
@@ -79,11 +79,11 @@ def searched(prepared: Prepared, name: str, options: Mapping[str, Any]) -> Run:
     generations = options["generations"] or paper.search.generations
     if name == "tailored":
         spec = bt.SearchSpec(space=bt.per_operator(network.graph, range(1, 9), (8, 16)),
-                             search=bt.SearchSettings(seed=seed, generations=generations))
+                             search=bt.SearchSettings(seed=seed, generations=generations), objectives=SIZE)
     else:
         spec = replace(paper, search=replace(paper.search, seed=seed, generations=generations))
     if name == "memory":
-        spec = replace(spec, objectives=("error", "size"))
+        spec = replace(spec, objectives=SIZE)
     if name not in ("memory", "tailored"):
         error = prepared.metric.value(network(data.valid.x, data.valid.lengths), data.valid.targets) + SLACK
         limit = int(SHARES[space] * FLOAT_BITS * parameters(network) / 8)

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from command import arguments, as_command, write_rows
+from command import SIZE, arguments, as_command, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import search_spec
@@ -47,7 +47,7 @@ def main() -> int:
             settings = bt.SearchSettings(population=options.population, generations=options.generations, seed=seed)
             spec = bt.SearchSpec(task=bt.TaskSettings(task, hidden=HIDDEN.get(task, 0), seed=seed, data=options.data),
                                  search=settings, seeding=options.seeding, engine=options.engine,
-                                 workers=options.workers)
+                                 workers=options.workers, objectives=SIZE)
             run = search_spec(spec, out, cache=options.cache, resume=(out / "run.json").exists())
             if run.result["interrupted"]:
                 print("stopped; the same command goes on", file=sys.stderr)

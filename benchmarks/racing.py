@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from command import arguments, as_command, write_rows
+from command import SIZE, arguments, as_command, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
@@ -33,7 +33,8 @@ CHECKED = 12
 def searched(prepared: Any, folder: Path, racing: bool, options: Any) -> tuple[Run, float, float]:
     """A search, its wall time and its processor time in seconds, all threads together."""
     spec = bt.SearchSpec(
-        metric=prepared.metric, racing=racing, space=bt.per_operator(prepared.network.graph, tuple(range(1, 9))),
+        metric=prepared.metric, racing=racing, objectives=SIZE,
+        space=bt.per_operator(prepared.network.graph, tuple(range(1, 9))),
         search=bt.SearchSettings(population=options.population, generations=options.generations,
                                  seed=prepared.task.seed),
         roles=RoleSettings(confirm=0.0, seed=prepared.task.seed))

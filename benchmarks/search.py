@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import arguments, as_command
+from command import SIZE, arguments, as_command
 
 import bittailor as bt
 from bittailor.common.processors import processors
@@ -162,7 +162,7 @@ def whole(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, timed(clock):
         start = time.perf_counter()
         run = bt.run_search(network, splits, Path(folder) / "run",
-                            bt.SearchSpec(search=settings, engine=engine), display=memory)
+                            bt.SearchSpec(search=settings, engine=engine, objectives=SIZE), display=memory)
         wall = time.perf_counter() - start
         s = dict(clock.seconds)
         check(run, splits.valid, engine)

@@ -169,9 +169,9 @@ def test_a_guide_changes_the_search_but_not_what_the_front_means(
     assert runs[0].front != runs[1].front
     for run in runs:
         with run.store() as store:
-            points = {(r.outcome.values["error"], r.outcome.values["size"]) for r in store.rows() if r.outcome.values}
+            points = {(r.outcome.values["error"], r.outcome.values[run.spec.least]) for r in store.rows() if r.outcome.values}
         for s in run.front:
-            here = (s.values["error"], s.values["size"])
+            here = (s.values["error"], s.values[run.spec.least])
             assert not any(p != here and p[0] <= here[0] and p[1] <= here[1] for p in points)
 
 

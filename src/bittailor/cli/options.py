@@ -122,7 +122,7 @@ SPEC_OPTIONS = (
     SpecOption("activations", str, ("space.activations",), "Allowed widths of activations; as --widths if not given.",
                read_widths, panel="space"),
     SpecOption("biases", str, ("space.biases",), "Allowed widths of biases.", read_widths, panel="space"),
-    SpecOption("objectives", str, ("objectives",), "What to improve, comma separated; error,size if not given. All: "
+    SpecOption("objectives", str, ("objectives",), "What to improve, comma separated; error,flash if not given. All: "
                "see objectives.", _names, names=listed("evaluate.evaluator:OBJECTIVES")),
     SpecOption("constrain", list[str], ("constraints",), "Such as 'size<=8KiB' or 'error<=5'; repeatable."),
     SpecOption("guide", str, ("guide",), "What selection looks at for the error: loss (if not given) or error."),

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from bittailor.common.data import Data, Splits
 from bittailor.errors import BittailorError, DataError
 
-LEAST_CONFIRM = 200
-"""Confirm items below which none are set aside unless a certificate is asked for: with 200 that all agree with 8 bit,
-95 % confidence reaches 1.5 points; with fewer they are worth more to the search."""
+LEAST_CONFIRM = 600
+"""Confirm items below which none are set aside unless a certificate is asked for: with 600 that all agree with 8 bit,
+95 % confidence reaches half a point; fewer are worth more to the search."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RoleSettings:
 
     select_items  sequences that a post-training candidate is judged on: the validation items that do not confirm, and
                   training items up to this number; 0: no training items
-    confirm       share of the validation items that confirm, 0 or more, below 1. Where they would be fewer than 200
+    confirm       share of the validation items that confirm, 0 or more, below 1. Where they would be fewer than 600
                   none are set aside, unless `certify` asks
     seed          decides who is who; a search has the same division whatever its own seed
     """

@@ -66,24 +66,26 @@ class Part:
         return found
 
 
-def sequence(front: Sequence[Solution], base: Solution, metric: Metric, margin: float) -> list[Solution]:
-    """The members of a front that are worth testing, in their order: smaller than homogeneous 8 bit, within the margin
-    where the search looked, from the largest to the smallest; at most `TESTED`, at equal ratios of size."""
+def sequence(front: Sequence[Solution], base: Solution, metric: Metric, margin: float, least: str) -> list[Solution]:
+    """The members of a front that are worth testing, in their order: smaller than homogeneous 8 bit (less of `least`),
+    within the margin where the search looked, from the largest to the smallest; at most `TESTED`, at equal ratios."""
     worst = metric.cost(base.values["error"]) + margin
-    good = sorted((s for s in front if s.values["size"] < base.values["size"]
-                   and metric.cost(s.values["error"]) <= worst), key=lambda s: -s.values["size"])
+    good = sorted((s for s in front if s.values[least] < base.values[least]
+                   and metric.cost(s.values["error"]) <= worst), key=lambda s: -s.values[least])
     if len(good) <= TESTED:
         return good
-    sizes = np.log([s.values["size"] for s in good])
+    sizes = np.log([s.values[least] for s in good])
     wanted = np.linspace(sizes[0], sizes[-1], TESTED)
     return [good[i] for i in dict.fromkeys(int(np.abs(sizes - size).argmin()) for size in wanted)]
 
 
 def certify(
-    part: Part, wish: Wish, front: Sequence[Solution], base: Solution, picks: Mapping[str, Solution], looks: int
+    part: Part, wish: Wish, front: Sequence[Solution], base: Solution, picks: Mapping[str, Solution], looks: int,
+    least: str = "size",
 ) -> tuple[Solution | None, dict[str, Any]]:
     """The smallest member of a front that is certified, and what result.json says of the certificate.
 
+    least  what picks are the least of (`SearchSpec.least`)
     looks  how often these items were used before, by this search when it was shorter. The risk is spent at the first
            time, so nothing is certified after it: who wants another certificate needs other items
     """
@@ -94,7 +96,7 @@ def certify(
         return None, about | {"reason": f"the metric '{part.metric.name}' has no value of one item"}
     if looks:
         return None, about | {"reason": "they were used before, when this search was shorter"}
-    tried = sequence(front, base, part.metric, wish.margin)
+    tried = sequence(front, base, part.metric, wish.margin, least)
     costs = [row[1] for row in part.evaluators.measured(tried)]
     found = [part.against_base(c) for c in costs if c is not None]
     usual = picks.get("careful") or picks.get("smallest")
@@ -109,7 +111,7 @@ def certify(
     about |= {"tested": len(found)}
     if not passed:
         return None, about
-    best = min((tried[i] for i in passed), key=lambda s: (s.values["size"], s.key))
+    best = min((tried[i] for i in passed), key=lambda s: (s.values[least], s.key))
     return best, about | {"pick": best.key}
 
 

@@ -18,6 +18,9 @@ from bittailor.search.space import Space
 from bittailor.search.store import Row
 
 PICK_BATCH = 16
+LOSS_SLACK = 0.2
+"""How far above the loss of homogeneous 8 bit, as a share of it, a careful pick's may be: a loss moves with every
+width, also where no answer changes, so without slack luck decides which small one passes."""
 
 
 class SolutionEvaluators(Evaluators[str | None]):
@@ -52,12 +55,13 @@ class SolutionEvaluators(Evaluators[str | None]):
 
 def pick(
     rows: Iterable[Row], space: Space, baseline: Solution, metric: Metric, train: SolutionEvaluators,
-    limits: Sequence[Constraint], objectives: Sequence[str] = (), maximised: Collection[str] = (),
+    limits: Sequence[Constraint], objectives: Sequence[str] = (), maximised: Collection[str] = (), least: str = "size",
 ) -> dict[str, Solution]:
-    """`Run.picks`, of everything evaluated that keeps the constraints. Of equal size: the better error, then the better
+    """`Run.picks`, of everything evaluated that keeps the constraints. Of equal cost: the better error, then the better
     in the other objectives, then the lower loss, then by key.
 
     train  evaluates on training items alone
+    least  what picks are the least of (`SearchSpec.least`)
     """
     base = baseline.values
     good = [
@@ -66,13 +70,13 @@ def pick(
         if values is not None and metric.cost(values["error"]) <= metric.cost(base["error"])
         and not any(c.violation(values[c.name]) for c in limits)
     ]
-    order = [name for name in objectives if name not in ("size", "error")]
+    order = [name for name in objectives if name not in (least, "error")]
     turn = signs(order, maximised)
-    good.sort(key=lambda s: (s.values["size"], metric.cost(s.values["error"]),
+    good.sort(key=lambda s: (s.values[least], metric.cost(s.values["error"]),
                              *(sign * s.values[name] for sign, name in zip(turn, order, strict=True)),
                              s.values["loss"], s.key))
     found = {"smallest": good[0]} if good else {}
-    steady = [s for s in good if s.values["loss"] <= base["loss"]]
+    steady = [s for s in good if s.values["loss"] <= base["loss"] + LOSS_SLACK * abs(base["loss"])]
     (seen,) = train.evaluate([baseline])
     worst = metric.cost(metric.as_good(seen["error"]))
     for start in range(0, len(steady), PICK_BATCH):

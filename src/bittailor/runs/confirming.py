@@ -59,7 +59,8 @@ def confirm(problem: Problem, ready: Calibrated, chosen: Chosen) -> Chosen:
     part = _part(problem, ready, "confirm", roles.confirm)
     if wish is not None:
         looks = _looks(problem, chosen)
-        found, about = certify(part, wish, chosen.front, ready.base, chosen.picks, looks.index(chosen.length))
+        found, about = certify(part, wish, chosen.front, ready.base, chosen.picks, looks.index(chosen.length),
+                               problem.spec.least)
         picks = {**({} if found is None else {"certified": found}), **chosen.picks}
         chosen = replace(chosen, picks=picks, certificate={**about, "looks": looks})
     return _compared(chosen, part)

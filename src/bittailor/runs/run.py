@@ -183,25 +183,26 @@ class Run:
 
     @property
     def picks(self) -> dict[str, Solution]:
-        """The smallest solutions, of all evaluated, that are no worse than homogeneous 8 bits.
+        """The smallest solutions, of all evaluated, that are no worse than homogeneous 8 bits: of least flash, or of
+        whatever cost was the search's first (`SearchSpec.least`).
 
         certified by a test on items that the search never saw: at most so much worse, with so much confidence, as the
                   search was asked to certify (`SearchSpec.certify`); of the front
-        careful   by error and loss on the items that select, and by the error on training items alone: at most 0.1
-                  points (`Metric.as_good`) above that of homogeneous 8 bits there
+        careful   by the error on the items that select, with a loss there at most a fifth above, and an error on
+                  training items alone at most 0.1 points (`Metric.as_good`) above that of homogeneous 8 bits
         smallest  by the error on the items that select alone: what papers compare; luck is in it
         retrained  of the solutions that were themselves retrained: no worse in error and in loss on validation items
                    that no training saw. Few are retrained, so little luck is in it
         Absent where there is none.
         """
         found = dict(self._read[1].picks)
-        base, limits = self.baseline(8).values, self.limits
+        base, limits, least = self.baseline(8).values, self.limits, self.spec.least
         held = {**base, **self.result.get("held", {})}
         good = [s for s in self.retrained.values()
-                if self.metric.no_worse(s.values, held) and s.values["size"] < base["size"]
+                if self.metric.no_worse(s.values, held) and s.values[least] < base[least]
                 and not any(c.violation(s.values[c.name]) for c in limits)]
         if good:
-            found["retrained"] = min(good, key=lambda s: (s.values["size"], s.values["loss"], s.key))
+            found["retrained"] = min(good, key=lambda s: (s.values[least], s.values["loss"], s.key))
         return found
 
     @property
@@ -217,8 +218,8 @@ class Run:
 
     @property
     def retrained(self) -> dict[str, Solution]:
-        """Name -> solution as it was retrained, in the order of size."""
-        found = []
+        """Name -> solution as it was retrained, smallest first."""
+        found, least = [], self.spec.least
         for b in self.beacons.values():
             after = b.about["figures"].get("after")
             if after is not None:
@@ -226,7 +227,7 @@ class Run:
                     check_solution("figures.after", b.widths, after, self.space.sites, ALWAYS, self.objectives)
                 found.append(Solution(f"retrained {b.name}", b.widths, dict(after), b.about["figures"].get("test"),
                                       b.name))
-        return {str(s.beacon): s for s in sorted(found, key=lambda s: (s.values["size"], s.beacon))}
+        return {str(s.beacon): s for s in sorted(found, key=lambda s: (s.values[least], s.beacon))}
 
     @property
     def limits(self) -> list[Constraint]:
@@ -235,8 +236,8 @@ class Run:
 
     def smallest(self, limit: float) -> Solution | None:
         """The smallest solution of the front whose validation error is no worse than `limit`; None if there is none."""
-        cost = self.metric.cost
-        good = [(s.values["size"], cost(self.level(s)), s) for s in self.front if cost(self.level(s)) <= cost(limit)]
+        cost, least = self.metric.cost, self.spec.least
+        good = [(s.values[least], cost(self.level(s)), s) for s in self.front if cost(self.level(s)) <= cost(limit)]
         return min(good, key=lambda item: item[:2])[2] if good else None
 
     def level(self, solution: Solution) -> float:
@@ -302,7 +303,7 @@ class Run:
                 raise BittailorError(f"there is no solution {text}; the front has 0..{len(front) - 1}")
             return front[int(text)]
         if text == "best":
-            return min(front, key=lambda s: (self.metric.cost(s.values["error"]), s.values["size"]))
+            return min(front, key=lambda s: (self.metric.cost(s.values["error"]), s.values[self.spec.least]))
         if text == "knee":
             at = knee(self.costs([s.values for s in front]))
             return front[at or 0]

@@ -202,7 +202,7 @@ def select(problem: Problem, ready: Calibrated, store: Store, way: Evaluation, r
             retraining = _polish(problem, ready, way.retraining, rows)
     _keep_fitted(problem, ready, rows)
     picks = pick(rows, space, ready.base, ready.evaluator.metric, _second_look(problem, ready), problem.spec.limits,
-                 names, problem.maximised)
+                 names, problem.maximised, problem.spec.least)
     beacon_of = {row.genome: row.outcome.beacon for row in rows}
     solutions = [Solution(space.key(g), space.widths(g), dict(v), None, beacon_of[g])
                  for g, v in zip(front.genomes, front.values, strict=True)]

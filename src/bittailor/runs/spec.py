@@ -98,7 +98,8 @@ class SearchSpec:
 
     metric          what `error` is; empty: the task's own, or classification error. From Python also a `Metric`, or a
                     function of an item's output and target
-    objectives      what to improve, two or more: names from `bittailor objectives`
+    objectives      what to improve, two or more: names from `bittailor objectives`. Picks are the least in the first
+                    one that is a cost (`least`)
     constraints     limits that solutions must keep, such as "size<=8KiB" or "error<=5"
     guide           what selection looks at in place of the error: loss (smooth; a small validation set has few values
                     of the error and many lucky solutions) or error itself. The front is of the error either way
@@ -123,7 +124,7 @@ class SearchSpec:
     """
 
     metric: str | Metric | Measure = ""
-    objectives: tuple[str, ...] = ("error", "size")
+    objectives: tuple[str, ...] = ("error", "flash")
     constraints: tuple[str, ...] = ()
     guide: str = "loss"
     seeding: str = "sensitivity"
@@ -178,6 +179,14 @@ class SearchSpec:
     def wish(self) -> Wish | None:
         """What is to be certified, read."""
         return read_wish(self.certify) if self.certify else None
+
+    @cached_property
+    def least(self) -> str:
+        """What `smallest` and the other picks are the least of: the first objective that is a cost of the device or of
+        storage; `size` where all others are to be raised."""
+        costs = (name for name in self.objectives
+                 if name not in ("error", "loss") and not self.known_objectives[name].maximise)
+        return next(costs, "size")
 
     @cached_property
     def known_metric(self) -> Metric:
