@@ -162,7 +162,7 @@ def test_a_preset_gives_what_is_not_given() -> None:
         bt.SpaceSettings("per_layer"), 60, ("error", "size"))
     spec = asked("digits")
     assert spec.search == bt.SearchSettings()
-    assert (spec.space, spec.objectives, spec.guide) == (bt.SpaceSettings("per_operator"), ("error", "size"), "loss")
+    assert (spec.space, spec.objectives, spec.guide) == (bt.SpaceSettings("per_operator"), ("error", "flash"), "loss")
     with pytest.raises(UnknownName, match="unknown preset 'mohack'; did you mean 'mohaq'"):
         asked("digits", "--preset", "mohack")
 

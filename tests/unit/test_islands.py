@@ -175,9 +175,9 @@ def test_a_run_of_islands(undisturbed: bt.Run) -> None:
             stored |= {row.key: row.outcome.values for row in store.rows()}
     with undisturbed.store() as store:
         assert {row.key: row.outcome.values for row in store.rows()} == stored
-    points = np.array([[v[name] for name in ("error", "size")] for v in stored.values()])
+    points = np.array([[v[name] for name in undisturbed.spec.objectives] for v in stored.values()])
     best = {tuple(points[i]) for i in nondominated(points)}
-    assert {tuple(s.values[name] for name in ("error", "size")) for s in undisturbed.front} == best
+    assert {tuple(s.values[name] for name in undisturbed.spec.objectives) for s in undisturbed.front} == best
 
 
 @pytest.mark.parametrize("after", [40, 150])

@@ -141,7 +141,7 @@ def test_tables_hold_every_number_of_the_result(run: bt.Run, page: Path) -> None
             assert widths == dict(solution.widths)
     history = rows(page.parent / "history.csv")
     assert [float(row["hypervolume"]) for row in history] == [g["hypervolume"] for g in run.result["history"]]
-    assert [float(row["best_size_bits"]) for row in history] == [g["best"]["size"] for g in run.result["history"]]
+    assert [float(row["best_flash_bytes"]) for row in history] == [g["best"]["flash"] for g in run.result["history"]]
     with run.store() as store:
         stored = list(store.rows())
     evaluations = rows(page.parent / "evaluations.csv")

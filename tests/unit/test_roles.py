@@ -57,10 +57,10 @@ def test_every_item_has_one_role(
 
 
 def test_groups_are_not_divided() -> None:
-    data = bt.Splits(numbered(50, 0, 5), numbered(600, 1000, 12), numbered(2, 5000))
+    data = bt.Splits(numbered(50, 0, 5), numbered(1500, 1000, 12), numbered(2, 5000))
     roles = divide(data, RoleSettings(confirm=0.4))
     assert roles.confirm is not None
-    assert len(roles.confirm) >= 240
+    assert len(roles.confirm) >= 600
     assert not set(roles.confirm.groups) & set(roles.held.groups)
     alone = replace(data, valid=numbered(600, 1000, 1))
     assert divide(alone, RoleSettings(), certify=True).confirm is None

@@ -163,7 +163,7 @@ def search(
     ] = False,
     **options: Any,
 ) -> None:
-    """Search the widths of a network: error against size, with homogeneous precision as baseline."""
+    """Search the widths of a network: error against flash, with homogeneous precision as baseline."""
     from bittailor.cli.actions import make_spec, search_spec
     from bittailor.cli.show import print_run
 

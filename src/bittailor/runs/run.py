@@ -184,7 +184,7 @@ class Run:
     @property
     def picks(self) -> dict[str, Solution]:
         """The smallest solutions, of all evaluated, that are no worse than homogeneous 8 bits: of least flash, or of
-        whatever cost was the search's first (`SearchSpec.least`).
+        what else the search counted of constants (`SearchSpec.least`).
 
         certified by a test on items that the search never saw: at most so much worse, with so much confidence, as the
                   search was asked to certify (`SearchSpec.certify`); of the front

@@ -99,7 +99,7 @@ class SearchSpec:
     metric          what `error` is; empty: the task's own, or classification error. From Python also a `Metric`, or a
                     function of an item's output and target
     objectives      what to improve, two or more: names from `bittailor objectives`. Picks are the least in the first
-                    one that is a cost (`least`)
+                    of size, stored and flash among them (`least`)
     constraints     limits that solutions must keep, such as "size<=8KiB" or "error<=5"
     guide           what selection looks at in place of the error: loss (smooth; a small validation set has few values
                     of the error and many lucky solutions) or error itself. The front is of the error either way
@@ -182,11 +182,9 @@ class SearchSpec:
 
     @cached_property
     def least(self) -> str:
-        """What `smallest` and the other picks are the least of: the first objective that is a cost of the device or of
-        storage; `size` where all others are to be raised."""
-        costs = (name for name in self.objectives
-                 if name not in ("error", "loss") and not self.known_objectives[name].maximise)
-        return next(costs, "size")
+        """What `smallest` and the other picks are the least of: the first objective that counts constants (`STORAGE`), or
+        `size`."""
+        return next((name for name in self.objectives if name.split(".")[0] in STORAGE), "size")
 
     @cached_property
     def known_metric(self) -> Metric:
@@ -261,6 +259,9 @@ def read_limit(text: str, objectives: Mapping[str, Objective], metric: Metric) -
         found = replace(found, name="error")
     return found
 
+
+STORAGE = ("size", "stored", "flash")
+"""Objectives that count constants, whatever the core."""
 
 DEFAULTS = SearchSpec()
 """What a search does that is asked for nothing else."""
