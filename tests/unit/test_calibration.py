@@ -14,7 +14,14 @@ from bittailor.core.network import Network
 from bittailor.core.qformat import activation_format, symmetric_unit_format, unit_format
 from bittailor.engines import Reference
 from bittailor.errors import BittailorError, DataError, FileError, FormatError, UnknownName
-from bittailor.quantise.calibration import Calibration, CalibrationSettings, _stride, calibrate, with_settings
+from bittailor.quantise.calibration import (
+    Calibration,
+    CalibrationSettings,
+    _stride,
+    calibrate,
+    evenly,
+    with_settings,
+)
 from bittailor.quantise.spaces import homogeneous_widths
 
 NETWORK = networks.gru_network(3, 6, 2, layers=2, bidirectional=True)
@@ -195,8 +202,19 @@ def test_same_data_same_formats() -> None:
 
 def test_at_most_so_many_items_are_run() -> None:
     few = calibrate(NETWORK, X, LENGTHS, CalibrationSettings(items=5))
-    same = calibrate(NETWORK, X[:5], LENGTHS[:5])
+    chosen = evenly(len(X), 5)
+    same = calibrate(NETWORK, X[chosen], LENGTHS[chosen])
     assert all(few.observed[n].high == s.high for n, s in same.observed.items())
+
+
+@pytest.mark.parametrize(("count", "items"), [(1000, 7), (8, 7), (1000, 999), (3, 1)])
+def test_they_come_from_the_whole_range(count: int, items: int) -> None:
+    chosen = np.arange(count)[evenly(count, items)]
+    assert len(set(chosen)) == items
+    assert chosen[0] == 0
+    assert items == 1 or chosen[-1] == count - 1
+    assert items == 1 or np.ptp(np.diff(chosen)) <= 1
+    assert np.array_equal(np.arange(count)[evenly(count, count + 5)], np.arange(count))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
