@@ -169,7 +169,7 @@ def test_a_guide_changes_the_search_but_not_what_the_front_means(
     assert runs[0].front != runs[1].front
     for run in runs:
         with run.store() as store:
-            points = {(r.outcome.values["error"], r.outcome.values[run.spec.least]) for r in store.rows() if r.outcome.values}
+            points = {tuple(r.outcome.values[n] for n in run.spec.objectives) for r in store.rows() if r.outcome.values}
         for s in run.front:
             here = (s.values["error"], s.values[run.spec.least])
             assert not any(p != here and p[0] <= here[0] and p[1] <= here[1] for p in points)

@@ -182,8 +182,8 @@ class SearchSpec:
 
     @cached_property
     def least(self) -> str:
-        """What `smallest` and the other picks are the least of: the first objective that counts constants (`STORAGE`), or
-        `size`."""
+        """What `smallest` and the other picks are the least of: the first objective that counts constants (`STORAGE`),
+        or `size`."""
         return next((name for name in self.objectives if name.split(".")[0] in STORAGE), "size")
 
     @cached_property
