@@ -109,9 +109,9 @@ def test_show_marks_picks_and_says_larger_where_it_is(run: bt.Run) -> None:
         place = next(place for place, s in run.named.items() if (s.key, s.beacon) == (solution.key, solution.beacon))
         assert name in rows[place]
     assert f"{run.holds} = holds" in said
-    assert show.size_words(run.baseline(16), run.baseline(8)).endswith("% larger")
+    assert show.size_words(run.baseline(16), run.baseline(8), "size").endswith("% larger")
     assert show.size_words(run.baseline(4), run.baseline(8)).endswith("% smaller")
-    assert "-" not in show.size_words(run.baseline(16), run.baseline(8))
+    assert "-" not in show.size_words(run.baseline(16), run.baseline(8), "size")
 
 
 def test_tasks_and_objectives_are_short(run: bt.Run, capsys: pytest.CaptureFixture[str],

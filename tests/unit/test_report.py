@@ -177,7 +177,7 @@ def test_the_headline_says_what_the_run_says(run: bt.Run, page: Path) -> None:
     found, base = run.picks["smallest"], run.baseline(8)
     facts = made.gather(run)
     text = " ".join(made.headline(facts))
-    assert f"{100 * (1 - found.values['size'] / base.values['size']):.0f} % smaller" in text
+    assert f"{100 * (1 - found.values['flash'] / base.values['flash']):.0f} % smaller" in text
     assert f"{made.number(found.values['error'])} % against {made.number(base.values['error'])} %" in text
     assert made.headline(facts)[0] in Tags(page.read_text()).text
 

@@ -38,15 +38,15 @@ def _value(value: float | None) -> str:
     return "–" if value is None else units.number(value)
 
 
-def size_words(solution: Solution, base: Solution) -> str:
+def size_words(solution: Solution, base: Solution, least: str) -> str:
     """How much smaller or larger than a baseline, in words."""
-    percent = smaller(solution, base)
+    percent = smaller(solution, base, least)
     return f"{abs(percent):.0f} % {'smaller' if percent >= 0 else 'larger'}"
 
 
-def smaller(solution: Solution, base: Solution) -> float:
-    """How much smaller than a baseline, in %."""
-    return 100 * (1 - solution.values["size"] / base.values["size"])
+def smaller(solution: Solution, base: Solution, least: str = "size") -> float:
+    """How much smaller than a baseline, in %, by an objective that counts constants (`SearchSpec.least`)."""
+    return 100 * (1 - solution.values[least] / base.values[least])
 
 
 def summary_row(run: Run) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def summary_row(run: Run) -> dict[str, Any]:
         row[f"{name}_valid"] = None if solution is None else solution.values["error"]
         row[f"{name}_test"] = None if solution is None else solution.test
         if name != "int8":
-            row[f"{name}_smaller_percent"] = None if solution is None else smaller(solution, base)
+            row[f"{name}_smaller_percent"] = None if solution is None else smaller(solution, base, run.spec.least)
     row["hypervolume_front"] = result["hypervolume"]["front"]
     row["hypervolume_homogeneous"] = result["hypervolume"]["homogeneous"]
     return row
@@ -103,9 +103,9 @@ def _run_grid(run: Run) -> Grid:
     result, metric, base = run.result, run.metric, run.baseline(8)
     others = [run.objectives[n] for n in result["objectives"] if n not in ("error", "size", "stored")]
     unit = f"\n[{metric.unit}]" if metric.unit else ""
-    grid = Grid("--pick", "picks", f"selection{unit}", f"test{unit}", "size\n[KiB]", "stored\n[bytes]", "of\n8 bit",
-                *(f"{o.name}\n[{o.unit}]" if o.unit else o.name for o in others), text=(1,),
-                title=f"{run.path}: {run.title}; {metric.label}")
+    grid = Grid("--pick", "picks", f"selection{unit}", f"test{unit}", "size\n[KiB]", "stored\n[bytes]",
+                f"{run.spec.least} of\n8 bit", *(f"{o.name}\n[{o.unit}]" if o.unit else o.name for o in others),
+                text=(1,), title=f"{run.path}: {run.title}; {metric.label}")
     grid.add("float", "", _value(result["float"]["select"]), _value(result["float"]["test"]))
     kinds = {"bit": "the baselines"}
     for name, s in sorted(run.named.items(), key=lambda item: _place(item[0])):
@@ -115,7 +115,7 @@ def _run_grid(run: Run) -> Grid:
             kinds[kind] = name
         picks = [f"{p} = holds" if p == run.holds else p for p in names_of(s, run.picks)]
         grid.add(name, ", ".join(picks), _value(s.values["error"]), _value(s.test), _kib(s.values["size"]),
-                 _value(s.values["stored"]), f"{100 * s.values['size'] / base.values['size']:.0f} %",
+                 _value(s.values["stored"]), f"{100 - smaller(s, base, run.spec.least):.0f} %",
                  *(_value(s.values.get(o.name)) for o in others))
     return grid
 
@@ -129,7 +129,7 @@ def _place(name: str) -> tuple[int, str]:
 
 def print_picks(screen: Console, run: Run) -> None:
     """The picks, what they are chosen by, and how they compare with homogeneous 8 bit; then the roles of items."""
-    metric, base, result = run.metric, run.baseline(8), run.result
+    metric, base, result, least = run.metric, run.baseline(8), run.result, run.spec.least
     chosen_by = {"certified": "tested on items that no search saw",
                  "careful": f"by selection {metric.noun} and loss, and training {metric.noun}",
                  "smallest": f"by selection {metric.noun} alone: luck is in it",
@@ -138,7 +138,7 @@ def print_picks(screen: Console, run: Run) -> None:
         found = run.picks.get(name)
         if found is None:
             continue
-        say(screen, f"{name} ({by}): {_kib(found.values['size'])} KiB, {size_words(found, base)}; "
+        say(screen, f"{name} ({by}): {_kib(found.values['size'])} KiB, {least} {size_words(found, base, least)}; "
                     f"selection {_value(found.values['error'])} against {_value(base.values['error'])}")
         for part in ("confirm", "test"):
             compared = found.against("8bit", part)
@@ -271,8 +271,8 @@ def print_comparison(runs: Sequence[Run]) -> None:
                 grid.add("", name, "–" if percent is None else f"{percent:.1f} %", _value(row[f"{name}_valid"]),
                          _value(row[f"{name}_test"]), f"{row['hypervolume_front']:.3f}")
         for name, s in run.retrained.items():
-            grid.add("", f"retrained:{name}", f"{smaller(s, run.baseline(8)):.1f} %", _value(s.values["error"]),
-                     _value(s.test))
+            grid.add("", f"retrained:{name}", f"{smaller(s, run.baseline(8), run.spec.least):.1f} %",
+                     _value(s.values["error"]), _value(s.test))
         grid.section()
     grid.show()
     labels = {run.metric.label for run in runs}

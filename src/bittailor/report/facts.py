@@ -18,6 +18,7 @@ from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.runs import Run, Solution
 from bittailor.runs.certificate import said as certificate_sentence
 from bittailor.runs.listening import Sound, sounds
+from bittailor.runs.spec import least_of
 from bittailor.search.store import Row
 from bittailor.train.beacons import Beacon
 
@@ -264,9 +265,10 @@ def headline(facts: Facts) -> list[str]:
         return [f"No solution is as good as homogeneous 8 bit where the search looked "
                 f"({error.text(base.values['error'])}); the {'highest' if error.maximise else 'lowest'} "
                 f"{facts.metric.noun} found is {error.text(best.values['error'])}."]
-    if facts.picks["smallest"].values["size"] >= base.values["size"]:
+    least = least_of(facts.objectives)
+    if facts.picks["smallest"].values[least] >= base.values[least]:
         return ["Nothing found is both smaller than homogeneous 8 bit and no worse where the search looked "
-                f"({facts.axes['size'].text(base.values['size'])}, {error.text(base.values['error'])})."]
+                f"({facts.axes[least].text(base.values[least])}, {error.text(base.values['error'])})."]
     said = [" ".join([_chosen(facts, name, facts.picks[name]), *_on_new_data(facts, facts.picks[name])])
             for name in ("certified", "careful", "smallest", "retrained") if name in facts.picks]
     if facts.result.get("certificate"):
@@ -291,10 +293,11 @@ def _chosen(facts: Facts, name: str, found: Solution) -> str:
 
 
 def _smaller(facts: Facts, found: Solution) -> str:
-    size, base = facts.axes["size"], facts.base.values["size"]
+    least = least_of(facts.objectives)
+    axis, base = facts.axes[least], facts.base.values[least]
     name = "one beside the front" if found in facts.extras else facts.name_of(found)
-    return (f"{name}, {100 * (1 - found.values['size'] / base):.0f} % smaller "
-            f"({size.text(found.values['size'])} against {size.text(base)})")
+    return (f"{name}, {100 * (1 - found.values[least] / base):.0f} % smaller "
+            f"({axis.text(found.values[least])} of {least} against {axis.text(base)})")
 
 
 def _tested(facts: Facts, found: Solution) -> str:

@@ -7,7 +7,7 @@ command line comes before the file, the file before a preset, a preset before th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -182,9 +182,8 @@ class SearchSpec:
 
     @cached_property
     def least(self) -> str:
-        """What `smallest` and the other picks are the least of: the first objective that counts constants (`STORAGE`),
-        or `size`."""
-        return next((name for name in self.objectives if name.split(".")[0] in STORAGE), "size")
+        """What `smallest` and the other picks are the least of."""
+        return least_of(self.objectives)
 
     @cached_property
     def known_metric(self) -> Metric:
@@ -260,8 +259,15 @@ def read_limit(text: str, objectives: Mapping[str, Objective], metric: Metric) -
     return found
 
 
+
 STORAGE = ("size", "stored", "flash")
 """Objectives that count constants, whatever the core."""
+
+
+def least_of(objectives: Iterable[str]) -> str:
+    """What picks are the least of: the first objective that counts constants, or `size`."""
+    return next((name for name in objectives if name.split(".")[0] in STORAGE), "size")
+
 
 DEFAULTS = SearchSpec()
 """What a search does that is asked for nothing else."""
