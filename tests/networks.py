@@ -139,23 +139,23 @@ def random_plan(network: Network, x: NDArray[np.float64], rng: Rng, style: str =
                    [name for name in weights if rng.random() < 0.4])
 
 
-def random_network(rng: Rng, features: int | None = None) -> Network:
+def random_network(rng: Rng, features: int | None = None, norms: bool = True) -> Network:
     """Any chain of layers over steps, then (mostly) over single values, with branches and joins."""
     b = Builder()
     sizes = [1, 2, 3, 5, 15, 16, 17, 31, 33, 48, 64, 100]
     x = b.input("input", features or int(rng.choice(sizes[:9])))
     for i in range(int(rng.integers(1, 4))):
-        x = _layer(b, rng, x, f"s{i}", int(rng.choice(sizes)))
+        x = _layer(b, rng, x, f"s{i}", int(rng.choice(sizes)), norms)
     end = rng.choice(["last", "first", "mean", "sequence"], p=[0.4, 0.2, 0.25, 0.15])
     if end != "sequence":
         x = b.op(str(end), "end", x)
         for i in range(int(rng.integers(0, 3))):
-            x = _pointwise(b, rng, x, f"v{i}", int(rng.choice(sizes)))
+            x = _pointwise(b, rng, x, f"v{i}", int(rng.choice(sizes)), norms)
     graph = b.graph(x)
     return Network(graph, random_parameters(graph, rng))
 
 
-def _layer(b: Builder, rng: Rng, x: str, p: str, features: int) -> str:
+def _layer(b: Builder, rng: Rng, x: str, p: str, features: int, norms: bool) -> str:
     kind = rng.choice(["one", "bi", "odd", "pointwise"], p=[0.3, 0.25, 0.25, 0.2])
     bias = bool(rng.random() < 0.7)
     cell, variant = CELL_VARIANTS[rng.integers(len(CELL_VARIANTS))]
@@ -171,11 +171,12 @@ def _layer(b: Builder, rng: Rng, x: str, p: str, features: int) -> str:
                 add_layer(b, CELLS[cell], f"{p}.r", x, small, bias, reverse=True, **options)]
         return b.op("concat", f"{p}.out", *outs)
     if kind == "odd":
-        return odd_recurrence(b, rng, p, x, features, bool(rng.random() < 0.4))
-    return _pointwise(b, rng, x, p, features)
+        return odd_recurrence(b, rng, p, x, features, bool(rng.random() < 0.4), norms)
+    return _pointwise(b, rng, x, p, features, norms)
 
 
-def odd_recurrence(b: Builder, rng: Rng, p: str, x: str, features: int, reverse: bool = False) -> str:
+def odd_recurrence(b: Builder, rng: Rng, p: str, x: str, features: int, reverse: bool = False,
+                   norms: bool = True) -> str:
     """A cell of no name that uses what known cells do not: two states, a projection inside the step, a concat
     inside the step, a linear operator on this step's state, every element-wise operator, two visible outputs."""
     b.begin()
@@ -188,7 +189,7 @@ def odd_recurrence(b: Builder, rng: Rng, p: str, x: str, features: int, reverse:
     keep = b.op("mul", f"{p}.keep", f, h)
     fresh = b.op("mul", f"{p}.fresh", b.op("one_minus", f"{p}.not", f), g)
     h_new = b.op("sub" if rng.random() < 0.3 else "add", f"{p}.h", keep, fresh)
-    small = b.linear(f"{p}.w", h_new, f"{p}.P", 3)
+    small = b.linear(f"{p}.w", norm(b, rng, f"{p}.n", h_new) if norms and rng.random() < 0.5 else h_new, f"{p}.P", 3)
     b.op("tanh", f"{p}.c", b.op("add", f"{p}.d", b.op("requantise", f"{p}.e", small), c))
     y = b.diagonal(f"{p}.y", b.op("relu", f"{p}.x", h_new), f"{p}.D", f"{p}.d_b" if rng.random() < 0.5 else None)
     b.end(p, "odd", (y, f"{p}.c"), reverse)
@@ -196,12 +197,21 @@ def odd_recurrence(b: Builder, rng: Rng, p: str, x: str, features: int, reverse:
     return b.op("add", f"{p}.out", y, wide)
 
 
-def _pointwise(b: Builder, rng: Rng, x: str, p: str, features: int) -> str:
-    kind = rng.choice(["linear", "function", "relu", "requantise", "square", "one_minus", "concat", "sub", "diagonal"])
+def norm(b: Builder, rng: Rng, output: str, x: str) -> str:
+    """Over the root of the variance, or of the mean square."""
+    eps = float(rng.choice([0.0, 1e-5, 0.1]))
+    return b.op(str(rng.choice(["layer_norm", "rms_norm"])), output, x, features=b.features(x), eps=eps)
+
+
+def _pointwise(b: Builder, rng: Rng, x: str, p: str, features: int, norms: bool) -> str:
+    kind = rng.choice(["linear", "function", "relu", "requantise", "square", "one_minus", "concat", "sub", "diagonal",
+                       *["norm"] * norms])
     if kind == "linear":
         return b.linear(f"{p}.lin", x, f"{p}.W", features, f"{p}.b" if rng.random() < 0.5 else None)
     if kind == "diagonal":
         return b.diagonal(f"{p}.diag", x, f"{p}.D", f"{p}.b" if rng.random() < 0.5 else None)
+    if kind == "norm":
+        return norm(b, rng, f"{p}.norm", x)
     if kind == "function":
         return b.op(str(rng.choice(FUNCTION_NAMES)), f"{p}.fn", x)
     if kind == "square":

@@ -51,7 +51,7 @@ def golden_network(case: Json) -> Network:
             b.linear(step["output"], step["inputs"][0], step["params"][0], step["options"]["features"],
                      *step["params"][1:])
         else:
-            b.op(step["op"], step["output"], *step["inputs"])
+            b.op(step["op"], step["output"], *step["inputs"], **step["options"])
     return Network(b.graph(*case["graph"]["outputs"]), parameters)
 
 

@@ -143,6 +143,7 @@ FUNCTIONS = {
     "leaky_relu": lambda x: x if x > 0 else 0.01 * x,
 }
 POINTWISE = ("add", "sub", "mul", "one_minus", "relu", "requantise")
+NORMS = ("layer_norm", "rms_norm")
 OVER_TIME = ("last", "first", "mean")
 COPIES = ("last", "first")
 
@@ -183,6 +184,36 @@ def bind_table(function: Any, x: Json, out: Json) -> Json:
     return {"entries": entries, "step": step, "guard": guard}
 
 
+def bind_norm(node: Json, x: Json, out: Json) -> Json:
+    """G, t and E of a normalisation."""
+    n, eps = node["options"]["features"], node["options"]["eps"]
+    centred = node["op"] == "layer_norm"
+    gain = (1.0 if centred else math.sqrt(n)) / out["scale"][0]
+    epsilon = half_up((float(n) ** 2 if centred else n) * eps / x["scale"][0] ** 2)
+    low, high = limits(x)
+    largest = (n if centred else 1) * n * reach(x) ** 2
+    shift = max((t for t in range(33) if half_up(gain * 2.0**t) < 2**31), default=-1)
+    fits = n * (high - low if centred else reach(x)) < 2**31 and largest + epsilon < 2**62
+    if shift < 0 or half_up(gain * 2.0**shift) < 2**15 or not fits:
+        raise ValueError("scales differ too much")
+    return {"G": half_up(gain * 2.0**shift), "t": shift, "E": epsilon}
+
+
+def normalise(node: Json, constants: Json, x: Json, out: Json, values: list[int]) -> list[int]:
+    """A vector over the root of its variance, or of its mean square."""
+    n, u = len(values), [q - x["zero_point"] for q in values]
+    if node["op"] == "layer_norm":
+        d, v = [n * a - sum(u) for a in u], n * sum(a * a for a in u) - sum(u) ** 2
+    else:
+        d, v = u, sum(a * a for a in u)
+    v, h = max(v + constants["E"], 1), 0
+    while v < 2**60:
+        v, h = 4 * v, h + 1
+    p = constants["G"] * (2**60 // math.isqrt(v)) // 2**30
+    shift = constants["t"] + 30 - h
+    return [clamp((a * p + 2**shift // 2) // 2**shift + out["zero_point"], *limits(out)) for a in d]
+
+
 def bind(node: Json, formats: Json, parameters: Json) -> Json:
     """The integers that one operator needs."""
     op, out = node["op"], formats[node["output"]]
@@ -194,6 +225,8 @@ def bind(node: Json, formats: Json, parameters: Json) -> Json:
         return {"table": bind_table(FUNCTIONS[op], ins[0], out)}
     if op in COPIES:
         return {}
+    if op in NORMS:
+        return bind_norm(node, ins[0], out)
     if op == "mul":
         product = reach(ins[0]) * reach(ins[1])
         ratio = ins[0]["scale"][0] * ins[1]["scale"][0] / sy
@@ -235,6 +268,8 @@ def apply(node: Json, constants: Json, formats: Json, inputs: list[list[int]]) -
         return [rescaled([w * x + k], constants["rescale"], out, o) for o, ((w,), x, k) in enumerate(rows)]
     if op in FUNCTIONS:
         return [lookup(q, constants["table"], ins[0], out) for q in inputs[0]]
+    if op in NORMS:
+        return normalise(node, constants, ins[0], out, inputs[0])
     u = [[q - f["zero_point"] for q in values] for values, f in zip(inputs, ins, strict=True)]
     if op == "concat":
         return [rescaled([v], constants[f"rescale{i}"], out) for i, part in enumerate(u) for v in part]
@@ -550,6 +585,9 @@ def network(
             if bias:
                 shapes["head.b"] = [classes]
             x, width = "head.out", classes
+        elif op in NORMS:
+            steps.append(node(op, op, x, features=width, eps=1e-5))
+            x = op
         else:
             steps.append(node(op, op, x))
             x = op
@@ -622,6 +660,8 @@ CASES: dict[str, Json] = {
             "options": {"scaled": True}},
     "sru_plain": {"seed": 14, "cell": "sru", "widths": (1, 9), "end": "last linear", "bias": False, "per_row": True,
                   "options": {"skip": None, "activation": "tanh"}},
+    "layer_norm": {"seed": 15, "widths": (2, 12), "end": "layer_norm linear last", "hidden": 5},
+    "rms_norm": {"seed": 16, "widths": (4, 16), "end": "rms_norm mean linear", "hidden": 4},
     "one_of_each": {"seed": 7, "widths": (4, 12), "end": "mean silu linear", "hidden": 1, "features": 1, "steps": 1},
 }
 

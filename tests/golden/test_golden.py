@@ -12,6 +12,7 @@ import pytest
 
 from bittailor.core.arith import Lookup, Rescale
 from bittailor.core.program import Program, bind
+from bittailor.core.rsqrt import Gain
 from bittailor.engines import ENGINES, Reference
 from golden import make_golden
 from golden.cases import golden_network, golden_plan
@@ -65,6 +66,9 @@ def test_binding_gives_the_vectors_constants(name: str) -> None:
                 table = wanted["table"]
                 assert constant.entries.tolist() == table["entries"], owner
                 assert (constant.step, constant.guard) == (table["step"], table["guard"]), owner
+            elif isinstance(constant, Gain):
+                found = constant.multiplier, constant.shift, constant.epsilon
+                assert found == (wanted["G"], wanted["t"], wanted["E"])
             else:
                 assert constant.values.tolist() == wanted["W" if role == "W" else "k"], owner
         if "k" in wanted and any(wanted["k"]):

@@ -73,8 +73,8 @@ def blocks_of(program: Program, order: Order, core: str) -> Blocks:
     bound: dict[str, BoundMatrix] = {}
     for phase in order.phases:
         for ins in phase.body:
-            if ins.whole is not None:
-                one = bind_instructions(program.constants[ins.output], [program.formats[ins.whole]])[0]
+            if ins.matrix is not None:
+                one = bind_instructions(program.constants[ins.output], [program.formats[ins.matrix]])[0]
                 found = laid_out(one, core) if isinstance(one, BoundMatrix) else None
                 if found is not None and isinstance(one, BoundMatrix):
                     laid[ins.output], bound[ins.output] = found, _folded(one, found)

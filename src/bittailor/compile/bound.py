@@ -28,11 +28,13 @@ from bittailor.core.ops.forms import (
     DiagonalProduct,
     Joined,
     MatrixProduct,
+    Normalised,
     Packed,
     Product,
     Tabulated,
 )
 from bittailor.core.qformat import QFormat
+from bittailor.core.rsqrt import Gain
 
 UNPACKED_BITS = 32
 """Packed integers up to this width are read as 32 bits, wider ones as 64."""
@@ -78,6 +80,7 @@ class DeviceCall:
     dot       (function, columns) of a dot product
     unpacks   the packed integers that are read
     per_row   whether every row has a multiplier of its own, from an array
+    before    the function that looks at the whole vector before the loop, "" for none
     """
 
     function: str
@@ -86,6 +89,7 @@ class DeviceCall:
     dot: tuple[str, int] | None = None
     unpacks: tuple[Unpack, ...] = ()
     per_row: bool = False
+    before: str = ""
 
 
 class BoundInstruction(ABC):
@@ -219,6 +223,25 @@ class BoundTable(BoundInstruction):
         return DeviceCall(f"bt_lookup{t.entry_bits}", (t.qmin,))
 
 
+@dataclass(frozen=True, eq=False)
+class BoundNorm(BoundInstruction):
+    """A value over the root of the variance, or of the mean square, of its vector.
+
+    zero, bits  zero-point and width of the vector
+    """
+
+    gain: Gain
+    centred: bool
+    zero: int
+    bits: int
+
+    @property
+    def device(self) -> DeviceCall:
+        g = self.gain
+        before = f"bt_{'layer' if self.centred else 'rms'}_norm{8 if self.bits <= 8 else 16}"
+        return DeviceCall("bt_normalised", (g.lo, g.hi, g.zero), before=before)
+
+
 def _unpack(packed: Packed) -> Unpack:
     bits, count = packed.bits, (packed.values.size * packed.bits + 7) // 8
     span = bits // 8 if bits % 8 == 0 else (bits + 14) // 8
@@ -287,6 +310,7 @@ FORMS: Mapping[type[Constants], Callable[[Any, Sequence[QFormat]], tuple[BoundIn
     Tabulated: lambda form, inputs: (BoundTable(form.lookup),),
     Joined: _joined,
     Averaged: _averaged,
+    Normalised: lambda form, x: (BoundNorm(form.gain, form.centred, x[0].zero_point, x[0].bits),),
     Copied: lambda form, inputs: (),
 }
 """How an operator's form is bound."""

@@ -35,7 +35,7 @@ class Instruction:
     """One operator of a phase; a concat is one instruction for each of its inputs.
 
     lanes   the sites it reads feature by feature
-    whole   the site a linear operator reads as a whole
+    whole   the site that it reads as a whole: a linear operator's input, or that of which it needs statistics
     joined  it writes a part of its site only: of a concat
     part    which input of a concat; `column`: where its features go; `last`: whether it completes the site
     """
@@ -53,6 +53,11 @@ class Instruction:
     def output(self) -> str:
         """The site that it writes."""
         return self.node.output
+
+    @property
+    def matrix(self) -> str | None:
+        """The site that it multiplies with a matrix."""
+        return None if self.lanes else self.whole
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -104,7 +109,7 @@ class Phase:
 
     @cached_property
     def matrices(self) -> int:
-        """How many instructions read whole inputs. They come first, and their results are stored together."""
+        """How many instructions read whole inputs: they come first, and their results are stored together."""
         return sum(ins.whole is not None for ins in self.body)
 
     @cached_property
@@ -206,6 +211,8 @@ def _instructions(graph: Graph, node: Node) -> Iterator[Instruction]:
     access = OPS[node.op].access
     if access == "whole":
         yield Instruction(node, features, (), node.inputs[0])
+    elif access == "statistics":
+        yield Instruction(node, features, node.inputs, node.inputs[0])
     elif access == "joined":
         column = 0
         for i, name in enumerate(node.inputs):

@@ -99,7 +99,7 @@ class Network:
         values, sizes = self.check_input(x, lengths)
 
         def apply(node: Node, inputs: list[Floats]) -> Floats:
-            op = OPS[node.op]
+            op = OPS[node.op].of(node.options)
             params = {role: self.parameters[name] for role, name in zip(op.roles, node.params, strict=False)}
             return op.real(inputs, params, sizes)
 

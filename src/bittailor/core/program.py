@@ -144,7 +144,7 @@ class Program:
                     yield Stored("weights" if role == "W" else role, owner, part.values, part.bits)
                 elif isinstance(part, Lookup):
                     yield Stored("tables", owner, part.entries, part.entry_bits)
-                else:
+                elif isinstance(part, Rescale):
                     for m in part.multipliers:
                         if m.size > 1:
                             yield Stored("multipliers", owner, m, 32)
@@ -242,7 +242,7 @@ def bind_operator(
     biases                  bias site -> real values
     Raises RangeError, which names the operator, where scales cannot be bound.
     """
-    op = OPS[node.op]
+    op = OPS[node.op].of(node.options)
     integers: dict[str, tuple[Ints, QFormat]] = {}
     try:
         for role, name, fmt in zip(op.roles, node.params, params, strict=False):

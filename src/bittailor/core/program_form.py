@@ -22,6 +22,7 @@ from bittailor.core.graph import Graph
 from bittailor.core.ops import OPS, Constants, Packed
 from bittailor.core.ops.forms import Part
 from bittailor.core.qformat import QFormat
+from bittailor.core.rsqrt import Gain
 from bittailor.errors import BittailorError
 
 MOST_PACKED_BITS = 63
@@ -74,6 +75,8 @@ def dismantled(part: Part) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The numbers of a part, and its arrays by name."""
     if isinstance(part, Packed):
         return plain(PackedForm(part.bits, part.values.shape)), {"packed": pack(part.values, part.bits)}
+    if isinstance(part, Gain):
+        return plain(part), {}
     if isinstance(part, Lookup):
         return plain(LookupForm(part.qmin, part.step, part.guard, part.lo, part.hi)), {
             "entries": part.entries.astype(np.int32)}
@@ -115,6 +118,9 @@ def _assembled(item: Mapping[str, Any], arrays: Arrays, where: str) -> Part:
         whole(count, f"{where}.shape", 0, MOST_VALUES)
         check_arrays(arrays, {"packed": ArrayForm(np.uint8, ((count * packed.bits + 7) // 8,))})
         return Packed(unpack(arrays["packed"], packed.bits, packed.shape), packed.bits)
+    if "epsilon" in item:
+        check_arrays(arrays, {})
+        return make(Gain, item, where)
     if "step" in item:
         lookup = make(LookupForm, item, where)
         check_arrays(arrays, {"entries": ArrayForm(np.int32, (_length(arrays, "entries"),))})

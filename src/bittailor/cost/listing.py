@@ -54,7 +54,7 @@ class Listing:
 @dataclass(frozen=True)
 class _Piece:
     """One instruction: features of its code, work per value computed, dot products of `rows` rows, the runtime's
-    functions it calls."""
+    functions it calls; the function that looks at its vector before the loop."""
 
     constants: Constants
     laid: Laid | None
@@ -63,6 +63,7 @@ class _Piece:
     dots: tuple[tuple[str, int], ...]
     rows: int
     calls: frozenset[str]
+    before: str
 
 
 _PIECES: LruCache[tuple[int, int, int], _Piece] = LruCache(1 << 14)
@@ -94,6 +95,10 @@ def describe(program: Program, core: str = DEFAULT_CORE) -> Listing:
                 code[name] += amount
             for name, amount in piece.run.items():
                 work.amounts[name] += amount * n
+            if piece.before:
+                code["preparation"] += 1
+                work.amounts["preparation"] += 1
+                work.dots[piece.before, n] += 1
             for dot in piece.dots:
                 work.dots[dot] += piece.rows
             runtime |= piece.calls
@@ -207,5 +212,6 @@ def _counted(constants: Constants, device: DeviceCall, laid: Laid | None, featur
     for value in device.literals:
         code[f"literal{next(size for size in (8, 16, 32, 64) if abs(value).bit_length() <= size)}"] += 1
     dots = () if device.dot is None or not single else (device.dot,)
-    calls = frozenset([*(name for name, _ in dots), *(one.function for one in device.unpacks if not one.span)])
-    return _Piece(constants, laid, code, run, dots, single, calls)
+    calls = frozenset([*(name for name, _ in dots), *(one.function for one in device.unpacks if not one.span),
+                       *([device.before] if device.before else [])])
+    return _Piece(constants, laid, code, run, dots, single, calls, device.before)

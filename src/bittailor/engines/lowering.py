@@ -115,10 +115,10 @@ class Structure:
                 if phase.body[0].joined or segment.kind is Kind.MEAN:
                     soft.append(phase.body[0].output)
                 for ins in phase.body:
-                    if ins.whole is not None:
+                    if ins.matrix is not None:
                         kind = self._facts[self._index[ins.output]].kinds[0]
                         form = 8 if kind in (bc.LINEAR8, bc.LINEAR8W) else 16
-                        needs.setdefault(self._home(ins.whole), set()).add(form)
+                        needs.setdefault(self._home(ins.matrix), set()).add(form)
         for site in soft:
             if not needs.get(site):
                 needs[site] = {self._default[site]}
@@ -209,11 +209,15 @@ class Structure:
     def _emit_operator(self, ins: Instruction, tile: Mapping[str, int]) -> None:
         index = self._index[ins.output]
         op, constant, out = self._facts[index].kinds[ins.part], self._offsets[index], tile[ins.output]
-        if ins.whole is not None:
+        if ins.matrix is not None:
             form = 8 if op in (bc.LINEAR8, bc.LINEAR8W) else 16
-            size = -(-self.graph.sites[ins.whole].features // bc.GROUP[form])
-            source = self._place[self._home(ins.whole), form]
+            size = -(-self.graph.sites[ins.matrix].features // bc.GROUP[form])
+            source = self._place[self._home(ins.matrix), form]
             self.blanks.append(Blank(op, out, source, 0, size, index, constant=constant))
+            return
+        if ins.whole is not None:
+            source = min(at for (site, _), at in self._place.items() if site == self._home(ins.lanes[0]))
+            self.blanks.append(Blank(op, out, tile[ins.lanes[0]], source, ins.features, index))
             return
         a, b = (*(tile[name] for name in ins.lanes), 0)[:2]
         self.blanks.append(Blank(op, out, a, b, 0, index, ins.part, constant=constant))
@@ -263,6 +267,8 @@ class Structure:
             shift, step, m0, m1, lo, hi, za, zb, c = facts[s.node].numbers[s.part]
             if facts[s.node].kinds[s.part] < 0:
                 za, zb = self._mean_zeros(s, formats)
+            elif s.op in (bc.LAYER_NORM, bc.RMS_NORM):
+                za = self._zero_in(s.b, formats)
             data, mult, cons = s.constant
             rows.append(pack(s.op, shift, step, s.out, s.a, s.b, m0, m1, lo, hi, za, zb, s.size,
                              start + data, start + mult, start + cons, c))
@@ -277,9 +283,15 @@ class Structure:
         return block
 
     def _mean_zeros(self, s: Blank, formats: Mapping[str, QFormat]) -> tuple[int, int]:
-        source, target = self.buffers[s.a], self.buffers[s.out]
-        x, y = formats[source.site], formats[target.site]
-        return (x.qmin if source.form == 8 else 0) - x.zero_point, -y.qmin if target.form == 8 else 0
+        target = self.buffers[s.out]
+        y = formats[target.site]
+        return self._zero_in(s.a, formats), -y.qmin if target.form == 8 else 0
+
+    def _zero_in(self, buffer: int, formats: Mapping[str, QFormat]) -> int:
+        """What is added to the values of a buffer to make them q - zero_point."""
+        held = self.buffers[buffer]
+        x = formats[held.site]
+        return (x.qmin if held.form == 8 else 0) - x.zero_point
 
 
 class Lowering:

@@ -19,6 +19,7 @@ from bittailor.compile.bound import (
     BoundInstruction,
     BoundMatrix,
     BoundMean,
+    BoundNorm,
     BoundProduct,
     BoundRescale,
     BoundSum,
@@ -140,6 +141,11 @@ class Operators:
                 return bc.MULW if bound.rescale.wide else bc.MUL, _numbers(bound, bound.multiplier, 0, *bound.zeros), ()
             case BoundMean():
                 return MEAN, _numbers(bound, bound.multiplier), ()
+            case BoundNorm():
+                g = bound.gain
+                # `fill` knows what the buffer holds, and so the place that is left open
+                row = (g.shift, 0, g.multiplier, bound.zero, g.lo - g.zero, g.hi - g.zero, 0, g.zero, g.epsilon)
+                return bc.LAYER_NORM if bound.centred else bc.RMS_NORM, row, ()
             case BoundSum():
                 narrow, wide = (bc.SCALE, bc.SCALEW) if len(bound.signs) == 1 else (bc.ADD, bc.ADDW)
                 return wide if bound.rescale.wide else narrow, _numbers(bound, *bound.multipliers), ()

@@ -24,7 +24,7 @@ from bittailor.engines.native_cache import SUFFIX, Unusable, add, candidates, di
 from bittailor.errors import BittailorError
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
-HEADERS = ("bittailor.h", "bt_kernels.h", "bt_vector.h", "device/bt_ops.h")
+HEADERS = ("bittailor.h", "bt_kernels.h", "bt_vector.h", "device/bt_ops.h", "device/bt_norm.h")
 FLAGS = ("-std=c99", "-O3", "-shared", *(() if sys.platform == "win32" else ("-fPIC",)))
 COMPILERS = ("cc", "gcc", "clang")
 PREBUILT = RUNTIME / "prebuilt"

@@ -17,6 +17,7 @@ from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.arith import Ints, Lookup, Rescale
 from bittailor.core.ops import OPS, Packed
 from bittailor.core.program import Program
+from bittailor.core.rsqrt import Gain
 from bittailor.errors import BittailorError
 from bittailor.export.folder import ExportForm
 
@@ -125,6 +126,9 @@ def fingerprint(program: Program) -> str:
             elif isinstance(c, Lookup):
                 digest.update(f"{c.qmin} {c.step} {c.guard} {c.lo} {c.hi}".encode())
                 arrays = [c.entries]
+            elif isinstance(c, Gain):
+                digest.update(f"{c.multiplier} {c.shift} {c.epsilon} {c.lo} {c.hi} {c.zero}".encode())
+                arrays = []
             else:
                 digest.update(str(c.bits).encode())
                 arrays = [c.values]

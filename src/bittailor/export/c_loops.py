@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bittailor.compile.blocks import bound_of
+from bittailor.compile.bound import BoundNorm
 from bittailor.compile.image import COUNTER, ctype_of
 from bittailor.compile.layouts import Laid
 from bittailor.compile.segments import Instruction, Phase
@@ -14,7 +15,7 @@ from bittailor.core.ops import OPS
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import plain
-from bittailor.export.c_ops import EMITTERS, Line, centred
+from bittailor.export.c_ops import EMITTERS, Line, centred, norm_of
 from bittailor.export.template import fill
 
 WIDTH = 118
@@ -143,6 +144,11 @@ class _Loops:
             x = _from(self.model.vector(ready.site, phase.number, at), ready.start)
             to = self.model.scratch[ready.name, False]
             yield f"{indent}{ready.preparation.function}({x}, {ready.stop - ready.start}u, {to});\n"
+        for ins in phase.body:
+            bound = bound_of(self.program, ins, self.blocks)
+            if isinstance(bound, BoundNorm):
+                call = norm_of(self.model.vector(ins.lanes[0], phase.number, at), ins.features, bound)
+                yield f"{indent}const bt_norm {self.model.norms[ins.output]} =\n{indent}    {call};\n"
         for array, (_, size) in self._arrays(phase).items():
             yield f"{indent}int32_t {array}[{size}];\n"
         for array in self._moving(phase):
@@ -251,6 +257,9 @@ class _Scope:
 
     def sum(self, site: str) -> str:
         return f"state->{self.model.names[site]}[i]"
+
+    def norm(self, site: str) -> str:
+        return self.model.norms[site]
 
 
 def _from(vector: str, start: int) -> str:

@@ -9,7 +9,7 @@ from bittailor.compile.image import Image, image_of
 from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.order import Order
-from bittailor.core.ops.forms import Copied
+from bittailor.core.ops.forms import Copied, Normalised
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import Program
 from bittailor.errors import UnsupportedNetwork
@@ -148,6 +148,13 @@ class Model:
                     found[ins.output, i] = Sums(name, rows, at)
                     counts[rows] = name, at + rows
         return found
+
+    @cached_property
+    def norms(self) -> dict[str, str]:
+        """Site of a normalised vector -> the variable that holds what its features share."""
+        used = {*self.names.values(), *(sums.array for sums in self.sums.values())}
+        return {site: identifier(f"{site}.norm", used) for site, constants in self.program.constants.items()
+                if isinstance(constants, Normalised)}
 
     @cached_property
     def members(self) -> dict[tuple[str, bool], str]:

@@ -13,6 +13,7 @@ from bittailor.compile.bound import (
     BoundDiagonal,
     BoundMatrix,
     BoundMean,
+    BoundNorm,
     BoundProduct,
     BoundSum,
     BoundTable,
@@ -28,6 +29,7 @@ from bittailor.core.ops.forms import (
     DiagonalProduct,
     Joined,
     MatrixProduct,
+    Normalised,
     Product,
     Tabulated,
 )
@@ -53,6 +55,9 @@ class Scope(Protocol):
 
     def sum(self, site: str) -> str:
         """What a mean has summed of this feature."""
+
+    def norm(self, site: str) -> str:
+        """What the features of a normalised vector share."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,18 @@ def _table(s: Scope, ins: Instruction, bound: BoundTable) -> Line:
     return Line(table, bound.device.function, (x, number(t.qmin), *numbers))
 
 
+def _normalised(s: Scope, ins: Instruction, bound: BoundNorm) -> Line:
+    numbers = (f"&{s.norm(ins.output)}", *map(number, bound.device.literals))
+    return Line(centred(s.value(ins.lanes[0]), bound.zero), bound.device.function, numbers)
+
+
+def norm_of(vector: str, features: int, bound: BoundNorm) -> str:
+    """The call that looks at a vector before its features are normalised."""
+    g = bound.gain
+    numbers = (f"{features}u", number(bound.zero), number(g.multiplier), f"{g.shift}u", number(g.epsilon))
+    return f"{bound.device.before}({vector}, {', '.join(numbers)})"
+
+
 EMITTERS: Mapping[type[Constants], Emit] = {
     Affine: _sum,
     Product: _product,
@@ -167,6 +184,7 @@ EMITTERS: Mapping[type[Constants], Emit] = {
     Tabulated: _table,
     Joined: _sum,
     Averaged: _mean,
+    Normalised: _normalised,
 }
 """How the line of an operator's form is written. `Copied` computes nothing: it is where its source is kept."""
 

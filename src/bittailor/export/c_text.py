@@ -168,8 +168,9 @@ def _lines(texts: list[str], indent: int) -> str:
 
 
 def _headers(model: Model) -> str:
-    """The headers of layouts in use."""
+    """The headers of what is in use: layouts, normalisations."""
     found = sorted({laid.layout.header for laid in model.image.blocks.laid.values()})
+    found += ["bt_norm.h"] * bool(model.norms)
     return "".join(f'#include "{name}"\n' for name in found)
 
 

@@ -29,6 +29,7 @@ typedef struct bt_view {
 typedef struct bt_block {
     uint8_t *base[BT_MOST_BUFFERS], *now[BT_MOST_BUFFERS], *next[BT_MOST_BUFFERS];
     int32_t *tiles;
+    bt_norm *norms; /* [tiles][BT_ITEMS]: of the tile that is normalised */
     size_t lengths[BT_ITEMS];
     size_t longest, shortest, steps;
 } bt_block;
@@ -98,6 +99,9 @@ static int bt_instr_ok(const bt_view *v, const bt_instr *p, uint64_t blocks) {
     case BT_DIAGONALW:
         return p->shift < 64 && bt_inside(v, p->data, lanes * 4) && bt_inside(v, p->mult, lanes * 4)
             && bt_inside(v, p->cons, lanes * 8);
+    case BT_LAYER_NORM:
+    case BT_RMS_NORM:
+        return p->b < v->head->buffers && bt_row(v, p->b, v->buffers[p->b].size, p->size) && p->shift <= 32 && p->m0 > 0;
     case BT_KNOTS: return p->step <= 8 && p->shift >= 1 && p->shift < 25 && bt_inside(v, p->data, 257 * 2);
     default: return 0;
     }
@@ -203,8 +207,12 @@ static size_t bt_room(const bt_buffer *b, size_t steps) {
     return bt_round(bt_rows(b) * copies);
 }
 
+/* Bytes of tiles, and of the norms of tiles. */
+static size_t bt_tile_room(const bt_view *v) { return bt_round((size_t)v->head->tiles * BT_TILE * sizeof(int32_t)); }
+static size_t bt_norm_room(const bt_view *v) { return bt_round((size_t)v->head->tiles * BT_ITEMS * sizeof(bt_norm)); }
+
 static size_t bt_scratch_of(const bt_view *v, size_t steps) {
-    uint64_t total = BT_ALIGN + bt_round((size_t)v->head->tiles * BT_TILE * sizeof(int32_t));
+    uint64_t total = BT_ALIGN + bt_tile_room(v) + bt_norm_room(v);
     if (steps == 0 || steps >= BT_MOST)
         return 0;
     for (uint32_t b = 0; b < v->head->buffers; b++) {
@@ -226,7 +234,9 @@ size_t bt_scratch(const void *program, size_t bytes, size_t steps) {
 static void bt_place(const bt_view *v, bt_block *block, uint8_t *scratch) {
     scratch += (BT_ALIGN - (uintptr_t)scratch % BT_ALIGN) % BT_ALIGN;
     block->tiles = (int32_t *)(void *)scratch;
-    scratch += bt_round((size_t)v->head->tiles * BT_TILE * sizeof(int32_t));
+    scratch += bt_tile_room(v);
+    block->norms = (bt_norm *)(void *)scratch;
+    scratch += bt_norm_room(v);
     for (uint32_t b = 0; b < v->head->buffers; b++) {
         block->base[b] = block->now[b] = block->next[b] = scratch;
         scratch += bt_room(&v->buffers[b], block->steps);
@@ -276,6 +286,30 @@ static uint32_t bt_run_linear(const bt_view *v, const bt_block *block, const bt_
     return gates;
 }
 
+static int64_t bt_value(const uint8_t *rows, const bt_buffer *b, size_t i) {
+    return b->size == 1 ? rows[i] : ((const int16_t *)(const void *)rows)[i];
+}
+
+/* The norms of every item's row of buffer b, for the tile that is made. */
+static void bt_take_norms(const bt_view *v, const bt_block *block, const bt_instr *p) {
+    const bt_buffer *in = &v->buffers[p->b];
+    for (size_t n = 0; n < BT_ITEMS; n++) {
+        uint64_t sum = 0, squares = 0, count = p->size;
+        for (size_t f = 0; f < p->size; f++) {
+            uint64_t u = (uint64_t)(bt_value(block->now[p->b], in, n * in->stride + f) + p->za);
+            sum += u;
+            squares += u * u;
+        }
+        if (p->op == BT_LAYER_NORM)
+            squares = squares * count - sum * sum;
+        else
+            sum = 0, count = 1;
+        /* no value of a damaged program leaves the range that a root is taken of */
+        block->norms[(size_t)p->out * BT_ITEMS + n] = bt_norm_of(
+            (int32_t)count, (int32_t)sum, (squares + (uint64_t)p->c) & (UINT64_MAX >> 2), p->m0, p->shift);
+    }
+}
+
 static void bt_run_phase(const bt_view *v, const bt_block *block, const bt_phase *phase) {
     const bt_instr *instrs = v->instrs + phase->first;
     for (size_t j = 0; j < phase->blocks; j++) {
@@ -305,7 +339,8 @@ static void bt_run_phase(const bt_view *v, const bt_block *block, const bt_phase
                           (int32_t)p->c);
                 continue;
             }
-            const int32_t *a = block->tiles + (size_t)p->a * BT_TILE, *b = block->tiles + (size_t)p->b * BT_TILE;
+            const int32_t *a = block->tiles + (size_t)p->a * BT_TILE;
+            const int32_t *b = bt_tile_ok(v, p->b) ? block->tiles + (size_t)p->b * BT_TILE : NULL;
             switch (p->op) {
             case BT_ADD: bt_sum(y, a, b, p); break;
             case BT_ADDW: bt_sum_wide(y, a, b, p); break;
@@ -321,6 +356,12 @@ static void bt_run_phase(const bt_view *v, const bt_block *block, const bt_phase
             case BT_DIAGONALW:
                 bt_diagonal_wide(y, a, bt_words(v, p->data) + j * BT_LANES, bt_words(v, p->mult) + j * BT_LANES,
                                  (const int64_t *)(const void *)(v->bytes + p->cons) + j * BT_LANES, p);
+                break;
+            case BT_LAYER_NORM:
+            case BT_RMS_NORM:
+                if (j == 0)
+                    bt_take_norms(v, block, p);
+                bt_normalise(y, a, block->norms + (size_t)p->out * BT_ITEMS, p);
                 break;
             default: bt_tile_knots(y, a, v->bytes + p->data, p); break;
             }
@@ -338,6 +379,8 @@ static void bt_uses(const bt_view *v, const bt_segment *s, uint8_t uses[BT_MOST_
             const bt_instr *p = &v->instrs[j];
             if (p->op == BT_LOAD8 || p->op == BT_LOAD16 || (p->op >= BT_LINEAR8 && p->op <= BT_LINEAR64W))
                 uses[p->a] |= 1;
+            else if (p->op == BT_LAYER_NORM || p->op == BT_RMS_NORM)
+                uses[p->b] |= 1;
             else if (p->op == BT_STORE8 || p->op == BT_STORE16)
                 uses[p->out] |= 2;
         }
@@ -423,10 +466,6 @@ static void bt_pick(const bt_view *v, bt_block *block, const bt_segment *s) {
         size_t at = s->kind == BT_LAST ? block->lengths[n] - 1 : 0;
         memcpy(block->base[s->out] + n * to, block->base[s->in] + (at * BT_ITEMS + n) * from, from < to ? from : to);
     }
-}
-
-static int64_t bt_value(const uint8_t *rows, const bt_buffer *b, size_t i) {
-    return b->size == 1 ? rows[i] : ((const int16_t *)(const void *)rows)[i];
 }
 
 /* a: values of u = a + za; y = clamp(floor((A * m0 + T * c) / (T * 2**shift)), lo, hi) + zb, A the sum of u over T

@@ -90,7 +90,11 @@ enum bt_op {
     BT_LOOKUP16 = 16, /* the same with int16 entries */
     BT_KNOTS = 17,    /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
     BT_DIAGONAL = 18, /* (a * data[lane] + cons[lane]) >> shift: an int32 factor and constant per feature */
-    BT_DIAGONALW = 19 /* (a * data[lane] * mult[lane] + cons[lane]) >> shift, int64 constants; a * data fits 32 bits */
+    BT_DIAGONALW = 19, /* (a * data[lane] * mult[lane] + cons[lane]) >> shift, int64 constants; a * data fits 32 bits */
+    /* tile a of buffer b, whose rows have `size` values of u = v + za: over the root of the variance (the mean square) of
+     * u; gain m0, shift t, epsilon c; a holds u + m1; zb is added behind the clamp */
+    BT_LAYER_NORM = 20,
+    BT_RMS_NORM = 21
 };
 
 typedef struct bt_header {

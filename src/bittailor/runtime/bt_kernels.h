@@ -7,6 +7,7 @@
 #define BT_KERNELS_H
 
 #include "bt_vector.h"
+#include "device/bt_norm.h"
 
 enum { BT_TILE = BT_ITEMS * BT_LANES };
 
@@ -77,6 +78,19 @@ static void bt_diagonal_wide(int32_t *restrict y, const int32_t *restrict a, con
     BT_EACH_VECTOR {
         bt_i32 product = bt_mul(bt_load(a + i), w);
         bt_store(y + i, bt_wide_finish(bt_wide_add(bt_wide_mul(product, m), c), p->shift, p->lo, p->hi));
+    }
+}
+
+/* norms: one a sequence */
+static void bt_normalise(int32_t *restrict y, const int32_t *restrict a, const bt_norm *restrict norms,
+                         const bt_instr *p) {
+    bt_i32 zero = bt_all(p->m1), out = bt_all(p->zb);
+    for (int n = 0; n < BT_ITEMS; n++) {
+        const bt_norm *norm = norms + n;
+        bt_i32 u = bt_sub(bt_load(a + n * BT_LANES), zero);
+        bt_i32 d = bt_sub(bt_mul(u, bt_all(norm->count)), bt_all(norm->sum));
+        bt_wide sum = bt_wide_add(bt_wide_mul(d, bt_all(norm->multiplier)), bt_wide_all(norm->half));
+        bt_store(y + n * BT_LANES, bt_add(bt_wide_finish(sum, (int)norm->shift, p->lo, p->hi), out));
     }
 }
 

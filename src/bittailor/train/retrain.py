@@ -390,7 +390,7 @@ class _Retrainer:
         network = self.calibration.network
 
         def apply(node: Node, inputs: list[Any]) -> Any:
-            op = OPS[node.op]
+            op = OPS[node.op].of(node.options)
             params: Any = {role: self._floats[name] for role, name in zip(op.roles, node.params, strict=False)}
             return op.real(inputs, params, lengths)
 

@@ -10,6 +10,7 @@ from bittailor.core.ops.forms import Constants, Packed
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.ops.joining import Concat
 from bittailor.core.ops.linear import Linear
+from bittailor.core.ops.normalising import LayerNorm, RMSNorm
 from bittailor.core.ops.time import Mean, Pick
 
 OPS: Table[Op[Any]] = Table("operator", {op.name: op for op in (
@@ -22,6 +23,8 @@ OPS: Table[Op[Any]] = Table("operator", {op.name: op for op in (
     Relu(),
     Requantise(),
     Concat(),
+    LayerNorm(),
+    RMSNorm(),
     Pick("last", -1),
     Pick("first", 0),
     Mean(),

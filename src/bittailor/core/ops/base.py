@@ -19,7 +19,7 @@ from bittailor.core.arith import Floats, Ints
 from bittailor.core.ops.forms import Constants, Part, Rescaling
 from bittailor.core.qformat import QFormat
 
-Access = Literal["feature", "whole", "joined", "time"]
+Access = Literal["feature", "whole", "joined", "statistics", "time"]
 Range = tuple[float, float] | None
 """Real numbers that a value cannot leave, whatever the data; None where there is no such bound."""
 
@@ -51,8 +51,8 @@ class Op(ABC, Generic[C]):
     form: type[C]
     """What binding leaves of it."""
     access: Access = "feature"
-    """How it reads: output feature i from input features i; from the whole vector; inputs laid side by side; or from a
-    whole sequence and its lengths."""
+    """How it reads: output feature i from input features i; from the whole vector; inputs laid side by side; from input
+    feature i and statistics of the whole vector; or from a whole sequence and its lengths."""
     roles: tuple[str, ...] = ()
     """Names of its parameters, in order; the last may be left out."""
     tied: bool = False
@@ -64,6 +64,10 @@ class Op(ABC, Generic[C]):
     def over_time(self) -> bool:
         """Whether it takes a whole sequence and its lengths."""
         return self.access == "time"
+
+    def of(self, options: Mapping[str, Any]) -> Op[C]:
+        """The operator of a node with these options: itself, unless they say what it computes."""
+        return self
 
     @abstractmethod
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:

@@ -29,6 +29,7 @@ from bittailor.core.arith import (
     signed_bits,
 )
 from bittailor.core.qformat import QFormat
+from bittailor.core.rsqrt import DEVIATION_BITS, GAIN_BITS, LEAST_GAIN, MOST_GAIN_SHIFT, POWER_BITS, Gain
 from bittailor.errors import FormatError
 
 
@@ -40,8 +41,8 @@ class Packed:
     bits: int
 
 
-Part = Rescale | Lookup | Packed
-P = TypeVar("P", Rescale, Lookup, Packed)
+Part = Rescale | Lookup | Packed | Gain
+P = TypeVar("P", Rescale, Lookup, Packed, Gain)
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,38 @@ class Copied(Constants):
 
     def check(self, place: Place) -> None:
         _demand(place.inputs[0] == place.output, "another format than what it copies")
+
+
+@dataclass(frozen=True, eq=False)
+class Normalised(Constants):
+    """y_i = clamp(floor(d_i G / (2**t sqrt(N)) + 1/2) + z), by an integer root; N = max(V + E, 1).
+
+    centred  d_i = n u_i - sum u and V = n sum u^2 - (sum u)^2; otherwise d = u and V = sum u^2
+    """
+
+    gain: Gain
+    centred: bool
+
+    def parts(self) -> dict[str, Part]:
+        return {"gain": self.gain}
+
+    def check(self, place: Place) -> None:
+        g, (x,), y, n = self.gain, place.inputs, place.output, place.features
+        _demand((g.lo, g.hi, g.zero) == (y.qmin, y.qmax, y.zero_point), "a clamp to another range than its format's")
+        _demand(LEAST_GAIN <= g.multiplier < 1 << GAIN_BITS and 0 <= g.shift <= MOST_GAIN_SHIFT, "a gain out of range")
+        _demand(deviation_bound(n, x, self.centred) < 1 << DEVIATION_BITS, "deviations that do not fit 32 bits")
+        _demand(g.epsilon >= 0 and power_bound(n, x, self.centred) + g.epsilon < 1 << POWER_BITS,
+                "a power beyond 62 bits")
+
+
+def deviation_bound(features: int, x: QFormat, centred: bool) -> int:
+    """No |d| of a normalisation and no sum of its u is larger, whatever the data."""
+    return features * (x.qmax - x.qmin if centred else x.reach)
+
+
+def power_bound(features: int, x: QFormat, centred: bool) -> int:
+    """V, and what it is the difference of, are no larger."""
+    return (features if centred else 1) * features * x.reach**2
 
 
 def part(parts: Mapping[str, Part], role: str, kind: type[P]) -> P:

@@ -21,12 +21,14 @@ from bittailor.core.ops.forms import (
     DiagonalProduct,
     Joined,
     MatrixProduct,
+    Normalised,
     Packed,
     Product,
     Tabulated,
     Weighted,
 )
 from bittailor.core.qformat import QFormat
+from bittailor.core.rsqrt import DROPPED_BITS, POWER_BITS, ROOT_BITS, Gain
 from bittailor.export.onnx.writer import ELEMENTS, Writer
 
 EXACT = (("float32", 1 << 24), ("float64", 1 << 53), ("int64", 1 << 62))
@@ -35,10 +37,11 @@ EXACT = (("float32", 1 << 24), ("float64", 1 << 53), ("int64", 1 << 62))
 
 @dataclass(frozen=True)
 class Operands:
-    """Where an operator's inputs are: their values and formats."""
+    """Where an operator's inputs are: their values, formats and numbers of features."""
 
     values: tuple[str, ...]
     formats: tuple[QFormat, ...]
+    features: tuple[int, ...] = ()
 
     def centred(self, w: Writer, at: int) -> str:
         """q - zero_point."""
@@ -157,6 +160,43 @@ def _between_knots(w: Writer, t: Lookup, knots: str, at: str) -> str:
     return floor_shifted(w, total, shift, t.lo, t.hi, False)
 
 
+def _normalised(w: Writer, c: Normalised, x: Operands) -> str:
+    g, count = c.gain, x.features[0]
+    u = w.cast(x.centred(w, 0), "int64")
+    axis = w.numbers([-1])
+    power = w.op("ReduceSum", w.op("Mul", u, u), axis, keepdims=1)
+    d = u
+    if c.centred:
+        n, total = w.number(count, "int64"), w.op("ReduceSum", u, axis, keepdims=1)
+        d = w.op("Sub", w.op("Mul", u, n), total)
+        power = w.op("Sub", w.op("Mul", power, n), w.op("Mul", total, total))
+    multiplier, place = _gain(w, g, w.op("Max", w.op("Add", power, w.number(g.epsilon, "int64")), w.number(1, "int64")))
+    half = w.op("Div", place, w.number(2, "int64"))
+    up = w.op("Add", w.op("Mul", d, multiplier), half)
+    # Div cuts towards zero, so the remainder, which has the sign of the divisor, goes first
+    y = w.op("Div", w.op("Sub", up, w.op("Mod", up, place)), place)
+    y = w.op("Clip", y, w.number(g.lo - g.zero, "int64"), w.number(g.hi - g.zero, "int64"))
+    return w.op("Cast", w.op("Add", y, w.number(g.zero, "int64")), to=ELEMENTS["int32"])
+
+
+def _gain(w: Writer, g: Gain, power: str) -> tuple[str, str]:
+    """(P, 2**T) of N, int64."""
+    one, place = w.number(1, "int64"), w.number(1 << (g.shift + DROPPED_BITS), "int64")
+    for digits in (16, 8, 4, 2, 1):
+        low = w.op("Less", power, w.number(1 << (POWER_BITS - 2 * digits), "int64"))
+        power = w.op("Mul", power, w.op("Where", low, w.number(1 << 2 * digits, "int64"), one))
+        place = w.op("Div", place, w.op("Where", low, w.number(1 << digits, "int64"), one))
+    root = w.op("Cast", w.op("Sqrt", w.op("Cast", power, to=ELEMENTS["float64"])), to=ELEMENTS["int64"])
+    over = w.op("Cast", w.op("Greater", w.op("Mul", root, root), power), to=ELEMENTS["int64"])
+    root = w.op("Sub", root, over)
+    more = w.op("Add", root, one)
+    under = w.op("Cast", w.op("LessOrEqual", w.op("Mul", more, more), power), to=ELEMENTS["int64"])
+    root = w.op("Add", root, under)
+    inverse = w.op("Div", w.number(1 << ROOT_BITS, "int64"), root)
+    product = w.op("Mul", inverse, w.number(g.multiplier, "int64"))
+    return w.op("Div", product, w.number(1 << DROPPED_BITS, "int64")), place
+
+
 def averaged(w: Writer, c: Averaged, total: str, steps: str) -> str:
     """The mean from the sums [items, features] of so many steps [items, 1], both int64. Div cuts towards zero, so the
     remainder, which has the sign of the divisor, goes first."""
@@ -177,5 +217,6 @@ EMITTERS: Mapping[type[Constants], Emit] = {
     DiagonalProduct: _diagonal,
     Tabulated: _table,
     Joined: _joined,
+    Normalised: _normalised,
 }
 """How an operator's form is written. Forms over time (`Copied`, `Averaged`) depend on how the steps come: `layout`."""

@@ -60,7 +60,8 @@ class Layout:
             raise UnsupportedNetwork(f"{node.output}: '{node.op}' has no form in ONNX yet; add one to "
                                      "export/onnx/emit.py")
         w.scope = node.output
-        operands = Operands(tuple(values[name] for name in node.inputs), tuple(formats[name] for name in node.inputs))
+        operands = Operands(tuple(values[name] for name in node.inputs), tuple(formats[name] for name in node.inputs),
+                            tuple(self.program.graph.sites[name].features for name in node.inputs))
         value = EMITTERS[type(constants)](w, constants, operands)
         return w.named(value, node.output + suffix, words(self.program, node.output))
 

@@ -13,6 +13,7 @@ from bittailor.compile.groups import Group
 from bittailor.core.ops import forms
 from bittailor.errors import UnsupportedNetwork
 from bittailor.train.kernels.base import Trainable
+from bittailor.train.kernels.normalising import Normalise
 from bittailor.train.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
 from bittailor.train.kernels.tables import LookUp
 from bittailor.train.kernels.time import Mean, Pick, Turn
@@ -24,6 +25,7 @@ GRADIENTS: Mapping[type[forms.Constants], type[Trainable[Any]]] = {
     forms.Product: Product,
     forms.Tabulated: LookUp,
     forms.Joined: Joined,
+    forms.Normalised: Normalise,
     forms.Averaged: Mean,
     forms.Copied: Pick,
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from bittailor.core.ops import forms
 from bittailor.engines.torch.kernels.base import Kernel, Member
+from bittailor.engines.torch.kernels.normalising import Normalise
 from bittailor.engines.torch.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
 from bittailor.engines.torch.kernels.tables import LookUp
 from bittailor.engines.torch.kernels.time import Mean, Pick, Turn
@@ -21,6 +22,7 @@ KERNELS: dict[type[forms.Constants], type[Kernel[Any, Any]]] = {
     forms.Product: Product,
     forms.Tabulated: LookUp,
     forms.Joined: Joined,
+    forms.Normalised: Normalise,
     forms.Averaged: Mean,
     forms.Copied: Pick,
 }
