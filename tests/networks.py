@@ -145,6 +145,8 @@ def random_network(rng: Rng, features: int | None = None, norms: bool = True) ->
     sizes = [1, 2, 3, 5, 15, 16, 17, 31, 33, 48, 64, 100]
     x = b.input("input", features or int(rng.choice(sizes[:9])))
     for i in range(int(rng.integers(1, 4))):
+        if rng.random() < 0.2:
+            x = conv(b, rng, x, f"c{i}", int(rng.choice(sizes)))
         x = _layer(b, rng, x, f"s{i}", int(rng.choice(sizes)), norms)
     end = rng.choice(["last", "first", "mean", "sequence"], p=[0.4, 0.2, 0.25, 0.15])
     if end != "sequence":
@@ -195,6 +197,18 @@ def odd_recurrence(b: Builder, rng: Rng, p: str, x: str, features: int, reverse:
     b.end(p, "odd", (y, f"{p}.c"), reverse)
     wide = b.linear(f"{p}.cw", f"{p}.c", f"{p}.C", features)
     return b.op("add", f"{p}.out", y, wide)
+
+
+def conv(b: Builder, rng: Rng, x: str, p: str, features: int) -> str:
+    """A convolution over the steps, causal or looking ahead, perhaps in groups or of every feature alone."""
+    width, taps, dilation = b.features(x), int(rng.integers(2, 5)), int(rng.choice([1, 1, 2, 3]))
+    ahead = int(rng.choice([0, 0, 0, 1, (taps - 1) * dilation]))
+    window = b.op("window", f"{p}.window", x, taps=taps, dilation=dilation, ahead=ahead)
+    bias = f"{p}.b" if rng.random() < 0.5 else None
+    divisors = [n for n in range(2, width + 1) if width % n == 0]
+    if divisors and rng.random() < 0.5:
+        return b.grouped_linear(f"{p}.out", window, f"{p}.W", width, int(rng.choice(divisors)), bias)
+    return b.linear(f"{p}.out", window, f"{p}.W", features, bias)
 
 
 def norm(b: Builder, rng: Rng, output: str, x: str) -> str:

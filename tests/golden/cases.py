@@ -47,6 +47,9 @@ def golden_network(case: Json) -> Network:
             source = {"source": step["inputs"][1]} if len(step["inputs"]) > 1 else {}
             add_layer(b, CELLS[step["cell"]], step["recurrence"], step["inputs"][0], about["hidden"], about["bias"],
                       step["reverse"], **about["options"], **source)
+        elif step["op"] == "grouped_linear":
+            b.grouped_linear(step["output"], step["inputs"][0], step["params"][0], step["options"]["features"],
+                             step["options"]["groups"], *step["params"][1:])
         elif step["op"] == "linear":
             b.linear(step["output"], step["inputs"][0], step["params"][0], step["options"]["features"],
                      *step["params"][1:])

@@ -144,8 +144,9 @@ FUNCTIONS = {
 }
 POINTWISE = ("add", "sub", "mul", "one_minus", "relu", "requantise")
 NORMS = ("layer_norm", "rms_norm")
+WINDOWS = ("window",)
 OVER_TIME = ("last", "first", "mean")
-COPIES = ("last", "first")
+COPIES = ("last", "first", "window")
 
 
 def bind_linear(node: Json, formats: Json, parameters: Json, out: Json) -> Json:
@@ -219,7 +220,7 @@ def bind(node: Json, formats: Json, parameters: Json) -> Json:
     op, out = node["op"], formats[node["output"]]
     ins = [formats[name] for name in node["inputs"]]
     sy = out["scale"][0]
-    if op in ("linear", "diagonal"):  # a diagonal holds rows of one weight
+    if op in ("linear", "grouped_linear", "diagonal"):  # a diagonal holds rows of one weight, groups those of theirs
         return bind_linear(node, formats, parameters, out)
     if op in FUNCTIONS:
         return {"table": bind_table(FUNCTIONS[op], ins[0], out)}
@@ -263,6 +264,13 @@ def apply(node: Json, constants: Json, formats: Json, inputs: list[list[int]]) -
                 accumulator += w * x
             y.append(rescaled([accumulator], constants["rescale"], out, o))
         return y
+    if op == "grouped_linear":
+        y, own = [], len(constants["W"][0])
+        for o, row in enumerate(constants["W"]):
+            first = o // (len(constants["W"]) // node["options"]["groups"]) * own
+            accumulator = sum(w * inputs[0][first + k] for k, w in enumerate(row))
+            y.append(rescaled([accumulator + constants["k"][o]], constants["rescale"], out, o))
+        return y
     if op == "diagonal":
         rows = zip(constants["W"], inputs[0], constants["k"], strict=True)
         return [rescaled([w * x + k], constants["rescale"], out, o) for o, ((w,), x, k) in enumerate(rows)]
@@ -300,6 +308,20 @@ def over_time(node: Json, constants: Json, formats: Json, steps: list[list[int]]
     return y
 
 
+def window(node: Json, formats: Json, steps: list[list[int]]) -> list[list[int]]:
+    """The frames around every valid step of one item, feature by feature; the zero-point beyond its ends."""
+    taps, dilation, ahead = (node["options"][name] for name in ("taps", "dilation", "ahead"))
+    zero, y = formats[node["inputs"][0]]["zero_point"], []
+    for t in range(len(steps)):
+        row = []
+        for c in range(len(steps[0])):
+            for k in range(taps):
+                at = t + ahead - (taps - 1 - k) * dilation
+                row.append(steps[at][c] if 0 <= at < len(steps) else zero)
+        y.append(row)
+    return y
+
+
 # --- section 4: recurrence --------------------------------------------------------------------------------------
 
 
@@ -332,7 +354,9 @@ def run(graph: Json, plan: Json, constants: Json, item: list[list[int]]) -> dict
             continue
         sources = [values[name] for name in step["inputs"]]
         own = constants[step["output"]]
-        if step["op"] in OVER_TIME:
+        if step["op"] in WINDOWS:
+            values[step["output"]] = window(step, formats, sources[0])
+        elif step["op"] in OVER_TIME:
             values[step["output"]] = over_time(step, own, formats, sources[0])
         elif isinstance(sources[0][0], list):
             values[step["output"]] = [
@@ -585,6 +609,16 @@ def network(
             if bias:
                 shapes["head.b"] = [classes]
             x, width = "head.out", classes
+        elif op.startswith("conv"):  # conv:taps:dilation:ahead:groups, with twice the features
+            taps, dilation, ahead, groups = map(int, op.split(":")[1:])
+            steps.append(node("window", "conv.window", x, taps=taps, dilation=dilation, ahead=ahead))
+            params = ("conv.W", "conv.b") if bias else ("conv.W",)
+            shapes["conv.W"] = [2 * width, width * taps // groups]
+            if bias:
+                shapes["conv.b"] = [2 * width]
+            kind, more = ("grouped_linear", {"groups": groups}) if groups > 1 else ("linear", {})
+            steps.append(node(kind, "conv.out", "conv.window", params=params, features=2 * width, **more))
+            x, width = "conv.out", 2 * width
         elif op in NORMS:
             steps.append(node(op, op, x, features=width, eps=1e-5))
             x = op
@@ -660,6 +694,9 @@ CASES: dict[str, Json] = {
             "options": {"scaled": True}},
     "sru_plain": {"seed": 14, "cell": "sru", "widths": (1, 9), "end": "last linear", "bias": False, "per_row": True,
                   "options": {"skip": None, "activation": "tanh"}},
+    "conv": {"seed": 17, "widths": (2, 12), "end": "conv:3:1:0:1 last linear", "steps": 6},
+    "conv_ahead": {"seed": 18, "widths": (1, 8), "end": "conv:3:2:2:1 mean linear", "steps": 6, "directions": 2},
+    "conv_depthwise": {"seed": 19, "widths": (2, 16), "end": "conv:2:3:0:3 linear", "steps": 6, "per_row": True},
     "layer_norm": {"seed": 15, "widths": (2, 12), "end": "layer_norm linear last", "hidden": 5},
     "rms_norm": {"seed": 16, "widths": (4, 16), "end": "rms_norm mean linear", "hidden": 4},
     "one_of_each": {"seed": 7, "widths": (4, 12), "end": "mean silu linear", "hidden": 1, "features": 1, "steps": 1},

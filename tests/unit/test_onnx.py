@@ -17,10 +17,10 @@ from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS
-from bittailor.core.ops.forms import Averaged, Copied
+from bittailor.core.ops.forms import Averaged, Copied, Windowed
 from bittailor.core.program import Program, bind
 from bittailor.engines import Reference
-from bittailor.engines.streaming import reversed_layers, start, stream
+from bittailor.engines.streaming import needs_the_end, start, stream
 from bittailor.errors import BittailorError, FileError
 from bittailor.export import export_program
 from bittailor.export.onnx import RUN_FILE, STEP_FILE
@@ -49,8 +49,9 @@ REFERENCE = Reference()
 
 STANDARD = {
     "Add", "BitShift", "BitwiseAnd", "BitwiseXor", "Cast", "Clip", "Concat", "Div", "Equal", "Expand", "Gather",
-    "GatherND", "Identity", "Less", "MatMul", "Mod", "Mul", "Range", "ReduceSum", "Reshape", "ReverseSequence", "Scan",
-    "Shape", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+    "GatherND", "Greater", "Identity", "Less", "LessOrEqual", "MatMul", "Max", "Mod", "Mul", "Pad", "Range",
+    "ReduceSum", "Reshape", "ReverseSequence", "Scan", "Shape", "Slice", "Sqrt", "Squeeze", "Sub", "Tile",
+    "Transpose", "Unsqueeze", "Where",
 }
 """Nothing else is written; MatMulInteger, which saturates on some processors, least of all."""
 
@@ -65,7 +66,7 @@ def check(program: Program, q: np.ndarray, lengths: np.ndarray | None = None) ->
     assert np.array_equal(got, want[output]), f"{(got != want[output]).sum()} of {got.size} integers differ"
     for site, values in traced(Session(debug_model(model, program)), program, q, sizes).items():
         assert np.array_equal(values, want[site]), site
-    if reversed_layers(program.graph):
+    if needs_the_end(program.graph):
         return
     state = start(program, len(q))
     for t, (y, after) in enumerate(stepped(Session(step_model(program, "a test")), program, q)):
@@ -119,13 +120,14 @@ def test_every_weight_width(bits: int, rng: np.random.Generator) -> None:
     check(program, program.quantise_input(x))
 
 
-@pytest.mark.parametrize("name", [name for name, op in OPS.items() if not op.roles and not op.over_time])
+@pytest.mark.parametrize("name", [n for n, op in OPS.items() if not op.roles and op.access not in ("time", "window")])
 @pytest.mark.parametrize("bits", [4, 8, 9, 16])
 def test_every_operator_at_every_input(name: str, bits: int, rng: np.random.Generator) -> None:
     """All integers of the input, so that every entry of every table and both ends of every clamp are met."""
     b = Builder()
     x = b.input("input", 1)
-    graph = b.graph(b.op(name, "y", *([x, x] if name in ("add", "sub", "mul", "concat") else [x])))
+    options = {"features": 1, "eps": 1e-5} if OPS[name].access == "statistics" else {}
+    graph = b.graph(b.op(name, "y", *([x, x] if name in ("add", "sub", "mul", "concat") else [x]), **options))
     network = Network(graph, {})
     ranges = {"input": (-6.0, 5.0), "y": (-1.5, 2.0)}
     for out in (2, 7, 8, 16):
@@ -162,7 +164,7 @@ def test_bounds_of_exact_types() -> None:
 
 
 def test_every_form_can_be_written() -> None:
-    assert {op.form for op in OPS.values()} == {*EMITTERS, Averaged, Copied}
+    assert {op.form for op in OPS.values()} == {*EMITTERS, Averaged, Copied, Windowed}
 
 
 def every_node(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

@@ -19,7 +19,7 @@ from bittailor.core.ops import OPS
 from bittailor.core.ops.forms import Averaged, Copied, Weighted
 from bittailor.core.program import Program, bind
 from bittailor.engines import Reference
-from bittailor.engines.streaming import STEPS, carried, reversed_layers
+from bittailor.engines.streaming import STEPS, carried, needs_the_end
 from bittailor.errors import BittailorError
 from bittailor.export import export_program
 from bittailor.export.onnx import RUN_FILE, STEP_FILE
@@ -101,7 +101,7 @@ def test_every_cell_and_every_end(cell: str, variant: str, end: str, rng: np.ran
         assert away(program, got, fake_quantised(program, x, lengths)) <= 0.01
         integers = program.read_output(REFERENCE.run(program, program.quantise_input(x), lengths))
         assert away(program, got, integers) <= 0.03
-        assert bool(reversed_layers(graph)) == reverse
+        assert bool(needs_the_end(graph)) == reverse
         if not reverse:
             check_steps(program, x)
 

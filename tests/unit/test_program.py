@@ -15,6 +15,7 @@ from bittailor.core.ops import Packed
 from bittailor.core.plan import Plan
 from bittailor.core.program import PROGRAM_KIND, PROGRAM_VERSION, Binder, Program, bind
 from bittailor.core.qformat import QFormat
+from bittailor.core.rsqrt import Gain
 from bittailor.engines import Reference
 from bittailor.engines.reference import Saturation
 from bittailor.errors import DataError, FileError, FormatError, RangeError
@@ -39,8 +40,10 @@ def test_save_and_load_runs_equal(tmp_path: Path, seed: int) -> None:
 def test_nothing_in_it_is_a_float(seed: int) -> None:
     for constants in networks.random_case(seed).program.constants.values():
         for constant in constants.parts().values():
-            arrays = {Packed: ("values",), Lookup: ("entries",), Rescale: ()}[type(constant)]
+            arrays = {Packed: ("values",), Lookup: ("entries",), Rescale: (), Gain: ()}[type(constant)]
             assert all(getattr(constant, name).dtype == np.int64 for name in arrays)
+            if isinstance(constant, Gain):
+                assert all(type(v) is int for v in vars(constant).values())
             if isinstance(constant, Rescale):
                 assert all(m.dtype == np.int64 for m in constant.multipliers)
                 assert all(type(v) is int for v in (constant.shift, constant.offset, constant.lo, constant.hi))

@@ -498,7 +498,7 @@ LAYERS = {
     "head": head(), "lstm": lstm(), "rnn": nn.RNN(IN, HIDDEN), "own": OwnGRU(IN, HIDDEN), "sru": own.SRU(IN, HIDDEN),
     "changed": ChangedSRU(IN, HIDDEN),
     "emb": nn.Embedding(9, IN), "conv": nn.Conv1d(IN, IN, 3), "norm": nn.BatchNorm1d(IN),
-    "layer": nn.LayerNorm(IN),
+    "layer": nn.GroupNorm(1, IN),
     "gelu": nn.GELU(), "leaky": nn.LeakyReLU(0.2), "relu6": nn.ReLU6(), "cell": nn.GRUCell(IN, HIDDEN),
     "seven": nn.Linear(7, 2), "mu": nn.Parameter(torch.zeros(IN)),
 }
@@ -511,7 +511,7 @@ REFUSED = {
     "embedding": (lambda m, x: m.gru(m.emb(x))[0], r"'emb' \(Embedding\)"),
     "convolution": (conv, r"'conv' \(Conv1d\).*before the network"),
     "batch norm": (lambda m, x: m.norm(x.mean(1)), r"'norm' \(BatchNorm1d\).*folded"),
-    "layer norm": (lambda m, x: m.layer(x), r"'layer' \(LayerNorm\)"),
+    "group norm": (lambda m, x: m.layer(x), r"'layer' \(GroupNorm\)"),
     "GELU": (lambda m, x: m.gelu(m.a(x)), r"'gelu' \(GELU\).*SiLU"),
     "slope": (lambda m, x: m.leaky(m.a(x)), r"'leaky' \(LeakyReLU\): negative_slope=0.2; only .*=0.01"),
     "F slope": (lambda m, x: F.elu(m.a(x), 2.0), r"elu\(\) at test_read_torch.py:\d+: alpha=2; only alpha=1"),

@@ -181,6 +181,17 @@ def torch_op(node: Node, x: list[Tensor], parameters: Mapping[str, Tensor], leng
     if node.op == "mean":
         valid = (torch.arange(x[0].shape[1])[None] < lengths[:, None])[:, :, None]
         return (x[0] * valid).sum(1) / lengths[:, None]
+    if node.op == "grouped_linear":
+        groups = node.options["groups"]
+        y = torch.nn.functional.conv1d(x[0].transpose(1, 2), p[0][:, :, None], p[1] if len(p) > 1 else None,
+                                       groups=groups)
+        return y.transpose(1, 2)
+    if node.op == "window":
+        span, ahead = (node.options["taps"] - 1) * node.options["dilation"], node.options["ahead"]
+        valid = torch.arange(x[0].shape[1])[None] < lengths[:, None]
+        padded = torch.nn.functional.pad(x[0] * valid[:, :, None], (0, 0, span - ahead, ahead))
+        frames = [padded[:, at : at + x[0].shape[1]] for at in range(0, span + 1, node.options["dilation"])]
+        return torch.stack(frames, -1).flatten(2)
     if node.op in ("layer_norm", "rms_norm"):
         centred = x[0] - x[0].mean(-1, keepdim=True) if node.op == "layer_norm" else x[0]
         return centred / torch.sqrt((centred * centred).mean(-1, keepdim=True) + node.options["eps"])

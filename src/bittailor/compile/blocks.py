@@ -75,7 +75,7 @@ def blocks_of(program: Program, order: Order, core: str) -> Blocks:
         for ins in phase.body:
             if ins.matrix is not None:
                 one = bind_instructions(program.constants[ins.output], [program.formats[ins.matrix]])[0]
-                found = laid_out(one, core) if isinstance(one, BoundMatrix) else None
+                found = laid_out(one, core) if type(one) is BoundMatrix else None
                 if found is not None and isinstance(one, BoundMatrix):
                     laid[ins.output], bound[ins.output] = found, _folded(one, found)
     parts = (*(run.phases for run in order.passes), order.head)

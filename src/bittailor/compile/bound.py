@@ -26,13 +26,16 @@ from bittailor.core.ops.forms import (
     Constants,
     Copied,
     DiagonalProduct,
+    GroupedProduct,
     Joined,
     MatrixProduct,
     Normalised,
     Packed,
     Product,
     Tabulated,
+    Windowed,
 )
+from bittailor.core.ops.grouped import spread
 from bittailor.core.qformat import QFormat
 from bittailor.core.rsqrt import Gain
 
@@ -189,6 +192,11 @@ class BoundMatrix(BoundWeighted):
     most: int
 
     @property
+    def whole(self) -> Ints:
+        """The weights of every row and column."""
+        return self.weights.values
+
+    @property
     def long(self) -> bool:
         """Whether a may need more than 32 bits."""
         return self.most * max(-self.source.qmin, self.source.qmax) >= 1 << NARROW_BITS
@@ -197,6 +205,17 @@ class BoundMatrix(BoundWeighted):
     def device(self) -> DeviceCall:
         kernel = f"bt_dot{'l' if self.long else ''}{self.weights.bits}_x{8 if self.source.bits <= 8 else 16}"
         return self._call(1, (kernel, self.weights.values.shape[1]), ())
+
+
+@dataclass(frozen=True, eq=False)
+class BoundGrouped(BoundMatrix):
+    """The same with the columns of the row's group only."""
+
+    groups: int
+
+    @property
+    def whole(self) -> Ints:
+        return np.asarray(spread(self.weights.values, self.groups))
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,6 +269,11 @@ def _unpack(packed: Packed) -> Unpack:
     return Unpack("bt_bits" if bits <= UNPACKED_BITS else "bt_bits_wide", bits)
 
 
+def window_function(window: Windowed, source: QFormat) -> str:
+    """What a device calls for a window: of a ring of past frames, or of a whole sequence where it looks ahead."""
+    return f"bt_window{'_at' if window.ahead else ''}{8 if source.bits <= 8 else 16}"
+
+
 def bind_instructions(constants: Constants, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
     """The bound instructions of an operator, one for each of its instructions; none for what is only a place.
 
@@ -298,6 +322,12 @@ def _matrix(form: MatrixProduct, inputs: Sequence[QFormat]) -> tuple[BoundInstru
     return (BoundMatrix(form.rescale, form.rescale.offset, form.W, form.offsets, inputs[0], sums.rows, sums.most),)
 
 
+def _grouped(form: GroupedProduct, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
+    sums = _sums_of(form.W.values)
+    return (BoundGrouped(form.rescale, form.rescale.offset, form.W, form.offsets, inputs[0], sums.rows, sums.most,
+                         form.groups),)
+
+
 def _diagonal(form: DiagonalProduct, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
     return (BoundDiagonal(form.rescale, form.rescale.offset, form.W, form.offsets),)
 
@@ -306,12 +336,14 @@ FORMS: Mapping[type[Constants], Callable[[Any, Sequence[QFormat]], tuple[BoundIn
     Affine: _affine,
     Product: _product,
     MatrixProduct: _matrix,
+    GroupedProduct: _grouped,
     DiagonalProduct: _diagonal,
     Tabulated: lambda form, inputs: (BoundTable(form.lookup),),
     Joined: _joined,
     Averaged: _averaged,
     Normalised: lambda form, x: (BoundNorm(form.gain, form.centred, x[0].zero_point, x[0].bits),),
     Copied: lambda form, inputs: (),
+    Windowed: lambda form, inputs: (),
 }
 """How an operator's form is bound."""
 

@@ -15,13 +15,16 @@ from bittailor.compile.dependencies import Hoisted
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS, Constants
 from bittailor.core.ops.elementwise import AffineOp
-from bittailor.core.ops.forms import Affine, DiagonalProduct, MatrixProduct, Product, Tabulated
+from bittailor.core.ops.forms import Affine, DiagonalProduct, GroupedProduct, MatrixProduct, Product, Tabulated
 
 Phase = Literal["outer", "before", "loop", "after"]
 Form = type[Constants]
 
 FUSED: tuple[Form, ...] = (MatrixProduct, Affine, Tabulated, DiagonalProduct)
 """Forms whose members may share one group."""
+
+PRODUCTS: tuple[Form, ...] = (MatrixProduct, GroupedProduct, DiagonalProduct)
+"""Forms with weights."""
 
 
 @dataclass(frozen=True)
@@ -263,9 +266,9 @@ class _Maker:
                 buffer = self.buffers[ref.buffer]
                 if not inside or buffer.layer != group.layer:
                     buffer.shared = True
-                if group.form in (MatrixProduct, Product, DiagonalProduct):
+                if group.form in (*PRODUCTS, Product):
                     buffer.real = True
-                if group.form in (MatrixProduct, DiagonalProduct) or buffer.trainable:
+                if group.form in PRODUCTS or buffer.trainable:
                     self.buffers[group.out.buffer].trainable = True
         for site in self.graph.outputs:
             buffer = self.buffers[self.outside[site].buffer]

@@ -161,6 +161,11 @@ def ctype_of(fmt: QFormat) -> str:
     return f"{fmt.storage}_t"
 
 
+def position_of(window: str) -> str:
+    """What the place of the oldest frame of a window's ring is called, as a site is."""
+    return f"{window}.at"
+
+
 def image_of(program: Program, steps: int | None = None, core: str = DEFAULT_CORE) -> Image:
     """Describe what a program takes on a device.
 
@@ -178,6 +183,10 @@ def image_of(program: Program, steps: int | None = None, core: str = DEFAULT_COR
     state = [Vector(update, ctype_of(formats[update]), sites[update].features) for update in order.states]
     state += [Vector(site, SUMS, sites[site].features) for site in order.means]
     state += [Vector(site, ctype_of(formats[site]), sites[site].features) for site in order.kept]
+    for site, window in order.windows.items():
+        if not window.of.ahead:
+            state.append(Vector(site, ctype_of(formats[site]), window.of.span * sites[window.source].features))
+            state.append(Vector(position_of(site), "uint16_t", 1))
     if order.counts_steps:
         state.append(Vector(COUNTER, "uint16_t", 1))
     frame = sum(SIZES[ctype_of(formats[site])] * sites[site].features for site in (order.input, order.output))

@@ -103,14 +103,15 @@ def _rest(order: Order, reads: Reads) -> tuple[dict[str, Interval], dict[str, In
     sequences: dict[str, Interval] = {}
     pass_at = {phase.number: i for i, run in enumerate(order.passes) for phase in run.phases}
     elsewhere = {order.input, *order.states.values(), *order.kept, *order.alias}
-    for site in [name for name in reads if name not in elsewhere]:
+    for site in dict.fromkeys([*(name for name in reads if name not in elsewhere), *order.windows]):
         first, last = _written(order, site)
-        last = max(last, *(r.phase for r in reads[site]))
+        mine = reads.get(site, [])
+        last = max([last, *(r.phase for r in mine)])
         own = order.pass_of.get(site)
-        later = [pass_at[r.phase] for r in reads[site] if own is not None and pass_at.get(r.phase, own) != own]
+        later = [pass_at[r.phase] for r in mine if own is not None and pass_at.get(r.phase, own) != own]
         if own is not None and later:
             ends = [order.passes[at].phases[-1].number for at in later]
             sequences[site] = (order.passes[own].phases[0].number, max(*ends, last))
-        elif site not in order.states and any(r.whole or r.phase != first for r in reads[site]):
+        elif site in order.windows or (site not in order.states and any(r.whole or r.phase != first for r in mine)):
             vectors[site] = (first, last)
     return vectors, sequences

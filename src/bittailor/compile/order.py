@@ -14,6 +14,9 @@ from bittailor.common.cached import cached_property
 from bittailor.common.lru import LruCache
 from bittailor.compile.segments import Kind, Phase, Segment, arrange
 from bittailor.core.graph import Graph
+from bittailor.core.ops import OPS
+from bittailor.core.ops.forms import Windowed
+from bittailor.core.ops.window import Window as WindowOp
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,14 @@ class Pass:
 
     reverse: bool
     phases: tuple[Phase, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The frames around each step of a site, side by side."""
+
+    source: str
+    of: Windowed
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Order:
     kept       output of a last/first that must be caught when it passes by -> its source
     means      output of a mean -> its source
     alias      output of a last/first -> the site whose memory still holds it
+    windows    output of a window -> its phase's instruction
     """
 
     graph: Graph
@@ -45,6 +57,7 @@ class Order:
     kept: Mapping[str, str]
     means: Mapping[str, str]
     alias: Mapping[str, str]
+    windows: Mapping[str, Window]
 
     @property
     def input(self) -> str:
@@ -59,7 +72,8 @@ class Order:
     @property
     def streaming(self) -> bool:
         """Whether one frame can be computed at a time."""
-        return len(self.passes) == 1 and not self.passes[0].reverse
+        return (len(self.passes) == 1 and not self.passes[0].reverse
+                and not any(window.of.ahead for window in self.windows.values()))
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:
@@ -90,27 +104,46 @@ _ORDERS: LruCache[int, Order] = LruCache(64)
 
 def _ordered(graph: Graph) -> Order:
     segments = arrange(graph)
-    runs, pass_of = _joined(graph.inputs[0], [s for s in segments if s.kind is Kind.LOOP])
+    windows = {s.body[0].output: _window(s) for s in segments if s.kind is Kind.WINDOW}
+    runs, pass_of = _joined(graph.inputs[0], [s for s in segments if s.kind in STEPWISE], windows)
     passes = []
     count = 0
     for reverse, members in runs:
         phases = _numbered(members, count)
         passes.append(Pass(reverse, phases))
         count += len(phases)
-    head = _numbered([s for s in segments if s.kind is not Kind.LOOP], count)
+    head = _numbered([s for s in segments if s.kind not in STEPWISE], count)
     states = {update: previous for segment in segments for previous, update in segment.states}
-    order = Order(graph, tuple(passes), head, pass_of, states, {}, {}, {})
+    order = Order(graph, tuple(passes), head, pass_of, states, {}, {}, {}, windows)
     kept, means, alias = _ends(order, segments)
     return replace(order, kept=kept, means=means, alias=alias)
 
 
-def _joined(start: str, loops: Sequence[Segment]) -> tuple[list[tuple[bool, list[Segment]]], dict[str, int]]:
-    """Give each loop over steps to the earliest pass it can share: (reverse, its loops) of every pass; site -> pass."""
+STEPWISE = (Kind.LOOP, Kind.WINDOW)
+"""Kinds of segments that run over the steps."""
+
+
+def _window(segment: Segment) -> Window:
+    node = segment.body[0].node
+    op = OPS[node.op].of(node.options)
+    assert isinstance(op, WindowOp)
+    return Window(node.inputs[0], op.constants)
+
+
+def _joined(
+    start: str, loops: Sequence[Segment], windows: Mapping[str, Window]
+) -> tuple[list[tuple[bool, list[Segment]]], dict[str, int]]:
+    """Give each loop over steps to the earliest pass it can share: (reverse, its loops) of every pass; site -> pass.
+
+    A window runs forward, and after the pass that makes the frames it looks ahead to.
+    """
     runs: list[tuple[bool, list[Segment]]] = []
     pass_of = {start: 0}
     for loop in loops:
-        at = max((pass_of[name] for name in loop.outside if name != start), default=0)
-        if loop.states:
+        window = windows.get(loop.body[0].output) if loop.kind is Kind.WINDOW else None
+        later = 1 if window is not None and window.of.ahead else 0
+        at = max((pass_of[name] + later for name in loop.outside if name != start), default=0)
+        if loop.states or window is not None:
             while at < len(runs) and runs[at][0] != loop.reverse:
                 at += 1
         if at == len(runs):
@@ -129,7 +162,7 @@ def _ends(order: Order, segments: Sequence[Segment]) -> tuple[dict[str, str], di
     """What becomes of operators over time, `Order`'s kept, means and alias."""
     kept, means, alias = dict[str, str](), dict[str, str](), dict[str, str]()
     for segment in segments:
-        if segment.kind in (Kind.LOOP, Kind.ONCE):
+        if segment.kind in (*STEPWISE, Kind.ONCE):
             continue
         source, target = segment.body[0].lanes[0], segment.body[0].output
         if segment.kind is Kind.MEAN:

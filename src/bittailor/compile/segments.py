@@ -11,7 +11,7 @@ from bittailor.common.cached import cached_property
 from bittailor.compile.memory import first_fit
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS
-from bittailor.core.ops.forms import Averaged
+from bittailor.core.ops.forms import Averaged, Windowed
 from bittailor.core.ops.time import Pick
 from bittailor.errors import UnsupportedNetwork
 
@@ -21,13 +21,14 @@ class NotLowered(UnsupportedNetwork):
 
 
 class Kind(Enum):
-    """What a segment is: a loop over steps, operators on single values, or one operator over time."""
+    """What a segment is: a loop over steps, operators on single values, one operator over time, or a window."""
 
     LOOP = auto()
     ONCE = auto()
     LAST = auto()
     FIRST = auto()
     MEAN = auto()
+    WINDOW = auto()
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Instruction:
     @property
     def matrix(self) -> str | None:
         """The site that it multiplies with a matrix."""
-        return None if self.lanes else self.whole
+        return self.whole if OPS[self.node.op].product else None
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -169,7 +170,7 @@ def arrange(graph: Graph) -> tuple[Segment, ...]:
 
 def _chained(graph: Graph, step: Node | Recurrence) -> Kind | None:
     """The kind of segment that an operator shares with its like; None for what is a segment of its own."""
-    if isinstance(step, Recurrence) or OPS[step.op].over_time:
+    if isinstance(step, Recurrence) or OPS[step.op].access in ("time", "window"):
         return None
     return Kind.LOOP if graph.sites[step.output].sequence else Kind.ONCE
 
@@ -187,7 +188,7 @@ def _recurrence(graph: Graph, layer: Recurrence) -> Segment:
     body = tuple(ins for node in layer.nodes for ins in _instructions(graph, node))
     made = {ins.output for ins in body}
     if (any(not graph.sites[name].sequence for name in layer.inputs)
-            or any(OPS[node.op].over_time for node in layer.nodes)
+            or any(OPS[node.op].access in ("time", "window") for node in layer.nodes)
             or any(state.update not in made for state in layer.states)):
         raise NotLowered(f"there is no compiled form of the recurrence {layer.name}: it reads a single value, works "
                          "over time within a step, or does not compute one of its states")
@@ -197,6 +198,9 @@ def _recurrence(graph: Graph, layer: Recurrence) -> Segment:
 
 def _over_time(graph: Graph, node: Node) -> Segment:
     op = OPS[node.op]
+    if op.form is Windowed:
+        body = (Instruction(node, graph.sites[node.output].features, (), node.inputs[0]),)
+        return Segment(Kind.WINDOW, body, (Phase(body),))
     kind = Kind.MEAN if op.form is Averaged else None
     if isinstance(op, Pick):
         kind = Kind.FIRST if op.step == 0 else Kind.LAST
@@ -209,7 +213,7 @@ def _over_time(graph: Graph, node: Node) -> Segment:
 def _instructions(graph: Graph, node: Node) -> Iterator[Instruction]:
     features = graph.sites[node.output].features
     access = OPS[node.op].access
-    if access == "whole":
+    if OPS[node.op].product:
         yield Instruction(node, features, (), node.inputs[0])
     elif access == "statistics":
         yield Instruction(node, features, node.inputs, node.inputs[0])

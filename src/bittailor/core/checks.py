@@ -73,6 +73,8 @@ def _built_again(graph: Graph) -> Graph:
 
 def _rebuild(b: Builder, graph: Graph, node: Node) -> None:
     op = OPS[node.op]
+    op.features([b.features(name) for name in node.inputs], node.options)
+    op = op.of(node.options)
     shapes = op.shapes([b.features(name) for name in node.inputs], graph.sites[node.output].features)
     if len(node.params) > len(op.roles) or (op.roles and not node.params):
         raise FormatError(f"{node.output} has {len(node.params)} parameters")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from bittailor.common.records import make, shown
 from bittailor.core.ops import OPS
 from bittailor.core.qformat import Kind, QFormat, symmetric_unit_format
-from bittailor.errors import BittailorError, FileError, FormatError, UnknownName
+from bittailor.errors import BittailorError, FileError, FormatError, UnknownName, UnsupportedNetwork
 
 Role = Literal["input", "activation", "state", "weight", "bias"]
 GRAPH_VERSION = 1
@@ -282,12 +282,20 @@ class Builder:
         """output = weight * x + bias, feature by feature; makes the parameter sites (the weight's shape: [n, 1])."""
         return self._weighted("diagonal", output, x, weight, bias, self.features(x))
 
-    def _weighted(self, op: str, output: str, x: str, weight: str, bias: str | None, features: int) -> str:
+    def grouped_linear(self, output: str, x: str, weight: str, rows: int, groups: int, bias: str | None = None) -> str:
+        """output = weight x + bias, group by group; makes the parameter sites (weight: [rows, features / groups])."""
+        return self._weighted("grouped_linear", output, x, weight, bias, rows, groups=groups)
+
+    def _weighted(
+        self, op: str, output: str, x: str, weight: str, bias: str | None, features: int, **options: Any
+    ) -> str:
         params = (weight,) if bias is None else (weight, bias)
-        shapes = OPS[op].shapes([self.features(x)], features)
+        options = {"features": features, **options}
+        OPS[op].features([self.features(x)], options)
+        shapes = OPS[op].of(options).shapes([self.features(x)], features)
         for role, name in zip(OPS[op].roles, params, strict=False):
             self.parameter(name, shapes[role])
-        return self._node(Node(op, (x,), output, params, {"features": features}))
+        return self._node(Node(op, (x,), output, params, options))
 
     def parameter(self, name: str, shape: tuple[int, ...]) -> str:
         """The site of a parameter: weights have two axes, biases one."""
@@ -330,6 +338,8 @@ class Builder:
         if self._open is not None and node.output in self._proven:
             role, proven = "state", self._proven[node.output]
         sequence = all(s.sequence for s in sources) and not op.over_time
+        if op.access == "window" and (self._open is not None or not sequence):
+            raise UnsupportedNetwork(f"{node.output}: a {op.name} is of a sequence, outside of recurrences")
         tied = node.inputs[0] if op.tied else None
         self._add(Site(node.output, role, (features,), sequence, tied, proven))
         if self._open is None:

@@ -86,7 +86,7 @@ def dismantled(part: Part) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 def restored(graph: Graph, form: ProgramForm, tensors: Arrays) -> dict[str, Constants]:
     """Owner -> its constants; BittailorError for parts that are not of its operator, or lack their arrays."""
-    ops = {node.output: OPS[node.op] for node in graph.nodes()}
+    ops = {node.output: OPS[node.op].of(node.options) for node in graph.nodes()}
     if form.constants.keys() != ops.keys():
         name = min(form.constants.keys() ^ ops.keys())
         raise BittailorError(f"constants.{name} {'is missing' if name in ops else 'is of no operator'}")

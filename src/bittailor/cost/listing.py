@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from bittailor.common.lru import LruCache
 from bittailor.compile.blocks import Blocks, blocks_of, bound_of
-from bittailor.compile.bound import DeviceCall
+from bittailor.compile.bound import DeviceCall, window_function
 from bittailor.compile.image import SIZES, ctype_of
 from bittailor.compile.layouts import DEFAULT_CORE, Laid
 from bittailor.compile.liveness import Liveness, liveness_of
-from bittailor.compile.order import Order
+from bittailor.compile.order import Order, Window
 from bittailor.compile.segments import Instruction, Phase
 from bittailor.core.graph import Graph
 from bittailor.core.ops import Constants
@@ -82,8 +82,12 @@ def describe(program: Program, core: str = DEFAULT_CORE) -> Listing:
         # the C library may copy byte by byte
         step.amounts["committed byte"] += features * SIZES[ctype_of(program.formats[site])]
     runtime: set[str] = set()
+    windows = liveness_of(program.graph).order.windows
     for reading, phase, moves in loops:
         work, n = head if reading else step, phase.features
+        if phase.made & windows.keys():
+            runtime.add(_add_window(program, phase, windows[phase.body[0].output], code, work))
+            continue
         code["loop"] += 1
         work.amounts["start"] += 1
         for name, amount in moves.items():
@@ -104,6 +108,15 @@ def describe(program: Program, core: str = DEFAULT_CORE) -> Listing:
             runtime |= piece.calls
         runtime |= _add_blocks(blocks, phase, code, work)
     return Listing(code, step, head, frozenset(runtime))
+
+
+def _add_window(program: Program, phase: Phase, window: Window, code: Counter[str], work: Work) -> str:
+    """The call that lays the frames of a window side by side."""
+    function = window_function(window.of, program.formats[window.source])
+    code["preparation"] += 1
+    work.amounts["preparation"] += 1
+    work.dots[function, phase.features] += 1
+    return function
 
 
 def _add_blocks(blocks: Blocks, phase: Phase, code: Counter[str], work: Work) -> set[str]:

@@ -10,7 +10,7 @@ operators, whose true sums are proved to fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import ref
@@ -20,12 +20,15 @@ import numpy as np
 from bittailor.common.lru import LruCache
 from bittailor.compile.segments import Instruction, Kind, Phase, Segment, arrange
 from bittailor.core.graph import Graph, Node
+from bittailor.core.ops import OPS
+from bittailor.core.ops.window import Window
 from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
 from bittailor.engines import bytecode as bc
 from bittailor.engines.lowering_numbers import Bytes, Facts, Layout, Operators, _round
 
-SEGMENTS = {Kind.LOOP: bc.LOOP, Kind.ONCE: bc.ONCE, Kind.LAST: bc.LAST, Kind.FIRST: bc.FIRST, Kind.MEAN: bc.MEAN}
+SEGMENTS = {Kind.LOOP: bc.LOOP, Kind.ONCE: bc.ONCE, Kind.LAST: bc.LAST, Kind.FIRST: bc.FIRST, Kind.MEAN: bc.MEAN,
+            Kind.WINDOW: bc.WINDOW}
 """What the runtime calls the kinds of segments."""
 
 
@@ -104,11 +107,11 @@ class Structure:
         needs: dict[str, set[int]] = {}
         soft = [self._home(self.graph.outputs[0])]
         for segment in reversed(self._segments):
-            if segment.kind in (Kind.LAST, Kind.FIRST):
+            if segment.kind in (Kind.LAST, Kind.FIRST, Kind.WINDOW):
                 ins = segment.body[0]
                 forms = needs.setdefault(ins.output, set()) or {self._default[ins.output]}
                 needs[ins.output] = forms
-                needs.setdefault(self._home(ins.lanes[0]), set()).update(forms)
+                needs.setdefault(self._home(ins.reads[0]), set()).update(forms)
                 continue
             for phase in segment.phases:
                 soft += [self._home(name) for name in phase.loads]
@@ -172,6 +175,8 @@ class Structure:
                 for form in sorted(f for s, f in self._place if s == ins.output):
                     segments.append((SEGMENTS[segment.kind], 0, 0, 0, self._place[source, form],
                                      self._place[ins.output, form], 0, 0))
+            elif segment.kind is Kind.WINDOW:
+                segments += self._windows(segment.body[0])
             elif segment.kind is Kind.MEAN:
                 ins = segment.body[0]
                 source = self._home(ins.lanes[0])
@@ -190,6 +195,15 @@ class Structure:
                     phases.append((start, len(self.blanks) - start, blocks, 0))
         self.counts = (len(self.buffers), len(segments), len(phases), len(self.blanks))
         return b"".join([bc.SEGMENT.pack(*s) for s in segments] + [bc.PHASE.pack(*p) for p in phases])
+
+    def _windows(self, ins: Instruction) -> Iterator[tuple[int, ...]]:
+        """The segments of a window, one for each form of its rows."""
+        op = OPS[ins.node.op].of(ins.node.options)
+        assert isinstance(op, Window)
+        of, source = op.constants, self._home(ins.reads[0])
+        for form in sorted(f for s, f in self._place if s == ins.output):
+            yield (bc.WINDOW, 0, of.taps, of.dilation, self._place[source, form], self._place[ins.output, form],
+                   of.ahead, self.graph.sites[source].features)
 
     def _emit_phase(self, segment: Segment, phase: Phase) -> None:
         """Loads, operators and stores of a phase; results of matrix products are stored together, after the last."""

@@ -167,7 +167,7 @@ class Operators:
     def _matrix(self, bound: BoundMatrix) -> _Made:
         x, bits, wide = bound.source, bound.weights.bits, bound.rescale.wide
         bytes_ = x.bits <= 8 and bits <= 8 and x.bits + max(bits, 2) <= self.layout.widths8
-        W = bound.weights.values
+        W = bound.whole
         step = 0
         if bytes_:
             if bound.most * (x.qmax - x.qmin) >= bc.BOUND32:

@@ -14,24 +14,26 @@ from numpy.typing import ArrayLike
 from bittailor.core.arith import Ints
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS
-from bittailor.core.ops.forms import Averaged, Copied
+from bittailor.core.ops.forms import Averaged, Copied, Windowed
 from bittailor.core.ops.time import averaged, step_sum
+from bittailor.core.ops.window import Window, windowed
 from bittailor.core.program import Program
 from bittailor.core.walk import walk
 from bittailor.engines.reference import check_integers
 from bittailor.errors import DataError, UnsupportedNetwork
 
-STEPS, SUM, FIRST = "steps", ".sum", ".first"
-"""The number of steps so far, and what names of a mean's sum and of a caught first step end in."""
+STEPS, SUM, FIRST, PAST = "steps", ".sum", ".first", ".past"
+"""The number of steps so far, and what names of a mean's sum, of a caught first step and of past frames end in."""
 
 
 @dataclass(frozen=True)
 class Carried:
     """One thing that lives from piece to piece, [items, features].
 
-    name      a previous state's site; NAME.sum, NAME.first of an operator over time; "steps"
+    name      a previous state's site; NAME.sum, NAME.first of an operator over time; NAME.past of a window, frame by
+              frame, the oldest first; "steps"
     features  how many integers for each item
-    start     what it is before the first step: a state's zero-point, or 0
+    start     what it is before the first step: a state's or a frame's zero-point, or 0
     """
 
     name: str
@@ -44,16 +46,29 @@ def reversed_layers(graph: Graph) -> list[str]:
     return [step.name for step in graph.steps if isinstance(step, Recurrence) and step.reverse]
 
 
+def needs_the_end(graph: Graph) -> str:
+    """Why a sequence cannot be given piece by piece, in a few words; "" where it can."""
+    for name in reversed_layers(graph):
+        return f"the layer {name} runs backwards"
+    for step in graph.steps:
+        if isinstance(step, Node) and isinstance(op := OPS[step.op].of(step.options), Window) and op.constants.ahead:
+            return f"{step.output} looks {op.constants.ahead} steps ahead"
+    return ""
+
+
 def carried(program: Program) -> tuple[Carried, ...]:
-    """What a program carries, in the graph's order; UnsupportedNetwork where a layer runs backwards."""
+    """What a program carries, in the graph's order; UnsupportedNetwork where it needs later steps."""
     graph, found = program.graph, list[Carried]()
-    if backwards := reversed_layers(graph):
-        raise UnsupportedNetwork(f"the layer {backwards[0]} runs backwards, so the network cannot be given its "
-                                 "sequence piece by piece; give it whole")
+    if why := needs_the_end(graph):
+        raise UnsupportedNetwork(f"{why}, so the network cannot be given its sequence piece by piece; give it whole")
     for step in graph.steps:
         if isinstance(step, Recurrence):
             found += [Carried(s.previous, graph.sites[s.update].features, program.formats[s.update].zero_point)
                       for s in step.states]
+        elif isinstance(window := program.constants[step.output], Windowed):
+            (source,) = step.inputs
+            found.append(Carried(step.output + PAST, window.span * graph.sites[source].features,
+                                 program.formats[source].zero_point))
         elif ending := _ending(program, step):
             found.append(Carried(step.output + ending, graph.sites[step.output].features, 0))
     if any(item.name.endswith((SUM, FIRST)) for item in found):
@@ -96,6 +111,9 @@ def stream(
         if isinstance(constants, Averaged):
             total = held[node.output + SUM] = held[node.output + SUM] + step_sum(formats[0], inputs[0], sizes)
             return averaged(constants, total, count)
+        if isinstance(constants, Windowed):
+            y, held[node.output + PAST] = _after(constants, held[node.output + PAST], inputs[0], sizes)
+            return y
         if node.output + FIRST in held:
             found = np.where(held[STEPS] > 0, held[node.output + FIRST], inputs[0][:, 0])
             held[node.output + FIRST] = found
@@ -111,6 +129,15 @@ def stream(
     return y[program.graph.outputs[0]], [held[item.name] for item in things]
 
 
+def _after(window: Windowed, past: Ints, x: Ints, sizes: Ints) -> tuple[Ints, Ints]:
+    """The windows of a piece [items, steps, features] after past frames, and the frames that are past then."""
+    items, span = len(x), window.span
+    whole = np.concatenate([past.reshape(items, span, x.shape[2]), x], axis=1)
+    y = np.asarray(windowed(window, whole, 0)[:, span:])
+    ends = sizes[:, None] + np.arange(span)
+    return y, whole[np.arange(items)[:, None], ends].reshape(items, -1)
+
+
 def _checked(
     program: Program, things: Sequence[Carried], before: Sequence[ArrayLike], items: int
 ) -> dict[str, Ints]:
@@ -124,11 +151,11 @@ def _checked(
         if value.shape != (items, thing.features) or value.dtype.kind not in "iu":
             raise DataError(f"{thing.name} has shape {(items, thing.features)}, integers; "
                             f"got {value.shape} of {value.dtype}")
-        fmt = program.formats.get(thing.name.removesuffix(FIRST))
+        fmt = program.formats.get(thing.name.removesuffix(FIRST).removesuffix(PAST))
         if fmt is not None and value.size and not (fmt.qmin <= value.min() and value.max() <= fmt.qmax):
             raise DataError(f"{thing.name} holds integers outside {fmt.qmin}..{fmt.qmax}")
         held[thing.name] = value.astype(np.int64)
     return held
 
 
-__all__ = ["Carried", "carried", "reversed_layers", "start", "stream"]
+__all__ = ["Carried", "carried", "needs_the_end", "start", "stream"]

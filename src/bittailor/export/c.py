@@ -32,7 +32,7 @@ def device_files(core: str = "") -> list[Path]:
     files = {p.name: p for p in sorted(DEVICE.iterdir()) if p.suffix in (".c", ".h")}
     if not core:
         return list(files.values())
-    needed, new = set[str](), {"bt_dot.c", "bt_norm.c", f"bt_rows_{CORES[core].name}.c"} & files.keys()
+    needed, new = set[str](), {"bt_dot.c", "bt_norm.c", "bt_window.c", f"bt_rows_{CORES[core].name}.c"} & files.keys()
     while new:
         needed |= new
         texts = "".join(files[name].read_text(encoding="utf-8") for name in new)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bittailor.compile.blocks import bound_of
-from bittailor.compile.bound import BoundNorm
-from bittailor.compile.image import COUNTER, ctype_of
+from bittailor.compile.bound import BoundNorm, window_function
+from bittailor.compile.image import COUNTER, ctype_of, position_of
 from bittailor.compile.layouts import Laid
 from bittailor.compile.segments import Instruction, Phase
 from bittailor.core.ops import OPS
@@ -115,6 +115,9 @@ class _Loops:
 
     def _loop(self, phase: Phase, at: int | None, indent: str, counted: str = "") -> Iterator[str]:
         """One loop over features: what it reads, an operator a line, what outlives it."""
+        if phase.made & self.order.windows.keys():
+            yield from self._window(phase, at, indent)
+            return
         inner = indent + "    "
         scope = _Scope(self.model, phase, at, counted)
         lines = [(ins, self._line(scope, ins)) for ins in phase.body]
@@ -133,6 +136,30 @@ class _Loops:
             site = ins.output
             yield f"{inner}TRACE({self.number[site]}u, {_index(ins)}, {self.names[site]});\n"
         yield f"{indent}}}\n"
+
+    def _window(self, phase: Phase, at: int | None, indent: str) -> Iterator[str]:
+        """The frames around a step side by side: of a ring of past ones, or of the whole sequence."""
+        site = phase.body[0].output
+        window, fmt = self.order.windows[site], self.program.formats[site]
+        function, of = window_function(window.of, fmt), window.of
+        frame = f"{self.program.graph.sites[window.source].features}u"
+        to = self.model.vector(site, phase.number, at)
+        shape = [frame, f"{of.taps}u", f"{of.dilation}u"]
+        if of.ahead:
+            terms = [self.model.sequence(window.source), "steps", "t", *shape, f"{of.ahead}u", str(fmt.zero_point), to]
+        else:
+            ring, place = self.names[site], self.names[position_of(site)]
+            x = self.model.vector(window.source, phase.number, at)
+            terms = [f"state->{ring}", f"&state->{place}", x, *shape, to]
+        yield f"\n{_comment(phase, indent)}{indent}{function}(\n{indent}    {', '.join(terms)});\n"
+        inner = indent + "    "
+        lines = [*self._observers(site, f"{to}[i]", "i", inner)]
+        if site == self.order.output:
+            base = "" if self.order.streaming else "t * OUTPUTS + "
+            lines.append(f"{inner}if (y != NULL)\n{inner}    y[{base}i] = {to}[i];\n")
+        if lines:
+            yield f"{indent}for (size_t i = 0; i < {phase.features}u; i++) {{\n{''.join(lines)}{indent}}}\n"
+        yield f"{indent}TRACE_ALL({self.number[site]}u, {to}, {phase.features}u);\n"
 
     def _line(self, scope: _Scope, ins: Instruction) -> Line:
         constants = self.program.constants[ins.output]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from bittailor.compile.image import Image, image_of
+from bittailor.compile.image import Image, image_of, position_of
 from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.order import Order
@@ -110,8 +110,8 @@ class Model:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """Site -> C identifier, of its local variable and its member of the state."""
-        return identifiers(self.program.graph.sites)
+        """Site -> C identifier, of its local variable and its member of the state; also of the places in rings."""
+        return identifiers([*self.program.graph.sites, *map(position_of, self.order.windows)])
 
     @cached_property
     def arrays(self) -> list[str]:
@@ -177,6 +177,10 @@ class Model:
     def _is_last(self, site: str) -> bool:
         constants = self.program.constants[site]
         return isinstance(constants, Copied) and constants.step == -1
+
+    def sequence(self, site: str) -> str:
+        """The C expression of the first of all steps of a site."""
+        return "x" if site == self.order.input else f"{self.scratch[site, True]}[0]"
 
     def vector(self, site: str, phase: int, at: int | None) -> str:
         """The C expression of a site's values of the current step, read in a phase of pass `at` (None: the head)."""

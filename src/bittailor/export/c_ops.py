@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from bittailor.compile.bound import (
     BoundDiagonal,
+    BoundGrouped,
     BoundMatrix,
     BoundMean,
     BoundNorm,
@@ -27,11 +28,13 @@ from bittailor.core.ops.forms import (
     Constants,
     Copied,
     DiagonalProduct,
+    GroupedProduct,
     Joined,
     MatrixProduct,
     Normalised,
     Product,
     Tabulated,
+    Windowed,
 )
 
 
@@ -145,6 +148,15 @@ def _matrix(s: Scope, ins: Instruction, bound: BoundMatrix) -> Line:
     return _weighted(s, ins, bound, f"(int64_t){product}" if bound.rescale.wide and not bound.long else product)
 
 
+def _grouped(s: Scope, ins: Instruction, bound: BoundGrouped) -> Line:
+    assert ins.whole is not None
+    assert bound.device.dot is not None
+    dot, columns = bound.device.dot
+    vector = f"{s.vector(ins.whole)} + i / {ins.features // bound.groups}u * {columns}u"
+    product = f"{dot}({s.rom(ins.output, 'weights')}, i * {columns}u, {vector}, {columns}u)"
+    return _weighted(s, ins, bound, f"(int64_t){product}" if bound.rescale.wide and not bound.long else product)
+
+
 def _diagonal(s: Scope, ins: Instruction, bound: BoundDiagonal) -> Line:
     w, x, bits = s.rom(ins.output, "weights"), s.value(ins.lanes[0]), bound.weights.bits
     if bits == 1:
@@ -180,15 +192,19 @@ EMITTERS: Mapping[type[Constants], Emit] = {
     Affine: _sum,
     Product: _product,
     MatrixProduct: _matrix,
+    GroupedProduct: _grouped,
     DiagonalProduct: _diagonal,
     Tabulated: _table,
     Joined: _sum,
     Averaged: _mean,
     Normalised: _normalised,
 }
-"""How the line of an operator's form is written. `Copied` computes nothing: it is where its source is kept."""
+"""How the line of an operator's form is written."""
+
+MOVED = (Copied, Windowed)
+"""Forms that compute nothing: `Copied` is where its source is kept, and `c_loops` writes the call of a window."""
 
 
 def missing(ops: Iterable[str]) -> list[str]:
     """Those of some operators that exported C has no form for."""
-    return sorted(op for op in set(ops) if OPS[op].form not in EMITTERS and OPS[op].form is not Copied)
+    return sorted(op for op in set(ops) if OPS[op].form not in (*EMITTERS, *MOVED))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bittailor._version import __version__
-from bittailor.compile.image import COUNTER, SIZES, Array, Vector, ctype_of
+from bittailor.compile.image import COUNTER, SIZES, Array, Vector, ctype_of, position_of
 from bittailor.core.arith import Ints, pack
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.export.c_loops import functions
@@ -103,6 +103,11 @@ def _state(model: Model) -> str:
         elif v.site in model.order.kept:
             op = model.program.graph.producer[v.site].op
             rows.append(_Row(_declaration(model, v, model.names[v.site]), f"{op} step of {model.order.kept[v.site]}"))
+        elif v.site in model.order.windows:
+            note = f"ring of past frames of {model.order.windows[v.site].source}"
+            rows.append(_Row(_declaration(model, v, model.names[v.site]), note))
+        elif v.site in map(position_of, model.order.windows):
+            rows.append(_Row(f"{v.ctype} {model.names[v.site]};", "its oldest frame"))
         else:
             rows.append(_Row(_declaration(model, v, model.names[v.site])))
     return _columns(rows, "    ") or NOTHING
@@ -168,9 +173,9 @@ def _lines(texts: list[str], indent: int) -> str:
 
 
 def _headers(model: Model) -> str:
-    """The headers of what is in use: layouts, normalisations."""
+    """The headers of what is in use: layouts, normalisations, windows."""
     found = sorted({laid.layout.header for laid in model.image.blocks.laid.values()})
-    found += ["bt_norm.h"] * bool(model.norms)
+    found += ["bt_norm.h"] * bool(model.norms) + ["bt_window.h"] * bool(model.order.windows)
     return "".join(f'#include "{name}"\n' for name in found)
 
 
@@ -180,7 +185,11 @@ def _reset(model: Model) -> str:
         if v.site == COUNTER:
             lines.append(f"    state->{COUNTER} = 0;\n")
             continue
-        zero = model.program.formats[v.site].zero_point if v.site in model.order.states else 0
+        if v.site in map(position_of, model.order.windows):
+            lines.append(f"    state->{model.names[v.site]} = 0;\n")
+            continue
+        fills = v.site in model.order.states or v.site in model.order.windows
+        zero = model.program.formats[v.site].zero_point if fills else 0
         member = f"state->{model.names[v.site]}"
         lines.append(f"    memset({member}, {zero}, sizeof {member});\n")
     return "".join(lines) or "    (void)state;\n"
@@ -188,10 +197,17 @@ def _reset(model: Model) -> str:
 
 def _step(model: Model) -> str:
     if not model.order.streaming:
-        return (f"/* There is no {model.prefix}_step: the network also reads its sequence from the end, "
+        return (f"/* There is no {model.prefix}_step: the network {not_streaming(model)}, "
                 "so it needs all of it. */\n")
     return fill("step.h", prefix=model.prefix, PREFIX=model.macro, features=model.features, count=model.outputs,
                 outputs=output_words(model))
+
+
+def not_streaming(model: Model) -> str:
+    """Why a network cannot be given its sequence frame by frame."""
+    if any(run.reverse for run in model.order.passes):
+        return "also reads its sequence from the end"
+    return f"looks {max(w.of.ahead for w in model.order.windows.values())} frames ahead"
 
 
 def _run(model: Model) -> str:

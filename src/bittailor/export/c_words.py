@@ -7,7 +7,7 @@ from bittailor.core.qformat import QFormat
 from bittailor.export.base import ExportSettings
 from bittailor.export.c_model import Model
 from bittailor.export.c_selftest import Golden
-from bittailor.export.c_text import output_words, real
+from bittailor.export.c_text import not_streaming, output_words, real
 from bittailor.export.template import fill
 
 SAMPLE_SHARE = 0.37
@@ -69,7 +69,7 @@ def _streams(model: Model) -> str:
                 f"begins;\nor `{p}_run` with a whole sequence in memory.\n{output_words(model)}")
     limit = ("" if model.limit is None else
              f"\nSequences may have up to {model.limit} steps (`{model.macro}_MAX_STEPS`); memory is made for that.")
-    return (f"This network also reads its sequence from the end, so there is no `{p}_step`: collect the frames, then\n"
+    return (f"This network {not_streaming(model)}, so there is no `{p}_step`: collect the frames, then\n"
             f"call `{p}_run`.{limit}")
 
 

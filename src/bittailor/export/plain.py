@@ -15,7 +15,7 @@ from bittailor.common.records import whole
 from bittailor.core.arith import Ints
 from bittailor.core.program import Program
 from bittailor.engines import ENGINES, Reference
-from bittailor.engines.streaming import STEPS, SUM, Carried, carried, reversed_layers
+from bittailor.engines.streaming import STEPS, SUM, Carried, carried, needs_the_end
 from bittailor.export.base import PROGRAM_FILE, Exporter, ExportSettings, Samples, fingerprint
 from bittailor.export.folder import ExportForm
 from bittailor.export.template import fill
@@ -38,7 +38,7 @@ def golden_json(program: Program, samples: Samples) -> str:
     rows = {
         "kind": "bittailor golden", "version": 1, "program": fingerprint(program), "words": samples.words,
         "input": program.graph.inputs[0], "output": program.graph.outputs[0],
-        "carried": {} if reversed_layers(program.graph) else {item.name: item.start for item in carried(program)},
+        "carried": {} if needs_the_end(program.graph) else {item.name: item.start for item in carried(program)},
         "x": [_rows(samples.q[i, :n]) for i, n in enumerate(sizes)],
         "y": [_rows(y[i, :n] if y.ndim == 3 else y[i]) for i, n in enumerate(sizes)],
         "sites_of_the_first": {name: _rows(values[0]) for name, values in sites.items()},

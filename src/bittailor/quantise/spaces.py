@@ -89,7 +89,7 @@ def per_layer(
     products: dict[tuple[str, str], list[str]] = {}
     for layer, nodes in _layers(graph):
         for node in nodes:
-            if OPS[node.op].access == "whole":
+            if OPS[node.op].product:
                 products.setdefault((layer, graph.root(node.inputs[0]).name), []).append(node.params[0])
     genes = [WidthGene(f"W:{layer}:{source}", tuple(sites), tuple(widths))
              for (layer, source), sites in products.items()]
@@ -134,7 +134,7 @@ def blocks(graph: Graph) -> tuple[Block, ...]:
         nodes = step.nodes if isinstance(step, Recurrence) else (step,)
         inner = {node.output for node in nodes}
         for node in nodes:
-            if OPS[node.op].access != "whole":
+            if not OPS[node.op].product:
                 continue
             source = graph.root(node.inputs[0]).name
             if not isinstance(step, Recurrence):

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 from torch.nn.utils import rnn
 
+from bittailor.read import layers
 from bittailor.read.arithmetic import ARITHMETIC, activation
 from bittailor.read.shapes import SHAPES, Operation
 from bittailor.read.symbolic import (
@@ -79,6 +80,7 @@ OPERATIONS: dict[str, Operation] = {
     **ARITHMETIC,
     **{name: partial(activation, a.op) for a in ACTIVATIONS for name in a.names},
     "pack_padded_sequence": _pack, "pad_packed_sequence": _unpack,
+    **layers.FUNCTIONS,
     **SHAPES,
     "contiguous": _same, "clone": _same, "detach": _same, "cpu": _same, "cuda": _same, "float": _same,
     "double": _same, "long": _same, "type_as": _same, "requires_grad_": _same, "to": _to,

@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from bittailor.core.arith import Floats
 from bittailor.errors import UnsupportedNetwork
+from bittailor.read.layers import LAYERS
 from bittailor.read.operations import NAMES, OPERATIONS
 from bittailor.read.recurrence import Layers, recurrent
 from bittailor.read.recurrent import array, is_recurrent, layers_of, own_forward
@@ -106,6 +107,8 @@ class Reader(Writer):
             return recurrent(self, path, layers, *args, **kwargs)
         if layers is not None:
             return self.linear(args[0], layers["weight"], layers.get("bias"), path)
+        if kind in LAYERS:
+            return LAYERS[kind](self, path, module, *args, **kwargs)
         if isinstance(module, IGNORED_MODULES):
             return args[0]
         if kind is nn.Flatten:

@@ -49,7 +49,7 @@ SOFTMAX: dict[type[nn.Module], str] = {nn.Softmax: "softmax", nn.LogSoftmax: "lo
 """Left away at the end of a network; refused elsewhere."""
 
 SUPPORTED = (
-    f"  what can be read: {NAMES}, nn.Linear, nn.Sequential, dropout, "
+    f"  what can be read: {NAMES}, nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Sequential, dropout, "
     + ", ".join(a.module.__name__ for a in ACTIVATIONS)
     + ", last or mean step, +, -, *, cat (docs/reading.md)"
 )
@@ -61,7 +61,6 @@ HINTS: dict[str, str] = {
     "_ConvNd": "there is no convolution; apply it to the data before the network and read the rest",
     "_BatchNorm": "there is no normalisation layer; a BatchNorm next to a Linear can be folded into its "
                   "weights (torch.nn.utils.fusion)",
-    "LayerNorm": "there is no normalisation layer: its statistics would have to be computed at run time",
     "MultiheadAttention": "there is no attention",
     "PReLU": "its slope is learned; LeakyReLU(0.01) can be read",
     "ReLU6": "its upper bound is 6; Hardtanh (-1..1) and ReLU can be read",

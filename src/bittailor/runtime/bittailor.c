@@ -101,7 +101,8 @@ static int bt_instr_ok(const bt_view *v, const bt_instr *p, uint64_t blocks) {
             && bt_inside(v, p->cons, lanes * 8);
     case BT_LAYER_NORM:
     case BT_RMS_NORM:
-        return p->b < v->head->buffers && bt_row(v, p->b, v->buffers[p->b].size, p->size) && p->shift <= 32 && p->m0 > 0;
+        return p->b < v->head->buffers && bt_row(v, p->b, v->buffers[p->b].size, p->size) && p->shift <= 32
+            && p->m0 > 0;
     case BT_KNOTS: return p->step <= 8 && p->shift >= 1 && p->shift < 25 && bt_inside(v, p->data, 257 * 2);
     default: return 0;
     }
@@ -131,6 +132,12 @@ static int bt_segment_ok(const bt_view *v, const bt_segment *s) {
                 return 0;
         return bt_phases_ok(v, s);
     }
+    if (s->kind == BT_WINDOW)
+        return s->in < h->buffers && s->out < h->buffers && s->in != s->out && v->buffers[s->in].kind == BT_SEQUENCE
+            && v->buffers[s->out].kind == BT_SEQUENCE && v->buffers[s->in].size == v->buffers[s->out].size
+            && s->first > 0 && s->first < BT_MOST && s->count < BT_MOST && s->first_state < BT_MOST
+            && s->states < BT_MOST && s->states <= v->buffers[s->in].stride
+            && (uint64_t)s->states * s->first <= v->buffers[s->out].stride;
     if (s->kind == BT_LAST || s->kind == BT_FIRST)
         return s->in < h->buffers && s->out < h->buffers && s->in != s->out && v->buffers[s->in].kind == BT_SEQUENCE
             && v->buffers[s->out].kind == BT_STEP && v->buffers[s->in].size == v->buffers[s->out].size;
@@ -305,8 +312,8 @@ static void bt_take_norms(const bt_view *v, const bt_block *block, const bt_inst
         else
             sum = 0, count = 1;
         /* no value of a damaged program leaves the range that a root is taken of */
-        block->norms[(size_t)p->out * BT_ITEMS + n] = bt_norm_of(
-            (int32_t)count, (int32_t)sum, (squares + (uint64_t)p->c) & (UINT64_MAX >> 2), p->m0, p->shift);
+        block->norms[(size_t)p->out * BT_ITEMS + n] =
+            bt_norm_of((int32_t)count, (int32_t)sum, (squares + (uint64_t)p->c) & (UINT64_MAX >> 2), p->m0, p->shift);
     }
 }
 
@@ -468,6 +475,28 @@ static void bt_pick(const bt_view *v, bt_block *block, const bt_segment *s) {
     }
 }
 
+/* The frames around every step of every item, side by side. */
+static void bt_run_window(const bt_view *v, bt_block *block, const bt_segment *s) {
+    const bt_buffer *in = &v->buffers[s->in], *out = &v->buffers[s->out];
+    const size_t taps = s->first, from = bt_rows(in), to = bt_rows(out);
+    for (size_t n = 0; n < BT_ITEMS; n++)
+        for (size_t t = 0; t < block->lengths[n]; t++) {
+            uint8_t *y = block->base[s->out] + t * to + n * (to / BT_ITEMS);
+            for (size_t k = 0; k < taps; k++) {
+                const size_t later = t + s->first_state, back = (taps - 1 - k) * s->count;
+                const int inside = later >= back && later - back < block->lengths[n];
+                const uint8_t *x = block->base[s->in] + (inside ? later - back : 0) * from + n * (from / BT_ITEMS);
+                if (in->size == 1)
+                    for (size_t f = 0; f < s->states; f++)
+                        y[f * taps + k] = inside ? x[f] : (uint8_t)in->fill;
+                else
+                    for (size_t f = 0; f < s->states; f++)
+                        ((int16_t *)(void *)y)[f * taps + k] =
+                            inside ? ((const int16_t *)(const void *)x)[f] : (int16_t)in->fill;
+            }
+        }
+}
+
 /* a: values of u = a + za; y = clamp(floor((A * m0 + T * c) / (T * 2**shift)), lo, hi) + zb, A the sum of u over T
  * steps, which may leave 32 bits: hence not bt_mean */
 static void bt_run_mean(const bt_view *v, bt_block *block, const bt_instr *p) {
@@ -583,6 +612,7 @@ static void bt_run_segments(const bt_view *v, bt_block *block) {
         case BT_LOOP: bt_run_loop(v, block, s); break;
         case BT_ONCE: bt_run_once(v, block, s); break;
         case BT_MEAN: bt_run_mean(v, block, &v->instrs[s->first]); break;
+        case BT_WINDOW: bt_run_window(v, block, s); break;
         default: bt_pick(v, block, s); break;
         }
     }

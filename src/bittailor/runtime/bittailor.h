@@ -6,7 +6,7 @@
  * A program is one block of bytes: a header, four tables and a pool of constants.
  *
  *     segment   a part of the network: a recurrence or a chain of operators over all steps, operators on one value
- *               per item, the last or first step of a sequence, the mean over its steps
+ *               per item, the last or first step of a sequence, the mean over its steps, the frames around each step
  *     phase     instructions that run together over the same lanes (output features), lane block by lane block
  *     instr     one operator on a tile: y = clamp((sum_i v_i * M_i + c) >> S, lo, hi), a table, a load or a store
  *     buffer    rows of values that outlive a phase: a sequence, a state, a value of the current step
@@ -66,7 +66,10 @@ enum bt_segment_kind {
     BT_ONCE = 1,  /* phases, once */
     BT_LAST = 2,  /* buffer out = buffer in at the item's last step */
     BT_FIRST = 3, /* buffer out = buffer in at step 0 */
-    BT_MEAN = 4   /* instruction `first`: buffer out = mean over the item's steps of buffer a */
+    BT_MEAN = 4,  /* instruction `first`: buffer out = mean over the item's steps of buffer a */
+    /* buffer out = the frames of buffer in around every step, feature by feature: `first` taps, `count` steps apart, the
+     * last one `first_state` steps later than the step at hand, of `states` features; fill values beyond an item's ends */
+    BT_WINDOW = 5
 };
 
 /* v: tile operands; acc: integer dot product with a buffer; W: 64-bit sums, the others are 32-bit. */
@@ -86,10 +89,10 @@ enum bt_op {
     BT_SCALEW = 12,
     BT_MUL = 13, /* ((a - za) * (b - zb) * m0 + c) >> shift */
     BT_MULW = 14,
-    BT_LOOKUP8 = 15,  /* table[a as an unsigned byte], 256 int8 entries; with step < 8 they repeat after 2**step */
-    BT_LOOKUP16 = 16, /* the same with int16 entries */
-    BT_KNOTS = 17,    /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
-    BT_DIAGONAL = 18, /* (a * data[lane] + cons[lane]) >> shift: an int32 factor and constant per feature */
+    BT_LOOKUP8 = 15,   /* table[a as an unsigned byte], 256 int8 entries; with step < 8 they repeat after 2**step */
+    BT_LOOKUP16 = 16,  /* the same with int16 entries */
+    BT_KNOTS = 17,     /* 257 int16 knots at distance 2**step from za on, linear interpolation, >> shift */
+    BT_DIAGONAL = 18,  /* (a * data[lane] + cons[lane]) >> shift: an int32 factor and constant per feature */
     BT_DIAGONALW = 19, /* (a * data[lane] * mult[lane] + cons[lane]) >> shift, int64 constants; a * data fits 32 bits */
     /* tile a of buffer b, whose rows have `size` values of u = v + za: over the root of the variance (the mean square) of
      * u; gain m0, shift t, epsilon c; a holds u + m1; zb is added behind the clamp */
@@ -119,7 +122,7 @@ typedef struct bt_buffer {
 typedef struct bt_segment {
     uint32_t kind, reverse;
     uint32_t first, count;        /* phases; BT_MEAN: instruction */
-    uint32_t in, out;             /* buffers of BT_LAST and BT_FIRST */
+    uint32_t in, out;             /* buffers of BT_LAST, BT_FIRST and BT_WINDOW */
     uint32_t first_state, states; /* the buffers of kind BT_STATE that this loop advances */
 } bt_segment;                     /* 32 bytes */
 

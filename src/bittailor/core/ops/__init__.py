@@ -8,13 +8,16 @@ from bittailor.core.ops.diagonal import Diagonal
 from bittailor.core.ops.elementwise import Add, Mul, OneMinus, Relu, Requantise, Sub
 from bittailor.core.ops.forms import Constants, Packed
 from bittailor.core.ops.functions import FUNCTIONS
+from bittailor.core.ops.grouped import GroupedLinear
 from bittailor.core.ops.joining import Concat
 from bittailor.core.ops.linear import Linear
 from bittailor.core.ops.normalising import LayerNorm, RMSNorm
 from bittailor.core.ops.time import Mean, Pick
+from bittailor.core.ops.window import Window
 
 OPS: Table[Op[Any]] = Table("operator", {op.name: op for op in (
     Linear(),
+    GroupedLinear(),
     Diagonal(),
     Add(),
     Sub(),
@@ -25,6 +28,7 @@ OPS: Table[Op[Any]] = Table("operator", {op.name: op for op in (
     Concat(),
     LayerNorm(),
     RMSNorm(),
+    Window(),
     Pick("last", -1),
     Pick("first", 0),
     Mean(),

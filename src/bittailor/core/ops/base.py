@@ -19,7 +19,7 @@ from bittailor.core.arith import Floats, Ints
 from bittailor.core.ops.forms import Constants, Part, Rescaling
 from bittailor.core.qformat import QFormat
 
-Access = Literal["feature", "whole", "joined", "statistics", "time"]
+Access = Literal["feature", "whole", "joined", "statistics", "grouped", "window", "time"]
 Range = tuple[float, float] | None
 """Real numbers that a value cannot leave, whatever the data; None where there is no such bound."""
 
@@ -52,7 +52,8 @@ class Op(ABC, Generic[C]):
     """What binding leaves of it."""
     access: Access = "feature"
     """How it reads: output feature i from input features i; from the whole vector; inputs laid side by side; from input
-    feature i and statistics of the whole vector; or from a whole sequence and its lengths."""
+    feature i and statistics of the whole vector; from the features of a group; a step from those around it; or from a
+    whole sequence and its lengths."""
     roles: tuple[str, ...] = ()
     """Names of its parameters, in order; the last may be left out."""
     tied: bool = False
@@ -64,6 +65,11 @@ class Op(ABC, Generic[C]):
     def over_time(self) -> bool:
         """Whether it takes a whole sequence and its lengths."""
         return self.access == "time"
+
+    @property
+    def product(self) -> bool:
+        """Whether it multiplies a vector with a matrix."""
+        return self.access in ("whole", "grouped")
 
     def of(self, options: Mapping[str, Any]) -> Op[C]:
         """The operator of a node with these options: itself, unless they say what it computes."""

@@ -146,6 +146,16 @@ class MatrixProduct(Weighted):
 
 
 @dataclass(frozen=True, eq=False)
+class GroupedProduct(Weighted):
+    """The same in groups: W is [rows, columns of a group], and the rows of group g read the columns of group g."""
+
+    groups: int
+
+    def _shape(self, place: Place) -> tuple[int, int]:
+        return place.features, place.input_features[0] // self.groups
+
+
+@dataclass(frozen=True, eq=False)
 class DiagonalProduct(Weighted):
     """y_i = clamp((a_i M_i + c) >> S), a_i = W[i, 0] q_i + offsets_i; W is [features, 1]."""
 
@@ -240,6 +250,28 @@ def deviation_bound(features: int, x: QFormat, centred: bool) -> int:
 def power_bound(features: int, x: QFormat, centred: bool) -> int:
     """V, and what it is the difference of, are no larger."""
     return (features if centred else 1) * features * x.reach**2
+
+
+@dataclass(frozen=True, eq=False)
+class Windowed(Constants):
+    """y[t, c taps + k] = q[t + ahead - (taps - 1 - k) dilation, c]; the zero-point beyond the ends."""
+
+    taps: int
+    dilation: int
+    ahead: int
+
+    @property
+    def span(self) -> int:
+        """Steps from the first to the last frame."""
+        return (self.taps - 1) * self.dilation
+
+    @property
+    def past(self) -> int:
+        """Frames before the step at hand."""
+        return self.span - self.ahead
+
+    def check(self, place: Place) -> None:
+        _demand(place.inputs[0] == place.output, "another format than what it copies")
 
 
 def part(parts: Mapping[str, Part], role: str, kind: type[P]) -> P:

@@ -12,7 +12,7 @@ from bittailor._version import __version__
 from bittailor.common.files import write_whole
 from bittailor.common.records import whole
 from bittailor.core.program import Program
-from bittailor.engines.streaming import carried, reversed_layers
+from bittailor.engines.streaming import carried, needs_the_end
 from bittailor.errors import BittailorError
 from bittailor.export.base import PROGRAM_FILE, Exporter, ExportSettings, Samples
 from bittailor.export.folder import ExportForm
@@ -51,7 +51,7 @@ class OnnxExporter(Exporter):
         from bittailor.export.onnx.files import run_model, step_model
 
         models = {RUN_FILE: run_model(program, settings.about)}
-        if not reversed_layers(program.graph):
+        if not needs_the_end(program.graph):
             models[STEP_FILE] = step_model(program, settings.about)
         for name, data in models.items():
             write_whole(folder / name, data)
@@ -69,7 +69,7 @@ def _readme(program: Program, settings: ExportSettings, samples: Samples) -> str
     graph, x, y = program.graph, program.input_format, program.output_format
     (source,), (output,) = graph.inputs, graph.outputs
     site, features = graph.sites[output], graph.sites[source].features
-    step = "" if reversed_layers(graph) else (
+    step = "" if needs_the_end(graph) else (
         f"| `step.onnx` | `{source}` int32 [items, {features}] and what is carried: "
         + ", ".join(f"`{item.name}` (starts at {item.start})" for item in carried(program))
         + f" | `{output}` int32 [items, {site.features}], and the same as `….next` |\n")

@@ -19,6 +19,7 @@ from bittailor.core.ops.forms import (
     Averaged,
     Constants,
     DiagonalProduct,
+    GroupedProduct,
     Joined,
     MatrixProduct,
     Normalised,
@@ -96,11 +97,23 @@ def _joined(w: Writer, c: Joined, x: Operands) -> str:
     return w.op("Concat", *parts, axis=-1)
 
 
-def _matrix(w: Writer, c: MatrixProduct, x: Operands) -> str:
+def _matrix(w: Writer, c: MatrixProduct | GroupedProduct, x: Operands) -> str:
     most = int(np.abs(c.W.values).sum(axis=1).max()) * max(-x.formats[0].qmin, x.formats[0].qmax)
     kind = next(kind for kind, bound in EXACT if most < bound)
-    weights = w.root.op("Transpose", unpacked(w.root, c.W, kind), perm=[1, 0])
+    weights = unpacked(w.root, c.W, kind)
+    if isinstance(c, GroupedProduct):
+        weights = _spread(w.root, weights, c, kind)
+    weights = w.root.op("Transpose", weights, perm=[1, 0])
     return _weighted(w, c, w.op("MatMul", w.cast(x.values[0], kind), weights))
+
+
+def _spread(w: Writer, weights: str, c: GroupedProduct, kind: str) -> str:
+    """The weights of groups as a whole matrix, zero outside; all of it is constant, and folded when loaded."""
+    rows, columns = c.W.values.shape
+    of_row = w.array("W.rows", (np.arange(rows) // (rows // c.groups))[:, None].astype("int32"))
+    of_column = w.array("W.columns", (np.arange(columns * c.groups) // columns)[None].astype("int32"))
+    whole = w.op("Tile", weights, w.numbers([1, c.groups]))
+    return w.op("Where", w.op("Equal", of_row, of_column), whole, w.number(0, kind))
 
 
 def _diagonal(w: Writer, c: DiagonalProduct, x: Operands) -> str:
@@ -214,6 +227,7 @@ EMITTERS: Mapping[type[Constants], Emit] = {
     Affine: _affine,
     Product: _product,
     MatrixProduct: _matrix,
+    GroupedProduct: _matrix,
     DiagonalProduct: _diagonal,
     Tabulated: _table,
     Joined: _joined,

@@ -13,15 +13,18 @@ from typing import ClassVar
 from onnx import GraphProto, ValueInfoProto, helper
 
 from bittailor.core.graph import Node, Recurrence
-from bittailor.core.ops.forms import Averaged, Copied
+from bittailor.core.ops.forms import Averaged, Copied, Windowed
 from bittailor.core.program import Program
-from bittailor.engines.streaming import FIRST, STEPS, SUM, Carried, carried
+from bittailor.engines.streaming import FIRST, PAST, STEPS, SUM, Carried, carried
 from bittailor.errors import UnsupportedNetwork
 from bittailor.export.onnx.emit import EMITTERS, Operands, averaged
 from bittailor.export.onnx.writer import Writer, tensor
 from bittailor.export.plain import carried_kind
 
 LENGTHS = "lengths"
+
+ENDLESS = (1 << 63) - 1
+"""The end of a slice that goes to the end."""
 
 WHOLE, LOOP, MASKED, LOOPED = "@steps", "@step", "@masked", "@loop"
 """What names of values end in: all steps; one step inside a loop; filled beyond the end; as the loop gives it."""
@@ -86,6 +89,12 @@ class Layout:
         assert isinstance(constants, Averaged)
         return averaged(self.w, constants, total, steps)
 
+    def beside(self, taps: list[str], shape: list[int]) -> str:
+        """Frames [..., features] as one vector, feature by feature; `shape` is the result's."""
+        axis = self.w.numbers([-1])
+        stacked = self.w.op("Concat", *(self.w.op("Unsqueeze", tap, axis) for tap in taps), axis=-1)
+        return self.w.op("Reshape", stacked, self.w.numbers(shape))
+
     def finished(self, value: str, output: str) -> None:
         """The last node: the output under its own name."""
         if value != output:
@@ -134,9 +143,24 @@ class Run(Layout):
             w.scope = node.output
             found = self.picked(self.values[node.inputs[0]], constants.step)
             return w.named(found, node.output, words(self.program, node.output))
+        if isinstance(constants, Windowed):
+            return self.masked(self.windows(node, constants), node.output)
         if not self.program.graph.sites[node.output].sequence:
             return self.apply(w, node, self.values, "")
         return self.masked(self.apply(w, node, self.values, WHOLE), node.output)
+
+    def windows(self, node: Node, window: Windowed) -> str:
+        """The frames around every step, the zero-point beyond the ends."""
+        w, (source,) = self.w, node.inputs
+        w.scope = node.output
+        pads = w.numbers([window.past, 0, 0, window.ahead, 0, 0])
+        padded = w.op("Pad", self.values[source], pads, self.zero(source))
+        taps = []
+        for k in range(window.taps):
+            first = k * window.dilation
+            last = first - window.span or ENDLESS
+            taps.append(w.op("Slice", padded, w.numbers([first]), w.numbers([last]), w.numbers([0])))
+        return w.named(self.beside(taps, [0, 0, -1]), node.output + WHOLE, words(self.program, node.output))
 
     def picked(self, value: str, step: int) -> str:
         """One of each item's own steps: its first, or its last."""
@@ -249,10 +273,12 @@ class Step(Layout):
     def one(self, node: Node) -> str:
         """An operator; what reads a sequence reads this step of it."""
         constants, w = self.program.constants[node.output], self.w
-        if not isinstance(constants, Averaged | Copied):
+        if not isinstance(constants, Averaged | Copied | Windowed):
             return self.apply(w, node, self.values, "")
         (source,), name = node.inputs, node.output
         w.scope = name
+        if isinstance(constants, Windowed):
+            return w.named(self.window(source, name, constants), name, words(self.program, name))
         if isinstance(constants, Averaged):
             total = self.after[name + SUM] = w.op("Add", name + SUM, self.addend(source))
             value = self.average(node, total, self.after[STEPS])
@@ -263,6 +289,15 @@ class Step(Layout):
         else:
             value = w.op("Identity", self.values[source])
         return w.named(value, name, words(self.program, name))
+
+    def window(self, source: str, name: str, window: Windowed) -> str:
+        """This frame and those that are carried."""
+        w, features = self.w, self.program.graph.sites[source].features
+        whole, axis = w.op("Concat", name + PAST, self.values[source], axis=1), w.numbers([1])
+        self.after[name + PAST] = w.op("Slice", whole, w.numbers([features]), w.numbers([ENDLESS]), axis)
+        firsts = [k * window.dilation * features for k in range(window.taps)]
+        taps = [w.op("Slice", whole, w.numbers([at]), w.numbers([at + features]), axis) for at in firsts]
+        return self.beside(taps, [0, -1])
 
 
 __all__ = ["LENGTHS", "LOOP", "LOOPED", "MASKED", "WHOLE", "Layout", "Run", "Step", "next_name", "words"]

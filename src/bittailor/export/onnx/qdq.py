@@ -14,7 +14,7 @@ from bittailor._version import __version__
 from bittailor.common.files import write_whole
 from bittailor.common.records import whole
 from bittailor.core.program import Program
-from bittailor.engines.streaming import carried, reversed_layers
+from bittailor.engines.streaming import carried, needs_the_end
 from bittailor.errors import BittailorError
 from bittailor.export.base import PROGRAM_FILE, ExportSettings, Samples
 from bittailor.export.checking import Checked, items_of, opened, said
@@ -61,7 +61,7 @@ class QdqExporter(OnnxExporter):
         from bittailor.export.onnx.qdq_layout import QDQ, FloatRun, FloatStep
 
         models = {RUN_FILE: run_model(program, settings.about, FloatRun, QDQ)}
-        if not reversed_layers(program.graph):
+        if not needs_the_end(program.graph):
             models[STEP_FILE] = step_model(program, settings.about, FloatStep, QDQ)
         for name, data in models.items():
             write_whole(folder / name, data)
@@ -77,7 +77,7 @@ def _readme(program: Program, settings: ExportSettings) -> str:
     graph = program.graph
     (source,), (output,) = graph.inputs, graph.outputs
     site, features = graph.sites[output], graph.sites[source].features
-    step = "" if reversed_layers(graph) else (
+    step = "" if needs_the_end(graph) else (
         f"| `step.onnx` | `{source}` float32 [items, {features}] and what is carried, from zeros: "
         + ", ".join(f"`{item.name}`" for item in carried(program))
         + f" | `{output}` float32 [items, {site.features}], and the same as `….next` |\n")

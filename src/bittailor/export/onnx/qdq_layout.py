@@ -98,7 +98,7 @@ class Floats(Layout):
     def apply(self, w: Writer, node: Node, values: Mapping[str, str], suffix: str) -> str:
         w.scope = node.output
         inputs = [values[name] for name in node.inputs]
-        if isinstance(self.program.constants[node.output], Weighted):
+        if isinstance(self.program.constants[node.output], Weighted) and node.op != "grouped_linear":
             value = weighted(w, self, node, inputs[0], suffix == WHOLE)
         elif node.op in OPERATORS:
             value = OPERATORS[node.op](w, *inputs)

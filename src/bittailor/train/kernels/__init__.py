@@ -17,9 +17,11 @@ from bittailor.train.kernels.normalising import Normalise
 from bittailor.train.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
 from bittailor.train.kernels.tables import LookUp
 from bittailor.train.kernels.time import Mean, Pick, Turn
+from bittailor.train.kernels.windows import GroupedMatMul, Windows
 
 GRADIENTS: Mapping[type[forms.Constants], type[Trainable[Any]]] = {
     forms.MatrixProduct: MatMul,
+    forms.GroupedProduct: GroupedMatMul,
     forms.DiagonalProduct: Diagonal,
     forms.Affine: Affine,
     forms.Product: Product,
@@ -28,6 +30,7 @@ GRADIENTS: Mapping[type[forms.Constants], type[Trainable[Any]]] = {
     forms.Normalised: Normalise,
     forms.Averaged: Mean,
     forms.Copied: Pick,
+    forms.Windowed: Windows,
 }
 """Form -> kernel."""
 

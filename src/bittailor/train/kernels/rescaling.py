@@ -13,6 +13,7 @@ from bittailor.core.ops import forms
 from bittailor.core.qformat import QFormat
 from bittailor.engines.torch.kernels import rescaling
 from bittailor.engines.torch.kernels.base import C, Member
+from bittailor.engines.torch.kernels.rescaling import P
 from bittailor.train.kernels.base import Trainable, TrainingRows
 
 
@@ -118,17 +119,17 @@ def _scale_of(member: Member[Any]) -> QFormat:
     return member.weight
 
 
-class MatMul(Clamped[forms.MatrixProduct], rescaling.MatMul[TrainingRows]):
+class MatMul(Clamped[P], rescaling.MatMul[P, TrainingRows]):
     """Gradients of a matrix and of its input, through the dequantised values of the other."""
 
     arrays = ("mask", "kept")
 
-    def prepare(self, programs: Sequence[Sequence[Member[forms.MatrixProduct]]]) -> None:
+    def prepare(self, programs: Sequence[Sequence[Member[P]]]) -> None:
         super().prepare(programs)
         (members,) = programs
         self.x_scale = members[0].inputs[0].scale[0]
         self.real_W = torch.from_numpy(np.concatenate([
-            m.constants.W.values * np.asarray(_scale_of(m).scale)[:, None] for m in members
+            self.weights_of(m) * np.asarray(_scale_of(m).scale)[:, None] for m in members
         ]).astype(np.float32))
 
     def backward(self, rows: TrainingRows) -> None:
@@ -142,7 +143,11 @@ class MatMul(Clamped[forms.MatrixProduct], rescaling.MatMul[TrainingRows]):
 
     def finish(self, rows: TrainingRows) -> None:
         W = (rows.kept.T @ rows.in_reals[0]).mul_(self.x_scale)
-        self.parameter_gradients |= _by_site(self, W, rows.kept.sum(dim=0))
+        self.parameter_gradients |= _by_site(self, self.cut(W), rows.kept.sum(dim=0))
+
+    def cut(self, W: Tensor) -> Tensor:
+        """Of a whole matrix's gradient that of the weights that there are."""
+        return W
 
 
 class Diagonal(Clamped[forms.DiagonalProduct], rescaling.Diagonal[TrainingRows]):

@@ -14,9 +14,11 @@ from bittailor.engines.torch.kernels.normalising import Normalise
 from bittailor.engines.torch.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
 from bittailor.engines.torch.kernels.tables import LookUp
 from bittailor.engines.torch.kernels.time import Mean, Pick, Turn
+from bittailor.engines.torch.kernels.windows import GroupedMatMul, Windows
 
 KERNELS: dict[type[forms.Constants], type[Kernel[Any, Any]]] = {
     forms.MatrixProduct: MatMul,
+    forms.GroupedProduct: GroupedMatMul,
     forms.DiagonalProduct: Diagonal,
     forms.Affine: Affine,
     forms.Product: Product,
@@ -25,6 +27,7 @@ KERNELS: dict[type[forms.Constants], type[Kernel[Any, Any]]] = {
     forms.Normalised: Normalise,
     forms.Averaged: Mean,
     forms.Copied: Pick,
+    forms.Windowed: Windows,
 }
 """Form -> kernel."""
 

@@ -19,6 +19,7 @@ EXACT = {torch.float32: 2.0**24, torch.float64: 2.0**53}
 
 F = TypeVar("F", bound=forms.Rescaling | forms.Averaged)
 W = TypeVar("W", bound=forms.Weighted)
+P = TypeVar("P", bound=forms.MatrixProduct | forms.GroupedProduct)
 
 
 class Part(NamedTuple):
@@ -143,17 +144,17 @@ class Joined(Rescaled[forms.Joined, R]):
 
 def offsets_of(member: Member[W]) -> arith.Ints:
     """[rows]: what is added to W u, u centred."""
-    W, zero = member.constants.W.values, member.inputs[0].zero_point
+    W, zero = member.constants.W.values, member.inputs[0].zero_point  # of a group as of the whole: the rest is zero
     given = member.constants.offsets
     return np.asarray((0 if given is None else given.values) + zero * W.sum(axis=1))
 
 
-class MatMul(Single[forms.MatrixProduct, R]):
+class MatMul(Single[P, R]):
     """Matrices of one input: W u + offsets as one product, in floats that hold every partial sum exactly."""
 
-    def prepare(self, programs: Sequence[Sequence[Member[forms.MatrixProduct]]]) -> None:
+    def prepare(self, programs: Sequence[Sequence[Member[P]]]) -> None:
         super().prepare(programs)
-        W = np.stack([np.concatenate([m.constants.W.values for m in members]) for members in programs])
+        W = np.stack([np.concatenate([self.weights_of(m) for m in members]) for members in programs])
         offsets = np.stack([np.concatenate([offsets_of(m) for m in members]) for members in programs])
         reach = np.array([members[0].inputs[0].reach for members in programs])[:, None]
         bound = float((np.abs(W).sum(axis=2) * reach + np.abs(offsets)).max())
@@ -175,6 +176,10 @@ class MatMul(Single[forms.MatrixProduct, R]):
         else:
             raw.copy_(self._product(x))
         self.finish_sum(raw, rows)
+
+    def weights_of(self, member: Member[P]) -> arith.Ints:
+        """[rows, columns] of one member."""
+        return member.constants.W.values
 
     def _product(self, x: Tensor) -> Tensor:
         if self.late:

@@ -1,0 +1,38 @@
+"""Windows and grouped matrices in training: gradients go back to the frames, and to the weights that there are."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bittailor.core.ops import forms
+from bittailor.core.ops.grouped import gathered
+from bittailor.engines.torch.kernels import windows
+from bittailor.train.kernels.base import Trainable, TrainingRows
+from bittailor.train.kernels.rescaling import MatMul
+
+
+class Windows(Trainable[forms.Windowed], windows.Windows[TrainingRows]):
+    """A frame gets the gradients of all windows that it stands in."""
+
+    arrays = ()
+
+    def backward(self, rows: TrainingRows) -> None:
+        if not self.trainable[0]:
+            return
+        ws = rows.workspace
+        target = ws.cube("grads", self.group.ins[0])
+        if self.group.writes[0]:
+            target.zero_()
+        valid = ws.valid.expand(target.shape)
+        back = self.taps(ws.cube("grads", self.group.out))
+        for k, (there, here) in enumerate(self.overlaps(target.shape[0])):
+            target[there] += back[here, ..., k] * valid[there]
+
+
+class GroupedMatMul(MatMul[forms.GroupedProduct], windows.GroupedMatMul[TrainingRows]):
+    """Of a whole matrix's gradient what lies inside the groups."""
+
+    def cut(self, W: Tensor) -> Tensor:
+        (member,) = self._taken
+        found: Tensor = gathered(W, member.constants.groups)
+        return found
