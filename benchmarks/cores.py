@@ -103,8 +103,12 @@ def _recurrent(b: Builder, rng: Rng, x: str, p: str) -> str:
 
 def _single(b: Builder, rng: Rng, x: str, p: str) -> str:
     kind = str(rng.choice(["linear", "diagonal", "function", "relu", "requantise", "one_minus", "mul", "sub", "add",
-                           "concat"]))
+                           "concat", "norm", *["convolution"] * b.is_sequence(x)]))
     bias = f"{p}.b" if rng.random() < 0.5 else None
+    if kind == "norm":
+        return b.op(str(rng.choice(["layer_norm", "rms_norm"])), f"{p}.norm", x, features=b.features(x), eps=1e-5)
+    if kind == "convolution":
+        return _convolution(b, rng, x, p, bias)
     if kind == "linear":
         return b.linear(f"{p}.linear", x, f"{p}.W", int(rng.integers(1, 65)), bias)
     if kind == "diagonal":
@@ -116,6 +120,16 @@ def _single(b: Builder, rng: Rng, x: str, p: str) -> str:
     if kind == "concat":
         return b.op("concat", f"{p}.concat", x, b.op("relu", f"{p}.relu", x))
     return b.op(kind, f"{p}.{kind}", x)
+
+
+def _convolution(b: Builder, rng: Rng, x: str, p: str, bias: str | None) -> str:
+    """Causal or looking ahead, of all features or of each alone."""
+    taps, dilation, width = int(rng.integers(2, 6)), int(rng.integers(1, 3)), b.features(x)
+    ahead = int(rng.integers(1, taps)) if rng.random() < 0.2 else 0
+    window = b.op("window", f"{p}.window", x, taps=taps, dilation=dilation, ahead=ahead)
+    if width > 1 and rng.random() < 0.4:
+        return b.grouped_linear(f"{p}.depthwise", window, f"{p}.W", width, width, bias)
+    return b.linear(f"{p}.linear", window, f"{p}.W", int(rng.integers(1, 33)), bias)
 
 
 def random_program(rng: Rng) -> Program:
@@ -223,8 +237,43 @@ int main(void) {
 """
 
 
+VECTORS = r"""
+#include <stdio.h>
+#include "bt_norm.h"
+#include "bt_window.h"
+#include "firmware.h"
+static int8_t x8[%(most)d], y8[%(most)d], ring8[%(most)d];
+static int16_t x16[%(most)d], y16[%(most)d], ring16[%(most)d];
+static uint16_t at;
+static volatile unsigned kept;
+#define COUNT(name, call)                                                      \
+    at = 0;                                                                    \
+    count_start();                                                             \
+    call;                                                                      \
+    printf(name " %%u %%lu\n", n, (unsigned long)count_stop() * %(rows)du)
+#define NORM(name, x) COUNT(#name, kept = name(x, n, 3, 1 << 30, 20u, 1000).shift)
+int main(void) {
+    static const unsigned columns[] = {%(columns)s};
+    for (size_t i = 0; i < %(most)d; i++) { x8[i] = (int8_t)(i * 53u); x16[i] = (int16_t)(i * 3571u); }
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        const unsigned n = columns[i], half = (n + 1u) / 2u;
+        NORM(bt_layer_norm8, x8);
+        NORM(bt_layer_norm16, x16);
+        NORM(bt_rms_norm8, x8);
+        NORM(bt_rms_norm16, x16);
+        COUNT("bt_window8", bt_window8(ring8, &at, x8, half, 2u, 1u, y8));
+        COUNT("bt_window16", bt_window16(ring16, &at, x16, half, 2u, 1u, y16));
+        COUNT("bt_window_at8", bt_window_at8(x8, 1u, 0u, half, 2u, 1u, 1u, 0, y8));
+        COUNT("bt_window_at16", bt_window_at16(x16, 1u, 0u, half, 2u, 1u, 1u, 0, y16));
+    }
+    return 0;
+}
+"""
+
+
 def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str], folder: Path) -> dict[str, KernelCost]:
-    """Instructions of every dot product, and of the core's blocks of rows and preparations of vectors, by columns."""
+    """Instructions of every dot product, of the core's blocks of rows and preparations of vectors, and of what looks at
+    a vector before a loop, by columns."""
     most = 2 * COLUMNS
     columns = [*range(1, COLUMNS + 1), most]
     programs = [COUNTING % {
@@ -233,6 +282,7 @@ def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str],
     programs += [BLOCKS % {
         "includes": f'#include "{layout.header}"', "most": most, "ready": 8 * most, "rows": ROWS,
         "calls": "\n".join(_block_calls(layout, columns))} for layout in CORES[target.name].layouts]
+    programs.append(VECTORS % {"rows": ROWS, "most": most, "columns": ", ".join(f"{n}u" for n in columns)})
     counts: dict[str, dict[int, float]] = {}
     for text in programs:
         program = folder / "counting.c"
@@ -276,7 +326,8 @@ def link_functions(target: Target, runtime: Sequence[Path], names: Sequence[str]
 
 def _headers(target: Target) -> list[str]:
     """What declares the functions that a core's networks call."""
-    return ["bt_dot.h", *dict.fromkeys(layout.header for layout in CORES[target.name].layouts)]
+    layouts = dict.fromkeys(layout.header for layout in CORES[target.name].layouts)
+    return ["bt_dot.h", "bt_norm.h", "bt_window.h", *layouts]
 
 
 def runtime_names(target: Target) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bittailor.core.arith import Floats
+from bittailor.read.convolving import convolved, padded, same_padding
 from bittailor.read.normalising import normalised
 from bittailor.read.symbolic import Constant, Refusal
 from bittailor.read.writer import Writer
@@ -65,11 +66,61 @@ def _rms_norm(w: Writer, path: str, module: Any, x: Any) -> Any:
     return rms_norm(w, x, module.normalized_shape, _own(path, module, "weight"), eps)
 
 
+def _one(value: Any, name: str) -> int:
+    """The number of a convolution of one axis, which torch keeps as (n,) or n."""
+    values = tuple(value) if isinstance(value, tuple | list) else (value,)
+    if len(values) != 1 or type(values[0]) is not int:
+        raise Refusal(f"{name}={value}; only convolutions over the steps can be read")
+    return values[0]
+
+
+def conv1d(
+    w: Writer, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    """functional.conv1d."""
+    values = _values(w, weight)
+    if values is None or values.ndim != 3:
+        raise Refusal("its weight must be a parameter of the module with three axes")
+    if _one(stride, "stride") != 1:
+        raise Refusal(f"stride={_one(stride, 'stride')}; a network has an output for every step, or one for all")
+    apart = _one(dilation, "dilation")
+    if padding == "same":
+        ends = same_padding(values.shape[2], apart)
+    else:
+        ends = (0, 0) if padding == "valid" else (_one(padding, "padding"),) * 2
+    path = weight.path.rpartition(".")[0] or w.local_name("conv")
+    return convolved(w, x, values, _values(w, bias), path, ends, apart, groups)
+
+
+def pad(w: Writer, x: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
+    """functional.pad."""
+    if mode != "constant" or value:
+        raise Refusal(f"mode='{mode}', value={value}; only zeros can be padded")
+    return padded(w, x, pad)
+
+
+def _conv1d(w: Writer, path: str, module: Any, x: Any) -> Any:
+    if module.padding_mode != "zeros":
+        raise Refusal(f"padding_mode='{module.padding_mode}'; only zeros can be padded")
+    return conv1d(w, x, _own(path, module, "weight"), _own(path, module, "bias"), module.stride, module.padding,
+                  module.dilation, module.groups)
+
+
+def _pad1d(w: Writer, path: str, module: Any, x: Any) -> Any:
+    return pad(w, x, module.padding, value=getattr(module, "value", 0.0))
+
+
 LAYERS: Mapping[type[nn.Module], Callable[..., Any]] = {
     nn.LayerNorm: _layer_norm,
     nn.RMSNorm: _rms_norm,
+    nn.Conv1d: _conv1d,
+    nn.ConstantPad1d: _pad1d,
+    nn.ZeroPad1d: _pad1d,
 }
 """Module -> how it is read, from a writer, its path, itself and what it is given."""
 
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {"layer_norm": layer_norm, "rms_norm": rms_norm}
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "layer_norm": layer_norm, "rms_norm": rms_norm, "conv1d": conv1d, "pad": pad,
+}
 """By name, as in `operations.OPERATIONS`."""

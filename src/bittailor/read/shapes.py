@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import EllipsisType
 from typing import Any
 
+from bittailor.read.convolving import cut
 from bittailor.read.symbolic import (
     FEATURES,
     ITEMS,
@@ -15,6 +16,7 @@ from bittailor.read.symbolic import (
     Axis,
     Constant,
     Dim,
+    Framed,
     ItemIndex,
     Opaque,
     Refusal,
@@ -120,6 +122,8 @@ def _getitem(w: Writer, value: Any, at: Any) -> Any:
     for each in given:
         if each is None:
             value = unsqueeze(value, place)
+        elif isinstance(value, Framed) and each != FULL:
+            value = cut(w, value, place, each)
         elif isinstance(value, Tensor):
             before = len(value.axes)
             value = _index_axis(w, value, value.axis(place), each)

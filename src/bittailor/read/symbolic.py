@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TypeVar
 
+from bittailor.core.arith import Floats
 from bittailor.errors import UnsupportedNetwork
 
 Axis = tuple[str, ...]
@@ -105,6 +106,40 @@ class Tensor(Shaped):
     def each(self) -> tuple[SiteRef, ...]:
         """The sites, layer by layer."""
         return tuple(ref for row in self.sites for ref in row)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A convolution that is not yet written: `weight` is [out, in / groups, taps]; `path` where it stands."""
+
+    weight: Floats
+    bias: Floats | None
+    path: str
+    dilation: int
+    groups: int
+
+    @property
+    def span(self) -> int:
+        """Steps from the first to the last tap."""
+        return int(self.weight.shape[2] - 1) * self.dilation
+
+
+@dataclass(frozen=True)
+class Framed(Shaped):
+    """Values with more steps than the sequence has: padded, or a convolution of what was.
+
+    sites          as of a tensor; of a convolution those of its input
+    before, after  steps too many at either end
+    """
+
+    sites: tuple[tuple[SiteRef, ...], ...]
+    before: int = 0
+    after: int = 0
+    conv: Convolution | None = None
+
+    def size(self, axis: Axis) -> Size:
+        """Size of one axis."""
+        return Dim(axis, self.before + self.after) if axis == STEPS else super().size(axis)
 
 
 @dataclass(frozen=True)

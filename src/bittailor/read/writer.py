@@ -9,7 +9,7 @@ from typing import Any
 from bittailor.core.arith import Floats
 from bittailor.core.graph import Builder
 from bittailor.read.functions import FUNCTIONS
-from bittailor.read.symbolic import FEATURES, Constant, PackedSequence, Refusal, SiteRef, Tensor
+from bittailor.read.symbolic import FEATURES, Constant, Framed, PackedSequence, Refusal, SiteRef, Tensor
 
 
 class Writer:
@@ -62,6 +62,9 @@ class Writer:
                 raise Refusal(f"it is given {len(value.each())} final states of a layer at once; pick one, "
                               "such as h_n[-1], or join them with torch.cat on the features")
             return value
+        if isinstance(value, Framed):
+            raise Refusal(f"it is given {value.before + value.after} steps more than the sequence has; cut them off "
+                          "behind the convolution: x[..., :-n]")
         if isinstance(value, tuple) and value and isinstance(value[0], Tensor | PackedSequence):
             raise Refusal("it is given the pair (output, final states) of a recurrent layer; take one: "
                           "output, h_n = gru(x)")
