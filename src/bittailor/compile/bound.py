@@ -32,6 +32,7 @@ from bittailor.core.ops.forms import (
     Normalised,
     Packed,
     Product,
+    TableRows,
     Tabulated,
     Windowed,
 )
@@ -229,6 +230,17 @@ class BoundDiagonal(BoundWeighted):
 
 
 @dataclass(frozen=True, eq=False)
+class BoundRows(BoundWeighted):
+    """W[x, row], x an index; `table` is what comes out for every x."""
+
+    table: Ints
+
+    @property
+    def device(self) -> DeviceCall:
+        return self._call(1, None, (_unpack(self.weights),))
+
+
+@dataclass(frozen=True, eq=False)
 class BoundTable(BoundInstruction):
     """An entry of a table, or what lies between two of its knots."""
 
@@ -338,6 +350,7 @@ FORMS: Mapping[type[Constants], Callable[[Any, Sequence[QFormat]], tuple[BoundIn
     MatrixProduct: _matrix,
     GroupedProduct: _grouped,
     DiagonalProduct: _diagonal,
+    TableRows: lambda form, inputs: (BoundRows(form.rescale, form.rescale.offset, form.W, None, form.table),),
     Tabulated: lambda form, inputs: (BoundTable(form.lookup),),
     Joined: _joined,
     Averaged: _averaged,

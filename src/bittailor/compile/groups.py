@@ -15,7 +15,15 @@ from bittailor.compile.dependencies import Hoisted
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS, Constants
 from bittailor.core.ops.elementwise import AffineOp
-from bittailor.core.ops.forms import Affine, DiagonalProduct, GroupedProduct, MatrixProduct, Product, Tabulated
+from bittailor.core.ops.forms import (
+    Affine,
+    DiagonalProduct,
+    GroupedProduct,
+    MatrixProduct,
+    Product,
+    TableRows,
+    Tabulated,
+)
 
 Phase = Literal["outer", "before", "loop", "after"]
 Form = type[Constants]
@@ -24,7 +32,7 @@ FUSED: tuple[Form, ...] = (MatrixProduct, Affine, Tabulated, DiagonalProduct)
 """Forms whose members may share one group."""
 
 PRODUCTS: tuple[Form, ...] = (MatrixProduct, GroupedProduct, DiagonalProduct)
-"""Forms with weights."""
+"""Forms that multiply weights."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +276,7 @@ class _Maker:
                     buffer.shared = True
                 if group.form in (*PRODUCTS, Product):
                     buffer.real = True
-                if group.form in PRODUCTS or buffer.trainable:
+                if group.form in (*PRODUCTS, TableRows) or buffer.trainable:
                     self.buffers[group.out.buffer].trainable = True
         for site in self.graph.outputs:
             buffer = self.buffers[self.outside[site].buffer]

@@ -36,7 +36,7 @@ class Instruction:
     """One operator of a phase; a concat is one instruction for each of its inputs.
 
     lanes   the sites it reads feature by feature
-    whole   the site that it reads as a whole: a linear operator's input, or that of which it needs statistics
+    whole   the site that it reads as a whole: a linear operator's input, an index, or that of which it needs statistics
     joined  it writes a part of its site only: of a concat
     part    which input of a concat; `column`: where its features go; `last`: whether it completes the site
     """
@@ -213,7 +213,7 @@ def _over_time(graph: Graph, node: Node) -> Segment:
 def _instructions(graph: Graph, node: Node) -> Iterator[Instruction]:
     features = graph.sites[node.output].features
     access = OPS[node.op].access
-    if OPS[node.op].product:
+    if OPS[node.op].product or access == "index":
         yield Instruction(node, features, (), node.inputs[0])
     elif access == "statistics":
         yield Instruction(node, features, node.inputs, node.inputs[0])

@@ -47,7 +47,11 @@ def check_graph(graph: Graph) -> None:
 def _built_again(graph: Graph) -> Graph:
     b = Builder()
     for name in graph.inputs:
-        b.input(name, graph.sites[name].features)
+        site = graph.sites[name]
+        if site.role == "index" and site.proven is not None:
+            b.index(name, int(site.proven[1]) + 1)
+        else:
+            b.input(name, site.features)
     for step in graph.steps:
         if isinstance(step, Node):
             _rebuild(b, graph, step)
@@ -75,6 +79,9 @@ def _rebuild(b: Builder, graph: Graph, node: Node) -> None:
     op = OPS[node.op]
     op.features([b.features(name) for name in node.inputs], node.options)
     op = op.of(node.options)
+    proven = graph.sites[node.inputs[0]].proven if node.op == "embedding" else None
+    if proven is not None and node.options["rows"] <= proven[1]:
+        raise FormatError(f"{node.output} has fewer rows than its index")
     shapes = op.shapes([b.features(name) for name in node.inputs], graph.sites[node.output].features)
     if len(node.params) > len(op.roles) or (op.roles and not node.params):
         raise FormatError(f"{node.output} has {len(node.params)} parameters")

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from bittailor.common.records import make, shown
 from bittailor.core.ops import OPS
-from bittailor.core.qformat import Kind, QFormat, symmetric_unit_format
+from bittailor.core.qformat import INDEX_FORMAT, MOST_INDICES, Kind, QFormat, symmetric_unit_format
 from bittailor.errors import BittailorError, FileError, FormatError, UnknownName, UnsupportedNetwork
 
-Role = Literal["input", "activation", "state", "weight", "bias"]
+Role = Literal["input", "index", "activation", "state", "weight", "bias"]
 GRAPH_VERSION = 1
 MOST_SITES = 1 << 16
 """Of a graph that is read."""
@@ -26,7 +26,7 @@ class Site:
     """A named place that holds a tensor.
 
     name      its path, e.g. "gru0.r.pre", "head.W"
-    role      input, activation, state, weight or bias
+    role      input, index (an input whose values are row numbers of a table), activation, state, weight or bias
     shape     weight (out, in); otherwise (features,)
     sequence  whether there is a value for every step (activations outside of a recurrence may have just one)
     tied      the site whose format this one shares (it is a copy, not a result), or None
@@ -137,6 +137,8 @@ class Graph:
     def given_format(self, name: str, bits: int) -> QFormat | None:
         """The format of a site that mathematics gives (a tanh's output, a bounded state), or None."""
         site = self.root(name)
+        if site.role == "index":
+            return INDEX_FORMAT
         producer = self.producer.get(site.name)
         if producer is None:
             return None
@@ -262,9 +264,28 @@ class Builder:
         self._inputs.append(name)
         return self._add(Site(name, "input", (features,)))
 
+    def index(self, name: str, count: int) -> str:
+        """An input sequence of one index each, 0 .. count - 1."""
+        if not 1 <= count <= MOST_INDICES:
+            raise UnsupportedNetwork(f"{name} has {count} indices; at most {MOST_INDICES}, which 16 bits hold")
+        self._inputs.append(name)
+        return self._add(Site(name, "index", (1,), proven=(0.0, count - 1.0)))
+
+    def embedding(self, output: str, x: str, weight: str, features: int) -> str:
+        """output = row x of the weight; makes the parameter site ([indices, features])."""
+        proven = self._sites[x].proven
+        if self._sites[x].role != "index" or proven is None:
+            raise UnsupportedNetwork(f"{output}: an embedding takes an input of indices; {x} is none")
+        self.parameter(weight, (int(proven[1]) + 1, features))
+        return self.op("embedding", output, x, params=(weight,), features=features, rows=int(proven[1]) + 1)
+
     def features(self, name: str) -> int:
         """The number of features of a site."""
         return self._sites[name].features
+
+    def role(self, name: str) -> Role:
+        """What a site is."""
+        return self._sites[name].role
 
     def is_sequence(self, name: str) -> bool:
         """Whether a site has a value for every step."""
@@ -338,6 +359,10 @@ class Builder:
         if self._open is not None and node.output in self._proven:
             role, proven = "state", self._proven[node.output]
         sequence = all(s.sequence for s in sources) and not op.over_time
+        reads_index = any(s.role == "index" for s in sources)
+        if reads_index != (op.access == "index"):
+            raise UnsupportedNetwork(f"{node.output}: '{node.op}' of {', '.join(node.inputs)}; an index is looked up "
+                                     "in a table, and nothing else is")
         if op.access == "window" and (self._open is not None or not sequence):
             raise UnsupportedNetwork(f"{node.output}: a {op.name} is of a sequence, outside of recurrences")
         tied = node.inputs[0] if op.tied else None

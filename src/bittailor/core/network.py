@@ -18,7 +18,7 @@ from bittailor.common.files import ArrayForm, check_arrays, formed, load_tensors
 from bittailor.common.records import shown
 from bittailor.core.arith import Floats
 from bittailor.core.checks import check_graph
-from bittailor.core.graph import Graph, Node
+from bittailor.core.graph import Graph, Node, Site
 from bittailor.core.ops import OPS
 from bittailor.core.walk import walk
 from bittailor.errors import DataError, UnsupportedNetwork
@@ -78,6 +78,9 @@ class Network:
     def check_input(self, x: ArrayLike, lengths: ArrayLike | None = None) -> tuple[Floats, NDArray[np.int64]]:
         """x as float64 [items, steps, features] and lengths [items]; DataError says what does not fit."""
         values = real_numbers(x, "the input")
+        site = self.graph.sites[self.graph.inputs[0]]
+        if site.role == "index":
+            values = check_indices(values, site)
         if values.ndim != 3 or values.shape[2] != self.features:
             raise DataError(f"the network takes [items, steps, {self.features}]; got shape {values.shape}")
         if 0 in values.shape:
@@ -129,6 +132,14 @@ class Network:
                       if site.role in ("weight", "bias")}
             check_arrays(tensors, wanted)
             return cls(graph, tensors)
+
+
+def check_indices(x: Floats, site: Site) -> Floats:
+    """Indices [items, steps, 1], also given as [items, steps]; DataError unless all are whole and have a row."""
+    most = 0 if site.proven is None else int(site.proven[1])
+    if x.size and not ((x == np.floor(x)) & (x >= 0) & (x <= most)).all():
+        raise DataError(f"the input {site.name} holds numbers that are no index; indices are 0..{most}")
+    return x[..., None] if x.ndim == 2 else x
 
 
 def check_lengths(lengths: ArrayLike | None, items: int, steps: int) -> NDArray[np.int64]:

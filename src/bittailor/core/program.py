@@ -23,7 +23,7 @@ from bittailor.common.units import spread
 from bittailor.core.arith import Floats, Ints, Lookup, Rescale, pack
 from bittailor.core.checks import check_constants, check_graph
 from bittailor.core.graph import Graph, Node
-from bittailor.core.network import Network
+from bittailor.core.network import Network, check_indices
 from bittailor.core.ops import OPS, Bound, Constants, Packed
 from bittailor.core.ops.linear import quantise_bias
 from bittailor.core.plan import Plan
@@ -114,11 +114,22 @@ class Program:
         """Format of the output."""
         return self.formats[self.graph.outputs[0]]
 
+    @property
+    def input_range(self) -> tuple[int, int]:
+        """The smallest and the largest integer that may enter: those of the format, or of an index."""
+        site = self.graph.sites[self.graph.inputs[0]]
+        if site.role == "index" and site.proven is not None:
+            return 0, int(site.proven[1])
+        return self.input_format.qmin, self.input_format.qmax
+
     def quantise_input(self, x: ArrayLike) -> Ints:
         """Real input [..., features] -> integers of the same shape, the one place where a caller's floats enter.
         DataError for NaN or another number of features."""
         values = real_numbers(x, "the input")
-        features = self.graph.sites[self.graph.inputs[0]].features
+        site = self.graph.sites[self.graph.inputs[0]]
+        features = site.features
+        if site.role == "index":
+            values = check_indices(values, site)
         if values.ndim == 0 or values.shape[-1] != features:
             raise DataError(f"the program takes {features} features per step; got shape {values.shape}")
         if np.isnan(values).any():

@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from bittailor.common.records import make
 from bittailor.errors import FormatError
 
+MOST_INDICES = 1 << 15
+"""Of a table: 16 bits hold them."""
+
 Kind = Literal["weight", "bias", "activation"]
 
 EXACT_BIAS_BITS = 32
@@ -189,3 +192,7 @@ def unit_format(bits: int) -> QFormat:
 def symmetric_unit_format(bits: int) -> QFormat:
     """The format of a tanh's output and of a GRU's state: [-1, 1 - 2**-(bits-1)], zero-point 0."""
     return QFormat("activation", bits, (2.0 ** -(bits - 1),))
+
+
+INDEX_FORMAT = QFormat("activation", 16, (1.0,))
+"""Of an input that is an index: the integer is the number."""

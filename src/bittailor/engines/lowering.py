@@ -118,6 +118,8 @@ class Structure:
                 if phase.body[0].joined or segment.kind is Kind.MEAN:
                     soft.append(phase.body[0].output)
                 for ins in phase.body:
+                    if ins.whole is not None and ins.matrix is None:
+                        soft.append(self._home(ins.whole))
                     if ins.matrix is not None:
                         kind = self._facts[self._index[ins.output]].kinds[0]
                         form = 8 if kind in (bc.LINEAR8, bc.LINEAR8W) else 16
@@ -230,8 +232,10 @@ class Structure:
             self.blanks.append(Blank(op, out, source, 0, size, index, constant=constant))
             return
         if ins.whole is not None:
-            source = min(at for (site, _), at in self._place.items() if site == self._home(ins.lanes[0]))
-            self.blanks.append(Blank(op, out, tile[ins.lanes[0]], source, ins.features, index))
+            source = min(at for (site, _), at in self._place.items() if site == self._home(ins.whole))
+            a = tile[ins.lanes[0]] if ins.lanes else 0
+            size = ins.features if ins.lanes else self.graph.sites[ins.node.params[0]].features
+            self.blanks.append(Blank(op, out, a, source, size, index, constant=constant))
             return
         a, b = (*(tile[name] for name in ins.lanes), 0)[:2]
         self.blanks.append(Blank(op, out, a, b, 0, index, ins.part, constant=constant))
@@ -262,7 +266,7 @@ class Structure:
             bc.HEADER.pack(
                 bc.MAGIC, bc.VERSION, self.layout.lanes, self.layout.items, total, n_buffers, n_segments, n_phases,
                 n_instrs, self.tiles, site[name].features, self._place.get((name, 8), bc.NONE),
-                self._place.get((name, 16), bc.NONE), fmt.qmin, fmt.qmax, site[self.graph.outputs[0]].features,
+                self._place.get((name, 16), bc.NONE), *self._range(fmt), site[self.graph.outputs[0]].features,
                 self._place[result, form], out.qmin if form == 8 else 0, out.zero_point, *([0] * 13)),
         ]
         for b in self.buffers:
@@ -300,6 +304,11 @@ class Structure:
         target = self.buffers[s.out]
         y = formats[target.site]
         return self._zero_in(s.a, formats), -y.qmin if target.form == 8 else 0
+
+    def _range(self, fmt: QFormat) -> tuple[int, int]:
+        """What input integers may be."""
+        site = self.graph.sites[self.graph.inputs[0]]
+        return (0, int(site.proven[1])) if site.role == "index" and site.proven else (fmt.qmin, fmt.qmax)
 
     def _zero_in(self, buffer: int, formats: Mapping[str, QFormat]) -> int:
         """What is added to the values of a buffer to make them q - zero_point."""

@@ -22,6 +22,7 @@ from bittailor.compile.bound import (
     BoundNorm,
     BoundProduct,
     BoundRescale,
+    BoundRows,
     BoundSum,
     BoundTable,
     bind_instructions,
@@ -133,6 +134,8 @@ class Operators:
         match bound:
             case BoundTable():
                 return self._table(bound.lookup)
+            case BoundRows():
+                return self._rows(bound.table)
             case BoundMatrix():
                 return self._matrix(bound)
             case BoundDiagonal():
@@ -163,6 +166,13 @@ class Operators:
         if self.layout.split:
             knots = np.concatenate((knots[0:-2:2], knots[1:-2:2], knots[-2:]))
         return bc.KNOTS, row, (_padded(knots),)
+
+    def _rows(self, table: Ints) -> _Made:
+        count, features = table.shape
+        stride = _round(features, self.layout.lanes)
+        room = np.zeros((count, stride), np.int16)
+        room[:, :features] = table
+        return bc.ROWS, (0, 0, stride, 0, 0, 0, 0, 0, 0), (_padded(room),)
 
     def _matrix(self, bound: BoundMatrix) -> _Made:
         x, bits, wide = bound.source, bound.weights.bits, bound.rescale.wide

@@ -93,14 +93,14 @@ class Native(Engine):
         Pass the same array object for the same input: it is checked and packed once.
         """
         threads = self._threads or processors()
-        packed: dict[tuple[int, int, int], _Input] = {}
+        packed: dict[tuple[int, ...], _Input] = {}
         work: list[Callable[[], None]] = []
         results: list[Ints | None] = [None] * len(jobs)
         alive: list[ArrayLike] = []
         for i, (program, q) in enumerate(jobs):
             expect_program(program)
             fmt = program.input_format
-            key = (id(q), fmt.bits, program.graph.sites[program.graph.inputs[0]].features)
+            key = (id(q), fmt.bits, *program.input_range, program.graph.sites[program.graph.inputs[0]].features)
             if key not in packed:
                 packed[key] = _Input(program, q, lengths)
                 alive.append(q)

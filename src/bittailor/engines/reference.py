@@ -58,9 +58,9 @@ def check_integers(
         raise DataError(f"an engine takes integers, got {values.dtype}; use program.quantise_input(x) first")
     if values.ndim != 3 or values.shape[2] != features or 0 in values.shape:
         raise DataError(f"the program takes [items, steps, {features}]; got shape {values.shape}")
-    fmt = program.input_format
-    if values.min() < fmt.qmin or values.max() > fmt.qmax:
-        raise DataError(f"input integers {values.min()}..{values.max()} are outside {fmt.qmin}..{fmt.qmax}")
+    low, high = program.input_range
+    if values.min() < low or values.max() > high:
+        raise DataError(f"input integers {values.min()}..{values.max()} are outside {low}..{high}")
     return values.astype(kind, copy=False), check_lengths(lengths, *values.shape[:2])
 
 

@@ -97,10 +97,10 @@ def _samples(
 ) -> Samples:
     """Inputs for the self-test, cut to the longest sequence."""
     if x is None:
-        fmt, rng = program.input_format, np.random.default_rng(seed)
+        (low, high), rng = program.input_range, np.random.default_rng(seed)
         features = program.graph.sites[program.graph.inputs[0]].features
         most = min(RANDOM_STEPS, steps or RANDOM_STEPS)
-        q = rng.integers(fmt.qmin, fmt.qmax + 1, (items, most, features))
+        q = rng.integers(low, high + 1, (items, most, features))
         sizes = np.append(most, rng.integers(1, most + 1, items - 1))
         return Samples(q, sizes, f"The inputs are random integers, seed {seed}.")
     values = np.asarray(x)[:items]

@@ -16,6 +16,7 @@ from bittailor.compile.bound import (
     BoundMean,
     BoundNorm,
     BoundProduct,
+    BoundRows,
     BoundSum,
     BoundTable,
     BoundWeighted,
@@ -33,6 +34,7 @@ from bittailor.core.ops.forms import (
     MatrixProduct,
     Normalised,
     Product,
+    TableRows,
     Tabulated,
     Windowed,
 )
@@ -166,6 +168,16 @@ def _diagonal(s: Scope, ins: Instruction, bound: BoundDiagonal) -> Line:
     return _weighted(s, ins, bound, f"(int64_t){product}" if bound.rescale.wide else product)
 
 
+def _rows(s: Scope, ins: Instruction, bound: BoundRows) -> Line:
+    assert ins.whole is not None
+    row = f"(size_t)bt_clamp({s.vector(ins.whole)}[0], 0, {len(bound.table) - 1})"
+    value = bound.device.unpacks[0].text(s.rom(ins.output, "weights"), f"{row} * {ins.features}u + i")
+    wide = "(int64_t)" if bound.rescale.wide else ""
+    per_row = bound.device.per_row
+    multiplier = f"{s.rom(ins.output, 'multipliers')}[{row}]" if per_row else number(int(bound.multipliers[0]))
+    return Line(f"{wide}{value}", bound.device.function, _numbers(bound, multiplier))
+
+
 def _mean(s: Scope, ins: Instruction, bound: BoundMean) -> Line:
     return Line(s.sum(ins.output), bound.device.function, (s.counted, *_numbers(bound, number(bound.multiplier))))
 
@@ -194,6 +206,7 @@ EMITTERS: Mapping[type[Constants], Emit] = {
     MatrixProduct: _matrix,
     GroupedProduct: _grouped,
     DiagonalProduct: _diagonal,
+    TableRows: _rows,
     Tabulated: _table,
     Joined: _sum,
     Averaged: _mean,

@@ -21,13 +21,14 @@ NOTHING = "    uint8_t nothing;\n"
 def header(model: Model, about: str) -> str:
     """`<prefix>.h`."""
     x, y = model.program.input_format, model.program.output_format
+    low, high = model.program.input_range
     limit = "" if model.limit is None else (
         f"/* The longest sequence that {model.prefix}_run takes. */\n"
         f"#define {model.macro}_MAX_STEPS {model.limit}u\n")
     return fill(
         "model.h", prefix=model.prefix, PREFIX=model.macro, version=__version__, about=plain(about),
         features=model.features, outputs=model.outputs, in_type=ctype_of(x), out_type=ctype_of(y),
-        x_low=x.qmin, x_high=x.qmax, x_bits=x.bits, x_real=real(x.scale[0], "x", x.zero_point),
+        x_low=low, x_high=high, x_bits=x.bits, x_real=real(x.scale[0], "x", x.zero_point),
         y_low=y.qmin, y_high=y.qmax, y_bits=y.bits, y_real=real(y.scale[0], "y", y.zero_point),
         flash=model.image.flash, state_bytes=model.image.state_bytes, scratch_bytes=model.image.scratch_bytes,
         state=_state(model), scratch=_scratch(model), limits=limit,

@@ -173,12 +173,12 @@ def run_engine(program: Program, q: Ints, lengths: Ints) -> Ints:
 
 def random_items(program: Program, items: int, most: int | None, seed: int) -> tuple[Ints, Ints]:
     """Random input integers [items, steps, features] over their whole range, some at its ends, and lengths."""
-    rng, fmt = np.random.default_rng(seed), program.input_format
+    rng, (low, high) = np.random.default_rng(seed), program.input_range
     features = program.graph.sites[program.graph.inputs[0]].features
     steps = min(STEPS, most or STEPS)
-    q = rng.integers(fmt.qmin, fmt.qmax + 1, (items, steps, features))
+    q = rng.integers(low, high + 1, (items, steps, features))
     extreme = rng.random(items) < 0.2
-    q[extreme] = rng.choice([fmt.qmin, fmt.qmax], q[extreme].shape)
+    q[extreme] = rng.choice([low, high], q[extreme].shape)
     return q, np.append(steps, rng.integers(1, steps + 1, items - 1))
 
 

@@ -26,7 +26,7 @@ from bittailor.core.ops.base import steps_mask
 from bittailor.core.ops.functions import Function
 from bittailor.core.plan import Plan
 from bittailor.core.program import Binder
-from bittailor.core.qformat import QFormat, activation_format, check_width
+from bittailor.core.qformat import INDEX_FORMAT, QFormat, activation_format, check_width
 from bittailor.errors import BittailorError, DataError, FileError, FormatError
 from bittailor.quantise.weights import fit_to_inputs, weight_format
 
@@ -171,6 +171,8 @@ class Calibration:
     def _make(self, name: str, bits: int) -> QFormat:
         site = self.network.graph.site(name)
         check_width(site.kind, bits, name)
+        if site.role == "index":
+            return INDEX_FORMAT
         if site.kind == "bias":
             return QFormat("bias", bits, ())
         if site.kind == "weight":

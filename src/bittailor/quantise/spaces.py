@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bittailor.common.registry import Table
 from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS
-from bittailor.core.qformat import allowed_widths, check_width
+from bittailor.core.qformat import INDEX_FORMAT, allowed_widths, check_width
 from bittailor.cost import PLATFORMS, Platform
 from bittailor.errors import FormatError
 from bittailor.search.space import Space, WidthGene
@@ -34,7 +34,12 @@ def homogeneous_widths(graph: Graph, bits: int, bias: int = BASELINE_BIAS) -> di
     bias     1..16, or 32 for one that loses nothing
     Returns  a width for every free site, as `Calibration.plan` takes it
     """
-    return {site.name: bias if site.kind == "bias" else bits for site in graph.free}
+    return {site.name: bias if site.kind == "bias" else bits for site in graph.free} | _given(graph)
+
+
+def _given(graph: Graph) -> dict[str, int]:
+    """The widths that are not chosen: those of indices."""
+    return {site.name: INDEX_FORMAT.bits for site in graph.free if site.role == "index"}
 
 
 def homogeneous(
@@ -268,7 +273,11 @@ def _layers(graph: Graph) -> list[tuple[str, tuple[Node, ...]]]:
 
 
 def _checked(graph: Graph, space: Space) -> Space:
-    """FormatError if a width does not suit the kind of its site."""
+    """The space without what is not chosen; FormatError if a width does not suit the kind of its site."""
+    if given := _given(graph):
+        kept = [(gene, tuple(s for s in gene.sites if s not in given)) for gene in space.width_genes]
+        genes = tuple(replace(gene, sites=sites) for gene, sites in kept if sites)
+        space = replace(space, genes=genes, fixed={**space.fixed, **given})
     for gene in space.width_genes:
         for site in gene.sites:
             for bits in gene.widths:

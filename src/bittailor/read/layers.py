@@ -10,6 +10,7 @@ from torch import nn
 
 from bittailor.core.arith import Floats
 from bittailor.read.convolving import convolved, padded, same_padding
+from bittailor.read.embedding import embedded
 from bittailor.read.normalising import normalised
 from bittailor.read.symbolic import Constant, Refusal
 from bittailor.read.writer import Writer
@@ -100,6 +101,18 @@ def pad(w: Writer, x: Any, pad: Sequence[int], mode: str = "constant", value: fl
     return padded(w, x, pad)
 
 
+def embedding(w: Writer, x: Any, weight: Any, *_: Any, **options: Any) -> Any:
+    """functional.embedding; which row is padding does not matter here."""
+    values = _values(w, weight)
+    if values is None or options.get("max_norm") is not None:
+        raise Refusal("its weight must be a parameter of the module, and without max_norm")
+    return embedded(w, x, values, weight.path.rpartition(".")[0] or w.local_name("embedding"))
+
+
+def _embedding(w: Writer, path: str, module: Any, x: Any) -> Any:
+    return embedding(w, x, _own(path, module, "weight"), max_norm=module.max_norm)
+
+
 def _conv1d(w: Writer, path: str, module: Any, x: Any) -> Any:
     if module.padding_mode != "zeros":
         raise Refusal(f"padding_mode='{module.padding_mode}'; only zeros can be padded")
@@ -115,6 +128,7 @@ LAYERS: Mapping[type[nn.Module], Callable[..., Any]] = {
     nn.LayerNorm: _layer_norm,
     nn.RMSNorm: _rms_norm,
     nn.Conv1d: _conv1d,
+    nn.Embedding: _embedding,
     nn.ConstantPad1d: _pad1d,
     nn.ZeroPad1d: _pad1d,
 }
@@ -122,5 +136,6 @@ LAYERS: Mapping[type[nn.Module], Callable[..., Any]] = {
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "layer_norm": layer_norm, "rms_norm": rms_norm, "conv1d": conv1d, "pad": pad,
+    "embedding": embedding,
 }
 """By name, as in `operations.OPERATIONS`."""

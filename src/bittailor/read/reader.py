@@ -13,7 +13,7 @@ from bittailor.read.layers import LAYERS
 from bittailor.read.operations import NAMES, OPERATIONS
 from bittailor.read.recurrence import Layers, recurrent
 from bittailor.read.recurrent import array, is_recurrent, layers_of, own_forward
-from bittailor.read.symbolic import ITEMS, Axes, Constant, Refusal, SiteRef, StepIndex, Tensor
+from bittailor.read.symbolic import FEATURES, ITEMS, Axes, Constant, Refusal, SiteRef, StepIndex, Tensor
 from bittailor.read.tables import ACTIVATIONS, HINTS, IGNORED_MODULES, SOFTMAX, SUPPORTED
 from bittailor.read.writer import Writer
 
@@ -22,7 +22,7 @@ class Reader(Writer):
     """Reads one traced graph, for one assumed layout of its input.
 
     root      the module
-    features  features of its input
+    features  features of its input; without an axis of features, how many indices there are
     layout    meaning of its input's axes
     lengths   name of the argument that holds lengths, where the trace keeps one
     """
@@ -37,7 +37,10 @@ class Reader(Writer):
         self.root = root
         self.layout = layout
         self.lengths = lengths
-        self.input = Tensor(layout, features, ((SiteRef(self.builder.input("input", features)),),))
+        if FEATURES in layout:
+            self.input = Tensor(layout, features, ((SiteRef(self.builder.input("input", features)),),))
+        else:
+            self.input = Tensor(layout, 1, ((SiteRef(self.builder.index("input", features)),),))
         self._values: dict[fx.Node, Any] = {}
 
     # -- nodes ---------------------------------------------------------------------------------------------

@@ -49,7 +49,8 @@ SOFTMAX: dict[type[nn.Module], str] = {nn.Softmax: "softmax", nn.LogSoftmax: "lo
 """Left away at the end of a network; refused elsewhere."""
 
 SUPPORTED = (
-    f"  what can be read: {NAMES}, nn.Linear, nn.Conv1d, nn.LayerNorm, nn.RMSNorm, nn.Sequential, dropout, "
+    f"  what can be read: {NAMES}, nn.Linear, nn.Conv1d, nn.Embedding, nn.LayerNorm, nn.RMSNorm, "
+    "nn.Sequential, dropout, "
     + ", ".join(a.module.__name__ for a in ACTIVATIONS)
     + ", last or mean step, +, -, *, cat (docs/reading.md)"
 )
@@ -57,7 +58,6 @@ SUPPORTED = (
 HINTS: dict[str, str] = {
     "RNN": "of PyTorch's recurrent layers nn.GRU and nn.LSTM are known; train one in its place",
     "RNNCellBase": "a cell of one step; use nn.GRU or nn.LSTM, which have the loop over the steps inside",
-    "Embedding": "a network starts at numbers, not at indices; embed the data before it and read the rest",
     "_ConvNd": "of convolutions nn.Conv1d over the steps is known; apply others to the data before the network",
     "_BatchNorm": "there is no normalisation layer; a BatchNorm next to a Linear can be folded into its "
                   "weights (torch.nn.utils.fusion)",

@@ -16,6 +16,7 @@ from bittailor.common.records import whole
 from bittailor.core.arith import Floats
 from bittailor.core.network import Network
 from bittailor.errors import UnsupportedNetwork
+from bittailor.read.embedding import INDEX_LAYOUTS
 from bittailor.read.finishing import compare, pruned
 from bittailor.read.reader import Reader
 from bittailor.read.recurrent import is_recurrent, layers_of, own_forward
@@ -30,7 +31,10 @@ _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 def read(module: nn.Module, input_features: int | None = None) -> Network:
     """See `bittailor.read.from_torch`."""
     root = _own_copy(module)
-    features = _input_features(root) if input_features is None else whole(input_features, "input_features", 1)
+    if input_features is not None:
+        features = whole(input_features, "input_features", 1)
+    else:
+        features = _input_rows(root) or _input_features(root)
     names = [name for name, _ in arguments(root)[1:] if "len" in name.lower()]
     required = bool(names) and dict(arguments(root))[names[0]] is inspect.Parameter.empty
     errors = []
@@ -81,6 +85,11 @@ class _SingleLayer(nn.Module):
         return self.get_submodule(self.name)(x)
 
 
+def _input_rows(root: nn.Module) -> int | None:
+    """How many rows the first embedding has, if there is one: its input is indices."""
+    return next((module.num_embeddings for module in root.modules() if isinstance(module, nn.Embedding)), None)
+
+
 def _input_features(root: nn.Module) -> int:
     """What the first layer takes; a layer that does not match says so when it is read."""
     for module in root.modules():
@@ -92,13 +101,14 @@ def _input_features(root: nn.Module) -> int:
 
 
 def _read(root: nn.Module, features: int, lengths: str | None, probe_lengths: str | None) -> Network:
-    for layout in _LAYOUTS:
+    layouts = _LAYOUTS if _input_rows(root) is None else INDEX_LAYOUTS
+    for layout in layouts:
         reader = Reader(root, features, layout, lengths)
         try:
             graph = trace(root, reader)
             out = _output(root, reader, graph)
         except WrongLayout:
-            if layout == _LAYOUTS[-1]:
+            if layout == layouts[-1]:
                 raise
             continue
         break
@@ -140,7 +150,9 @@ def _check(
     root: nn.Module, network: Network, layout: Axes, out: Tensor, lengths: str | None, required: bool
 ) -> None:
     """Refuse a network that does not compute what the module computes, on random sequences."""
-    x = np.random.default_rng(0).normal(size=(len(_PROBE_LENGTHS), max(_PROBE_LENGTHS), network.features))
+    rng, shape = np.random.default_rng(0), (len(_PROBE_LENGTHS), max(_PROBE_LENGTHS))
+    rows = _input_rows(root)
+    x = rng.normal(size=(*shape, network.features)) if rows is None else rng.integers(0, rows, shape).astype(float)
     ragged = np.array(_PROBE_LENGTHS)
     full = np.full(len(x), x.shape[1])
     for sizes, needed in ((full, True), (ragged, required)):
@@ -148,7 +160,7 @@ def _check(
             break
         given = {lengths: torch.tensor(sizes)} if lengths and (required or sizes is ragged) else {}
         try:
-            expected, tolerance = _run(root, x if layout == _LAYOUTS[0] else x.swapaxes(0, 1), given)
+            expected, tolerance = _run(root, x if layout[0] == ITEMS else x.swapaxes(0, 1), given)
         except Exception as error:  # whatever the module's own code may raise
             if not needed:
                 continue
@@ -162,15 +174,19 @@ def _run(root: nn.Module, x: Floats, given: dict[str, torch.Tensor]) -> tuple[Fl
     """The module's output, in float64 if its code allows that, and how exact it is."""
     names = [(n, d) for n, d in arguments(root)[1:] if d is inspect.Parameter.empty]
     given = {**{n: cast(torch.Tensor, None) for n, _ in names}, **given}
-    precision = torch.float64
+    precision, indices = torch.float64, _input_rows(root) is not None
     with torch.no_grad():
         try:
-            result = root(torch.tensor(x), **given)
+            result = root(_tensor(x, indices, precision), **given)
         except Exception:  # its own code may make float32 tensors; if that was not it, it fails again
             precision = torch.float32
-            result = copy.deepcopy(root).float()(torch.tensor(x, dtype=precision), **given)
+            result = copy.deepcopy(root).float()(_tensor(x, indices, precision), **given)
     first = result[0] if isinstance(result, tuple | list) else result
     return first.double().numpy(), _TOLERANCE[precision]
+
+
+def _tensor(x: Floats, indices: bool, precision: torch.dtype) -> torch.Tensor:
+    return torch.tensor(x, dtype=torch.int64 if indices else precision)
 
 
 def _compare(

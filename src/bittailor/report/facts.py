@@ -24,7 +24,7 @@ from bittailor.train.beacons import Beacon
 
 PARTS = {"confirm": "items that no search saw", "test": "test data"}
 """Role -> its items, in words."""
-_ROLES = ("input", "weight", "bias", "activation", "state")
+_ROLES = ("input", "index", "weight", "bias", "activation", "state")
 
 
 @dataclass(frozen=True)

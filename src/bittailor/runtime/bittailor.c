@@ -77,6 +77,10 @@ static int bt_instr_ok(const bt_view *v, const bt_instr *p, uint64_t blocks) {
     case BT_LOAD16: return bt_tile_ok(v, p->out) && bt_row(v, p->a, 2, lanes);
     case BT_STORE8: return bt_tile_ok(v, p->a) && bt_row(v, p->out, 1, lanes + p->size);
     case BT_STORE16: return bt_tile_ok(v, p->a) && bt_row(v, p->out, 2, lanes + p->size);
+    case BT_ROWS:
+        return bt_tile_ok(v, p->out) && p->b < v->head->buffers && v->buffers[p->b].size == 2
+            && v->buffers[p->b].stride > 0 && p->size > 0 && p->size < BT_MOST && p->m0 > 0 && (uint64_t)p->m0 >= lanes
+            && p->m0 < BT_MOST && bt_inside(v, p->data, (uint64_t)p->size * (uint64_t)p->m0 * 2);
     case BT_LINEAR8:
     case BT_LINEAR16: return p->shift < 32 && bt_linear_ok(v, p, blocks);
     case BT_LINEAR8W:
@@ -317,6 +321,18 @@ static void bt_take_norms(const bt_view *v, const bt_block *block, const bt_inst
     }
 }
 
+/* Lanes of every item's row of a table; no index of a damaged program leads out of it. */
+static void bt_take_rows(const bt_view *v, const bt_block *block, const bt_instr *p, int32_t *y, size_t lane) {
+    const bt_buffer *in = &v->buffers[p->b];
+    const int16_t *table = (const int16_t *)(const void *)(v->bytes + p->data);
+    for (size_t n = 0; n < BT_ITEMS; n++) {
+        int64_t x = bt_value(block->now[p->b], in, n * in->stride);
+        const int16_t *row = table + (size_t)(x < 0 ? 0 : x >= p->size ? p->size - 1 : x) * (size_t)p->m0 + lane;
+        for (size_t l = 0; l < BT_LANES; l++)
+            y[n * BT_LANES + l] = row[l];
+    }
+}
+
 static void bt_run_phase(const bt_view *v, const bt_block *block, const bt_phase *phase) {
     const bt_instr *instrs = v->instrs + phase->first;
     for (size_t j = 0; j < phase->blocks; j++) {
@@ -344,6 +360,10 @@ static void bt_run_phase(const bt_view *v, const bt_block *block, const bt_phase
             if (p->op == BT_LOAD16) {
                 bt_load16(y, (const int16_t *)(const void *)block->now[p->a] + j * BT_LANES, v->buffers[p->a].stride,
                           (int32_t)p->c);
+                continue;
+            }
+            if (p->op == BT_ROWS) {
+                bt_take_rows(v, block, p, y, j * BT_LANES);
                 continue;
             }
             const int32_t *a = block->tiles + (size_t)p->a * BT_TILE;
@@ -386,7 +406,7 @@ static void bt_uses(const bt_view *v, const bt_segment *s, uint8_t uses[BT_MOST_
             const bt_instr *p = &v->instrs[j];
             if (p->op == BT_LOAD8 || p->op == BT_LOAD16 || (p->op >= BT_LINEAR8 && p->op <= BT_LINEAR64W))
                 uses[p->a] |= 1;
-            else if (p->op == BT_LAYER_NORM || p->op == BT_RMS_NORM)
+            else if (p->op == BT_LAYER_NORM || p->op == BT_RMS_NORM || p->op == BT_ROWS)
                 uses[p->b] |= 1;
             else if (p->op == BT_STORE8 || p->op == BT_STORE16)
                 uses[p->out] |= 2;

@@ -97,7 +97,8 @@ enum bt_op {
     /* tile a of buffer b, whose rows have `size` values of u = v + za: over the root of the variance (the mean square) of
      * u; gain m0, shift t, epsilon c; a holds u + m1; zb is added behind the clamp */
     BT_LAYER_NORM = 20,
-    BT_RMS_NORM = 21
+    BT_RMS_NORM = 21,
+    BT_ROWS = 22 /* tile out = row x of the int16 table data[size][m0], x the first value of buffer b */
 };
 
 typedef struct bt_header {

@@ -156,6 +156,6 @@ def learnable(graph: Graph, calibration: Calibration, widths: Mapping[str, int])
     given = calibration.settings.given == "always"
     return frozenset(
         site.name for site in graph.free
-        if site.kind == "activation" and site.role != "input"
+        if site.kind == "activation" and site.role not in ("input", "index")
         and not (given and graph.given_format(site.name, widths[site.name]) is not None)
     )

@@ -6,6 +6,7 @@ from bittailor.common.registry import Table
 from bittailor.core.ops.base import Bound, Op
 from bittailor.core.ops.diagonal import Diagonal
 from bittailor.core.ops.elementwise import Add, Mul, OneMinus, Relu, Requantise, Sub
+from bittailor.core.ops.embedding import Embedding
 from bittailor.core.ops.forms import Constants, Packed
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.ops.grouped import GroupedLinear
@@ -18,6 +19,7 @@ from bittailor.core.ops.window import Window
 OPS: Table[Op[Any]] = Table("operator", {op.name: op for op in (
     Linear(),
     GroupedLinear(),
+    Embedding(),
     Diagonal(),
     Add(),
     Sub(),

@@ -19,7 +19,7 @@ from bittailor.core.arith import Floats, Ints
 from bittailor.core.ops.forms import Constants, Part, Rescaling
 from bittailor.core.qformat import QFormat
 
-Access = Literal["feature", "whole", "joined", "statistics", "grouped", "window", "time"]
+Access = Literal["feature", "whole", "joined", "statistics", "grouped", "index", "window", "time"]
 Range = tuple[float, float] | None
 """Real numbers that a value cannot leave, whatever the data; None where there is no such bound."""
 
@@ -52,8 +52,8 @@ class Op(ABC, Generic[C]):
     """What binding leaves of it."""
     access: Access = "feature"
     """How it reads: output feature i from input features i; from the whole vector; inputs laid side by side; from input
-    feature i and statistics of the whole vector; from the features of a group; a step from those around it; or from a
-    whole sequence and its lengths."""
+    feature i and statistics of the whole vector; from the features of a group; from a table, by an index; a step from
+    those around it; or from a whole sequence and its lengths."""
     roles: tuple[str, ...] = ()
     """Names of its parameters, in order; the last may be left out."""
     tied: bool = False

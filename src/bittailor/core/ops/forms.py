@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common.cached import cached_property
 from bittailor.core.arith import (
     KNOT_BITS,
     MEAN_SUM_BITS,
@@ -28,7 +29,7 @@ from bittailor.core.arith import (
     Rescale,
     signed_bits,
 )
-from bittailor.core.qformat import QFormat
+from bittailor.core.qformat import MOST_INDICES, QFormat
 from bittailor.core.rsqrt import DEVIATION_BITS, GAIN_BITS, LEAST_GAIN, MOST_GAIN_SHIFT, POWER_BITS, Gain
 from bittailor.errors import FormatError
 
@@ -153,6 +154,31 @@ class GroupedProduct(Weighted):
 
     def _shape(self, place: Place) -> tuple[int, int]:
         return place.features, place.input_features[0] // self.groups
+
+
+@dataclass(frozen=True, eq=False)
+class TableRows(Rescaling):
+    """y = clamp((W[x] M + c) >> S), row x of a table [rows, features]; M is one, or one per row of the table."""
+
+    W: Packed
+
+    def parts(self) -> dict[str, Part]:
+        return {"W": self.W, "rescale": self.rescale}
+
+    @cached_property
+    def table(self) -> Ints:
+        """What comes out for every index: [rows, features]."""
+        r = self.rescale
+        per_row = Rescale(tuple(m[:, None] for m in r.multipliers), r.shift, r.offset, r.wide, r.lo, r.hi)
+        return per_row(self.W.values)
+
+    def check(self, place: Place) -> None:
+        q, most = self.W.values, max((1 << (self.W.bits - 1)) - 1, 1)
+        _demand(q.ndim == 2 and q.shape[1] == place.features and 0 < len(q) <= MOST_INDICES,
+                f"a table of shape {q.shape} for {place.features} features")
+        _demand(1 <= self.W.bits <= 16 and bool((np.abs(q) <= most).all()) and (self.W.bits > 1 or bool(q.all())),
+                f"weights that do not fit {self.W.bits} bits")
+        _check_rescale(self.rescale, [np.abs(q).max(axis=1)], place)
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,8 +68,7 @@ class Torch(Engine):
         groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
         for i, (program, q) in enumerate(jobs):
             expect_program(program)
-            fmt = program.input_format
-            key = id(q), fmt.qmin, fmt.qmax, program.graph.sites[program.graph.inputs[0]].features
+            key = id(q), *program.input_range, program.graph.sites[program.graph.inputs[0]].features
             if key not in alive:
                 values, sizes = check_integers(program, q, lengths, np.int16)
                 alive[key] = np.require(values, requirements=["C", "W"])

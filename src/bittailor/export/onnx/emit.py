@@ -8,7 +8,7 @@ worked out from the weights themselves, so any order of summation gives the same
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from bittailor.core.ops.forms import (
     Normalised,
     Packed,
     Product,
+    TableRows,
     Tabulated,
     Weighted,
 )
@@ -120,6 +121,14 @@ def _diagonal(w: Writer, c: DiagonalProduct, x: Operands) -> str:
     kind = "int64" if c.rescale.wide else "int32"
     weights = w.root.op("Reshape", unpacked(w.root, c.W, kind), w.numbers([-1]))
     return _weighted(w, c, w.op("Mul", w.cast(x.values[0], kind), weights))
+
+
+def _rows(w: Writer, c: TableRows, x: Operands) -> str:
+    """The table as it comes out is constant, and folded when loaded."""
+    r, home = c.rescale, w.root
+    per_row = replace(r, multipliers=tuple(m[:, None] if m.size > 1 else m for m in r.multipliers))
+    table = rescaled(home, per_row, [unpacked(home, c.W, "int64" if r.wide else "int32")], (1,))
+    return w.op("Squeeze", w.op("Gather", table, x.values[0]), w.numbers([-2]))
 
 
 def _weighted(w: Writer, c: Weighted, product: str) -> str:
@@ -229,6 +238,7 @@ EMITTERS: Mapping[type[Constants], Emit] = {
     MatrixProduct: _matrix,
     GroupedProduct: _matrix,
     DiagonalProduct: _diagonal,
+    TableRows: _rows,
     Tabulated: _table,
     Joined: _joined,
     Normalised: _normalised,

@@ -70,9 +70,8 @@ class Layout:
 
     def entrance(self, name: str) -> str:
         """The input, clipped to its range, as a caller's `quantise` would."""
-        fmt = self.program.formats[name]
         self.w.scope = name
-        return self.w.op("Clip", name, self.w.number(fmt.qmin), self.w.number(fmt.qmax))
+        return self.w.op("Clip", name, *map(self.w.number, self.program.input_range))
 
     def zero(self, site: str) -> str:
         """The integer of 0.0."""

@@ -13,6 +13,7 @@ from bittailor.compile.groups import Group
 from bittailor.core.ops import forms
 from bittailor.errors import UnsupportedNetwork
 from bittailor.train.kernels.base import Trainable
+from bittailor.train.kernels.indexing import Rows
 from bittailor.train.kernels.normalising import Normalise
 from bittailor.train.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
 from bittailor.train.kernels.tables import LookUp
@@ -22,6 +23,7 @@ from bittailor.train.kernels.windows import GroupedMatMul, Windows
 GRADIENTS: Mapping[type[forms.Constants], type[Trainable[Any]]] = {
     forms.MatrixProduct: MatMul,
     forms.GroupedProduct: GroupedMatMul,
+    forms.TableRows: Rows,
     forms.DiagonalProduct: Diagonal,
     forms.Affine: Affine,
     forms.Product: Product,

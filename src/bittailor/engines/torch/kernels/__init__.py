@@ -10,6 +10,7 @@ from typing import Any
 
 from bittailor.core.ops import forms
 from bittailor.engines.torch.kernels.base import Kernel, Member
+from bittailor.engines.torch.kernels.indexing import Rows
 from bittailor.engines.torch.kernels.normalising import Normalise
 from bittailor.engines.torch.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
 from bittailor.engines.torch.kernels.tables import LookUp
@@ -19,6 +20,7 @@ from bittailor.engines.torch.kernels.windows import GroupedMatMul, Windows
 KERNELS: dict[type[forms.Constants], type[Kernel[Any, Any]]] = {
     forms.MatrixProduct: MatMul,
     forms.GroupedProduct: GroupedMatMul,
+    forms.TableRows: Rows,
     forms.DiagonalProduct: Diagonal,
     forms.Affine: Affine,
     forms.Product: Product,
