@@ -139,6 +139,23 @@ def random_plan(network: Network, x: NDArray[np.float64], rng: Rng, style: str =
                    [name for name in weights if rng.random() < 0.4])
 
 
+def sample(rng: Rng, network: Network, items: int, steps: int) -> NDArray[np.float64]:
+    """Random input of a network: real numbers, or indices."""
+    site = network.graph.sites[network.graph.inputs[0]]
+    if site.role == "index" and site.proven is not None:
+        return rng.integers(0, int(site.proven[1]) + 1, (items, steps, 1)).astype(np.float64)
+    return rng.normal(size=(items, steps, network.features))
+
+
+def index_network(rng: Rng, rows: int = 11, features: int = 5) -> Network:
+    """A table, a GRU and a head."""
+    b = Builder()
+    x = b.embedding("table.out", b.index("input", rows), "table.W", features)
+    x = add_layer(b, CELLS["gru"], "gru0", x, 6)
+    graph = b.graph(b.linear("head.out", b.op("last", "end", x), "head.W", 3, "head.b"))
+    return Network(graph, random_parameters(graph, rng))
+
+
 def random_network(rng: Rng, features: int | None = None, norms: bool = True) -> Network:
     """Any chain of layers over steps, then (mostly) over single values, with branches and joins."""
     b = Builder()
@@ -270,13 +287,20 @@ def random_integers(rng: Rng, fmt: QFormat, shape: tuple[int, ...]) -> NDArray[n
     return rng.choice([fmt.qmin, fmt.qmax], shape).astype(np.int64)
 
 
+def input_integers(rng: Rng, program: Program, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """The same of a program's input: of an index only those that there are."""
+    low, high = program.input_range
+    q = random_integers(rng, program.input_format, shape)
+    return q if low < 0 else q % (high + 1)
+
+
 def random_case(seed: int, network: Network | None = None, style: str | None = None) -> Case:
     """A network, a plan and an input. Weights stand at their extremes now and then. The next seed's, where the scales
     of this one differ too much to be bound, as happens once in thousands."""
     rng = np.random.default_rng(seed)
     given, network = network, network or random_network(rng)
     style = style or str(rng.choice(["narrow", "wide", "any"], p=[0.4, 0.2, 0.4]))
-    plan = random_plan(network, rng.normal(size=(6, 7, network.features)), rng, style)
+    plan = random_plan(network, sample(rng, network, 6, 7), rng, style)
     rounding: Any = None
     if rng.random() < 0.2:
         def rounding(site: str, fmt: QFormat) -> NDArray[np.int64]:
@@ -287,7 +311,7 @@ def random_case(seed: int, network: Network | None = None, style: str | None = N
         return random_case(seed + 1, given, style)
     items = int(rng.choice([1, 2, 7, 8, 9, 16, 21]))
     steps = int(rng.choice([1, 2, 5, 11]))
-    q = random_integers(rng, program.input_format, (items, steps, network.features))
+    q = input_integers(rng, program, (items, steps, network.features))
     return Case(seed, program, q, random_lengths(rng, items, steps))
 
 

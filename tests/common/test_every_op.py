@@ -18,7 +18,7 @@ from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.ops.grouped import gathered, spread
 from bittailor.core.ops.linear import quantise_bias
 from bittailor.core.ops.normalising import deviations
-from bittailor.core.qformat import QFormat
+from bittailor.core.qformat import INDEX_FORMAT, QFormat
 from bittailor.core.rsqrt import integer_root, normal_shift
 from bittailor.errors import RangeError
 from golden import make_golden
@@ -221,6 +221,24 @@ def test_grouped_linear(seed: int) -> None:
     assert np.array_equal(gathered(spread(params["W"][0], groups), groups), params["W"][0])
 
 
+@settings(max_examples=80)
+@given(seed=st.integers(0, 2**32))
+def test_embedding(seed: int) -> None:
+    rng = random.Random(seed)
+    out, bits, rows, columns = draw_format(rng), rng.randint(1, 16), rng.randint(1, 9), rng.randint(1, 4)
+    weights = [[rng.gauss(0, 1) * rng.choice([1, 1, 0]) for _ in range(columns)] for _ in range(rows)]
+    wf = QFormat("weight", bits, tuple(rng.uniform(0.5, 2.0) / 2**bits for _ in range(rng.choice([1, rows]))))
+    options = {"features": columns, "rows": rows}
+    node = make_golden.node("embedding", "y", "x0", params=("W",), **options)
+    formats = {"x0": INDEX_FORMAT.to_json(), "y": out.to_json(), "W": wf.to_json()}
+    plain = make_golden.bind(node, formats, {"W": weights})
+    op = OPS["embedding"].of(options)
+    q = np.arange(rows)[None, :, None]
+    got = op.integers(op.bind(Bound((INDEX_FORMAT,), out, {"W": (wf.quantise(weights), wf)})), [INDEX_FORMAT], [q])
+    assert got[0].tolist() == [make_golden.apply(node, plain, formats, [[i]]) for i in range(rows)]
+    assert np.array_equal(op.real([q.astype(float)], {"W": np.array(weights)})[0], weights)
+
+
 @pytest.mark.parametrize("op", ["linear", "diagonal"])
 @settings(max_examples=150)
 @given(seed=st.integers(0, 2**32))
@@ -270,7 +288,7 @@ def test_weighted(op: str, seed: int) -> None:
 
 @pytest.mark.parametrize("name", OPS)
 def test_every_operator_is_known_to_the_plain_implementation(name: str) -> None:
-    known = {"linear", "grouped_linear", "diagonal", "concat", *make_golden.NORMS, *make_golden.WINDOWS,
+    known = {"linear", "grouped_linear", "embedding", "diagonal", "concat", *make_golden.NORMS, *make_golden.WINDOWS,
              *make_golden.POINTWISE, *make_golden.OVER_TIME, *make_golden.FUNCTIONS}
     assert name in known, f"write '{name}' down in tests/golden/make_golden.py, from docs/arithmetic.md"
 

@@ -41,12 +41,17 @@ def golden_network(case: Json) -> Network:
     parameters = {name: np.asarray(values, np.float64) for name, values in case["parameters"].items()}
     about = case["about"]
     b = Builder()
-    b.input("input", about["features"])
+    if "rows" in about:
+        b.index("input", about["rows"])
+    else:
+        b.input("input", about["features"])
     for step in case["graph"]["steps"]:
         if "recurrence" in step:
             source = {"source": step["inputs"][1]} if len(step["inputs"]) > 1 else {}
             add_layer(b, CELLS[step["cell"]], step["recurrence"], step["inputs"][0], about["hidden"], about["bias"],
                       step["reverse"], **about["options"], **source)
+        elif step["op"] == "embedding":
+            b.embedding(step["output"], step["inputs"][0], step["params"][0], step["options"]["features"])
         elif step["op"] == "grouped_linear":
             b.grouped_linear(step["output"], step["inputs"][0], step["params"][0], step["options"]["features"],
                              step["options"]["groups"], *step["params"][1:])

@@ -185,6 +185,13 @@ def bind_table(function: Any, x: Json, out: Json) -> Json:
     return {"entries": entries, "step": step, "guard": guard}
 
 
+def bind_embedding(node: Json, formats: Json, parameters: Json, out: Json) -> Json:
+    wf = formats[node["params"][0]]
+    W = [[quantise(w, wf, o) for w in row] for o, row in enumerate(parameters[node["params"][0]])]
+    ratios = [s / out["scale"][0] for s in wf["scale"]]
+    return {"W": W, "rescale": choose([ratios], [[max(abs(w) for w in row) for row in W]], out)}
+
+
 def bind_norm(node: Json, x: Json, out: Json) -> Json:
     """G, t and E of a normalisation."""
     n, eps = node["options"]["features"], node["options"]["eps"]
@@ -220,6 +227,8 @@ def bind(node: Json, formats: Json, parameters: Json) -> Json:
     op, out = node["op"], formats[node["output"]]
     ins = [formats[name] for name in node["inputs"]]
     sy = out["scale"][0]
+    if op == "embedding":
+        return bind_embedding(node, formats, parameters, out)
     if op in ("linear", "grouped_linear", "diagonal"):  # a diagonal holds rows of one weight, groups those of theirs
         return bind_linear(node, formats, parameters, out)
     if op in FUNCTIONS:
@@ -264,6 +273,9 @@ def apply(node: Json, constants: Json, formats: Json, inputs: list[list[int]]) -
                 accumulator += w * x
             y.append(rescaled([accumulator], constants["rescale"], out, o))
         return y
+    if op == "embedding":
+        (row,) = inputs[0]
+        return [rescaled([w], constants["rescale"], out, row) for w in constants["W"][row]]
     if op == "grouped_linear":
         y, own = [], len(constants["W"][0])
         for o, row in enumerate(constants["W"]):
@@ -580,12 +592,16 @@ def in_drawing_order(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
 
 def network(
     features: int, hidden: int, layers: int, directions: int, bias: bool, end: str, classes: int, cell: str = "gru",
-    options: Json | None = None,
+    options: Json | None = None, rows: int = 0,
 ) -> Json:
-    """Stacked layers of a cell, then relu (or not), a linear head and what follows it."""
+    """An embedding (or not), stacked layers of a cell, then relu (or not), a linear head and what follows it."""
     steps: list[Json] = []
     shapes: dict[str, list[int]] = {}
     x, width = "input", features
+    if rows:
+        steps.append(node("embedding", "table.out", x, params=("table.W",), features=features, rows=rows))
+        shapes["table.W"] = [rows, features]
+        x = "table.out"
     for i in range(layers):
         below = [step["outputs"][0] for step in steps[-directions - 1:-1]] if i and directions > 1 else []
         outs, sizes = [], []
@@ -697,6 +713,7 @@ CASES: dict[str, Json] = {
     "conv": {"seed": 17, "widths": (2, 12), "end": "conv:3:1:0:1 last linear", "steps": 6},
     "conv_ahead": {"seed": 18, "widths": (1, 8), "end": "conv:3:2:2:1 mean linear", "steps": 6, "directions": 2},
     "conv_depthwise": {"seed": 19, "widths": (2, 16), "end": "conv:2:3:0:3 linear", "steps": 6, "per_row": True},
+    "embedding": {"seed": 20, "widths": (1, 12), "end": "last linear", "features": 3, "rows": 7, "per_row": True},
     "layer_norm": {"seed": 15, "widths": (2, 12), "end": "layer_norm linear last", "hidden": 5},
     "rms_norm": {"seed": 16, "widths": (4, 16), "end": "rms_norm mean linear", "hidden": 4},
     "one_of_each": {"seed": 7, "widths": (4, 12), "end": "mean silu linear", "hidden": 1, "features": 1, "steps": 1},
@@ -706,11 +723,11 @@ CASES: dict[str, Json] = {
 def make_case(
     seed: int, widths: tuple[int, int], end: str, features: int = 2, hidden: int = 3, layers: int = 1,
     directions: int = 1, bias: bool = True, bias_bits: int | None = None, per_row: bool = False, steps: int = 4,
-    cell: str = "gru", options: Json | None = None,
+    cell: str = "gru", options: Json | None = None, rows: int = 0,
 ) -> Json:
-    """One vector: everything that goes in, and the integers that must come out."""
+    """One vector: everything that goes in, and the integers that must come out. `rows`: of a table, if there is one."""
     rng = random.Random(seed)
-    graph = network(features, hidden, layers, directions, bias, end, 2, cell, options)
+    graph = network(features, hidden, layers, directions, bias, end, 2, cell, options, rows)
     parameters = draw_parameters(rng, graph.pop("parameters"))
 
     def draw(kind: str) -> int:
@@ -718,13 +735,17 @@ def make_case(
 
     plan = draw_plan(rng, graph, parameters, draw, bias_bits, per_row)
     lengths = [steps, max(1, steps - 2), 1]
-    x = [[[round(rng.gauss(0.0, 1.0), 3) for _ in range(features)] for _ in range(steps)] for _ in lengths]
+    x: Any = [[[round(rng.gauss(0.0, 1.0), 3) for _ in range(features)] for _ in range(steps)] for _ in lengths]
+    if rows:  # an index is the integer itself
+        plan["input"] = {"kind": "activation", "bits": 16, "scale": [1.0], "zero_point": 0}
+        x = [[[rng.randrange(rows)] for _ in range(steps)] for _ in lengths]
     constants = bind_all(graph, plan, parameters)
     items = []
     for length, item in zip(lengths, x, strict=True):
         q = [[quantise(v, plan["input"]) for v in values] for values in item[:length]]
         items.append(run(graph, plan, constants, q))
     about = {"cell": cell, "hidden": hidden, "bias": bias, "features": features, "options": options or {}}
+    about |= {"rows": rows} if rows else {}
     return {
         "about": about, "graph": graph, "plan": plan, "parameters": parameters, "x": x, "lengths": lengths,
         "constants": constants,

@@ -25,7 +25,16 @@ from bittailor.export.c_model import Model
 from bittailor.export.c_text import source
 from bittailor.export.targets import TARGETS
 from firmware_host import STRICT, Built, build, compile_c, constants, runtime
-from networks import Case, gru_network, random_case, random_integers, random_parameters, random_plan, uniform_plan
+from networks import (
+    Case,
+    gru_network,
+    index_network,
+    random_case,
+    random_integers,
+    random_parameters,
+    random_plan,
+    uniform_plan,
+)
 
 REFERENCE = Reference()
 COMPILERS = [pytest.param(name, marks=pytest.mark.skipif(shutil.which(name) is None, reason=f"no {name}"))
@@ -61,7 +70,8 @@ def chosen(seed: int) -> list[Case]:
 def cases(rng: np.random.Generator, count: int) -> list[Case]:
     """The chosen ones and random ones."""
     seed = int(rng.integers(2**31))
-    return chosen(seed) + [random_case(seed + i) for i in range(count)]
+    return [*chosen(seed), random_case(seed, index_network(np.random.default_rng(seed))),
+            *(random_case(seed + i) for i in range(count))]
 
 
 def check(built: Built, case: Case) -> None:

@@ -36,6 +36,7 @@ from networks import (
     Case,
     exposing,
     gru_network,
+    index_network,
     options_of,
     plan_of,
     random_case,
@@ -85,6 +86,12 @@ def case_of(network: Network, rng: np.random.Generator, style: str = "any") -> t
 @pytest.mark.parametrize("seed", range(25))
 def test_random_programs(seed: int) -> None:
     case: Case = random_case(seed)
+    check(case.program, case.q, case.lengths)
+
+
+@pytest.mark.parametrize("style", ["narrow", "wide", "any"])
+def test_indices(style: str) -> None:
+    case = random_case(3, index_network(np.random.default_rng(3)), style)
     check(case.program, case.q, case.lengths)
 
 

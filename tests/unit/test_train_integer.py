@@ -29,14 +29,17 @@ from networks import (
     CELL_VARIANTS,
     calibrate,
     gru_network,
+    index_network,
+    input_integers,
     options_of,
     plan_of,
-    random_integers,
     random_lengths,
     random_network,
     random_parameters,
     random_plan,
     same_constants,
+    sample,
+    uniform_plan,
 )
 
 Rng = np.random.Generator
@@ -67,14 +70,14 @@ def same_everywhere(network: Network, plan: Plan, rng: Rng) -> None:
     """The same integers as the reference engine at every site, on random inputs and lengths."""
     program = bind(network, plan)
     items, steps = int(rng.choice([1, 2, 7, 16])), int(rng.choice([1, 2, 5, 9]))
-    q = random_integers(rng, program.input_format, (items, steps, network.features))
+    q = input_integers(rng, program, (items, steps, network.features))
     lengths = random_lengths(rng, items, steps)
     full = np.full(items, steps) if lengths is None else lengths
     wanted = Reference().trace(program, q, lengths)
     trained = set_up(network, plan)
     # what earlier batches of fewer or more steps left behind must not matter
     others = [int(n) for n in rng.integers(1, 12, 2)]
-    earlier = [(random_integers(rng, program.input_format, (items, n, q.shape[2])), np.full(items, n)) for n in others]
+    earlier = [(input_integers(rng, program, (items, n, q.shape[2])), np.full(items, n)) for n in others]
     for x, sizes in (*earlier, (q, full)):
         out = trained.step(torch.from_numpy(x), torch.from_numpy(sizes), keep=True)
         trained.backward(torch.ones_like(out))
@@ -181,6 +184,8 @@ def torch_op(node: Node, x: list[Tensor], parameters: Mapping[str, Tensor], leng
     if node.op == "mean":
         valid = (torch.arange(x[0].shape[1])[None] < lengths[:, None])[:, :, None]
         return (x[0] * valid).sum(1) / lengths[:, None]
+    if node.op == "embedding":
+        return torch.nn.functional.embedding(x[0][..., 0].long(), p[0])
     if node.op == "grouped_linear":
         groups = node.options["groups"]
         y = torch.nn.functional.conv1d(x[0].transpose(1, 2), p[0][:, :, None], p[1] if len(p) > 1 else None,
@@ -205,7 +210,7 @@ def torch_op(node: Node, x: list[Tensor], parameters: Mapping[str, Tensor], leng
 
 def gradients_agree(network: Network, rng: Rng) -> None:
     """At 16 bits and with roomy ranges, straight-through gradients are those of the float network."""
-    x = rng.normal(size=(8, 6, network.features))
+    x = sample(rng, network, 8, 6)
     lengths = random_lengths(rng, 8, 6)
     sizes = torch.from_numpy(np.full(8, 6) if lengths is None else lengths)
     ranges = {k: (min(1.5 * a, -0.1), max(1.5 * b, 0.1)) for k, (a, b) in calibrate(network, x, sizes.numpy()).items()}
@@ -233,6 +238,12 @@ def gradients_agree(network: Network, rng: Rng) -> None:
 @pytest.mark.parametrize("round_", range(6))
 def test_gradients_of_random_networks(rng: Rng, round_: int) -> None:
     gradients_agree(random_network(rng, norms=False), rng)  # a norm of silence has no end of slope
+
+
+def test_gradients_of_an_embedding(rng: Rng) -> None:
+    gradients_agree(index_network(rng), rng)
+    network = index_network(rng)
+    same_everywhere(network, uniform_plan(network, sample(rng, network, 6, 7), 5), rng)
 
 
 @pytest.mark.parametrize("op", ["layer_norm", "rms_norm"])
