@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -156,20 +156,23 @@ def index_network(rng: Rng, rows: int = 11, features: int = 5) -> Network:
     return Network(graph, random_parameters(graph, rng))
 
 
-def random_network(rng: Rng, features: int | None = None, norms: bool = True) -> Network:
-    """Any chain of layers over steps, then (mostly) over single values, with branches and joins."""
+def random_network(rng: Rng, features: int | None = None, without: Collection[str] = ()) -> Network:
+    """Any chain of layers over steps, then (mostly) over single values, with branches and joins.
+
+    without  "norm", "conv": kinds of operators that are not drawn
+    """
     b = Builder()
     sizes = [1, 2, 3, 5, 15, 16, 17, 31, 33, 48, 64, 100]
     x = b.input("input", features or int(rng.choice(sizes[:9])))
     for i in range(int(rng.integers(1, 4))):
-        if rng.random() < 0.2:
+        if "conv" not in without and rng.random() < 0.2:
             x = conv(b, rng, x, f"c{i}", int(rng.choice(sizes)))
-        x = _layer(b, rng, x, f"s{i}", int(rng.choice(sizes)), norms)
+        x = _layer(b, rng, x, f"s{i}", int(rng.choice(sizes)), "norm" not in without)
     end = rng.choice(["last", "first", "mean", "sequence"], p=[0.4, 0.2, 0.25, 0.15])
     if end != "sequence":
         x = b.op(str(end), "end", x)
         for i in range(int(rng.integers(0, 3))):
-            x = _pointwise(b, rng, x, f"v{i}", int(rng.choice(sizes)), norms)
+            x = _pointwise(b, rng, x, f"v{i}", int(rng.choice(sizes)), "norm" not in without)
     graph = b.graph(x)
     return Network(graph, random_parameters(graph, rng))
 

@@ -237,7 +237,7 @@ def gradients_agree(network: Network, rng: Rng) -> None:
 
 @pytest.mark.parametrize("round_", range(6))
 def test_gradients_of_random_networks(rng: Rng, round_: int) -> None:
-    gradients_agree(random_network(rng, norms=False), rng)  # a norm of silence has no end of slope
+    gradients_agree(random_network(rng, without=["norm"]), rng)  # a norm of silence has no end of slope
 
 
 def test_gradients_of_an_embedding(rng: Rng) -> None:

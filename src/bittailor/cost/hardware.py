@@ -73,7 +73,7 @@ class Workload:
         """The work of a network: every operator once, which is a step that also gives the output."""
         products, elementwise = [], []
         for node in graph.nodes():
-            work = OPS[node.op].work([graph.sites[name].features for name in node.inputs],
+            work = OPS[node.op].of(node.options).work([graph.sites[name].features for name in node.inputs],
                                      graph.sites[node.output].features)
             sites = tuple(graph.root(name).name for name in (*node.inputs, node.output))
             for kind, count in work.items():
