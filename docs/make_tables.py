@@ -26,6 +26,7 @@ from tables import (
     hardware,
     headline,
     holds,
+    layers,
     metrics,
     packages,
     post_training,
@@ -38,7 +39,7 @@ from tables.common import ROOT
 DOCS = ROOT / "docs"
 SUBJECTS = (
     readme, post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster,
-    everywhere, commands, api,
+    everywhere, commands, api, layers,
 )
 MARKER = re.compile(r"<!-- (?:table|value):(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)

@@ -121,6 +121,13 @@ class Graph:
             site = self.site(site.tied)
         return site
 
+    def vector(self, name: str) -> Site:
+        """The site whose vectors these are: the site itself, or the one that it copies whole (a window does not)."""
+        site = self.site(name)
+        while site.tied is not None and self.site(site.tied).features == site.features:
+            site = self.site(site.tied)
+        return site
+
     @property
     def free(self) -> tuple[Site, ...]:
         """The sites with a format of their own, in order: what a plan names and a genome can choose."""

@@ -192,7 +192,7 @@ class Calibration:
         if OPS[node.op].access != "whole":
             # one weight a feature: nothing to cancel against, and a scale a row would be a weight
             return weight_format(values, bits, "minmax" if settings.method == "minmax" else "mse", per_row=False)
-        moment = self.moments.get(self.network.graph.root(node.inputs[0]).name)
+        moment = self.moments.get(self.network.graph.vector(node.inputs[0]).name)
         if settings.rounding == "inputs" and moment is not None:
             fmt, integers = fit_to_inputs(values, bits, moment, settings.per_row)
             self._integers[(name, fmt)] = integers
@@ -290,7 +290,7 @@ class CalibrationForm:
 
 def matrix_inputs(graph: Graph) -> set[str]:
     """The sites that enter matrix products: of these, second moments are kept."""
-    return {graph.root(node.inputs[0]).name for node in graph.nodes() if OPS[node.op].access == "whole"}
+    return {graph.vector(node.inputs[0]).name for node in graph.nodes() if OPS[node.op].access == "whole"}
 
 
 def _fitted_key(name: str, fmt: QFormat) -> str:
@@ -362,17 +362,19 @@ def calibrate(
         piece = piece[:, : int(size.max())]
         mask = steps_mask(size, piece.shape[1])
         for name, array in network.trace(piece, size).items():
-            if name not in parts:
+            if name not in parts and name not in moments:
                 continue
             rows = array[mask] if graph.sites[name].sequence else array
+            if name in moments:
+                moments[name] += rows.T @ rows
+                counts[name] += len(rows)
+            if name not in parts:  # a window has the range of what it copies
+                continue
             if not np.isfinite(rows).all():
                 raise DataError(f"site {name} becomes NaN or infinite on the calibration data; check data and weights")
             # a copy: a view would keep the whole array
             parts[name].append(rows.ravel()[:: _stride(rows, SAMPLES * len(piece) // len(values))].copy())
             parts[name].append(np.asarray([rows.min(), rows.max()]))
-            if name in moments:
-                moments[name] += rows.T @ rows
-                counts[name] += len(rows)
     observed = {}
     for name, pieces in parts.items():
         seen = np.concatenate(pieces)

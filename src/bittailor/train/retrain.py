@@ -83,7 +83,7 @@ def usual_rate(calibration: Calibration) -> float:
     """
     graph, reach = calibration.network.graph, REACH
     for node in graph.nodes():
-        moment = calibration.moments.get(graph.root(node.inputs[0]).name) if node.params else None
+        moment = calibration.moments.get(graph.vector(node.inputs[0]).name) if node.params else None
         if moment is None or OPS[node.op].access != "whole":
             continue
         weights = calibration.network.parameters[node.params[0]]
