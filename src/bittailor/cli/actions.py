@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bittailor.cli.own import Prepared, load_own
 from bittailor.common import records
 from bittailor.common.data import Data, Splits
+from bittailor.common.data_files import read_splits
 from bittailor.common.files import read_values
-from bittailor.common.own_files import load_file
 from bittailor.common.records import overlaid
 from bittailor.compile.layouts import DEFAULT_CORE
-from bittailor.core.network import Network
 from bittailor.core.program import Program
 from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError, FileError
@@ -38,26 +38,6 @@ if TYPE_CHECKING:
     from bittailor.export.verify import Report
 
 Epochs = Callable[[int, int, float], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A float network with its data, ready to be searched.
-
-    network  the float network
-    data     its three parts
-    metric   what it is judged by
-    task     what it is
-    origin   where it came from, kept in run.json
-    summary  one line for people
-    """
-
-    network: Network
-    data: Splits
-    metric: Metric
-    task: TaskSettings
-    origin: Origin
-    summary: str
 
 
 def train_task(
@@ -91,29 +71,6 @@ def train_task(
                f"{measure.title} {trained.valid:.4g} {measure.unit} on {len(splits.valid)} validation items")
     origin = Origin(known.title, known.source, known.licence, trained.key)
     return Prepared(network, splits, measure, wanted, origin, summary)
-
-
-def load_own(where: str) -> Prepared:
-    """A user's network: FILE.py:FUNCTION; FUNCTION() returns (torch module, Splits), and if need be a metric: a name,
-    or what `metric_of` takes."""
-    from bittailor.read import from_torch
-
-    file, _, function = where.rpartition(":")
-    make = getattr(load_file(file), function, None)
-    if make is None:
-        raise BittailorError(f"{file} has no function '{function}'")
-    try:
-        made = make()
-    except BittailorError:
-        raise
-    except Exception as error:
-        raise BittailorError(f"{where} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(made, tuple) or len(made) not in (2, 3) or not isinstance(made[1], Splits):
-        raise BittailorError(f"{where} must return (torch module, bittailor.Splits) or (module, Splits, metric); "
-                             f"it returned {type(made).__name__}")
-    metric = metric_of(made[2] if len(made) == 3 else "classification_error")
-    network = from_torch(made[0], made[1].train.x.shape[2])
-    return Prepared(network, made[1], metric, TaskSettings(where), Origin(title=where), f"{where}: read")
 
 
 def export_solution(
@@ -198,13 +155,15 @@ def verify_export(
 
 
 def _validation(run: Run, folder: Path | None) -> Data | None:
-    """Validation items of a run's task, where they are at hand."""
+    """Validation items of a run's task, or of its file of data, where they are at hand."""
     from bittailor.tasks import TASKS
 
     task = run.spec.task
-    if task.name not in TASKS:
-        return None
     try:
+        if (file := _file(folder, task)) is not None:
+            return read_splits(file, task.seed).valid
+        if task.name not in TASKS:
+            return None
         return TASKS[task.name].load(_folder(folder, task), task.seed).valid
     except BittailorError:
         if folder is not None:
@@ -217,13 +176,20 @@ def _folder(given: Path | None, task: TaskSettings) -> Path | None:
     return given or (Path(task.data) if task.data and Path(task.data).is_dir() else None)
 
 
+def _file(given: Path | None, task: TaskSettings) -> Path | None:
+    """The file of data of a run whose network is a user's own: the one given, or that of its search."""
+    if not task.own:
+        return None
+    return given or (Path(task.data) if task.data else None)
+
+
 def make_spec(
     options: Mapping[str, Any], *, task: str | None = None, file: Path | None = None, preset: str | None = None
 ) -> SearchSpec:
     """The spec that a command line asks for: its options, above a file, above a preset, above the defaults.
 
     options  as from `cli.options.values_of`
-    task     a task, or FILE.py:FUNCTION
+    task     a task, FILE.py:FUNCTION or FILE.onnx
     file     TOML or JSON, or a run directory, whose spec is taken
     preset   a name in `PRESETS`
     Raises   BittailorError, in one line that names the field, for whatever is wrong.
@@ -258,11 +224,10 @@ def make_spec(
 def _check_own(task: TaskSettings, asked: Mapping[str, Any]) -> None:
     """BittailorError for settings of the package's tasks where the network is a user's own."""
     usual = TaskSettings(task.name, seed=task.seed)
-    wrong = [name for name in ("cell", "hidden", "data")
-             if name in asked or getattr(task, name) != getattr(usual, name)]
-    if ":" in task.name and wrong:
+    wrong = [name for name in ("cell", "hidden") if name in asked or getattr(task, name) != getattr(usual, name)]
+    if task.own and wrong:
         raise BittailorError(f"{wrong[0]} (--{wrong[0]}) is about bittailor's tasks; {task.name} brings its own "
-                             "network and data. Leave it out")
+                             "network. Leave it out")
 
 
 def search_spec(
@@ -276,10 +241,11 @@ def search_spec(
     progress  shown on standard error, with the training's epochs by this; nothing is shown without it
     """
     if not spec.task.name:
-        raise BittailorError("which task? Give one, such as digits (see `bittailor tasks`), or FILE.py:FUNCTION")
-    if ":" in spec.task.name:
+        raise BittailorError("which task? Give one, such as digits (see `bittailor tasks`), FILE.py:FUNCTION or "
+                             "FILE.onnx")
+    if spec.task.own:
         _check_own(spec.task, {})
-        prepared = load_own(spec.task.name)
+        prepared = load_own(spec.task.name, spec.task, spec.metric)
         if spec.metric and spec.known_metric.to_json() != prepared.metric.to_json():
             raise BittailorError(f"metric (--metric) is for tasks; let {spec.task.name} return (module, Splits, "
                                  "metric)")
@@ -309,9 +275,10 @@ class Terminal(Display):
 
 
 def run_data(run: Run, data: Path | None = None, own: str = "") -> tuple[Splits, Metric]:
-    """The data that a run was searched with, and its metric, read again: of its task, or of its own FILE.py:FUNCTION.
+    """The data that a run was searched with, and its metric, read again: of its task, of its file, or of its own
+    FILE.py:FUNCTION.
 
-    data    a data folder; that of the search if not given, where it is still there
+    data    a data folder, or a file of data; that of the search if not given, where it is still there
     own     FILE.py:FUNCTION, where the run was searched with one: its code runs only if the user names it, since a run
             may come from anybody
     Raises  BittailorError where the run does not say what it searched, or `own` is missing; DataError for other data.
@@ -321,8 +288,10 @@ def run_data(run: Run, data: Path | None = None, own: str = "") -> tuple[Splits,
     task = run.spec.task
     if task.name in TASKS:
         splits, metric = TASKS[task.name].load(_folder(data, task), task.seed), run.metric
+    elif not own and (file := _file(data, task)) is not None:
+        splits, metric = read_splits(file, task.seed), run.metric_given(None)
     elif own:
-        prepared = load_own(own)
+        prepared = load_own(own, replace(task, data=str(data or task.data)))
         splits, metric = prepared.data, run.metric_given(prepared.metric)
     elif ":" in task.name:
         raise BittailorError(f"{run.path} was searched with {task.name}, and reading its data again runs that file; "

@@ -32,8 +32,8 @@ _TASK_NAMES = completion(listed("tasks:TASKS"))
 DATA, RETRAINING, HARDWARE, OUTPUT = (panel(name) for name in ("data", "retraining", "hardware", "output"))
 
 TaskArgument = Annotated[
-    str | None, typer.Argument(help="A task, or FILE.py:FUNCTION returning (torch module, Splits); as in --spec if not "
-                                    "given.", autocompletion=_TASK_NAMES)
+    str | None, typer.Argument(help="A task, FILE.py:FUNCTION returning (torch module, Splits), or FILE.onnx; as in "
+                                    "--spec if not given.", autocompletion=_TASK_NAMES)
 ]
 SpecFileOption = Annotated[
     Path | None, typer.Option("--spec", help="TOML or JSON file of settings, or a run; other options override it.",
@@ -44,7 +44,8 @@ PresetOption = Annotated[
                              rich_help_panel=OUTPUT, autocompletion=completion(listed("runs.presets:PRESETS")))
 ]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder with data sets, one sub-folder each.", rich_help_panel=DATA)
+    Path | None, typer.Option("--data", help="Folder with data sets, one sub-folder each; of a network of your own: "
+                                     "FILE.npz or FILE.safetensors.", rich_help_panel=DATA)
 ]
 SeedOption = Annotated[int, typer.Option(help="Decides split, initial weights and search.", rich_help_panel=DATA)]
 HiddenOption = Annotated[

@@ -179,7 +179,8 @@ SPEC_OPTIONS = (
                "lists all.", panel="data", names=listed("evaluate.metrics:METRICS")),
     SpecOption("seed", int, ("task.seed", "search.seed", "roles.seed"), "Decides split, initial weights and search; 0 "
                "not given.", panel="data"),
-    SpecOption("data", Path, ("task.data",), "Folder with data sets, one sub-folder each.", str, panel="data"),
+    SpecOption("data", Path, ("task.data",), "Folder with data sets, one sub-folder each; of a network of your own: "
+               "FILE.npz or FILE.safetensors.", str, panel="data"),
 )
 
 

@@ -46,12 +46,13 @@ MOST_UNITS = 4096
 class TaskSettings:
     """The float network and its data.
 
-    name    a name from `bittailor tasks`, or FILE.py:FUNCTION, which returns (torch module, bittailor.Splits); empty
-            where both are handed in from Python
+    name    a name from `bittailor tasks`; FILE.py:FUNCTION, which returns (torch module, bittailor.Splits); FILE.onnx;
+            empty where both are handed in from Python
     cell    of a task's recurrent layer
     hidden  units of that layer; 0: as many as the task has
     seed    decides the split of the data and the initial weights; 0 .. 2**32 - 1
-    data    folder with data sets, one sub-folder each; empty: the user's cache, then the public source
+    data    folder with data sets, one sub-folder each; empty: the user's cache, then the public source. Of a network of
+            one's own: its data, a file .npz or .safetensors
     """
 
     name: str = ""
@@ -62,10 +63,15 @@ class TaskSettings:
 
     def __post_init__(self) -> None:
         records.check(self)
-        if self.name and ":" not in self.name:
+        if self.name and not self.own:
             _ = TASKS[self.name]
         _ = CELLS[self.cell]
         records.whole(self.hidden, "hidden", 0, MOST_UNITS)
+
+    @property
+    def own(self) -> bool:
+        """Whether the network is a user's own, from a file."""
+        return ":" in self.name or self.name.endswith(".onnx")
 
 
 @dataclass(frozen=True)
