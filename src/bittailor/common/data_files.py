@@ -117,7 +117,7 @@ def _of_numpy(path: Path) -> Arrays:
             if size > MOST_BYTES:
                 raise FileError(f"cannot read {path}: its arrays have {size:,} bytes; at most {MOST_BYTES:,} are read")
         with np.load(path, allow_pickle=False) as held:
-            return _plain({name: held[name] for name in held.files})
+            values: Mapping[str, Any] = {name: held[name] for name in held.files}
     except BittailorError:
         raise
     except OSError as error:
@@ -125,12 +125,9 @@ def _of_numpy(path: Path) -> Arrays:
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError, MemoryError, RuntimeError,
             NotImplementedError, SyntaxError, zlib.error) as error:
         raise FileError(f"{path} is no .npz file of numbers: {_line(error)}") from None
-
-
-def _plain(values: Mapping[str, Any]) -> Arrays:
     wrong = next((name for name, value in values.items() if not isinstance(value, np.ndarray)), None)
     if wrong is not None:
-        raise FileError(f"'{wrong}' is no array")
+        raise FileError(f"{path} is no .npz file of numbers: '{wrong}' is no array")
     return dict(values)
 
 
