@@ -49,8 +49,6 @@ HEAVY = {
     "rapidfuzz": {"evaluate"},
     "espeakng_loader": {"tasks"},
     "matplotlib": {"report"},
-    "seaborn": {"report"},
-    "plotly": {"report"},
     "pandas": {"report", "runs"},
     "dask": {"search", "runs"},
     "distributed": {"search", "runs"},

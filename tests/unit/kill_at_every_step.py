@@ -176,9 +176,7 @@ def prepare(kind: str, folder: Path) -> None:
         assert attempt(search, folder / "run", folder / "run.out") == 0
     if kind in ("report", "sensitivity"):
         import matplotlib.pyplot  # noqa: F401
-        import pandas  # noqa: F401
-        import plotly  # noqa: F401
-        import seaborn  # noqa: F401
+        import sklearn.manifold  # noqa: F401
     if kind in ("beacons", "retrain"):
         import torch
 

@@ -93,7 +93,7 @@ def test_help_teaches_by_example() -> None:
 
 def test_import_and_help_are_light() -> None:
     code = ("import sys, bittailor.cli.main\n"
-            "print({'torch', 'pymoo', 'matplotlib', 'sklearn', 'plotly'} & set(sys.modules))")
+            "print({'torch', 'pymoo', 'matplotlib', 'sklearn'} & set(sys.modules))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -113,7 +113,7 @@ def test_a_mask_is_searched_retrained_and_exported(tmp_path: Path, rng: Rng) -> 
         samples = np.frombuffer(file.readframes(64), "<i2")
     wanted = signals(data.test.extras["noisy"][:1])[0]
     assert np.abs(samples / np.abs(samples).max() - wanted / np.abs(wanted).max()).max() < 1e-3
-    pytest.importorskip("plotly")
+    pytest.importorskip("matplotlib")
     page = bt.write_report(run).read_text()
     assert page.count("<audio controls") == len(heard)
     assert "media-src data:" in page

@@ -71,8 +71,8 @@ def test_it_is_retrained_and_analysed(former: Path) -> None:
 
 
 def test_it_is_reported(former: Path) -> None:
-    pytest.importorskip("seaborn")
-    pytest.importorskip("plotly")
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
     command("report", str(former))
     page = (former / "report" / "index.html").read_text("utf-8")
     assert "bittailor search digits --hidden 2" in page

@@ -46,7 +46,7 @@ EXPECTED = {
     pytest.param("search", 200, marks=pytest.mark.slow),
 ])
 def test_killed_at_every_named_step(kind: str, more: int, tmp_path: Path, rng: np.random.Generator) -> None:
-    if kind in ("report", "sensitivity") and importlib.util.find_spec("plotly") is None:
+    if kind in ("report", "sensitivity") and importlib.util.find_spec("matplotlib") is None:
         pytest.skip("no reports here")
     if kind in ("beacons", "retrain") and importlib.util.find_spec("torch") is None:
         pytest.skip("no torch")

@@ -272,7 +272,7 @@ def test_an_accuracy_is_shown_as_one(runs: dict[str, bt.Run], capsys: pytest.Cap
         rows = list(csv.DictReader(file))
     assert [row["metric"] for row in rows] == ["accuracy", "classification_error"]
     assert float(rows[0]["int8_valid"]) == run.baseline(8).values["error"] > 50
-    pytest.importorskip("plotly")
+    pytest.importorskip("matplotlib")
     page = bt.write_report(run).read_text()
     assert "selection accuracy" in page
     assert "accuracy [%], more is better" in page
@@ -343,7 +343,7 @@ def test_the_example_keeps_its_metric_through_every_command(
     export_solution(out, tmp_path / "firmware", pick="best")
     assert "selection top-2 accuracy" in (tmp_path / "firmware" / "README.md").read_text()
     assert verify_export(tmp_path / "firmware", cores=["host"], items=2, run=out).problem is None
-    pytest.importorskip("plotly")
+    pytest.importorskip("matplotlib")
     assert "top-2 accuracy [%], more is better" in bt.write_report(run).read_text()
 
 

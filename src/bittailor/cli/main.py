@@ -296,11 +296,14 @@ def report(
     hint(f"open {page.resolve().as_uri()}      bittailor export {_quoted(run)} firmware --pick {opened.holds}")
 
 
-@app.command(epilog="Example:  bittailor compare runs/digits runs/mnist --csv table.csv")
+@app.command(epilog="Example:  bittailor compare runs/digits runs/mnist --csv table.csv --html compared.html")
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
     csv: Annotated[
         Path | None, typer.Option(help="Also write the table to this file.", rich_help_panel=OUTPUT)
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page with all fronts in one chart.", rich_help_panel=OUTPUT)
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -317,6 +320,12 @@ def compare(
         typer.echo(text_of(rows))
     else:
         print_comparison(opened)
+    if html is not None:
+        from bittailor.report import write_comparison as write_page
+
+        page = write_page(opened, html)
+        if not as_json:
+            say(f"page: {page}")
 
 
 @app.command(

@@ -1,4 +1,4 @@
-"""A run as figures, tables and one page: PNG, CSV and self-contained HTML.
+"""A run as figures, tables and one page: PNG, SVG, CSV and self-contained HTML.
 
 Plotting libraries load when a report is written, not when this is imported.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 MARK = b'<meta name="generator" content="bittailor">'
 """By which a page of a report is known."""
-NEEDED = ("matplotlib", "seaborn", "plotly", "sklearn", "pandas")
+NEEDED = ("matplotlib", "sklearn")
 
 
 def write_report(run: Run, out: Path | None = None) -> Path:
@@ -33,10 +34,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     expect(run, Run, "run", "bittailor.Run.open(path)")
     if not isinstance(out, str | os.PathLike | None):
         raise BittailorError(f"out is {shown(out)}; expected a folder")
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise BittailorError(f"a report needs {', '.join(missing)}, not installed here; "
-                             "type: pip install 'bittailor[report]'")
+    _check_libraries()
     from bittailor.common.aside import sweep
     from bittailor.common.files import write_whole
     from bittailor.report.facts import gather
@@ -53,13 +51,40 @@ def write_report(run: Run, out: Path | None = None) -> Path:
         write_whole(folder / f"{name}.csv", csv_text(rows(facts)).encode())
     drawn = draw(facts)
     for figure in drawn:
-        if figure.png is not None:
-            write_whole(folder / f"{figure.name}.png", figure.png)
-        else:
-            # an earlier report may have had it
-            (folder / f"{figure.name}.png").unlink(missing_ok=True)
+        for ending, content in (("png", figure.png), ("svg", None if figure.svg is None else figure.svg.encode())):
+            if content is not None:
+                write_whole(folder / f"{figure.name}.{ending}", content)
+            else:
+                # an earlier report may have had it
+                (folder / f"{figure.name}.{ending}").unlink(missing_ok=True)
     write_whole(folder / "index.html", page(facts, drawn).encode())
     return folder / "index.html"
+
+
+def write_comparison(runs: Sequence[Run], out: Path) -> Path:
+    """Write one page of several runs: their fronts in one chart, their picks in one table; returns its path.
+
+    runs  opened runs that have results; those of different metrics are drawn one metric at a time
+    out   the file to write; an earlier page of this kind is overwritten
+    Raises  BittailorError where a plotting library is missing, FileError where something else is in the way.
+    """
+    _check_libraries()
+    from bittailor.common.files import read_bytes, write_whole
+    from bittailor.errors import FileError
+    from bittailor.report.comparison import page
+
+    file = Path(out)
+    if file.is_dir() or (file.exists() and MARK not in read_bytes(file)[:4096]):
+        raise FileError(f"{file} is no page of bittailor, and is not overwritten; choose another file")
+    write_whole(file, page(runs).encode())
+    return file
+
+
+def _check_libraries() -> None:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BittailorError(f"a report needs {', '.join(missing)}, not installed here; "
+                             "type: pip install 'bittailor[report]'")
 
 
 def _check_target(folder: Path, names: set[str]) -> None:
@@ -75,4 +100,4 @@ def _check_target(folder: Path, names: set[str]) -> None:
                         "another --out, or remove it")
 
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]

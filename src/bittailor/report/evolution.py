@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from textwrap import fill
+from typing import Any
+
 import numpy as np
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from bittailor.quantise.spaces import WIDTHS
 from bittailor.report.facts import Facts
-from bittailor.report.style import BLUE, GREEN, ORANGE, SKY, Drawing, finite, scale
+from bittailor.report.style import BLUE, MANY, ORANGE, Drawing, finite, scale
 
 MAX_GENERATIONS = 60
 """Generations drawn at most; of more, evenly spaced ones."""
+BEYOND, WIDEST = 4, 0.78
+"""Of a letter-value plot: the values that lie beyond a box at least, and the width of the widest one."""
 
 
 def generations(facts: Facts) -> Drawing:
     """Boxen plots of every objective, per generation."""
-    import seaborn
-
     history = facts.result["history"]
     count = min(MAX_GENERATIONS, len(history))
     chosen = sorted(set(np.linspace(0, len(history) - 1, count).round().astype(int).tolist()))
@@ -29,19 +35,13 @@ def generations(facts: Facts) -> Drawing:
         return "No generation was finished."
     figure = Figure(figsize=(9.8, 2.9 * len(columns)), layout="constrained")
     axes = figure.subplots(len(columns), 1, squeeze=False, sharex=True)[:, 0]
-    numbers = [int(history[i]["number"]) for i in chosen]
-    for ax, (name, parts), colour in zip(axes, columns.items(), (BLUE, GREEN, ORANGE, SKY) * 4, strict=False):
-        flat = np.concatenate(parts)
-        seaborn.boxenplot(
-            x=np.repeat(numbers, [len(part) for part in parts]), y=flat, order=numbers, color=colour, ax=ax,
-            width=0.78, linewidth=0.5, line_kws={"color": "white", "linewidth": 1.6},
-            flier_kws={"s": 8, "facecolor": colour, "marker": "o", "alpha": 0.55, "linewidths": 0},
-        )
-        scale(ax, "y", flat.tolist())
-        ax.set_ylabel(facts.axes[name].label if len(facts.axes[name].label) < 34 else
-                      facts.axes[name].label.replace(" times", "\ntimes").replace("classification", "\nclassification"))
+    for ax, (name, parts) in zip(axes, columns.items(), strict=True):
+        boxen(ax, parts)
+        scale(ax, "y", np.concatenate(parts).tolist())
+        label = facts.axes[name].label
+        ax.set_ylabel(label if len(label) < 34 else fill(label, 30))
         ax.grid(False, axis="x")
-        ax.set_xlabel("")
+    numbers = [int(history[i]["number"]) for i in chosen]
     step = max(1, -(-len(numbers) // 20))
     places = [i for i in range(len(numbers)) if i % step == 0 or i == len(numbers) - 1]
     if len(places) > 1 and places[-1] - places[-2] < step / 2:
@@ -52,6 +52,35 @@ def generations(facts: Facts) -> Drawing:
     return figure
 
 
+def boxen(ax: Any, parts: Sequence[NDArray[np.float64]]) -> None:
+    """Letter-value plots side by side, at 0, 1, …: boxes as long as four values lie beyond them on either side.
+
+    Source  Hofmann, Wickham, Kafadar: Letter-value plots: boxplots for large data (JCGS 26, 2017).
+    """
+    beyond: list[tuple[float, float]] = []
+    boxes: list[tuple[int, float, float, float]] = []
+    for x, part in enumerate(parts):
+        if not len(part):
+            continue
+        depth, low, high = 0, 0.0, 0.0
+        while depth == 0 or len(part) * 0.5 ** (depth + 2) >= BEYOND:
+            low, high = np.quantile(part, [0.5 ** (depth + 2), 1 - 0.5 ** (depth + 2)])
+            boxes.append((depth, x, float(low), float(high)))
+            depth += 1
+        beyond += [(x, v) for v in part[(part < low) | (part > high)].tolist()]
+        median = float(np.median(part))
+        ax.plot([x - WIDEST / 2, x + WIDEST / 2], [median, median], color="white", lw=1.6, solid_capstyle="butt",
+                zorder=4)
+    for depth in range(max((box[0] for box in boxes), default=-1) + 1):
+        half = WIDEST / 2 * 0.72**depth
+        ax.add_collection(PolyCollection(
+            [[(x - half, low), (x + half, low), (x + half, high), (x - half, high)] for d, x, low, high in boxes
+             if d == depth], facecolors=BLUE, alpha=0.9 * 0.68**depth, linewidths=0, zorder=3))
+    ax.scatter([x for x, _ in beyond], [y for _, y in beyond], s=6, color=BLUE, alpha=0.55, linewidths=0, zorder=2,
+               rasterized=len(beyond) > MANY)
+    ax.set_xlim(-0.7, len(parts) - 0.3)
+
+
 def hypervolume(facts: Facts) -> Drawing:
     """The front's hypervolume over evaluations, with that of the homogeneous solutions."""
     history = facts.result["history"]
@@ -60,21 +89,20 @@ def hypervolume(facts: Facts) -> Drawing:
     figure = Figure(figsize=(6.2, 4.3), layout="constrained")
     ax = figure.subplots()
     x = [g["evaluations"] for g in history]
-    y = [g["hypervolume"] for g in history]
     base = facts.result["hypervolume"]["homogeneous"]
+    # where the baselines dominate nothing (a limit excludes them) there is nothing to be a multiple of
+    unit = base or 1.0
+    y = [g["hypervolume"] / unit for g in history]
     ax.plot(x, y, "o-" if len(x) < 60 else "-", color=BLUE, ms=3.5, lw=1.8, label="mixed precision")
-    ax.axhline(base, color=ORANGE, lw=1.5, ls=(0, (5, 3)), label=f"homogeneous {min(WIDTHS)}..{max(WIDTHS)} bit")
-    scale(ax, "y", [*y, base] if max(y) > 0 else [0.0, base, 1.0])
-    if ax.get_yscale() != "linear":
-        ax.set_yscale("linear")
-        ax.autoscale(axis="y")
+    ax.axhline(base / unit, color=ORANGE, lw=1.5, ls=(0, (5, 3)), label=f"homogeneous {min(WIDTHS)}..{max(WIDTHS)} bit")
+    low, high = min(*y, base / unit), max(*y, base / unit)
+    room = 0.08 * ((high - low) or 1.0)
+    ax.set_ylim(low - room, high + room)
     ax.annotate(f"{y[-1]:.3f}", (x[-1], y[-1]), xytext=(-2, -14), textcoords="offset points", ha="right", color=BLUE,
                 fontweight="bold")
-    ax.annotate(f"{base:.3f}", (1.0, base), xycoords=("axes fraction", "data"), xytext=(-2, 5),
-                textcoords="offset points", ha="right", color=ORANGE, fontweight="bold")
     ax.set_xlabel("evaluations")
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    ax.set_ylabel("hypervolume [share of the box]")
+    ax.set_ylabel("hypervolume [homogeneous = 1]" if base else "hypervolume [share of the reference box]")
     figure.legend(loc="outside lower center", ncols=2)
     if len(x) > 2:
         top = ax.twiny()

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bittailor.common import units
 from bittailor.core.graph import Graph, Recurrence
 from bittailor.core.plan import Plan
@@ -16,7 +18,6 @@ from bittailor.evaluate.evaluator import Objective
 from bittailor.evaluate.metrics import Metric
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.runs import Run, Solution
-from bittailor.runs.certificate import said as certificate_sentence
 from bittailor.runs.listening import Sound, sounds
 from bittailor.runs.spec import least_of
 from bittailor.search.store import Row
@@ -131,6 +132,11 @@ class Facts:
         return tuple(self.axes[n] for n in self.objectives if n != "error") or (self.axes["size"],)
 
     @property
+    def least(self) -> Axis:
+        """The axis of what picks are the least of: constants in flash where the search looked at them, else size."""
+        return self.axes[least_of(self.objectives)]
+
+    @property
     def tested(self) -> bool:
         """Whether test data have been used."""
         return self.result["float"]["test"] is not None
@@ -154,6 +160,11 @@ class Facts:
     def mixed(self) -> tuple[Solution, ...]:
         """The front and picks beside it."""
         return (*self.front, *self.extras)
+
+    @property
+    def outcomes(self) -> list[Mapping[str, float] | None]:
+        """The values of every evaluation, estimates too; None where it failed."""
+        return [row.outcome.values for row in self.evaluations]
 
     @property
     def marks(self) -> list[tuple[str, Solution]]:
@@ -241,6 +252,14 @@ def by_size(facts: Facts) -> list[Solution]:
     return sorted(facts.mixed, key=lambda s: (first.cost(s), -facts.error.cost(s)))
 
 
+def sample(count: int, most: int) -> Sequence[int]:
+    """Places of at most so many of `count`, the same every time, in their order."""
+    if count <= most:
+        return range(count)
+    chosen: list[int] = np.sort(np.random.default_rng(0).choice(count, most, replace=False)).tolist()
+    return chosen
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number of so many significant digits, never with an exponent where a person would not use one."""
     if not value:
@@ -252,88 +271,6 @@ def number(value: float | None, digits: int = 3) -> str:
     if 0 < abs(rounded) < 1:
         places = digits + int(f"{rounded:e}".split("e-")[1]) - 1
     return f"{rounded:.{places}f}" if abs(value) < 10**digits else f"{value:.0f}"
-
-
-def headline(facts: Facts) -> list[str]:
-    """What came out, in sentences; the first one is the answer."""
-    error, base = facts.error, facts.base
-    if not facts.front:
-        why = facts.result["message"]
-        return [f"The front is empty: {why or 'nothing was found'}."]
-    if "smallest" not in facts.picks:
-        best = min(facts.front, key=error.cost)
-        return [f"No solution is as good as homogeneous 8 bit where the search looked "
-                f"({error.text(base.values['error'])}); the {'highest' if error.maximise else 'lowest'} "
-                f"{facts.metric.noun} found is {error.text(best.values['error'])}."]
-    least = least_of(facts.objectives)
-    if facts.picks["smallest"].values[least] >= base.values[least]:
-        return ["Nothing found is both smaller than homogeneous 8 bit and no worse where the search looked "
-                f"({facts.axes[least].text(base.values[least])}, {error.text(base.values['error'])})."]
-    said = [" ".join([_chosen(facts, name, facts.picks[name]), *_on_new_data(facts, facts.picks[name])])
-            for name in ("certified", "careful", "smallest", "retrained") if name in facts.picks]
-    if facts.result.get("certificate"):
-        said.insert(1 if "certified" in facts.picks else len(said),
-                    certificate_sentence(facts.result["certificate"], facts.error.unit))
-    if "careful" not in facts.picks:
-        said.append("None is as good by selection loss and on training items as well: there is no careful choice.")
-    return said
-
-
-def _chosen(facts: Facts, name: str, found: Solution) -> str:
-    """A pick in a sentence: what it is chosen by, how small it is, and how good where it was chosen."""
-    noun, error = facts.metric.noun, facts.error
-    what = {"certified": "The certified choice",
-            "careful": f"The careful choice, no worse than homogeneous 8 bit in {noun} and loss, nor on training items",
-            "smallest": f"The smallest no worse than homogeneous 8 bit in {noun} where the search looked",
-            "retrained": "Of the solutions that were retrained themselves, the smallest no worse on validation data"}
-    measured = "selection" if name != "retrained" else "validation"
-    base = facts.base.values["error"] if name != "retrained" else facts.result.get("held", facts.base.values)["error"]
-    return (f"{what[name]}, is {_smaller(facts, found)}: {measured} {error.text(found.values['error'])} against "
-            f"{error.text(base)}{_tested(facts, found)}.")
-
-
-def _smaller(facts: Facts, found: Solution) -> str:
-    least = least_of(facts.objectives)
-    axis, base = facts.axes[least], facts.base.values[least]
-    name = "one beside the front" if found in facts.extras else facts.name_of(found)
-    return (f"{name}, {100 * (1 - found.values[least] / base):.0f} % smaller "
-            f"({axis.text(found.values[least])} of {least} against {axis.text(base)})")
-
-
-def _tested(facts: Facts, found: Solution) -> str:
-    if found.test is None or facts.base.test is None:
-        return "; not tested"
-    return f", test {facts.error.text(found.test)} against {facts.error.text(facts.base.test)}"
-
-
-def _on_new_data(facts: Facts, solution: Solution) -> list[str]:
-    """How a solution compares with homogeneous 8 bit, item by item, on data that it was not chosen by."""
-    return [f"On {PARTS[part]} it differs from 8 bit by {compared.text(facts.error.unit)}."
-            for part in ("confirm", "test") for compared in [solution.against("8bit", part)] if compared is not None]
-
-
-def small_print(facts: Facts) -> list[str]:
-    """What a reader should know before quoting a figure."""
-    said = []
-    parts = [f"one of the {facts.items[p]} {name} items is worth {number(facts.resolution(p), 2)} %"
-             for p, name in (("select", "selection"), ("confirm", "confirm"), ("test", "test"))
-             if facts.resolution(p) is not None]
-    if parts:
-        said.append(f"Resolution: {'; '.join(parts)}.")
-    if facts.items.get("confirm") is not None:
-        said.append(f"Of the items, {facts.items['select']:,} were looked at by the search "
-                    f"({facts.items['select_from_training']:,} of them training items) and {facts.items['confirm']:,} "
-                    "validation items were kept from it to confirm what it chose. Differences are paired, item by "
-                    "item; positive is worse; intervals are for one solution at a time.")
-    if not facts.tested:
-        said.append("The search was stopped, so test data have not been used; the same command with --resume goes on "
-                    "and fills the test columns.")
-    elif facts.front:
-        said.append(f"The search compared {facts.result['evaluations']} solutions, so the selection figures of "
-                    "its front are optimistic; test data were used once, for the finished front.")
-    said.append("Size is weights and biases times their widths, as published work compares it; stored bytes are "
-                "all constants of the program as shipped, with lookup tables and corrections.")
-    return said
 
 
 def _details(run: Run, solutions: Sequence[Solution]) -> Iterable[Detail]:

@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 
 from bittailor.report import evolution, fronts, genomes, retraining, sensitivity
 from bittailor.report.facts import Facts
-from bittailor.report.style import STYLE, Drawing, png
+from bittailor.report.style import STYLE, Drawing, written
+
+FIRST_PAPER = "Miccini et al. (arXiv 2402.12263)"
+"""Whose figures some of these are the counterparts of."""
 
 
 @dataclass(frozen=True)
@@ -28,38 +31,45 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure as drawn: `png`, or the reason why there is none."""
+class Figured:
+    """A figure as drawn: PNG and SVG, or the reason why there is none."""
 
     name: str
     title: str
     caption: str
     wide: bool
-    png: bytes | None
+    png: bytes | None = None
+    svg: str | None = None
     reason: str = ""
 
 
-def draw(facts: Facts) -> list[Drawn]:
-    """Every figure that this run has, as PNG."""
+def draw(facts: Facts) -> list[Figured]:
+    """Every figure that this run has, as PNG and SVG."""
     noun = facts.metric.noun
     table = (
         Entry("fronts", "Mixed against homogeneous precision",
               "Each point is an integer network. Filled: selection data, which the search saw; hollow: test data. "
               f"Star: the smallest solution no worse than homogeneous 8 bit in selection {noun}; diamond: the careful "
-              "one; square: the certified one. Bars: the paired difference to 8 bit, 95 %.", fronts.fronts),
+              "one; square: the certified one. Bars: the paired difference to 8 bit, 95 %. As figure 4 of "
+              f"{FIRST_PAPER}, with error in place of accuracy.", fronts.fronts),
         Entry("generations", "The population, generation by generation",
               "Letter-value (boxen) plots of the survivors of each generation: the widest box holds the middle half, "
-              "each next one half of what is left; the line is the median.", evolution.generations),
+              "each next one half of what is left; the line is the median. As figure 3 of "
+              f"{FIRST_PAPER}.",
+              evolution.generations),
         Entry("hypervolume", "Hypervolume",
-              "The share of objective space that the front dominates; 1 would be the best baseline value in every "
-              "objective at once, and a front that goes beyond the baselines may exceed it.",
+              "How much of objective space the front dominates, as a multiple of what the homogeneous solutions "
+              "dominate together: 1.3 is 30 % more. What counts is what lies below a point a tenth of their spread "
+              "beyond their worst values. In result.json and CSV it is a share of the box between that point and their "
+              "best values, which a front beyond them exceeds.",
               evolution.hypervolume, wide=False),
         Entry("tsne", "The space of genomes",
-              "Every evaluated solution, placed by t-SNE so that solutions with similar widths stand together.",
+              "Every evaluated solution, placed by t-SNE so that solutions with similar widths stand together. As "
+              f"figure 5 of {FIRST_PAPER}, with its scale of accuracy where the metric is an error in %.",
               genomes.embedding, wide=False),
         Entry("widths", "Widths along the front",
-              "Each column is a solution of the front, the cheapest first; each row is a site. Frames mark the "
-              "smallest solution no worse than homogeneous 8 bit and the careful one.", genomes.heat_map),
+              "Each column is a solution of the front, the cheapest first; each row is a site. "
+              "Frames mark the picks.", genomes.heat_map),
         Entry("retraining", "Retraining",
               f"Left: training loss by epoch, a line per retrained network. Right: selection {noun} against size; "
               "arrows lead from post-training quantisation of the float network to the same widths after training.",
@@ -67,7 +77,7 @@ def draw(facts: Facts) -> list[Drawn]:
         Entry("sensitivity", "Which operator costs the accuracy",
               "Rise of the selection loss when one site alone gets another width (numbers: of the "
               f"{noun}).",
-              sensitivity.figure, wide=False, optional=True),
+              sensitivity.figure, optional=True),
         Entry("pairs", "Objectives in pairs", "All evaluated solutions (grey), the front and the baselines.",
               fronts.pairs, optional=True),
         Entry("parallel", "Objectives in parallel",
@@ -82,7 +92,7 @@ def draw(facts: Facts) -> list[Drawn]:
         for entry in table:
             made = entry.draw(facts)
             if isinstance(made, Figure):
-                drawn.append(Drawn(entry.name, entry.title, entry.caption, entry.wide, png(made)))
+                drawn.append(Figured(entry.name, entry.title, entry.caption, entry.wide, *written(made)))
             elif not entry.optional:
-                drawn.append(Drawn(entry.name, entry.title, entry.caption, entry.wide, None, made))
+                drawn.append(Figured(entry.name, entry.title, entry.caption, entry.wide, reason=made))
     return drawn

@@ -10,12 +10,13 @@ import matplotlib.patheffects as effects
 import numpy as np
 from matplotlib.figure import Figure
 
-from bittailor.report.facts import Axis, Facts, bits_of
+from bittailor.report.facts import Axis, Facts, bits_of, sample
 from bittailor.report.style import (
     BLUE,
     DOT,
     GREY,
     INK,
+    MANY,
     MARKS,
     ORANGE,
     RULE,
@@ -25,6 +26,9 @@ from bittailor.report.style import (
     spans_decades,
 )
 from bittailor.runs import Solution
+
+MAX_POINTS = 2000
+"""Evaluations in a figure at most."""
 
 _HALO = [effects.withStroke(linewidth=2.5, foreground="white")]
 
@@ -111,7 +115,8 @@ def pairs(facts: Facts) -> Drawing:
     if len(names) < 3:
         return "two objectives are one pair"
     axes_of = [facts.axes[n] for n in names]
-    every = [row.outcome.values for row in facts.evaluations if row.outcome.values is not None]
+    known = [values for values in facts.outcomes if values is not None]
+    every = [known[i] for i in sample(len(known), MAX_POINTS)]
     combos = [(a, b) for i, b in enumerate(axes_of) for a in axes_of[i + 1:]]
     columns = min(3, len(combos))
     rows = -(-len(combos) // columns)
@@ -124,7 +129,8 @@ def pairs(facts: Facts) -> Drawing:
             scale(ax, which, [v[one.name] / one.divisor for v in every] + [one.of(s) for s in facts.homogeneous])
             getattr(ax, f"set_{which}label")(one.label)
         ax.scatter([v[x.name] / x.divisor for v in every], [v[y.name] / y.divisor for v in every], s=8, color=DOT,
-                   linewidths=0, label="evaluated")
+                   linewidths=0, label="evaluated",
+                   rasterized=len(every) > MANY)
         ax.scatter([x.of(s) for s in facts.homogeneous], [y.of(s) for s in facts.homogeneous], s=34, marker="s",
                    color=ORANGE, label="homogeneous", zorder=3)
         ax.scatter([x.of(s) for s in facts.front], [y.of(s) for s in facts.front], s=34, color=BLUE,

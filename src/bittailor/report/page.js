@@ -1,264 +1,172 @@
 "use strict";
-// The interactive front: hover shows widths, a click, the list or a link (#s3) chooses a solution.
-// Text is only ever set as text; what goes to plotly, which reads some tags, is escaped first.
+// The page of a run: what is chosen, what is compared, what is limited, and everybody who shows it.
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const data = JSON.parse(el("data").textContent);
   const byId = new Map(data.solutions.map((s) => [s.id, s]));
-  const el = (id) => document.getElementById(id);
-  const escape = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
-  const make = (tag, text, kind) => {
-    const node = document.createElement(tag);
-    if (text !== undefined) node.textContent = text;
-    if (kind) node.className = kind;
-    return node;
-  };
-  const round = (value) => (value === null || value === undefined ? "–" : value === 0 ? "0" : String(Number(value.toPrecision(3))));
-  const shown = (name, value) => {
-    const axis = data.axes[name];
-    return `${round(value / axis.divisor)} ${axis.unit}`.trim();
-  };
-  const unit = data.axes.error.unit;
-  const measured = (value) => (value === null ? "–" : `${round(value)} ${unit}`.trim());
-  const figures = (s) => {
-    const costs = data.costs.map((n) => `${n} ${shown(n, s.values[n])}`);
-    return `selection ${measured(s.values.error)}, test ${measured(s.test)}, ${costs.join(", ")}`;
-  };
+  const state = { chosen: data.start, other: data.base, hover: null };
+  const shown = (name, s) => (name in s.values ? `${round(s.values[name] / data.axes[name].divisor)} ${data.axes[name].unit}`.trim() : "–");
+  const mixed = data.solutions.filter((s) => s.id[0] !== "b"), base = data.solutions.filter((s) => s.id[0] === "b");
 
-  const layers = [];
-  data.sites.forEach((site, i) => {
-    const last = layers[layers.length - 1];
-    if (last && last.name === site.layer) last.members.push(i);
-    else layers.push({ name: site.layer, members: [i] });
-  });
-
-  // every site's width in a few lines
-  function compact(s) {
-    const lines = [];
-    for (const layer of layers) {
-      let line = layer.members.length > 1 ? `<b>${escape(layer.name)}</b> ` : "";
-      let length = layer.members.length > 1 ? layer.name.length : 0;
-      for (const i of layer.members) {
-        const item = `${data.sites[i].short} ${s.widths[i]}`;
-        if (length + item.length > 64) {
-          lines.push(line);
-          line = "   ";
-          length = 0;
-        }
-        line += `${escape(item)} · `;
-        length += item.length + 3;
-      }
-      lines.push(line);
-    }
-    return lines.map((line) => line.replace(/ · $/, "")).join("<br>");
+  // ---- the table of the front follows the limits, and leads to the chart
+  const table = document.querySelector("#front-table table");
+  const rows = new Map(table ? [...document.querySelectorAll("tr[data-id]")].map((row) => [row.dataset.id, row]) : []);
+  for (const [id, row] of rows) {
+    row.addEventListener("pointerenter", () => hover(id));
+    row.addEventListener("pointerleave", () => hover(null));
+    row.addEventListener("focusin", () => hover(id));
+    row.querySelector("a").addEventListener("click", (event) => { event.preventDefault(); page.choose(id, true); });
+    const button = make("button", "compare", "small");
+    button.type = "button";
+    button.setAttribute("aria-label", `compare ${byId.get(id).name}`);
+    button.addEventListener("click", () => page.compare(id));
+    const cell = make("td");
+    cell.append(button);
+    row.append(cell);
   }
-  const heading = (s) => `<b>${escape(s.name)}</b><br>selection ${escape(measured(s.values.error))} · test ${escape(measured(s.test))}`
-    + `<br>${escape(data.costs.map((n) => `${n} ${shown(n, s.values[n])}`).join(" · "))}`;
+  for (const one of document.querySelectorAll("table:has(tr[data-id])")) one.tHead.rows[0].append(make("th", ""));
+  if (table) sortable(table);
 
-  // ---- one solution, in full
-  let current = null;
-  function choose(id, scroll) {
-    const s = byId.get(id);
-    if (!s) return;
-    current = id;
-    el("pick").value = id;
-    el("solution-title").textContent = s.name + (s.mark ? ` – ${s.mark}, no worse than homogeneous 8 bit` : "");
-    el("solution-values").textContent = [figures(s), ...s.against.map((text) => `against 8 bit on ${text}`)].join("; ");
-    const strip = el("strip");
-    strip.replaceChildren();
-    for (const layer of layers) {
-      const row = make("div", undefined, "layer");
-      if (layer.members.length > 1) row.append(make("b", layer.name));
-      for (const i of layer.members) {
-        const chip = make("span", undefined, "chip");
-        chip.title = `${data.sites[i].name}: ${s.widths[i]} bits`;
-        const bits = make("span", s.widths[i]);
-        [bits.style.background, bits.style.color] = data.colours[s.widths[i]];
-        chip.append(make("span", data.sites[i].short), bits);
-        row.append(chip);
-      }
-      strip.append(row);
-    }
-    const body = el("sites").tBodies[0];
-    body.replaceChildren();
-    data.sites.forEach((site, i) => {
-      const row = make("tr");
-      const bits = make("span", s.widths[i], "bits");
-      [bits.style.background, bits.style.color] = data.colours[s.widths[i]];
-      const cell = make("td");
-      cell.append(bits);
-      row.append(make("td", site.name), make("td", site.role), make("td", site.shape), cell,
-        make("td", s.scales[i]), make("td", s.zeros[i]));
-      body.append(row);
+  function sortable(one) {
+    [...one.tHead.rows[0].cells].slice(0, -1).forEach((head, column) => {
+      const button = make("button", head.textContent, "sort");
+      button.type = "button";
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") !== "ascending";
+        for (const other of one.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const of = (row) => { const text = row.cells[column].textContent, v = parseFloat(text.replace("−", "-")); return Number.isNaN(v) ? text : v; };
+        const sorted = [...one.tBodies[0].rows].sort((a, b) => {
+          const [x, y] = [of(a), of(b)];
+          return (up ? 1 : -1) * (typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y)));
+        });
+        one.tBodies[0].append(...sorted);
+      });
     });
-    const items = Object.entries(s.account).map(([name, bytes]) => `${name} ${bytes}`).join(" + ");
-    el("account").textContent = `Stored: ${s.total} bytes = ${items}. Operators with 64-bit sums: `
-      + `${s.wide.length ? s.wide.join(", ") : "none"}.`;
-    for (const link of document.querySelectorAll("tbody th a")) {
-      link.closest("tr").classList.toggle("chosen", link.getAttribute("href") === `#${id}`);
-    }
-    mark();
-    if (scroll) el("solution").scrollIntoView({ block: "nearest" });
   }
-  const go = (id, scroll) => {
-    choose(id, scroll);
-    try { history.replaceState(null, "", `#${id}`); } catch (error) { /* a page inside a frame may not */ }
-  };
 
-  const list = el("pick");
-  for (const [letter, name] of [["s", "front"], ["p", "beside the front"], ["b", "homogeneous"]]) {
-    const group = make("optgroup");
-    group.label = name;
-    for (const s of data.solutions.filter((x) => x.id[0] === letter)) {
-      const mark = s.mark ? ` (${s.mark})` : "";
-        const option = make("option", `${s.name}${mark}: ${measured(s.values.error)}, ${shown(data.costs[0], s.values[data.costs[0]])}`);
-      option.value = s.id;
-      group.append(option);
-    }
-    if (group.children.length) list.append(group);
-  }
-  list.addEventListener("change", () => go(list.value));
-  const step = (by) => {
-    const ids = data.solutions.map((s) => s.id);
-    go(ids[(ids.indexOf(current) + by + ids.length) % ids.length]);
+  // ---- limits, and who follows them
+  const limits = limited(data, () => {
+    const kept = limits.passing();
+    for (const [id, row] of rows) row.hidden = id[0] !== "b" && kept !== null && !kept.has(id);
+    marks();
+    lines();
+  });
+  const page = {
+    state, byId, shown, passing: limits.passing,
+    choose(id, scroll) {
+      if (!byId.has(id)) return;
+      state.chosen = id;
+      full.show();
+      el("said").textContent = `${byId.get(id).name}: ${summary(byId.get(id))}`;
+      for (const [key, row] of rows) row.classList.toggle("chosen", key === id);
+      marks();
+      try { history.replaceState(null, "", `#${id}`); } catch (error) { /* a page inside a frame may not */ }
+      if (scroll) el("solution").scrollIntoView({ block: "nearest" });
+    },
+    compare(id) {
+      if (!byId.has(id)) return;
+      state.other = id;
+      full.show();
+      marks();
+    },
   };
-  el("previous").addEventListener("click", () => step(-1));
-  el("next").addEventListener("click", () => step(1));
-  window.addEventListener("hashchange", () => choose(location.hash.slice(1), true));
+  const summary = (s) => ["test", "error", ...new Set([data.least, ...data.objectives.filter((n) => n !== "error")])]
+    .filter((n) => n in s.values).map((n) => `${n === "error" ? "selection" : n} ${shown(n, s)}`).join(" · ");
+  function tip(id) {
+    const s = byId.get(id), node = make("div");
+    node.append(make("b", s.name + (s.mark ? ` – ${s.mark}` : "")), make("p", summary(s)));
+    const layers = new Map();
+    data.sites.forEach((site, i) => {
+      if (!layers.has(site.layer)) layers.set(site.layer, []);
+      layers.get(site.layer).push(`${site.name.startsWith(`${site.layer}.`) ? site.name.slice(site.layer.length + 1) : site.name} ${s.widths[i]}`);
+    });
+    if (data.sites.length <= 60) for (const [, members] of layers) node.append(make("p", members.join(" · "), "widths"));
+    node.append(make("p", `--pick ${s.pick}`, "widths"));
+    return node;
+  }
+  function hover(id) {
+    state.hover = id;
+    for (const [key, row] of rows) row.classList.toggle("hover", key === id);
+    marks();
+  }
+  function marks() {
+    const all = { ...state, passing: limits.passing() };
+    chart.mark(all);
+    if (parallel) parallel.mark(all);
+  }
 
   // ---- the chart
-  const choice = el("axis");
-  for (const name of data.costs) {
-    const option = make("option", data.axes[name].label);
-    option.value = name;
-    choice.append(option);
-  }
-  el("axis-control").hidden = data.costs.length < 2;
-  choice.addEventListener("change", () => draw());
-
-  function axisOf(values) {
-    // logarithmic where values span decades; a 0 then stands at the lower edge
-    const positive = values.filter((v) => v > 0);
-    const low = Math.min(...positive), high = Math.max(...positive);
-    if (!positive.length || high / low <= 7) return { type: "linear", place: (v) => v, extra: {} };
-    const zero = positive.length < values.length, floor = low / 2;
-    let ticks = [];
-    for (const digits of [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 4, 6, 8]]) {
-      ticks = [];
-      for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e += 1) {
-        for (const d of digits) {
-          const tick = Number(`${d}e${e}`);
-          if (tick >= low * 0.95 && tick <= high * 1.05) ticks.push(tick);
-        }
-      }
-      if (ticks.length >= 4) break;
+  const on = { choose: (id) => page.choose(id), hover, tip, clear: limits.clear,
+    brush: ({ x, y }) => limits.set({ [el("x-axis").value]: x, [el("y-axis").value]: y }) };
+  const chart = new Chart(el("chart"), el("legend"), on);
+  const costs = [...new Set([...data.objectives.filter((n) => n !== "error"), ...Object.keys(data.axes)])];
+  for (const [list, names] of [[el("x-axis"), costs], [el("y-axis"), Object.keys(data.axes)]]) {
+    for (const name of names) {
+      const option = make("option", data.axes[name].label);
+      option.value = name;
+      list.append(option);
     }
-    const texts = ticks.map((t) => String(t));
-    if (zero) { ticks.unshift(floor); texts.unshift("0"); }
-    return { type: "log", place: (v) => (v > 0 ? v : floor), extra: { tickvals: ticks, ticktext: texts } };
+    list.addEventListener("change", draw);
   }
+  el("y-axis").value = "error";
+  el("x-axis").value = costs.find((n) => n !== "error" && n !== "test") || data.least;
 
-  const chart = el("chart");
-  const several = drawSeveral({ data, escape, go, heading, axisOf, shown, byId,
-    colour: (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim() });
-  let places = { x: () => 0, y: () => 0 };
   function draw() {
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name).trim();
-    const narrow = window.innerWidth < 700;
-    const axis = data.axes[choice.value];
-    const mixed = data.solutions.filter((s) => s.id[0] !== "b");
-    const base = data.solutions.filter((s) => s.id[0] === "b");
-    const errors = data.solutions.flatMap((s) => [s.values.error, s.test]).concat([data.float.select, data.float.test])
-      .filter((v) => v !== null);
-    const ys = axisOf(errors);
-    const xs = axisOf(data.solutions.map((s) => s.values[choice.value] / axis.divisor));
-    const x = (s) => xs.place(s.values[choice.value] / axis.divisor);
-    places = { x, y: (s) => ys.place(s.values.error) };
-    const bySize = (a, b) => a.values[choice.value] - b.values[choice.value];
-    const trace = (name, members, value, hollow, tone, symbol, line) => {
-      const kept = members.filter((s) => value(s) !== null).sort(bySize);
-      return {
-        name, type: "scatter", mode: line ? "lines+markers" : "markers", x: kept.map(x), y: kept.map((s) => ys.place(value(s))),
-        customdata: kept.map((s) => s.id), text: kept.map((s) => (narrow ? heading(s) : `${heading(s)}<br><br>${compact(s)}`)),
-        hovertemplate: "%{text}<extra></extra>", cliponaxis: false, visible: kept.length ? true : "legendonly",
-        line: { color: tone, width: 1.3, dash: hollow ? "dot" : "solid" },
-        marker: { symbol: hollow ? `${symbol}-open` : symbol, size: hollow ? 9 : 10, color: tone, line: { color: tone, width: hollow ? 1.6 : 0 } },
-      };
-    };
-    const traces = [
-      trace("homogeneous, selection", base, (s) => s.values.error, false, colour("--warm"), "square", true),
-      trace("mixed, selection", mixed, (s) => s.values.error, false, colour("--accent"), "circle", false),
-    ];
-    if (data.tested) {
-      traces.push(trace("homogeneous, test", base, (s) => s.test, true, colour("--warm"), "square", true));
-      traces.push(trace("mixed, test", mixed, (s) => s.test, true, colour("--accent"), "circle", false));
-      const known = mixed.filter((s) => s.interval !== null);
-      traces.push({ name: "95 %, paired with 8 bit", type: "scatter", mode: "lines", hoverinfo: "skip", cliponaxis: true,
-        x: known.flatMap((s) => [x(s), x(s), null]), y: known.flatMap((s) => [...s.interval.map((v) => ys.place(v)), null]),
-        line: { color: colour("--accent"), width: 1 }, opacity: 0.5 });
+    const [x, y] = [el("x-axis").value, el("y-axis").value], of = limits.of;
+    const both = y === "error" && data.tested;
+    const points = (members, value, note) => members.map((s) => ({ id: s.id, x: of(s, x), y: value(s), note: note ? s.short : "" }))
+      .filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y)).sort((a, b) => a.x - b.x);
+    const seen = (s) => of(s, y), test = (s) => of(s, "test");
+    const cloud = x in data.cloud.values && y in data.cloud.values
+      ? data.cloud.values[x].map((v, i) => [v, data.cloud.values[y][i]]).filter(([a, b]) => a !== null && b !== null) : [];
+    const suffix = both ? ", selection" : "";
+    const series = [];
+    if (cloud.length) series.push({ name: "evaluated", tone: "cloudy", cloud });
+    const bars = !both && y !== "test" ? [] : mixed.filter((s) => s.intervals.test && Number.isFinite(of(s, x)))
+      .map((s) => ({ id: s.id, x: of(s, x), low: s.intervals.test[0], high: s.intervals.test[1] }));
+    if (bars.length) series.push({ name: "95 %, paired with 8 bit", tone: "mixed", bars });
+    series.push({ name: `homogeneous${suffix}`, tone: "homogeneous", shape: "square", line: "straight", points: points(base, seen, true) });
+    series.push({ name: `mixed precision${suffix}`, tone: "mixed", shape: "circle", points: points(mixed, seen) });
+    if (both) {
+      series.push({ name: "homogeneous, test", tone: "homogeneous", shape: "square", hollow: true, line: "straight", dash: "2 3", points: points(base, test) });
+      series.push({ name: "mixed precision, test", tone: "mixed", shape: "circle", hollow: true, points: points(mixed, test) });
     }
     for (const [names, id] of Object.entries(data.marks)) {
-      const s = byId.get(id), first = names.includes("smallest");
-      traces.push({
-        name: names, type: "scatter", mode: "markers", x: [x(s)], y: [places.y(s)], hoverinfo: "skip", cliponaxis: false,
-        marker: { symbol: first ? "star" : "diamond", size: first ? 19 : 15, color: colour(first ? "--good" : "--careful"),
-          line: { color: colour("--paper"), width: 1.2 } },
-      });
+      const first = names.split(" ")[0];
+      series.push({ name: names, tone: first, shape: data.shapes[first], size: 8, points: points([byId.get(id)], seen) });
+      if (both) series.push({ name: names, quiet: true, tone: first, shape: data.shapes[first], size: 8, hollow: true, points: points([byId.get(id)], test) });
     }
-    traces.push({
-      name: "chosen", type: "scatter", mode: "markers", x: [], y: [], hoverinfo: "skip", showlegend: false, cliponaxis: false,
-      marker: { symbol: "circle-open", size: 24, color: colour("--ink"), line: { color: colour("--ink"), width: 2 } },
-    });
-    const shapes = [], annotations = [];
-    for (const [part, name, dash] of [["select", "float, selection", "dash"], ["test", "float, test", "dot"]]) {
-      const value = data.float[part];
-      if (value === null) continue;
-      const y = ys.place(value), line = { color: colour("--soft"), width: 1.4, dash };
-      shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line, layer: "below" });
-      // the shape reaches both edges; this is its entry in the legend
-      traces.splice(-1, 0, { name, type: "scatter", mode: "lines", x: [null], y: [null], line, hoverinfo: "skip" });
-    }
-    for (const s of base) {
-      annotations.push({ x: xs.type === "log" ? Math.log10(x(s)) : x(s),
-        y: ys.type === "log" ? Math.log10(places.y(s)) : places.y(s), text: escape(s.short), showarrow: false,
-        xshift: 10, yshift: 10, font: { size: 12, color: colour("--warm") } });
-    }
-    const common = { gridcolor: colour("--grid"), linecolor: colour("--line"), zeroline: false, automargin: true };
-    Plotly.react(chart, traces, {
-      xaxis: { ...common, type: xs.type, title: { text: escape(narrow ? `${choice.value} [${axis.unit}]` : axis.label), standoff: 8 }, ...xs.extra },
-      yaxis: { ...common, type: ys.type, title: { text: escape(data.metric), standoff: 8 }, ...ys.extra },
-      shapes, annotations, hovermode: "closest", hoverdistance: 24, margin: { l: 10, r: 14, t: 10, b: 10 },
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 13, color: colour("--ink") },
-      hoverlabel: { align: "left", bgcolor: colour("--paper"), bordercolor: colour("--line"), font: { color: colour("--ink"), size: 12 } },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--accent") },
-      legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, font: { size: 12 } }, dragmode: narrow ? false : "zoom",
-    }, { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover",
-      modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] });
-    several.draw();
-    mark();
-  }
-  function mark() {
-    const s = byId.get(current);
-    if (!s || !chart.data) return;
-    Plotly.restyle(chart, { x: [[places.x(s)]], y: [[places.y(s)]] }, [chart.data.length - 1]);
-    several.mark(current);
+    const rules = (y === "error" ? [["select", "float, selection", "7 4"], ["test", "float, test", "2 3"]] : y === "test" ? [["test", "float, test", "2 3"]] : [])
+      .filter(([part]) => data.float[part] !== null).map(([part, name, dash]) => ({ name, y: data.float[part], dash, tone: "real" }));
+    const flat = (k) => [...series.flatMap((s) => (s.points || []).map((p) => p[k]))];
+    const inside = cloud.filter(([, v]) => v <= Math.max(...flat("y"), ...rules.map((r) => r.y)) * 1.15);
+    if (cloud.length) series[0].cloud = inside;
+    const label = both ? data.axes.error.label.replace("selection ", "") : data.axes[y].label;
+    chart.draw({ series, rules,
+      x: { label: data.axes[x].label, values: [...flat("x"), ...inside.map(([v]) => v)] },
+      y: { label, values: [...flat("y"), ...rules.map((r) => r.y), ...inside.map(([, v]) => v)] } });
+    const { total, shown: kept } = data.cloud, of_them = kept < total ? `A sample of ${kept.toLocaleString("en")} of ${total.toLocaleString("en")} evaluations` : `All ${total.toLocaleString("en")} evaluations`;
+    el("sampled").textContent = !cloud.length ? "Evaluations have no such value: only the front and the baselines are drawn."
+      : `${of_them}${inside.length < cloud.length ? `; ${(cloud.length - inside.length).toLocaleString("en")} of these lie above the chart` : ""}.`;
   }
 
-  const asked = location.hash.slice(1);
-  choose(byId.has(asked) ? asked : data.start);
-  if (window.Plotly) {
-    draw();
-    chart.on("plotly_click", (event) => {
-      const id = event.points.map((p) => p.customdata).find((c) => c);
-      if (id) go(id, true);
-    });
-    several.listen();
-    const dark = window.matchMedia("(prefers-color-scheme: dark)");
-    dark.addEventListener("change", draw);
-    let narrow = window.innerWidth < 700;
-    window.addEventListener("resize", () => {
-      if (narrow !== window.innerWidth < 700) { narrow = !narrow; draw(); }
-    });
+  // ---- three objectives and more
+  const parallel = data.objectives.length > 2 && el("parallel") ? new Parallel(el("parallel"), {
+    choose: (id) => page.choose(id), hover, tip, limit: (name, ends) => limits.set({ [name]: ends }) }) : null;
+  function lines() {
+    if (!parallel) return;
+    const first = (s) => (s.mark ? s.mark.split(" ")[0] : "mixed");
+    const line = (s, tone, dash) => ({ id: s.id, tone, dash, values: Object.fromEntries(data.objectives.map((n) => [n, limits.of(s, n)])) });
+    parallel.draw({ names: data.objectives, limits: limits.limits,
+      axis: (n) => ({ unit: data.axes[n].unit, maximise: data.axes[n].maximise, short: n === "error" ? "selection error" : n }),
+      lines: [...base.map((s) => line(s, "homogeneous", "5 4")), ...mixed.map((s) => line(s, first(s)))] });
   }
+
+  const full = inFull(data, page);
+  draw();
+  lines();
+  page.choose(byId.has(location.hash.slice(1)) ? location.hash.slice(1) : data.start);
+  window.addEventListener("hashchange", () => page.choose(location.hash.slice(1), true));
   document.documentElement.dataset.ready = "yes";
 })();

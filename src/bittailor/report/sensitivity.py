@@ -16,7 +16,7 @@ from bittailor.common.aside import sweep
 from bittailor.common.files import write_whole
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.report.facts import Facts, number, site_rows
-from bittailor.report.style import INK, STYLE, Drawing, png, short
+from bittailor.report.style import DARK, INK, LIGHT, STYLE, Drawing, short, written
 from bittailor.report.tables import csv_text
 from bittailor.runs import Run
 
@@ -42,12 +42,12 @@ def heat_map(found: Sensitivity, order: list[str], title: str = "", noun: str = 
     figure = Figure(figsize=(2.9 + 0.62 * len(widths), 1.3 + 0.27 * len(order)), layout="constrained")
     ax: Any = figure.subplots()
     norm = SymLogNorm(LINEAR_SHARE * largest, 1.0, -largest, largest)
-    image = ax.imshow(rises, cmap="RdBu_r", norm=norm, aspect="auto")
+    image = ax.imshow(rises, cmap="RdBu_r", norm=norm, aspect="auto", interpolation="none")
     for (row, column), error in np.ndenumerate(errors):
         if np.isfinite(error) and error != 0:
             dark = abs(float(norm(rises[row, column])) - 0.5) > 0.33
             ax.text(column, row, f"{'+' if error > 0 else '−'}{number(abs(error), 2)}", ha="center", va="center",
-                    fontsize=7.5, color="white" if dark else INK)
+                    fontsize=7.5, color=LIGHT if dark else DARK, in_layout=False)
     for row, column in unbound:
         ax.text(column, row, "×", ha="center", va="center", fontsize=8, color=INK)
     ax.set_xticks(range(len(widths)), [str(bits) for bits in widths])
@@ -88,19 +88,21 @@ def figure(facts: Facts) -> Drawing:
     return heat_map(found, site_order(facts.run, found), f"All others at {found.at}", facts.metric.noun)
 
 
-def draw(run: Run, found: Sensitivity) -> bytes:
-    """The figure as PNG."""
+def draw(run: Run, found: Sensitivity) -> tuple[bytes, str]:
+    """The figure as PNG and SVG."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # names may hold signs that the font has not
-        return png(heat_map(found, site_order(run, found), f"All others at {found.at}", run.metric.noun))
+        return written(heat_map(found, site_order(run, found), f"All others at {found.at}", run.metric.noun))
 
 
 def write_sensitivity(run: Run, found: Sensitivity) -> Path:
-    """Write RUN/sensitivity/PICK.json, .csv and .png; returns the path of the CSV file."""
+    """Write RUN/sensitivity/PICK.json, .csv, .png and .svg; returns the path of the CSV file."""
     name = re.sub(r"[^A-Za-z0-9.=-]+", "-", found.at)
     folder = run.path / "sensitivity"
     sweep(folder)
     found.save(folder / f"{name}.json")
     write_whole(folder / f"{name}.csv", csv_text(found.rows()).encode())
-    write_whole(folder / f"{name}.png", draw(run, found))
+    pixels, vectors = draw(run, found)
+    write_whole(folder / f"{name}.png", pixels)
+    write_whole(folder / f"{name}.svg", vectors.encode())
     return folder / f"{name}.csv"

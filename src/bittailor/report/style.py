@@ -7,32 +7,47 @@ or fill says the same again.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, TypeAlias
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
-BROWN = "#8C564B"
+BROWN, YELLOW = "#8C564B", "#E69F00"
 INK, GREY, RULE, PALE = "#22272e", "#6b7480", "#aab2bd", "#e3e7ec"
 DOT = "#b8c0ca"
+LIGHT, DARK = "#fefefe", "#23272e"
+"""What is written on a palette's colour, the same on dark paper: nearly white and nearly `INK`, but not these."""
 DPI = 150
+MANY = 200
+"""Points from which on a vector figure holds them as pixels: as shapes they would be most of the file."""
+
+VARIABLES: Mapping[str, str] = {
+    BLUE: "accent", ORANGE: "warm", GREEN: "good", PURPLE: "careful", SKY: "sky", BROWN: "brown", YELLOW: "yellow",
+    INK: "ink", GREY: "soft", RULE: "line-strong", PALE: "grid", DOT: "cloud", "#ffffff": "paper",
+}
+"""A colour of the figures -> the page's variable for it: the same things have the same colours, also on dark paper."""
 
 MARKS: Mapping[str, dict[str, Any]] = {
-    "certified": {"marker": "s", "s": 110, "colour": INK, "frame": INK},
-    "smallest": {"marker": "*", "s": 260, "colour": GREEN, "frame": ORANGE},
-    "careful": {"marker": "D", "s": 95, "colour": PURPLE, "frame": PURPLE},
-    "retrained": {"marker": "P", "s": 130, "colour": BROWN, "frame": BROWN},
+    "certified": {"marker": "s", "s": 110, "colour": INK},
+    "smallest": {"marker": "*", "s": 260, "colour": GREEN},
+    "careful": {"marker": "D", "s": 95, "colour": PURPLE},
+    "retrained": {"marker": "P", "s": 130, "colour": BROWN},
 }
-"""A pick of the run -> how it is marked; where both are one solution, as the first. `frame` is told apart from the
-colours of widths."""
+"""A pick of the run -> how it is marked; where both are one solution, as the first."""
+SHAPES = {"s": "square", "*": "star", "D": "diamond", "P": "plus"}
+"""A marker -> what the page's script calls it."""
 
-RETRAINED = {"beacon": BLUE, "polish": GREEN, "retrained": BROWN}
+RETRAINED = {"beacon": SKY, "polish": YELLOW, "retrained": BROWN}
 """Why a network was retrained -> its colour: for its neighbours in the search, after it, or because it was asked."""
 
 STYLE: dict[Any, Any] = {
@@ -43,6 +58,8 @@ STYLE: dict[Any, Any] = {
     "axes.edgecolor": RULE, "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "axes.axisbelow": True, "grid.color": PALE, "grid.linewidth": 0.8,
     "axes.titlelocation": "left", "axes.titlepad": 8, "figure.facecolor": "white", "savefig.facecolor": "white",
+    # text stays text, in whatever like font there is; the same figure is the same file
+    "svg.fonttype": "none", "svg.hashsalt": "bittailor", "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     # names of sites and tasks are text, whatever they hold
     "text.parse_math": False,
 }
@@ -53,20 +70,39 @@ Drawing: TypeAlias = Figure | str
 
 def width_palette(widths: NDArray[np.int64]) -> tuple[ListedColormap, dict[int, tuple[str, str]]]:
     """A colour for every width, narrow light and wide dark, and the ink to write on it: width -> (colour, ink)."""
-    ramp = matplotlib.colormaps["YlGnBu"]
-    spots = np.linspace(0.06, 0.97, len(widths)) if len(widths) > 1 else np.array([0.5])
-    colours = [ramp(s) for s in spots]
-    inks = ["#ffffff" if 0.299 * r + 0.587 * g + 0.114 * b < 0.55 else INK for r, g, b, _ in colours]
-    table = {int(w): (to_hex(c), ink) for w, c, ink in zip(widths, colours, inks, strict=True)}
-    return ListedColormap(colours), table
+    colours = ramp("YlGnBu", len(widths))
+    table = {int(w): pair for w, pair in zip(widths, colours, strict=True)}
+    return ListedColormap([colour for colour, _ in colours]), table
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12,
-                   metadata={"Software": None})
-    return buffer.getvalue()
+def ramp(name: str, count: int) -> list[tuple[str, str]]:
+    """So many colours from light to dark, each with the ink to write on it."""
+    spots = np.linspace(0.06, 0.97, count) if count > 1 else np.array([0.5])
+    colours = [matplotlib.colormaps[name](s) for s in spots]
+    return [(to_hex(c), LIGHT if 0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2] < 0.55 else DARK) for c in colours]
+
+
+def written(figure: Figure) -> tuple[bytes, str]:
+    """The figure as PNG and as SVG."""
+    pixels, vectors = io.BytesIO(), io.StringIO()
+    # the canvases themselves: `savefig` would draw everything twice
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(pixels, metadata={"Software": None})
+    # where everything stands is known now
+    figure.set_layout_engine("none")
+    figure.set_dpi(72)
+    FigureCanvasSVG(figure).print_svg(vectors, metadata={"Date": None, "Creator": None})
+    return pixels.getvalue(), vectors.getvalue()
+
+
+def themed(svg: str, name: str, label: str) -> str:
+    """An SVG to stand inside the page: its colours are the page's variables, its ids begin with its name."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
+    body = re.sub(r'( id="|href="#|url\(#)', lambda found: f"{found[1]}{name}-", body)
+    for colour, variable in VARIABLES.items():
+        body = re.sub(f"{colour}\\b", f"var(--{variable})", body, flags=re.I)
+    return re.sub(r"<svg ", f'<svg role="img" aria-label="{escape(label)}" ', body, count=1)
 
 
 def spans_decades(values: Sequence[float]) -> bool:

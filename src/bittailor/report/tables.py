@@ -59,8 +59,7 @@ def csv_text(rows: Rows) -> str:
     writer = csv.writer(text, lineterminator="\n")
     header, body = rows
     writer.writerow(header)
-    for row in body:
-        writer.writerow("" if v is None else repr(v) if isinstance(v, float) else v for v in row)
+    writer.writerows(body)
     return text.getvalue()
 
 
