@@ -179,7 +179,7 @@ def test_the_headline_says_what_the_run_says(run: bt.Run, page: Path) -> None:
     found, base = run.picks["smallest"], run.baseline(8)
     facts = made.gather(run)
     text = " ".join(words.headline(facts))
-    assert f"{100 * (1 - found.values['size'] / base.values['size']):.0f} % smaller" in text
+    assert f"{100 * (1 - found.values['flash'] / base.values['flash']):.0f} % smaller" in text
     assert f"{made.number(found.values['error'])} % against {made.number(base.values['error'])} %" in text
     assert words.headline(facts)[0] in Tags(page.read_text()).text
 
@@ -350,3 +350,47 @@ def test_sites_are_grouped_by_layer_then_role() -> None:
     roles = [s.role for s in sites if s.layer == "rnn1.reverse"]
     assert roles == sorted(roles, key=["weight", "bias", "activation", "state"].index)
     assert {s.short for s in sites if s.layer == "head"} == {"W", "b", "out"}
+
+
+def test_several_runs_in_one_page(run: bt.Run, tmp_path: Path) -> None:
+    other = small_run(tmp_path / "other", small_network(), objectives=("error", "stored"))
+    squares = small_run(tmp_path / "squares", small_network(1), regression=True)
+    file = report.write_comparison([run, other, squares], tmp_path / "compared.html")
+    found = Tags(file.read_text())
+    data = json.loads(found.scripts["data"])
+    assert [r["name"] for r in data["runs"]] == ["run", "other", "squares"]
+    assert len({r["metric"] for r in data["runs"]}) == 2
+    for one, shown in zip((run, other, squares), data["runs"], strict=True):
+        least = "stored" if one is other else "flash"
+        base = one.baseline(8)
+        on_front = [s for s in shown["solutions"] if s["id"].startswith("s")][:len(one.front)]
+        for solution, item in zip(one.front, on_front, strict=True):
+            assert item["values"]["of8"] == pytest.approx(100 * solution.values[least] / base.values[least])
+            assert item["values"]["test"] == solution.test
+            assert item["pick"] == str(one.front.index(solution))
+        picks = {name for s in shown["solutions"] for name in s["mark"].split(" and ") if name}
+        assert picks == set(one.picks)
+    for tag, attributes in found.tags:
+        assert tag not in ("link", "iframe")
+        assert not any(name.startswith("on") for name in attributes)
+    assert report.write_comparison([run], file) == file, "an earlier page is written over"
+    note = tmp_path / "note.html"
+    note.write_text("mine")
+    with pytest.raises(FileError, match="is not overwritten"):
+        report.write_comparison([run], note)
+    assert note.read_text() == "mine"
+
+
+def test_a_page_stays_small_and_a_sample_is_said(run: bt.Run, page: Path) -> None:
+    from bittailor.report import payload
+
+    assert page.stat().st_size < 1_000_000
+    data = json.loads(Tags(page.read_text()).scripts["data"])
+    with run.store() as store:
+        assert data["cloud"]["total"] == data["cloud"]["shown"] == len(store)
+    facts = made.gather(run)
+    kept = made.sample(100_000, payload.CLOUD)
+    assert len(set(kept)) == payload.CLOUD
+    assert list(kept) == sorted(kept)
+    assert list(kept) == list(made.sample(100_000, payload.CLOUD)), "the same every time"
+    assert len(payload.payload(facts)["cloud"]["values"]["error"]) == data["cloud"]["shown"]

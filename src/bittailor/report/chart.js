@@ -78,9 +78,10 @@ class Chart {
       const dots = series.cloud.map(([x, y]) => `M${xs.place(x).toFixed(1)} ${ys.place(y).toFixed(1)}h0`).join("");
       group.append(shape("path", { class: "dots", d: dots }));
     }
+    const held = (y) => Math.min(this.box.bottom, Math.max(this.box.top, y));
     for (const bar of series.bars || []) {
       group.append(shape("path", { class: "bar", "data-id": bar.id,
-        d: `M${xs.place(bar.x)} ${ys.place(bar.low)}V${ys.place(bar.high)}` }));
+        d: `M${xs.place(bar.x)} ${held(ys.place(bar.low))}V${held(ys.place(bar.high))}` }));
     }
     const points = series.points || [];
     if (series.line && points.length > 1) {

@@ -15,8 +15,9 @@ from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import OPS
 from bittailor.report.layers import Layout, Point, arranged
 
-CHARACTER, ROW, HEAD, BITS, PADDING = 7.0, 20.0, 19.0, 26.0, 8.0
-"""Pixels: the width of a letter, the heights of a row and of a box's first line, the room for a width, and around."""
+CHARACTER, BOLD, ROW, HEAD, BITS, PADDING = 7.0, 7.8, 20.0, 19.0, 26.0, 8.0
+"""Pixels: the width of a letter and of a bold one, the heights of a row and of a box's first line, the room for
+a number of bits, and around."""
 MARGIN = 8.0
 LETTERS = ("x", "y", "z", "u", "v", "w")
 LONGEST = 18
@@ -42,7 +43,7 @@ class _Box:
 
     def size(self, path: str) -> Point:
         """Width and height; names lose the path of the layer."""
-        names = [len(_short(name, path)) * CHARACTER + BITS + 4 for name, _ in self.rows]
+        names = [len(_short(name, path)) * (BOLD if result else CHARACTER) + BITS + 4 for name, result in self.rows]
         return max([len(self.head) * CHARACTER, *names]) + 2 * PADDING, HEAD + ROW * len(self.rows) + 3
 
 

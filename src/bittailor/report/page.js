@@ -53,6 +53,7 @@
     lines();
   });
   const page = {
+    called: (s) => (s.mark && !s.name.includes(s.mark) ? `${s.name}, ${s.mark}` : s.name),
     state, byId, shown, passing: limits.passing,
     choose(id, scroll) {
       if (!byId.has(id)) return;
@@ -75,7 +76,7 @@
     .filter((n) => n in s.values).map((n) => `${n === "error" ? "selection" : n} ${shown(n, s)}`).join(" · ");
   function tip(id) {
     const s = byId.get(id), node = make("div");
-    node.append(make("b", s.name + (s.mark ? ` – ${s.mark}` : "")), make("p", summary(s)));
+    node.append(make("b", page.called(s)), make("p", summary(s)));
     const layers = new Map();
     data.sites.forEach((site, i) => {
       if (!layers.has(site.layer)) layers.set(site.layer, []);

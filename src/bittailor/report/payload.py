@@ -39,7 +39,8 @@ def payload(facts: Facts) -> dict[str, Any]:
     return {
         "axes": axes_of(facts), "tested": facts.tested, "marks": marks,
         "start": name[(leading(facts) or facts.base).key], "base": name[facts.base.key],
-        "float": facts.result["float"], "objectives": list(facts.objectives), "least": facts.least.name, "metric": facts.error.label,
+        "float": facts.result["float"], "metric": facts.error.label,
+        "objectives": list(facts.objectives), "least": facts.least.name,
         "colours": width_palette(all_widths(facts))[1], "rise_colours": ramp("Oranges", RISES),
         "shapes": {name: SHAPES[how["marker"]] for name, how in MARKS.items()},
         "sites": [{"name": s.name, "layer": s.layer, "role": s.role, "shape": "×".join(map(str, s.shape))}

@@ -10,7 +10,7 @@ const inFull = (data, page) => {
       const group = make("optgroup");
       group.label = name;
       for (const s of data.solutions.filter((x) => x.id[0] === letter)) {
-        const option = make("option", `${s.name}${s.mark ? ` (${s.mark})` : ""}: ${shown("error", s)}, ${shown(data.least, s)}`);
+        const option = make("option", `${page.called(s)}: ${shown("error", s)}, ${shown(data.least, s)}`);
         option.value = s.id;
         group.append(option);
       }
@@ -24,18 +24,19 @@ const inFull = (data, page) => {
     if (name !== "error" && name !== "test" && y) return `${by > 0 ? "+" : by < 0 ? "−" : ""}${round(Math.abs((100 * (x - y)) / y))} %`;
     return `${by > 0 ? "+" : by < 0 ? "−" : "±"}${round(Math.abs(by))} ${points}`.trim();
   };
-  const compared = ([difference, low, high, items]) => {
+  const compared = ([difference, low, high]) => {
     const points = data.axes.error.unit === "%" ? "points" : data.axes.error.unit;
     const signed = (v) => `${v > 0 ? "+" : v < 0 ? "−" : ""}${round(Math.abs(v), 2)}`;
-    return `${signed(difference)} ${points} (${signed(low)} to ${signed(high)}, ${items.toLocaleString("en")} items)`;
+    return `${signed(difference)} ${points} (${signed(low)} to ${signed(high)})`;
   };
   function values(a, b) {
     const body = el("values").tBodies[0];
     const rows = Object.keys(data.axes).filter((n) => n in a.values || n in b.values)
       .map((n) => [data.axes[n].title, shown(n, a), shown(n, b), gap(n, a, b)]);
-    for (const [part, words] of [["confirm", "worse than 8 bit on items that no search saw, 95 %"], ["test", "worse than 8 bit on test data, 95 %"]]) {
+    for (const [part, words] of [["confirm", "worse than 8 bit where no search looked, 95 %,"], ["test", "worse than 8 bit on test data, 95 %,"]]) {
       if (part in a.against || part in b.against) {
-        rows.push([words, ...[a, b].map((s) => (part in s.against && s.id !== data.base ? compared(s.against[part]) : "–")), ""]);
+        const [, , , items] = a.against[part] || b.against[part];
+        rows.push([`${words} of ${items.toLocaleString("en")} items`, ...[a, b].map((s) => (part in s.against && s.id !== data.base ? compared(s.against[part]) : "–")), ""]);
       }
     }
     rows.push(["stored in bytes", `${a.total} B`, `${b.total} B`, ""]);
@@ -96,7 +97,7 @@ const inFull = (data, page) => {
     const a = byId.get(page.state.chosen), b = byId.get(page.state.other);
     lists.chosen.value = a.id;
     lists.other.value = b.id;
-    el("solution-title").textContent = a.name + (a.mark ? ` – ${a.mark}` : "");
+    el("solution-title").textContent = page.called(a);
     values(a, b);
     sites(a, b);
     use(a);

@@ -87,11 +87,13 @@ def written(figure: Figure) -> tuple[bytes, str]:
     pixels, vectors = io.BytesIO(), io.StringIO()
     # the canvases themselves: `savefig` would draw everything twice
     figure.set_dpi(DPI)
-    FigureCanvasAgg(figure).print_png(pixels, metadata={"Software": None})
+    raster: Any = FigureCanvasAgg(figure)
+    raster.print_png(pixels, metadata={"Software": None})
     # where everything stands is known now
     figure.set_layout_engine("none")
     figure.set_dpi(72)
-    FigureCanvasSVG(figure).print_svg(vectors, metadata={"Date": None, "Creator": None})
+    vector: Any = FigureCanvasSVG(figure)
+    vector.print_svg(vectors, metadata={"Date": None, "Creator": None})
     return pixels.getvalue(), vectors.getvalue()
 
 
