@@ -160,7 +160,7 @@
     const first = (s) => (s.mark ? s.mark.split(" ")[0] : "mixed");
     const line = (s, tone, dash) => ({ id: s.id, tone, dash, values: Object.fromEntries(data.objectives.map((n) => [n, limits.of(s, n)])) });
     parallel.draw({ names: data.objectives, limits: limits.limits,
-      axis: (n) => ({ unit: data.axes[n].unit, maximise: data.axes[n].maximise, short: n === "error" ? "selection error" : n }),
+      axis: (n) => ({ unit: data.axes[n].unit, maximise: data.axes[n].maximise, short: n === "error" ? data.axes.error.title : n }),
       lines: [...base.map((s) => line(s, "homogeneous", "5 4")), ...mixed.map((s) => line(s, first(s)))] });
   }
 
