@@ -436,7 +436,7 @@ def test_files_are_loaded_by_path_and_once(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text((ROOT / "examples" / "own_metric.py").read_text())
     (tmp_path / "broken.py").write_text("1 / 0")
-    with pytest.raises(BittailorError, match=r"broken.py failed: ZeroDivisionError"):
+    with pytest.raises(BittailorError, match=r"broken\.py:1: ZeroDivisionError"):
         load_own(f"{tmp_path / 'broken.py'}:load")
     with pytest.raises(BittailorError, match="has no function 'lode'"):
         load_own(f"{file}:lode")
