@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -85,7 +87,11 @@ def model_of(nodes: list[Any], constants: dict[str, np.ndarray], inputs: list[An
                               [numpy_helper.from_array(value, name) for name, value in constants.items()])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("own", 1)],
                               ir_version=8)
-    return onnx.shape_inference.infer_shapes(model)  # outputs must have shapes
+    model = onnx.shape_inference.infer_shapes(model)  # outputs must have shapes
+    for value in model.graph.output:
+        if not value.type.tensor_type.HasField("shape"):
+            value.CopyFrom(helper.make_tensor_value_info(value.name, kind, ["a", "b"]))
+    return model
 
 
 def sequence(axes: tuple[Any, ...] = ("steps", "items", 3), name: str = "x") -> Any:
@@ -351,3 +357,93 @@ def test_features_that_a_file_leaves_open_can_be_given(tmp_path: Path) -> None:
     model = model_of([recurrent("GRU", ["", "h"], linear_before_reset=1)], weights("GRU"),
                      [sequence(("steps", "items", "features"))], ["h"])
     assert bt.from_onnx(saved(tmp_path, model), 3).features == 3
+
+
+# -- files that nobody meant ------------------------------------------------------------
+
+
+MADE = "gru_last.legacy.onnx", "gru_two_layers_both.dynamo.onnx", "lstm_last.fixed.onnx", "picked.legacy.onnx"
+MOST_LINES = 3
+
+
+def read_or_refuse(file: Path) -> None:
+    """A network, or a message of a few lines; never another error."""
+    try:
+        network = bt.from_onnx(file)
+    except BittailorError as error:
+        said = str(error)
+    else:
+        said = repr(network)
+    assert len(said.splitlines()) <= MOST_LINES
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_bytes_that_changed_are_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with archive() as files:
+        content = bytearray(files.read(data.draw(st.sampled_from(MADE))))
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    file = tmp_path_factory.mktemp("changed") / "m.onnx"
+    file.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content))
+    read_or_refuse(file)
+
+
+def changed(model: Any, data: st.DataObject) -> None:
+    """Something of a model that stays a model: inputs, outputs, attributes, constants, sizes, order of nodes."""
+    graph = model.graph
+    names = [name for node in graph.node for name in (*node.input, *node.output)] + ["nowhere", ""]
+    node = data.draw(st.sampled_from(list(graph.node)))
+    what = data.draw(st.sampled_from(["input", "op", "attribute", "constant", "size", "drop", "swap", "output",
+                                      "shape"]))
+    if what == "input" and node.input:
+        node.input[data.draw(st.integers(0, len(node.input) - 1))] = data.draw(st.sampled_from(names))
+    elif what == "op":
+        node.op_type = data.draw(st.sampled_from(["Relu", "Gather", "MatMul", "Slice", "Expand", "GRU", "Concat",
+                                                  "If"]))
+    elif what == "attribute" and node.attribute:
+        attribute = data.draw(st.sampled_from(list(node.attribute)))
+        attribute.i = data.draw(st.sampled_from([-1, 0, 1, 2, 5, 2**31, -(2**63), 2**63 - 1]))
+        attribute.ints[:] = data.draw(st.lists(st.integers(-9, 9), max_size=4))
+    elif what == "constant":
+        held = data.draw(st.sampled_from(list(graph.initializer)))
+        held.CopyFrom(numpy_helper.from_array(np.array(data.draw(st.sampled_from(
+            [[[[np.nan]]], [], [0], [[1.5, np.inf]], [2**62], [-1, 2**40]])), data.draw(
+                st.sampled_from([np.float32, np.float64, np.float16]))), held.name))
+    elif what == "size":
+        held = data.draw(st.sampled_from(list(graph.initializer)))
+        held.dims[:] = data.draw(st.lists(st.sampled_from([0, 1, 2, 2**20, 2**40]), max_size=4))
+    elif what == "drop":
+        graph.node.remove(node)
+    elif what == "swap" and len(graph.node) > 1:
+        other = data.draw(st.sampled_from(list(graph.node)))
+        node.output[0], other.output[0] = other.output[0], node.output[0]
+    elif what == "output":
+        graph.output[0].name = data.draw(st.sampled_from(names))
+    elif what == "shape":
+        axis = data.draw(st.sampled_from(list(graph.input[0].type.tensor_type.shape.dim)))
+        axis.dim_value = data.draw(st.sampled_from([-1, 0, 1, 2, 3, 2**31, 2**40, 2**62]))
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_models_that_changed_are_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with archive() as files:
+        model = onnx.load_from_string(files.read(data.draw(st.sampled_from(MADE))))
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed(model, data)
+    file = tmp_path_factory.mktemp("changed") / "m.onnx"
+    file.write_bytes(model.SerializeToString())
+    read_or_refuse(file)
+
+
+@pytest.mark.parametrize(("op", "constants"), [
+    ("Expand", {"a": np.zeros(1, np.float32), "b": np.array([2**20, 2**20])}),
+    ("Add", {"a": np.zeros((2**17, 1), np.float32), "b": np.zeros((1, 2**17), np.float32)}),
+    ("Gather", {"a": np.zeros((1, 2**16), np.float32), "b": np.zeros(2**16, np.int64)}),
+])
+def test_constants_that_would_fill_the_memory_are_refused(tmp_path: Path, op: str, constants: dict[str, np.ndarray]
+                                                          ) -> None:
+    with pytest.raises(UnsupportedNetwork, match="more than 268,435,456 values"):
+        behind(tmp_path, [helper.make_node(op, ["a", "b"], ["c"]), helper.make_node("MatMul", ["v", "c"], ["y"])],
+               constants)
