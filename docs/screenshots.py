@@ -110,7 +110,7 @@ def pictures(page: Path, run: bt.Run) -> dict[str, bytes]:
         wide = browser.open(page, 1280, 1200)
         top = wide.value("document.getElementById('front-table').getBoundingClientRect().top + scrollY")
         found = {"report.png": small(wide.picture(clip=(0, 0, 1280, top - 40)), 1100)}
-        other = f"s{len(run.front) - 1}"
+        other = f"s{len(run.front) // 2}"
         wide.value(f"document.querySelector('tr[data-id={other}] button').click()")
         wide.value("document.querySelector('#drawings-other').hidden = true")
         box = wide.value("(() => { const r = document.getElementById('solution').getBoundingClientRect();"

@@ -15,7 +15,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Networks and data": ("from_torch", "Network", "Data", "Splits", "Targets", "train_task"),
     "Searching": ("run_search", "SearchSpec", "SearchSettings", "SpaceSettings", "TaskSettings", "RoleSettings",
                   "BeaconSettings", "Retraining", "CalibrationSettings"),
-    "What was found": ("Run", "Solution", "write_report", "run_sensitivity", "retrain_picks"),
+    "What was found": ("Run", "Solution", "write_report", "write_comparison", "run_sensitivity", "retrain_picks"),
     "Shipping": ("export_program", "module", "Program", "account"),
     "Metrics and losses": ("metric", "Metric", "Loss"),
     "Piece by piece": ("calibrate", "Calibration", "Plan", "QFormat", "bind", "best_engine", "homogeneous_widths",

@@ -65,6 +65,7 @@ _WHERE = {
     "run_search": "runs",
     "run_sensitivity": "runs",
     "train_task": "cli.actions",
+    "write_comparison": "report",
     "write_report": "report",
 }
 """Public name -> module, or module:name where it is called otherwise there."""
@@ -109,6 +110,7 @@ if TYPE_CHECKING:
     from bittailor.read import from_keras as from_keras
     from bittailor.read import from_onnx as from_onnx
     from bittailor.read import from_torch as from_torch
+    from bittailor.report import write_comparison as write_comparison
     from bittailor.report import write_report as write_report
     from bittailor.runs import Run as Run
     from bittailor.runs import SearchSpec as SearchSpec

@@ -161,3 +161,19 @@ def test_it_prints(page: Path) -> None:
         import base64
 
         assert base64.b64decode(seen.send("Page.printToPDF")["data"]).startswith(b"%PDF")
+
+
+@pytest.mark.slow
+def test_several_runs_in_one_chart(run: bt.Run, tmp_path: Path) -> None:
+    other = test_report.small_run(tmp_path / "other", test_report.small_network(), objectives=("error", "stored"))
+    page = bt.write_comparison([run, other], tmp_path / "compared.html")
+    with Browser() as browser:
+        seen = browser.open(page, 390, 844, dark=True)
+        assert seen.value("document.documentElement.scrollWidth") <= 390
+        shown = set(seen.value("[...document.querySelectorAll('#chart .point')].map((p) => p.dataset.id)"))
+        assert {f"{i}:s{k}" for i, one in enumerate((run, other)) for k in range(len(one.front))} <= shown
+        seen.value("document.getElementById('chart').focus()")
+        for _ in range(3):
+            seen.press("ArrowRight")
+        assert "bittailor export " in seen.value("document.getElementById('export').textContent")
+        assert seen.problems == []

@@ -6,7 +6,9 @@ const drawn = (data) => {
   copies.removeAttribute("id");
   for (const node of copies.querySelectorAll("[role=img]")) node.setAttribute("aria-label", `${node.getAttribute("aria-label")} (compared)`);
   const rises = data.sensitivity ? data.sensitivity.sites : null;
-  const most = rises ? Math.max(1e-12, ...rises.flatMap((s) => Object.values(s)).filter((v) => v !== null)) : 1;
+  // the largest that any solution found pays for the width of one site
+  const most = rises ? Math.max(1e-12, ...data.solutions.filter((s) => s.id[0] !== "b")
+    .flatMap((s) => s.widths.map((bits, i) => rises[i][bits] || 0))) : 1;
   // three decades below the largest rise; less is no rise
   const degree = (rise) => (rise === null ? data.rise_colours.length - 1 : rise <= most / 1000 ? 0
     : Math.min(data.rise_colours.length - 1, Math.ceil(((Math.log10(rise / most) + 3) / 3) * (data.rise_colours.length - 1))));
@@ -41,7 +43,7 @@ const drawn = (data) => {
       host.append(make("span", "bits"));
       for (const [bits, tone] of Object.entries(data.colours)) chip(bits, tone);
     } else {
-      host.append(make("span", `rise of the loss, this site alone narrowed (all others at ${data.sensitivity.at})`));
+      host.append(make("span", `what its width costs: rise of the loss where this site alone has it, all others at ${data.sensitivity.at}`));
       data.rise_colours.forEach((tone, k) => chip(k === 0 ? `≤ ${round(most / 1000, 1)}`
         : `≤ ${round(most * 10 ** (-3 + (3 * k) / (data.rise_colours.length - 1)), 1)}`, tone));
     }

@@ -72,13 +72,14 @@ def summary(facts: Facts) -> str:
 def _columns(facts: Facts) -> list[str]:
     unit = facts.error.unit
     suffix, points = (f" [{unit}]", " [points]" if unit == "%" else f" [{unit}]") if unit else ("", "")
-    return ["of 8 bit [%]", f"test{suffix}", f"worse than 8 bit, 95 %{points}", f"selection{suffix}",
-            *(f"{axis.name} [{axis.unit}]" for axis in _bytes(facts))]
+    return [f"{facts.least.name} of 8 bit [%]", f"test{suffix}", f"worse than 8 bit, 95 %{points}",
+            f"selection{suffix}", *(f"{axis.name} [{axis.unit}]" for axis in _bytes(facts))]
 
 
 def _bytes(facts: Facts) -> list[Axis]:
-    """What picks are the least of, and the other counts of constants that every run has."""
-    return [facts.axes[name] for name in dict.fromkeys((facts.least.name, "size", "stored"))]
+    """What picks are the least of, and the count of constants that is nearest to it."""
+    names = list(dict.fromkeys((facts.least.name, "size", "stored")))
+    return [facts.axes[name] for name in names[:2]]
 
 
 def _figures(facts: Facts, solution: Solution) -> list[str]:
