@@ -2,6 +2,7 @@
 
     python benchmarks/cores.py                    # every core whose tools are here: src/bittailor/cost/cores/*.json
     python benchmarks/cores.py --cores m4         # one core, a minute or two
+    python benchmarks/cores.py --add              # only what the files do not know of: new functions and operators
 
 To be run anew when the device runtime or the generated code has changed; tests say so.
 
@@ -21,7 +22,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -271,18 +272,30 @@ int main(void) {
 """
 
 
+MOST = 2 * COLUMNS
+COUNTED = (*range(1, COLUMNS + 1), MOST)
+
+
 def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str], folder: Path) -> dict[str, KernelCost]:
-    """Instructions of every dot product, of the core's blocks of rows and preparations of vectors, and of what looks at
-    a vector before a loop, by columns."""
-    most = 2 * COLUMNS
-    columns = [*range(1, COLUMNS + 1), most]
+    """Instructions of every dot product, and of the core's blocks of rows and preparations of vectors, by columns."""
     programs = [COUNTING % {
-        "rows": ROWS, "most": most, "columns": ", ".join(f"{n}u" for n in columns),
+        "rows": ROWS, "most": MOST, "columns": ", ".join(f"{n}u" for n in COUNTED),
         "calls": "\n".join(f"    COUNT({name}, {'x8' if name.endswith('_x8') else 'x16'})" for name in names)}]
     programs += [BLOCKS % {
-        "includes": f'#include "{layout.header}"', "most": most, "ready": 8 * most, "rows": ROWS,
-        "calls": "\n".join(_block_calls(layout, columns))} for layout in CORES[target.name].layouts]
-    programs.append(VECTORS % {"rows": ROWS, "most": most, "columns": ", ".join(f"{n}u" for n in columns)})
+        "includes": f'#include "{layout.header}"', "most": MOST, "ready": 8 * MOST, "rows": ROWS,
+        "calls": "\n".join(_block_calls(layout, COUNTED))} for layout in CORES[target.name].layouts]
+    return _counted(target, runtime, programs, folder) | count_vectors(target, runtime, folder)
+
+
+def count_vectors(target: Target, runtime: Sequence[Path], folder: Path) -> dict[str, KernelCost]:
+    """Instructions of what looks at a vector before a loop, by its features."""
+    text = VECTORS % {"rows": ROWS, "most": MOST, "columns": ", ".join(f"{n}u" for n in COUNTED)}
+    return _counted(target, runtime, [text], folder)
+
+
+def _counted(
+    target: Target, runtime: Sequence[Path], programs: Sequence[str], folder: Path
+) -> dict[str, KernelCost]:
     counts: dict[str, dict[int, float]] = {}
     for text in programs:
         program = folder / "counting.c"
@@ -291,7 +304,7 @@ def count_kernels(target: Target, runtime: Sequence[Path], names: Sequence[str],
         for line in ran.output.splitlines():
             name, n, total = line.split()
             counts.setdefault(name, {})[int(n)] = int(total) / ROWS
-    return {name: KernelCost(tuple(c[n] for n in range(1, COLUMNS + 1)), (c[most] - c[COLUMNS]) / (most - COLUMNS))
+    return {name: KernelCost(tuple(c[n] for n in range(1, COLUMNS + 1)), (c[MOST] - c[COLUMNS]) / (MOST - COLUMNS))
             for name, c in counts.items()}
 
 
@@ -398,6 +411,43 @@ def _runtime(target: Target, folder: Path) -> list[Path]:
             for file in device_files() if file.suffix == ".c"]
 
 
+def grown(target: Target, programs: Sequence[Program], workers: int, seed: int) -> Core:
+    """The model of a core as it is, and what it does not know of: functions of the runtime, and coefficients that are
+    fitted to what the known ones leave of the networks that have them."""
+    core = Core.load(target.name)
+    with tempfile.TemporaryDirectory(prefix="bittailor-") as name:
+        folder = Path(name)
+        runtime = _runtime(target, folder)
+        _, public = runtime_names(target)
+        functions = link_functions(target, runtime, [n for n in public if n not in core.functions], folder)
+        kernels = count_vectors(target, runtime, folder)
+        core = replace(core, functions={**core.functions, **functions}, kernels={**core.kernels, **kernels})
+        listings = [describe(program, core.name) for program in programs]
+        chosen = [i for i, x in enumerate(listings) if set(x.code) - core.code.keys()]
+
+        def one(i: int) -> Measured:
+            return measure(programs[i], target, runtime, np.random.default_rng([seed, i]))
+
+        with ThreadPoolExecutor(workers) as pool:
+            found = dict(zip(chosen, pool.map(one, chosen), strict=True))
+    code = _rest([listings[i].code for i in found], core.code, [m.model for m in found.values()],
+                 [m.model + m.runtime for m in found.values()])
+    works = [pair for i, m in found.items() for pair in ((listings[i].step, m.step), (listings[i].head, m.head))]
+    works = [(work, count) for work, count in works if count > 0 and set(work.amounts) - core.instructions.keys()]
+    more = _rest([work.amounts for work, _ in works], core.instructions,
+                 [count - core.dots(work) for work, count in works], [count + SMALL for _, count in works])
+    return replace(core, code={**core.code, **code}, instructions={**core.instructions, **more})
+
+
+def _rest(
+    rows: Sequence[Mapping[str, int]], known: Mapping[str, float], values: Sequence[float], weights: Sequence[float]
+) -> dict[str, float]:
+    """Coefficients of what is not known, from what the known leaves."""
+    left = [value - sum(known.get(name, 0.0) * amount for name, amount in row.items())
+            for row, value in zip(rows, values, strict=True)]
+    return fit([{name: n for name, n in row.items() if name not in known} for row in rows], left, weights)
+
+
 def _fitted(core: Core, found: Sequence[Measured]) -> Core:
     """The core with its coefficients and their errors."""
     listings = [describe(m.program, core.name) for m in found]
@@ -440,6 +490,7 @@ def main() -> int:
     parser.add_argument("--networks", type=int, default=240, help="random networks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="compilers and emulators at once")
+    parser.add_argument("--add", action="store_true", help="keep what the files say, and add what they lack")
     parser.add_argument("--out", type=Path, default=CORES_FOLDER, help="where to write; the package if not given")
     options = parser.parse_args()
     targets = [TARGETS[name] for name in options.cores or [t.name for t in TARGETS.values() if t.emulated]]
@@ -450,7 +501,8 @@ def main() -> int:
         if reason:
             print(reason if not options.cores else f"error: {reason}", file=sys.stderr)
             continue
-        core = model_core(target, programs, options.workers, options.seed)
+        make = grown if options.add else model_core
+        core = make(target, programs, options.workers, options.seed)
         core.save(options.out)
         print(f"{target.name}: code {core.errors['code']}, instructions {core.errors['instructions']} "
               f"({core.errors['code'].networks} networks not in the fit)", flush=True)

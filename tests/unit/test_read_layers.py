@@ -184,20 +184,24 @@ def test_indices(rng: np.random.Generator) -> None:
         bt.from_torch(Module(lambda m, x: m.table(m.first(x)), first=nn.Embedding(5, 2), table=nn.Embedding(5, 2)))
 
 
-def test_a_search_and_its_retraining(rng: np.random.Generator, tmp_path: Path) -> None:
-    """Every step of a run with every new operator."""
-    module = noise().eval()
+@pytest.mark.parametrize(("make", "sites"), [(noise, {"a.W", "b.W", "norm.norm", "norm.out"}), (words, {"table.W"})])
+def test_a_search_and_its_retraining(
+    make: Callable[[], nn.Module], sites: set[str], rng: np.random.Generator, tmp_path: Path
+) -> None:
+    """Every step of a run; an index gets no noise in training."""
+    module = make().eval()
+    network = bt.from_torch(module)
 
     def part() -> bt.Data:
-        x = rng.normal(size=(24, 6, FEATURES)).astype(np.float32)
-        with torch.no_grad():
-            return bt.Data(x, module(torch.from_numpy(x)).numpy())
+        x = sample(rng, network, 24, 6)
+        return bt.Data(x.astype(np.float32), network(x))
 
     settings = bt.SearchSettings(population=8, generations=2, seed=1)
     splits = bt.Splits(part(), part(), part())
-    run = bt.run_search(bt.from_torch(module), splits, tmp_path / "run",
-                        bt.SearchSpec(search=settings, metric="mse"))
-    assert {"a.W", "b.W", "norm.norm", "norm.out"} <= run.front[0].widths.keys()
+    objectives = ("error", "flash", "instructions")
+    run = bt.run_search(network, splits, tmp_path / "run",
+                        bt.SearchSpec(search=settings, metric="mse", objectives=objectives))
+    assert sites <= run.front[0].widths.keys()
     (found,) = bt.retrain_picks(run, splits, ["4bit"], recipe=bt.Retraining(epochs=1), workers=1)
     assert found.after is not None
     assert np.isfinite(found.after.values["error"])

@@ -166,7 +166,9 @@ class _Retrainer:
         self.key = self._key()
         self.x, self.targets = torch.from_numpy(train.x), tensors(train.targets)
         seen = train.x[np.arange(train.x.shape[1]) < train.lengths[:, None]]
-        self.noise = settings.noise * float(seen.std())
+        # an index is one or another: there is nothing near it
+        index = self.graph.sites[self.graph.inputs[0]].role == "index"
+        self.noise = 0.0 if index else settings.noise * float(seen.std())
         self._floats: dict[str, NDArray[np.float32]] = {}
         self.teacher: Tensor | None = None
         self.hidden: Tensor | None = None
@@ -323,7 +325,7 @@ class _Retrainer:
         lengths = targets.lengths
         teacher = None if self.teacher is None else self.teacher[items]
         hidden = None if self.hidden is None else self.hidden[items]
-        if settings.noise:
+        if self.noise:
             x = x + self.noise * torch.randn(x.shape, generator=self.generator)
             if settings.distil or settings.hidden_match:
                 teacher, hidden = self._asked(x.numpy(), lengths.numpy())
@@ -376,7 +378,7 @@ class _Retrainer:
     def _teach(self) -> None:
         """The teacher's outputs on the training items, once; with noise they are asked for batch by batch."""
         settings = self.settings
-        if settings.noise or not (settings.distil or settings.hidden_match):
+        if self.noise or not (settings.distil or settings.hidden_match):
             return
         parts = [self._asked(self.train.x[i : i + EVALUATED], self.train.lengths[i : i + EVALUATED])
                  for i in range(0, len(self.train), EVALUATED)]
