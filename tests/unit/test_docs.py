@@ -46,7 +46,8 @@ def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     block = python_block("README.md").replace('"runs/mine")', f'"runs/mine", {short})')
     exec(block, names)
     assert names["y"].shape == (20, 2)
-    assert 100 * np.mean(names["y"].argmax(-1) != names["y_test"]) == names["best"].test
+    assert 100 * np.mean(names["y"].numpy().argmax(-1) != names["y_test"]) == names["best"].test
+    assert (tmp_path / "firmware" / "export.json").is_file()
 
 
 def test_the_cell_of_the_adding_page_works_everywhere() -> None:

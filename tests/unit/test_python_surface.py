@@ -247,3 +247,17 @@ def test_a_hook_without_a_display() -> None:
 def test_numbers_keep_their_digits() -> None:
     assert [units.number(v) for v in (10384.0, 1234567.0, 999.94, 0.00012344, 0.0, -2500.0)] == [
         "10384", "1234567", "999.9", "0.0001234", "0", "-2500"]
+
+
+def test_trainings_say_how_far_they_are(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bittailor.train.beacons import training
+
+    with caplog.at_level(logging.INFO, "bittailor"):
+        say = training._Epochs("smallest")
+        for epoch in range(1, 31):
+            say(epoch, 30, 0.5 / epoch)
+        assert [r.getMessage().split(", ")[0] for r in caplog.records] == [
+            "retraining smallest: epoch 1/30", "retraining smallest: epoch 30/30"]
+        monkeypatch.setattr(training, "EVERY_S", 0.0)
+        say(2, 30, 0.1)
+    assert len(caplog.records) == 3

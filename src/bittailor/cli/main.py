@@ -136,6 +136,7 @@ def train(
     wanted = TaskSettings(task, cell, hidden, seed, "" if data is None else str(data))
     prepared = train_task(wanted, metric=metric, cache=cache, progress=_epochs)
     say(prepared.summary)
+    hint(f"bittailor search {task} --out {_quoted(Path('runs', task))}")
 
 
 @app.command(
