@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -88,8 +89,9 @@ def _engines() -> Iterator[Finding]:
 
 
 def _places() -> Iterator[Finding]:
-    cache = user_cache()
-    size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) if cache.is_dir() else 0
+    cache, size = user_cache(), 0
+    with contextlib.suppress(OSError):  # another process tidies up, or a folder of somebody else
+        size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file())
     yield Finding("cache", True, f"{cache}, {size / 2**20:.1f} MiB (data, float networks, compiled engines); "
                                  "it may be removed")
     kind = network_filesystem(Path.cwd())
