@@ -32,13 +32,13 @@ def abridged(lines: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 
 def session() -> str:
-    """Commands with their output, abridged, and how long each took."""
+    """Commands with their output, abridged, and how long each kept a processor busy."""
     blocks = []
     for part in read_json("front_door.json")["session"]["commands"]:
         name = part["command"].split()[1]
         if name in SHOWN:
             head = f"$ {part['command']}"
-            blocks.append("\n".join([f"{head}{' ' * max(3, 70 - len(head))}# {part['seconds']:.0f} s",
+            blocks.append("\n".join([f"{head}{' ' * max(3, 70 - len(head))}# {part['busy']:.0f} s",
                                      *abridged(part["output"], SHOWN[name])]))
     return "```text\n" + "\n\n".join(blocks) + "\n```"
 
