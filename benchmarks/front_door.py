@@ -3,6 +3,8 @@
     python benchmarks/front_door.py session              # the first session alone: a minute
     python benchmarks/front_door.py network --data DIR   # the network alone: some minutes
     python benchmarks/front_door.py --data DIR           # both; writes results/front_door.json
+    python benchmarks/front_door.py network --data DIR --keep runs      # the run stays in runs/mnist, for
+    python docs/screenshots.py runs/digits --front runs/mnist           # README's picture
 
 The session is what a newcomer types, in an empty folder, with the command line of this interpreter and an empty cache
 of float networks. Times are of this machine: `seconds` by the clock, `busy` of its processors, which other work on the
@@ -88,18 +90,21 @@ def figures(run: Run, pick: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def network(data: str, cache: Path | None) -> dict[str, Any]:
-    """One network before and after."""
+def network(data: str, cache: Path | None, keep: Path | None) -> dict[str, Any]:
+    """One network before and after; its run stays where `keep` says."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if keep is not None:
+            (folder / "runs").symlink_to(keep.resolve(), target_is_directory=True)
+            keep.mkdir(parents=True, exist_ok=True)
         more = [*(("--data", str(Path(data).resolve())) if data else ()),
                 *(("--cache", str(cache.resolve())) if cache else ())]
         made = typed(SEARCH, folder, *more)
         run = Run.open(folder / "runs" / "mnist")
         compared = run.pick("holds").against("8bit", "test")
         assert compared is not None
-        return {"command": SEARCH, "seconds": made["seconds"], "busy": made["busy"], "cores": processors(), "holds": run.holds,
-                "items": compared.items, "unit": run.metric.unit,
+        return {"command": SEARCH, "seconds": made["seconds"], "busy": made["busy"], "cores": processors(),
+                "holds": run.holds, "items": compared.items, "unit": run.metric.unit,
                 "difference": [compared.difference, compared.low, compared.high],
                 "float": run.result["float"]["test"], "evaluations": run.result["evaluations"],
                 "before": figures(run, "8bit", folder), "after": figures(run, "holds", folder)}
@@ -109,12 +114,13 @@ def main() -> None:
     """Measure what is asked for, and write it beside what is there."""
     parser = arguments(__doc__, data=True)
     parser.add_argument("what", nargs="?", choices=("session", "network", "both"), default="both")
+    parser.add_argument("--keep", type=Path, help="folder in which the network's run stays, such as for its picture")
     given = parser.parse_args()
     found: dict[str, Any] = json.loads(FILE.read_text()) if FILE.exists() else {}
     if given.what != "network":
         found["session"] = session()
     if given.what != "session":
-        found["network"] = network(given.data, given.cache)
+        found["network"] = network(given.data, given.cache, given.keep)
     write_whole(FILE, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
     print(f"written: {FILE}")
 

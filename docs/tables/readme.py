@@ -11,8 +11,8 @@ from bittailor.cost.firmware import cores
 from tables.common import by_task, markdown_table, read_json
 
 SHOWN = {
-    "search": (r"^digits: ", r"^--pick ", r"^float ", r"^8bit ", r"careful|smallest = ", r"against 8 bit on test",
-               r"^holds"),
+    "search": (r"^--pick ", r"^float ", r"^8bit ", r"= holds", r"^(careful|smallest) \(",
+               r"against 8 bit on test", r"^holds"),
     "export": (r"flash",),
     "verify": (r"^core ", r"Cortex-M4", r"compared with"),
 }
@@ -84,6 +84,5 @@ TABLES = {"readme-session": session, "readme-network": network}
 VALUES = {
     "retrained": retrained,
     "network-command": lambda: f"`{_network()['command']}`",
-    "network-seconds": lambda: f"{_network()['seconds'] / 60:.0f} minutes",
-    "session-cores": lambda: f"{read_json('front_door.json')['session']['cores']} cores",
+    "network-seconds": lambda: f"{_network()['busy'] / 60:.0f} minutes",
 }
