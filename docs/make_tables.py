@@ -18,6 +18,7 @@ from typing import Any
 
 from tables import (
     api,
+    cell,
     cluster,
     commands,
     coverage,
@@ -39,7 +40,7 @@ from tables.common import ROOT
 DOCS = ROOT / "docs"
 SUBJECTS = (
     readme, post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster,
-    everywhere, commands, api, layers,
+    everywhere, commands, api, cell, layers,
 )
 MARKER = re.compile(r"<!-- (?:table|value):(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)
