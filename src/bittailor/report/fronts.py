@@ -60,7 +60,7 @@ def fronts(facts: Facts) -> Drawing:
             scale(ax, "x", [cost.of(s) for s in solutions], 0.08)
             scale(ax, "y", known)
             _front(ax, facts, cost, part)
-            ax.set_xlabel(cost.label)
+            ax.set_xlabel(fill(cost.label, 44))
         row[0].set_ylabel(label)
     titles = {"select": "Selection (searched on)", "test": "Test (used once, at the end)"}
     for ax, part in zip(axes[0], parts, strict=True):
@@ -127,7 +127,7 @@ def pairs(facts: Facts) -> Drawing:
     for ax, (x, y) in zip(grid, combos, strict=False):
         for which, one in (("x", x), ("y", y)):
             scale(ax, which, [v[one.name] / one.divisor for v in every] + [one.of(s) for s in facts.homogeneous])
-            getattr(ax, f"set_{which}label")(one.label)
+            getattr(ax, f"set_{which}label")(fill(one.label, 38))
         ax.scatter([v[x.name] / x.divisor for v in every], [v[y.name] / y.divisor for v in every], s=8, color=DOT,
                    linewidths=0, label="evaluated",
                    rasterized=len(every) > MANY)

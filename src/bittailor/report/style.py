@@ -99,12 +99,24 @@ def written(figure: Figure) -> tuple[bytes, str]:
 
 def themed(svg: str, name: str, label: str) -> str:
     """An SVG to stand inside the page: its colours are the page's variables, its ids begin with its name."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
+    body = _slim(svg[svg.index("<svg") :])
     body = re.sub(r'( id="|href="#|url\(#)', lambda found: f"{found[1]}{name}-", body)
     for colour, variable in VARIABLES.items():
         body = re.sub(f"{colour}\\b", f"var(--{variable})", body, flags=re.I)
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{escape(label)}" ', body, count=1)
+
+
+def _slim(svg: str) -> str:
+    """The same picture in a third of the text: without comments, names that nobody refers to, fonts that the page
+    gives, groups of one text, and digits behind a hundredth of a point."""
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.S)
+    referred = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
+    body = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in referred else "", body)
+    body = re.sub(r" font-family: [^;]+;| transform=\"rotate\(-0 [^\"]*\"", "", body)
+    body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"\d+\.\d{3,}", lambda n: f"{float(n[0]):.2f}", tag[0])
+                  if "base64" not in tag[0] else tag[0], body)
+    body = re.sub(r">\s+<", "><", body).replace("<g/>", "")
+    return re.sub(r"<g>(<text[^>]*>[^<]*</text>)</g>", r"\1", body)
 
 
 def spans_decades(values: Sequence[float]) -> bool:
