@@ -34,13 +34,14 @@ from tables import (
     readme,
     speed,
     training,
+    zoo,
 )
 from tables.common import ROOT
 
 DOCS = ROOT / "docs"
 SUBJECTS = (
     readme, post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster,
-    everywhere, commands, api, cell, layers,
+    everywhere, commands, api, cell, layers, zoo,
 )
 MARKER = re.compile(r"<!-- (?:table|value):(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)

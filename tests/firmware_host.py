@@ -153,9 +153,11 @@ def build(
 def constants(target: Path) -> tuple[int, int]:
     """Of an object file: bytes of its read-only data sections, and of the structure of constants."""
     sections = subprocess.run(["objdump", "-h", str(target)], capture_output=True, text=True, check=True).stdout
-    # .rodata.cst<n> holds vector literals of x86 code
     found = [int(size, 16) for name, size in re.findall(r"^\s*\d+ (\.\S+)\s+([0-9a-f]+)", sections, re.MULTILINE)
-             if "rodata" in name and ".cst" not in name]
+             if "rodata" in name]
+    literals = [int(size, 16) for name, size in re.findall(r"^\s*\d+ (\.\S+)\s+([0-9a-f]+)", sections, re.MULTILINE)
+                if ".cst" in name]
     symbols = subprocess.run(["nm", "-S", str(target)], capture_output=True, text=True, check=True).stdout
     rom = [int(size, 16) for size in re.findall(r"^\S+ (\S+) r rom$", symbols, re.MULTILINE)]
-    return sum(found), sum(rom)
+    # .rodata.cst<n> holds vector literals of x86 code; all constants, too, if they are n bytes
+    return sum(found) - sum(literals) or (sum(rom) if sum(rom) in literals else 0), sum(rom)

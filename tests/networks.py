@@ -28,6 +28,8 @@ Rng = np.random.Generator
 
 CELL_VARIANTS = tuple((cell.name, name) for cell in CELLS.values() for name in ("", *cell.variants))
 """(cell, variant) of every cell; "" is the default."""
+FUNCTION_OPTIONS = {"leaky_relu": {"slope": 0.25}, "elu": {"alpha": 0.5}, "clamp": {"low": -0.4, "high": 1.5}}
+"""Of functions that have options, what random networks give them now and then."""
 FUNCTION_NAMES = tuple(function.name for function in FUNCTIONS)
 
 
@@ -65,7 +67,7 @@ def gru_network(
     features: int = 5, hidden: int = 16, out: int = 3, layers: int = 1, bidirectional: bool = False,
     bias: bool = True, seed: int = 0, cell: str = "gru", end: str = "last",
 ) -> Network:
-    """Recurrent layers and a linear head on the last step (`end`: last, mean, or sequence)."""
+    """Recurrent layers and a linear head on the last step (`end`: last, mean, sum, max, or sequence)."""
     b = Builder()
     x = b.input("input", features)
     for layer in range(layers):
@@ -168,7 +170,7 @@ def random_network(rng: Rng, features: int | None = None, without: Collection[st
         if "conv" not in without and rng.random() < 0.2:
             x = conv(b, rng, x, f"c{i}", int(rng.choice(sizes)))
         x = _layer(b, rng, x, f"s{i}", int(rng.choice(sizes)), "norm" not in without)
-    end = rng.choice(["last", "first", "mean", "sequence"], p=[0.4, 0.2, 0.25, 0.15])
+    end = rng.choice(["last", "first", "mean", "sum", "max", "sequence"], p=[0.3, 0.15, 0.15, 0.1, 0.15, 0.15])
     if end != "sequence":
         x = b.op(str(end), "end", x)
         for i in range(int(rng.integers(0, 3))):
@@ -239,7 +241,7 @@ def norm(b: Builder, rng: Rng, output: str, x: str) -> str:
 
 def _pointwise(b: Builder, rng: Rng, x: str, p: str, features: int, norms: bool) -> str:
     kind = rng.choice(["linear", "function", "relu", "requantise", "square", "one_minus", "concat", "sub", "diagonal",
-                       *["norm"] * norms])
+                       "affine", *["norm"] * norms])
     if kind == "linear":
         return b.linear(f"{p}.lin", x, f"{p}.W", features, f"{p}.b" if rng.random() < 0.5 else None)
     if kind == "diagonal":
@@ -247,7 +249,10 @@ def _pointwise(b: Builder, rng: Rng, x: str, p: str, features: int, norms: bool)
     if kind == "norm":
         return norm(b, rng, f"{p}.norm", x)
     if kind == "function":
-        return b.op(str(rng.choice(FUNCTION_NAMES)), f"{p}.fn", x)
+        name = str(rng.choice(FUNCTION_NAMES))
+        return b.op(name, f"{p}.fn", x, **(FUNCTION_OPTIONS.get(name, {}) if rng.random() < 0.7 else {}))
+    if kind == "affine":
+        return b.op("affine", f"{p}.affine", x, factor=float(rng.choice([-1.0, 0.3, 1.7])), shift=float(rng.normal()))
     if kind == "square":
         return b.op("mul", f"{p}.sq", x, x)
     if kind == "concat":

@@ -65,6 +65,7 @@ _WHERE = {
     "run_search": "runs",
     "run_sensitivity": "runs",
     "train_task": "cli.actions",
+    "weighted": "evaluate.parts",
     "write_comparison": "report",
     "write_report": "report",
 }
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from bittailor.evaluate.metrics import METRICS as METRICS
     from bittailor.evaluate.metrics import Metric as Metric
     from bittailor.evaluate.metrics import metric as metric
+    from bittailor.evaluate.parts import weighted as weighted
     from bittailor.export import export_program as export_program
     from bittailor.export.torch import module as module
     from bittailor.quantise.calibration import Calibration as Calibration

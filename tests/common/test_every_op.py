@@ -20,10 +20,18 @@ from bittailor.core.ops.linear import quantise_bias
 from bittailor.core.ops.normalising import deviations
 from bittailor.core.qformat import INDEX_FORMAT, QFormat
 from bittailor.core.rsqrt import integer_root, normal_shift
-from bittailor.errors import RangeError
+from bittailor.errors import RangeError, UnsupportedNetwork
 from golden import make_golden
 from values import edges_and_random
 
+OPTIONS: dict[str, list[dict[str, float]]] = {
+    "affine": [{}, {"factor": 0.3, "shift": -0.7}, {"factor": -1.5}, {"shift": 2.0}],
+    "leaky_relu": [{}, {"slope": 0.25}, {"slope": -0.5}],
+    "elu": [{}, {"alpha": 0.5}],
+    "softplus": [{}, {"beta": 2.0, "threshold": 1.0}],
+    "clamp": [{}, {"low": 0.0, "high": 0.6}, {"low": -0.3}, {"high": 0.2}],
+}
+"""Of an operator's node, those to be tried."""
 OPERANDS = {"add": 2, "sub": 2, "mul": 2, "concat": 3}
 POINTWISE = [name for name, op in OPS.items() if op.access in ("feature", "joined") and not op.roles]
 
@@ -38,9 +46,11 @@ def draw_format(rng: random.Random, low: int = 2, high: int = 16) -> QFormat:
     return QFormat("activation", bits, (scale,), zero)
 
 
-def case(op: str, ins: list[QFormat], out: QFormat) -> tuple[dict[str, Any], dict[str, Any]]:
+def case(
+    op: str, ins: list[QFormat], out: QFormat, options: dict[str, float] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     names = [f"x{i}" for i in range(len(ins))]
-    node = make_golden.node(op, "y", *names)
+    node = make_golden.node(op, "y", *names, **options or {})
     return node, {name: f.to_json() for name, f in zip((*names, "y"), (*ins, out), strict=True)}
 
 
@@ -58,12 +68,14 @@ def test_integers_are_those_of_plain_python(name: str, seed: int) -> None:
     rng = random.Random(seed)
     ins = [draw_format(rng) for _ in range(OPERANDS.get(name, 1))]
     out = draw_format(rng)
-    node, formats = case(name, ins, out)
-    constants = OPS[name].bind(Bound(tuple(ins), out))
+    options = rng.choice(OPTIONS.get(name, [{}]))
+    op = OPS[name].of(options)
+    node, formats = case(name, ins, out, options)
+    constants = op.bind(Bound(tuple(ins), out))
     plain = make_golden.bind(node, formats, {})
     columns = values_for(rng, ins)
-    got = OPS[name].integers(constants, ins, [np.array([v]) for v in columns])
-    assert got.shape == (1, OPS[name].features([len(v) for v in columns], {}))
+    got = op.integers(constants, ins, [np.array([v]) for v in columns])
+    assert got.shape == (1, op.features([len(v) for v in columns], {}))
     assert got[0].tolist() == make_golden.apply(node, plain, formats, columns)
     assert out.qmin <= got.min() <= got.max() <= out.qmax
 
@@ -77,10 +89,12 @@ def test_integers_mean_what_the_float_operator_says(name: str, seed: int) -> Non
     rng = random.Random(seed)
     ins = [draw_format(rng, high=8) for _ in range(OPERANDS.get(name, 1))]
     out = draw_format(rng)
-    constants = OPS[name].bind(Bound(tuple(ins), out))
+    options = rng.choice(OPTIONS.get(name, [{}]))
+    op = OPS[name].of(options)
+    constants = op.bind(Bound(tuple(ins), out))
     columns = [np.array([v]) for v in values_for(rng, ins)]
-    got = OPS[name].integers(constants, ins, columns)
-    real = OPS[name].real([f.dequantise(v) for f, v in zip(ins, columns, strict=True)], {})
+    got = op.integers(constants, ins, columns)
+    real = op.real([f.dequantise(v) for f, v in zip(ins, columns, strict=True)], {})
     exact = np.clip(real, out.low, out.high) / out.scale[0] + out.zero_point
     slack = 0.0
     for constant in constants.parts().values():
@@ -313,12 +327,13 @@ def test_contract(name: str) -> None:
 def test_proven_ranges_hold(name: str, seed: int) -> None:
     rng = random.Random(seed)
     ranges = [tuple(sorted((rng.uniform(-3, 3), rng.uniform(-3, 3)))) for _ in range(OPERANDS.get(name, 1))]
-    proven = OPS[name].proven(ranges)
+    op = OPS[name].of(rng.choice(OPTIONS.get(name, [{}])))
+    proven = op.proven(ranges)
     if proven is None:
         return
     shape = (1, 30, 1)
     xs = [np.array([rng.uniform(*r) for _ in range(30)]).reshape(shape) for r in ranges]
-    y = OPS[name].real(xs, {}, np.array([30]))
+    y = op.real(xs, {}, np.array([30]))
     assert proven[0] - 1e-12 <= y.min() <= y.max() <= proven[1] + 1e-12
 
 
@@ -326,5 +341,12 @@ def test_functions_match_plain_python() -> None:
     x = np.linspace(-30, 30, 301)
     for function in FUNCTIONS:
         plain = [make_golden.FUNCTIONS[function.name](float(v)) for v in x]
-        assert np.allclose(function.f(x), plain, rtol=1e-14, atol=1e-300), function.name
+        assert np.allclose(function.f(x), plain, rtol=1e-13, atol=1e-14), function.name
     assert Fraction(float(FUNCTIONS[0].f(np.zeros(1))[0])) == Fraction(1, 2)
+
+
+def test_options_that_an_operator_does_not_have_are_refused() -> None:
+    for name, options in (("elu", {"slope": 1.0}), ("elu", {"alpha": "1"}), ("clamp", {"low": float("nan")}),
+                          ("tanh", {"alpha": 1.0}), ("affine", {"factor": 0.0})):
+        with pytest.raises(UnsupportedNetwork, match=name):
+            OPS[name].of(options)

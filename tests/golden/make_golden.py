@@ -131,22 +131,39 @@ def sigmoid(x: float) -> float:
     return 1.0 / (1.0 + e) if x >= 0 else e / (1.0 + e)
 
 
-FUNCTIONS = {
+def ln_1_exp(x: float) -> float:
+    return math.log1p(math.exp(-abs(x))) + max(x, 0.0)
+
+
+def elu(x: float, alpha: float = 1.0) -> float:
+    return x if x > 0 else alpha * math.expm1(x)
+
+
+FUNCTIONS: dict[str, Any] = {
     "sigmoid": sigmoid,
     "tanh": math.tanh,
     "hardsigmoid": lambda x: min(max(x / 6.0 + 0.5, 0.0), 1.0),
     "hardtanh": lambda x: min(max(x, -1.0), 1.0),
     "softsign": lambda x: x / (1.0 + abs(x)),
     "silu": lambda x: x * sigmoid(x),
-    "softplus": lambda x: math.log1p(math.exp(-abs(x))) + max(x, 0.0),
-    "elu": lambda x: x if x > 0 else math.expm1(x),
-    "leaky_relu": lambda x: x if x > 0 else 0.01 * x,
+    "softplus": lambda x, beta=1.0, threshold=math.inf: x if beta * x > threshold else ln_1_exp(beta * x) / beta,
+    "elu": elu,
+    "leaky_relu": lambda x, slope=0.01: x if x > 0 else slope * x,
+    "clamp": lambda x, low=-math.inf, high=math.inf: min(max(x, low), high),
+    "gelu": lambda x: 0.5 * x * (1.0 + math.erf(x * math.sqrt(0.5))),
+    "gelu_tanh": lambda x: 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x))),
+    "selu": lambda x: 1.0507009873554805 * elu(x, 1.6732632423543772),
+    "hardswish": lambda x: x * min(max(x / 6.0 + 0.5, 0.0), 1.0),
+    "mish": lambda x: x * math.tanh(ln_1_exp(x)),
+    "logsigmoid": lambda x: -ln_1_exp(-x),
+    "abs": abs,
 }
-POINTWISE = ("add", "sub", "mul", "one_minus", "relu", "requantise")
+POINTWISE = ("add", "sub", "mul", "one_minus", "affine", "relu", "requantise")
 NORMS = ("layer_norm", "rms_norm")
 WINDOWS = ("window",)
-OVER_TIME = ("last", "first", "mean")
-COPIES = ("last", "first", "window")
+OVER_TIME = ("last", "first", "mean", "sum", "max")
+COPIES = ("last", "first", "max", "window")
+"""Their output has the format of their input."""
 
 
 def bind_linear(node: Json, formats: Json, parameters: Json, out: Json) -> Json:
@@ -232,7 +249,7 @@ def bind(node: Json, formats: Json, parameters: Json) -> Json:
     if op in ("linear", "grouped_linear", "diagonal"):  # a diagonal holds rows of one weight, groups those of theirs
         return bind_linear(node, formats, parameters, out)
     if op in FUNCTIONS:
-        return {"table": bind_table(FUNCTIONS[op], ins[0], out)}
+        return {"table": bind_table(lambda x: FUNCTIONS[op](x, **node["options"]), ins[0], out)}
     if op in COPIES:
         return {}
     if op in NORMS:
@@ -244,9 +261,12 @@ def bind(node: Json, formats: Json, parameters: Json) -> Json:
     if op == "concat":
         return {f"rescale{i}": choose([[f["scale"][0] / sy]], [[reach(f)]], out) for i, f in enumerate(ins)}
     ratios, reaches = [[f["scale"][0] / sy] for f in ins], [[reach(f)] for f in ins]
-    if op == "mean":
+    if op in ("mean", "sum"):
         return {"rescale": choose(ratios, reaches, out, sum_bits=46)}
     constant = 1.0 / sy if op == "one_minus" else 0.0
+    if op == "affine":
+        ratios = [[abs(node["options"].get("factor", 1.0)) * ins[0]["scale"][0] / sy]]
+        constant = node["options"].get("shift", 0.0) / sy
     assert op in POINTWISE, f"operator '{op}' is not in make_golden.py; write it down from docs/arithmetic.md"
     return {"rescale": choose(ratios, reaches, out, constant=constant)}
 
@@ -300,7 +320,7 @@ def apply(node: Json, constants: Json, formats: Json, inputs: list[list[int]]) -
         return [rescaled([a, b], r, out) for a, b in zip(*u, strict=True)]
     if op == "sub":
         return [rescaled([a, -b], r, out) for a, b in zip(*u, strict=True)]
-    if op == "one_minus":
+    if op == "one_minus" or (op == "affine" and node["options"].get("factor", 1.0) < 0):
         return [rescaled([-a], r, out) for a in u[0]]
     return [rescaled([a], r, out, low=out["zero_point"] if op == "relu" else None) for a in u[0]]
 
@@ -311,10 +331,15 @@ def over_time(node: Json, constants: Json, formats: Json, steps: list[list[int]]
         return steps[-1]
     if node["op"] == "first":
         return steps[0]
+    if node["op"] == "max":
+        return [max(values) for values in zip(*steps, strict=True)]
     x, out, r = formats[node["inputs"][0]], formats[node["output"]], constants["rescale"]
     y = []
     for f in range(len(steps[0])):
         total = sum(values[f] - x["zero_point"] for values in steps)
+        if node["op"] == "sum":
+            y.append(rescaled([total], r, out))
+            continue
         floor = (total * r["M"][0][0] + len(steps) * r["c"]) // (len(steps) * 2 ** r["S"])
         y.append(clamp(floor, *limits(out)))
     return y
@@ -532,6 +557,15 @@ def mingru(step: Layer, x: str) -> list[str]:
     return ["h"]
 
 
+def rnn(step: Layer, x: str, activation: str = "tanh") -> list[str]:
+    """The RNN of PyTorch."""
+    step.linear("n.x", x, "W_in", "b_n")
+    step.linear("n.h", "h.prev", "W_hn")
+    step.op("add", "n.pre", "n.x", "n.h")
+    step.op(activation, "h", "n.pre")
+    return ["h"]
+
+
 def sru(
     step: Layer, x: str, skip: str | None = "auto", source: str = "", scaled: bool = False, activation: str = ""
 ) -> list[str]:
@@ -566,7 +600,7 @@ def sru(
     return ["c"]
 
 
-CELLS = {"gru": gru, "gru_cho": gru_cho, "lstm": lstm, "ligru": ligru, "mingru": mingru, "sru": sru}
+CELLS = {"gru": gru, "gru_cho": gru_cho, "lstm": lstm, "ligru": ligru, "mingru": mingru, "rnn": rnn, "sru": sru}
 
 
 def recurrence(
@@ -716,6 +750,8 @@ CASES: dict[str, Json] = {
     "embedding": {"seed": 20, "widths": (1, 12), "end": "last linear", "features": 3, "rows": 7, "per_row": True},
     "layer_norm": {"seed": 15, "widths": (2, 12), "end": "layer_norm linear last", "hidden": 5},
     "rms_norm": {"seed": 16, "widths": (4, 16), "end": "rms_norm mean linear", "hidden": 4},
+    "rnn": {"seed": 21, "cell": "rnn", "widths": (2, 10), "end": "sum linear", "layers": 2, "directions": 2},
+    "rnn_relu": {"seed": 22, "cell": "rnn", "options": {"activation": "relu"}, "widths": (2, 12), "end": "max linear"},
     "one_of_each": {"seed": 7, "widths": (4, 12), "end": "mean silu linear", "hidden": 1, "features": 1, "steps": 1},
 }
 

@@ -64,6 +64,10 @@ def chosen(seed: int) -> list[Case]:
     add(gru_network(4, 8, 3, layers=2, end="sequence"), 5)
     add(gru_network(3, 7, 2, layers=2, bidirectional=True, bias=False, end="sequence"), per_row=True)
     add(gru_network(40, 12, 1, end="mean"), per_row=True)
+    add(gru_network(4, 8, 3, layers=2, bidirectional=True, end="sum"), 6)
+    add(gru_network(4, 8, 3, layers=2, bidirectional=True, end="max"), 6)
+    add(gru_network(4, 8, 3, end="max", cell="rnn"), 16)
+    add(gru_network(5, 8, 3, end="sum"), per_row=True)
     return found
 
 

@@ -89,7 +89,7 @@ def pieces(steps: int, rng: np.random.Generator) -> list[slice]:
 
 
 @pytest.mark.parametrize(("cell", "variant"), [v for v in CELL_VARIANTS if not v[1]])
-@pytest.mark.parametrize("end", ["last", "first", "mean", "sequence"])
+@pytest.mark.parametrize("end", ["last", "first", "mean", "sum", "max", "sequence"])
 def test_a_stream_is_its_sequence(cell: str, variant: str, end: str, rng: np.random.Generator) -> None:
     network = gru_network(4, 5, 3, layers=2, cell=cell, end=end)
     program = bind(network, random_plan(network, rng.normal(size=(4, 6, 4)), rng))

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from bittailor.core.ops import OPS, Bound
 from bittailor.core.ops.functions import FUNCTIONS, Function
 from bittailor.core.qformat import activation_format, symmetric_unit_format, unit_format
 
+TORCHS: dict[str, Any] = {
+    "sigmoid": torch.sigmoid, "tanh": torch.tanh, "abs": torch.abs, "clamp": torch.clone,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+}
+"""Of functions that `torch.nn.functional` does not have by that name; a clamp without bounds is the identity."""
+
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
 def test_floats_are_those_of_torch(function: Function) -> None:
-    names = {"sigmoid": "sigmoid", "tanh": "tanh"}
     x = torch.linspace(-12, 12, 101, dtype=torch.float64)
-    there = getattr(torch, names[function.name]) if function.name in names else \
-        getattr(torch.nn.functional, function.name)
+    there = TORCHS.get(function.name) or getattr(functional, function.name)
     assert np.allclose(function.f(x.numpy()), there(x).numpy(), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "options", "there"), [
+    ("leaky_relu", {"slope": 0.2}, lambda x: functional.leaky_relu(x, 0.2)),
+    ("elu", {"alpha": 0.3}, lambda x: functional.elu(x, 0.3)),
+    ("softplus", {"beta": 3.0, "threshold": 5.0}, lambda x: functional.softplus(x, 3.0, 5.0)),
+    ("clamp", {"low": 0.0, "high": 6.0}, functional.relu6),
+    ("clamp", {"low": -2.0}, lambda x: x.clamp(min=-2.0)),
+    ("clamp", {"low": 3.0, "high": -2.0}, lambda x: x.clamp(3.0, -2.0)),
+])
+def test_options_are_those_of_torch(name: str, options: dict[str, float], there: Any) -> None:
+    x = torch.linspace(-12, 12, 101, dtype=torch.float64)
+    assert np.allclose(OPS[name].of(options).real([x.numpy()], {}), there(x).numpy(), rtol=1e-7, atol=1e-12)
 
 
 @pytest.mark.parametrize("bits", range(2, 17))

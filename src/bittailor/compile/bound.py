@@ -28,10 +28,12 @@ from bittailor.core.ops.forms import (
     DiagonalProduct,
     GroupedProduct,
     Joined,
+    Largest,
     MatrixProduct,
     Normalised,
     Packed,
     Product,
+    Summed,
     TableRows,
     Tabulated,
     Windowed,
@@ -157,6 +159,17 @@ class BoundMean(BoundRescale):
     @property
     def device(self) -> DeviceCall:
         return DeviceCall("bt_mean", self._literals(self.multiplier))
+
+
+@dataclass(frozen=True, eq=False)
+class BoundTotal(BoundRescale):
+    """(A M + c) >> S, A the sum of q - z over an item's steps."""
+
+    multiplier: int
+
+    @property
+    def device(self) -> DeviceCall:
+        return DeviceCall("bt_rescale_wide", self._literals(self.multiplier))
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,6 +342,11 @@ def _averaged(form: Averaged, inputs: Sequence[QFormat]) -> tuple[BoundInstructi
     return (BoundMean(form.rescale, form.rescale.offset, multiplier),)
 
 
+def _summed(form: Summed, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
+    (multiplier,) = _scalars(form.rescale)
+    return (BoundTotal(form.rescale, form.rescale.offset, multiplier),)
+
+
 def _matrix(form: MatrixProduct, inputs: Sequence[QFormat]) -> tuple[BoundInstruction, ...]:
     sums = _sums_of(form.W.values)
     return (BoundMatrix(form.rescale, form.rescale.offset, form.W, form.offsets, inputs[0], sums.rows, sums.most),)
@@ -355,6 +373,8 @@ FORMS: Mapping[type[Constants], Callable[[Any, Sequence[QFormat]], tuple[BoundIn
     Joined: _joined,
     Averaged: _averaged,
     Normalised: lambda form, x: (BoundNorm(form.gain, form.centred, x[0].zero_point, x[0].bits),),
+    Summed: _summed,
+    Largest: lambda form, inputs: (),
     Copied: lambda form, inputs: (),
     Windowed: lambda form, inputs: (),
 }

@@ -13,7 +13,7 @@ from typing import Literal
 
 from bittailor.compile.dependencies import Hoisted
 from bittailor.core.graph import Graph, Node, Recurrence
-from bittailor.core.ops import OPS, Constants
+from bittailor.core.ops import Constants
 from bittailor.core.ops.elementwise import AffineOp
 from bittailor.core.ops.forms import (
     Affine,
@@ -131,10 +131,10 @@ def make_schedule(graph: Graph, watched: Sequence[str] = ()) -> Schedule:
     return _Maker(graph, watched).make()
 
 
-def _alike(node: Node) -> tuple[Form, tuple[int, ...]]:
-    """What the members of a group have in common: their form, and the signs of a sum."""
-    op = OPS[node.op]
-    return op.form, op.signs if isinstance(op, AffineOp) else ()
+def _alike(node: Node) -> tuple[Form, tuple[float, ...]]:
+    """What the members of a group have in common: their form, and the factors of a sum."""
+    op = node.operator
+    return op.form, op.gains if isinstance(op, AffineOp) else ()
 
 
 class _Maker:

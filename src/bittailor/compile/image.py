@@ -28,7 +28,7 @@ SIZES = {"int32_t": 4, "uint32_t": 4, "uint16_t": 2, "int16_t": 2, "int8_t": 1, 
 ITEMS = ("weights", "offsets", "multipliers", "tables", "padding")
 COUNTER = "steps"
 SUMS = "int32_t"
-"""The sum of a mean: 65,535 steps of at most 2**15 each."""
+"""The sum of a mean or sum: 65,535 steps of at most 2**15 each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Vector:
-    """A vector in RAM: a site's values, a state, the sums of a mean, or (`steps` > 0) a whole sequence."""
+    """A vector in RAM: a site's values, a state, sums over steps, or (`steps` > 0) a whole sequence."""
 
     site: str
     ctype: str
@@ -178,10 +178,10 @@ def image_of(program: Program, steps: int | None = None, core: str = DEFAULT_COR
     if not order.streaming and steps is None and live.sequences:
         raise BittailorError("this network reads its sequence in both directions, so its memory depends on the "
                              "longest one: give the number of steps (--steps)")
-    if not order.streaming and order.means and steps is not None and steps > MEAN_MOST_STEPS:
-        raise BittailorError(f"a mean over {steps} steps; at most {MEAN_MOST_STEPS} are proved")
+    if not order.streaming and order.sums and steps is not None and steps > MEAN_MOST_STEPS:
+        raise BittailorError(f"a mean or sum over {steps} steps; at most {MEAN_MOST_STEPS} are proved")
     state = [Vector(update, ctype_of(formats[update]), sites[update].features) for update in order.states]
-    state += [Vector(site, SUMS, sites[site].features) for site in order.means]
+    state += [Vector(site, SUMS, sites[site].features) for site in order.sums]
     state += [Vector(site, ctype_of(formats[site]), sites[site].features) for site in order.kept]
     for site, window in order.windows.items():
         if not window.of.ahead:

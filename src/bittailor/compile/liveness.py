@@ -66,8 +66,8 @@ def reads_of(phases: Iterable[Phase], alias: Mapping[str, str]) -> dict[str, lis
 
 
 def _analysed(order: Order) -> Liveness:
-    # a mean reads its sum, not the sequence
-    reads = reads_of((phase for phase in order.phases if phase.made.isdisjoint(order.means)), order.alias)
+    # a mean or sum reads what was added up, not the sequence
+    reads = reads_of((phase for phase in order.phases if phase.made.isdisjoint(order.sums)), order.alias)
     if order.output in order.alias:
         end = order.phases[-1].number + 1 if order.phases else 0
         reads.setdefault(order.alias[order.output], []).append(Read(end, True))

@@ -14,7 +14,6 @@ from bittailor.common.cached import cached_property
 from bittailor.common.lru import LruCache
 from bittailor.compile.segments import Kind, Phase, Segment, arrange
 from bittailor.core.graph import Graph
-from bittailor.core.ops import OPS
 from bittailor.core.ops.forms import Windowed
 from bittailor.core.ops.window import Window as WindowOp
 
@@ -43,8 +42,8 @@ class Order:
     head       phases on single values
     pass_of    site over steps -> the pass that makes it
     states     update site -> its previous-value site
-    kept       output of a last/first that must be caught when it passes by -> its source
-    means      output of a mean -> its source
+    kept       output of a last/first/max that must be caught when it passes by -> its source
+    sums       output of a mean or sum -> its source, whose values are added up
     alias      output of a last/first -> the site whose memory still holds it
     windows    output of a window -> its phase's instruction
     """
@@ -55,7 +54,7 @@ class Order:
     pass_of: Mapping[str, int]
     states: Mapping[str, str]
     kept: Mapping[str, str]
-    means: Mapping[str, str]
+    sums: Mapping[str, str]
     alias: Mapping[str, str]
     windows: Mapping[str, Window]
 
@@ -88,7 +87,7 @@ class Order:
     @property
     def counts_steps(self) -> bool:
         """Whether the state must know which step it is."""
-        return self.streaming and bool(self.kept or self.means)
+        return self.streaming and bool(self.kept or self.sums)
 
 
 def order_of(graph: Graph) -> Order:
@@ -115,8 +114,8 @@ def _ordered(graph: Graph) -> Order:
     head = _numbered([s for s in segments if s.kind not in STEPWISE], count)
     states = {update: previous for segment in segments for previous, update in segment.states}
     order = Order(graph, tuple(passes), head, pass_of, states, {}, {}, {}, windows)
-    kept, means, alias = _ends(order, segments)
-    return replace(order, kept=kept, means=means, alias=alias)
+    kept, sums, alias = _ends(order, segments)
+    return replace(order, kept=kept, sums=sums, alias=alias)
 
 
 STEPWISE = (Kind.LOOP, Kind.WINDOW)
@@ -125,7 +124,7 @@ STEPWISE = (Kind.LOOP, Kind.WINDOW)
 
 def _window(segment: Segment) -> Window:
     node = segment.body[0].node
-    op = OPS[node.op].of(node.options)
+    op = node.operator
     assert isinstance(op, WindowOp)
     return Window(node.inputs[0], op.constants)
 
@@ -159,18 +158,20 @@ def _numbered(segments: Sequence[Segment], first: int) -> tuple[Phase, ...]:
 
 
 def _ends(order: Order, segments: Sequence[Segment]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """What becomes of operators over time, `Order`'s kept, means and alias."""
-    kept, means, alias = dict[str, str](), dict[str, str](), dict[str, str]()
+    """What becomes of operators over time, `Order`'s kept, sums and alias."""
+    kept, sums, alias = dict[str, str](), dict[str, str](), dict[str, str]()
     for segment in segments:
         if segment.kind in (*STEPWISE, Kind.ONCE):
             continue
         source, target = segment.body[0].lanes[0], segment.body[0].output
-        if segment.kind is Kind.MEAN:
-            means[target] = source
+        if segment.kind in (Kind.MEAN, Kind.SUM):
+            sums[target] = source
+        elif segment.kind is Kind.MAX:
+            kept[target] = source
         elif source == order.input and not order.streaming:
             alias[target] = source  # the caller's array holds every step
         elif (segment.kind is Kind.FIRST) == order.passes[order.pass_of[source]].reverse:
             alias[target] = source
         else:
             kept[target] = source
-    return kept, means, alias
+    return kept, sums, alias

@@ -10,8 +10,7 @@ from itertools import groupby
 from bittailor.common.cached import cached_property
 from bittailor.compile.memory import first_fit
 from bittailor.core.graph import Graph, Node, Recurrence
-from bittailor.core.ops import OPS
-from bittailor.core.ops.forms import Averaged, Windowed
+from bittailor.core.ops.forms import Averaged, Constants, Largest, Summed, Windowed
 from bittailor.core.ops.time import Pick
 from bittailor.errors import UnsupportedNetwork
 
@@ -29,6 +28,8 @@ class Kind(Enum):
     FIRST = auto()
     MEAN = auto()
     WINDOW = auto()
+    SUM = auto()
+    MAX = auto()
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Instruction:
     @property
     def matrix(self) -> str | None:
         """The site that it multiplies with a matrix."""
-        return self.whole if OPS[self.node.op].product else None
+        return self.whole if self.node.operator.product else None
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -170,7 +171,7 @@ def arrange(graph: Graph) -> tuple[Segment, ...]:
 
 def _chained(graph: Graph, step: Node | Recurrence) -> Kind | None:
     """The kind of segment that an operator shares with its like; None for what is a segment of its own."""
-    if isinstance(step, Recurrence) or OPS[step.op].access in ("time", "window"):
+    if isinstance(step, Recurrence) or step.operator.access in ("time", "window"):
         return None
     return Kind.LOOP if graph.sites[step.output].sequence else Kind.ONCE
 
@@ -188,7 +189,7 @@ def _recurrence(graph: Graph, layer: Recurrence) -> Segment:
     body = tuple(ins for node in layer.nodes for ins in _instructions(graph, node))
     made = {ins.output for ins in body}
     if (any(not graph.sites[name].sequence for name in layer.inputs)
-            or any(OPS[node.op].access in ("time", "window") for node in layer.nodes)
+            or any(node.operator.access in ("time", "window") for node in layer.nodes)
             or any(state.update not in made for state in layer.states)):
         raise NotLowered(f"there is no compiled form of the recurrence {layer.name}: it reads a single value, works "
                          "over time within a step, or does not compute one of its states")
@@ -196,24 +197,28 @@ def _recurrence(graph: Graph, layer: Recurrence) -> Segment:
     return Segment(Kind.LOOP, body, _phases(body, layer.name), states, layer.reverse)
 
 
+OVER_TIME: dict[type[Constants], Kind] = {Averaged: Kind.MEAN, Summed: Kind.SUM, Largest: Kind.MAX}
+"""By the form of an operator over time; that of a copy depends on its step."""
+
+
 def _over_time(graph: Graph, node: Node) -> Segment:
-    op = OPS[node.op]
+    op = node.operator
     if op.form is Windowed:
         body = (Instruction(node, graph.sites[node.output].features, (), node.inputs[0]),)
         return Segment(Kind.WINDOW, body, (Phase(body),))
-    kind = Kind.MEAN if op.form is Averaged else None
+    kind = OVER_TIME.get(op.form)
     if isinstance(op, Pick):
         kind = Kind.FIRST if op.step == 0 else Kind.LAST
     if kind is None or not graph.sites[node.inputs[0]].sequence:
         raise NotLowered(f"there is no compiled form of operator {node.op} of {node.output}")
     body = (Instruction(node, graph.sites[node.output].features, node.inputs),)
-    return Segment(kind, body, (Phase(body),) if kind is Kind.MEAN else ())
+    return Segment(kind, body, (Phase(body),) if kind in (Kind.MEAN, Kind.SUM) else ())
 
 
 def _instructions(graph: Graph, node: Node) -> Iterator[Instruction]:
     features = graph.sites[node.output].features
-    access = OPS[node.op].access
-    if OPS[node.op].product or access == "index":
+    access = node.operator.access
+    if node.operator.product or access == "index":
         yield Instruction(node, features, (), node.inputs[0])
     elif access == "statistics":
         yield Instruction(node, features, node.inputs, node.inputs[0])

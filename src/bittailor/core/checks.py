@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bittailor.core.graph import Builder, Graph, Node, Recurrence
-from bittailor.core.ops import OPS, Constants
+from bittailor.core.ops import Constants
 from bittailor.core.ops.forms import Place
 from bittailor.core.qformat import QFormat
 from bittailor.errors import BittailorError, FormatError
@@ -31,7 +31,7 @@ def check_graph(graph: Graph) -> None:
         if site.count > MOST_VALUES:
             raise FormatError(f"site {name} has {site.count} values; at most {MOST_VALUES} are read")
     try:
-        again = _built_again(graph)
+        again = built_again(graph)
     except (KeyError, IndexError, TypeError, ValueError, BittailorError) as error:
         raise FormatError(f"its steps cannot be built: {error}") from None
     if again.sites != graph.sites:
@@ -44,7 +44,8 @@ def check_graph(graph: Graph) -> None:
         raise FormatError(f"it ends at {missing[0]}, which it does not have")
 
 
-def _built_again(graph: Graph) -> Graph:
+def built_again(graph: Graph) -> Graph:
+    """What building the steps of a graph makes: sites that follow from them, nothing else."""
     b = Builder()
     for name in graph.inputs:
         site = graph.sites[name]
@@ -76,12 +77,7 @@ def _built_again(graph: Graph) -> Graph:
 
 
 def _rebuild(b: Builder, graph: Graph, node: Node) -> None:
-    op = OPS[node.op]
-    op.features([b.features(name) for name in node.inputs], node.options)
-    op = op.of(node.options)
-    proven = graph.sites[node.inputs[0]].proven if node.op == "embedding" else None
-    if proven is not None and node.options["rows"] <= proven[1]:
-        raise FormatError(f"{node.output} has fewer rows than its index")
+    op = node.operator
     shapes = op.shapes([b.features(name) for name in node.inputs], graph.sites[node.output].features)
     if len(node.params) > len(op.roles) or (op.roles and not node.params):
         raise FormatError(f"{node.output} has {len(node.params)} parameters")

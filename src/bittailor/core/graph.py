@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bittailor.common.records import make, shown
-from bittailor.core.ops import OPS
+from bittailor.core.ops import OPS, Op
 from bittailor.core.qformat import INDEX_FORMAT, MOST_INDICES, Kind, QFormat, symmetric_unit_format
 from bittailor.errors import BittailorError, FileError, FormatError, UnknownName, UnsupportedNetwork
 
@@ -65,6 +65,11 @@ class Node:
     output: str
     params: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def operator(self) -> Op[Any]:
+        """What it does, with its options."""
+        return OPS[self.op].of(self.options)
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,17 @@ class Graph:
             else:
                 yield step
 
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Where a network has several outputs: name -> the columns of the output site that hold it. Empty otherwise."""
+        last = self.producer.get(self.outputs[0])
+        names, start = [] if last is None else last.options.get("names", []), 0
+        found = dict[str, slice]()
+        for name, source in zip(names, last.inputs if last and names else (), strict=True):
+            found[name] = slice(start, start + self.sites[source].features)
+            start = found[name].stop
+        return found
+
     def given_format(self, name: str, bits: int) -> QFormat | None:
         """The format of a site that mathematics gives (a tanh's output, a bounded state), or None."""
         site = self.root(name)
@@ -151,7 +167,7 @@ class Graph:
             return None
         if site.role == "state":
             return symmetric_unit_format(bits) if site.proven == (-1.0, 1.0) else None
-        return OPS[producer.op].given_format(bits, [self.sites[name].proven for name in producer.inputs])
+        return producer.operator.given_format(bits, [self.sites[name].proven for name in producer.inputs])
 
     @property
     def producer(self) -> dict[str, Node]:
@@ -195,7 +211,7 @@ class Graph:
                           else make(Node, step, f"steps[{i}]") for i, step in enumerate(form.steps))
             found = cls({site.name: site for site in form.sites}, steps, form.inputs, form.outputs)
             for node in found.nodes():
-                _ = OPS[node.op]
+                _ = node.operator
         except BittailorError as error:
             raise FileError(f"the graph is damaged: {error}") from None
         return found
@@ -358,7 +374,7 @@ class Builder:
         return Graph(dict(self._sites), tuple(self._steps), tuple(self._inputs), outputs)
 
     def _node(self, node: Node) -> str:
-        op = OPS[node.op]
+        op = node.operator
         sources = [self._sites[name] for name in node.inputs]
         features = op.features([s.features for s in sources], node.options)
         role: Role = "activation"

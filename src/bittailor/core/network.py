@@ -19,7 +19,6 @@ from bittailor.common.records import shown
 from bittailor.core.arith import Floats
 from bittailor.core.checks import check_graph
 from bittailor.core.graph import Graph, Node, Site
-from bittailor.core.ops import OPS
 from bittailor.core.walk import walk
 from bittailor.errors import DataError, UnsupportedNetwork
 
@@ -75,6 +74,11 @@ class Network:
         """The output site."""
         return self.graph.outputs[0]
 
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Where there are several outputs: name -> its columns of the output. Empty otherwise."""
+        return self.graph.parts
+
     def check_input(self, x: ArrayLike, lengths: ArrayLike | None = None) -> tuple[Floats, NDArray[np.int64]]:
         """x as float64 [items, steps, features] and lengths [items]; DataError says what does not fit."""
         values = real_numbers(x, "the input")
@@ -102,7 +106,7 @@ class Network:
         values, sizes = self.check_input(x, lengths)
 
         def apply(node: Node, inputs: list[Floats]) -> Floats:
-            op = OPS[node.op].of(node.options)
+            op = node.operator
             params = {role: self.parameters[name] for role, name in zip(op.roles, node.params, strict=False)}
             return op.real(inputs, params, sizes)
 

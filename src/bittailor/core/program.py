@@ -24,7 +24,7 @@ from bittailor.core.arith import Floats, Ints, Lookup, Rescale, pack
 from bittailor.core.checks import check_constants, check_graph
 from bittailor.core.graph import Graph, Node
 from bittailor.core.network import Network, check_indices
-from bittailor.core.ops import OPS, Bound, Constants, Packed
+from bittailor.core.ops import Bound, Constants, Packed
 from bittailor.core.ops.linear import quantise_bias
 from bittailor.core.plan import Plan
 from bittailor.core.program_form import ProgramForm, dismantled, restored
@@ -121,6 +121,11 @@ class Program:
         if site.role == "index" and site.proven is not None:
             return 0, int(site.proven[1])
         return self.input_format.qmin, self.input_format.qmax
+
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Where there are several outputs: name -> its columns of the output. Empty otherwise."""
+        return self.graph.parts
 
     def quantise_input(self, x: ArrayLike) -> Ints:
         """Real input [..., features] -> integers of the same shape, the one place where a caller's floats enter.
@@ -253,7 +258,7 @@ def bind_operator(
     biases                  bias site -> real values
     Raises RangeError, which names the operator, where scales cannot be bound.
     """
-    op = OPS[node.op].of(node.options)
+    op = node.operator
     integers: dict[str, tuple[Ints, QFormat]] = {}
     try:
         for role, name, fmt in zip(op.roles, node.params, params, strict=False):

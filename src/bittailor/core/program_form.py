@@ -19,7 +19,7 @@ from bittailor.common.records import make, plain, shown, whole
 from bittailor.core.arith import Lookup, Rescale, pack, unpack
 from bittailor.core.checks import MOST_VALUES
 from bittailor.core.graph import Graph
-from bittailor.core.ops import OPS, Constants, Packed
+from bittailor.core.ops import Constants, Packed
 from bittailor.core.ops.forms import Part
 from bittailor.core.qformat import QFormat
 from bittailor.core.rsqrt import Gain
@@ -86,7 +86,7 @@ def dismantled(part: Part) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 def restored(graph: Graph, form: ProgramForm, tensors: Arrays) -> dict[str, Constants]:
     """Owner -> its constants; BittailorError for parts that are not of its operator, or lack their arrays."""
-    ops = {node.output: OPS[node.op].of(node.options) for node in graph.nodes()}
+    ops = {node.output: node.operator for node in graph.nodes()}
     if form.constants.keys() != ops.keys():
         name = min(form.constants.keys() ^ ops.keys())
         raise BittailorError(f"constants.{name} {'is missing' if name in ops else 'is of no operator'}")

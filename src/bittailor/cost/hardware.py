@@ -25,7 +25,6 @@ from typing import Any
 
 from bittailor.common.registry import Table
 from bittailor.core.graph import Graph
-from bittailor.core.ops import OPS
 from bittailor.errors import RangeError
 
 ELEMENTWISE = ("add", "mul", "lookup")
@@ -73,7 +72,7 @@ class Workload:
         """The work of a network: every operator once, which is a step that also gives the output."""
         products, elementwise = [], []
         for node in graph.nodes():
-            work = OPS[node.op].of(node.options).work([graph.sites[name].features for name in node.inputs],
+            work = node.operator.work([graph.sites[name].features for name in node.inputs],
                                      graph.sites[node.output].features)
             sites = tuple(graph.root(name).name for name in (*node.inputs, node.output))
             for kind, count in work.items():

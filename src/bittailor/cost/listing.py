@@ -170,7 +170,7 @@ def _loops(graph: Graph) -> tuple[list[tuple[bool, Phase, Mapping[str, int]]], _
         copies = graph.sites[order.output].features if copied else 0
         committed = {site: graph.sites[site].features for site in live.commits}
         code = {"network": 1, "pass": len(order.passes) - 1, "counter": order.counts_steps, "copy": copied,
-                "state": len(order.states) + len(order.means) + len(order.kept), "commit": len(live.commits),
+                "state": len(order.states) + len(order.sums) + len(order.kept), "commit": len(live.commits),
                 "head": bool(order.head or copied)}
         step = {"call": 1, "commit": len(live.commits), "counter": order.counts_steps}
         known = _LOOPS.put(id(graph), (graph, loops, _Once(code, step, {"copied": copies}, committed)))
@@ -186,12 +186,12 @@ def _phases(order: Order) -> Iterator[tuple[bool, Phase]]:
 def _moves(live: Liveness, phase: Phase) -> Mapping[str, int]:
     """Loads and stores of a loop, per value."""
     order = live.order
-    loads = phase.loads if phase.made.isdisjoint(order.means) else ()
+    loads = phase.loads if phase.made.isdisjoint(order.sums) else ()
     sites = [ins.output for ins in phase.body]
     stores = sum((site in live.in_place) + (site in live.sequences) + (site in live.vectors)
                  + (site == order.output) for site in sites)
     return {"iteration": 1, "load": len(loads), "store": stores,
-            "sum": sum(source in sites for source in order.means.values()),
+            "sum": sum(source in sites for source in order.sums.values()),
             "keep": sum(source in sites for source in order.kept.values())}
 
 

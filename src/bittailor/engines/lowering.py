@@ -20,7 +20,6 @@ import numpy as np
 from bittailor.common.lru import LruCache
 from bittailor.compile.segments import Instruction, Kind, Phase, Segment, arrange
 from bittailor.core.graph import Graph, Node
-from bittailor.core.ops import OPS
 from bittailor.core.ops.window import Window
 from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
@@ -28,7 +27,9 @@ from bittailor.engines import bytecode as bc
 from bittailor.engines.lowering_numbers import Bytes, Facts, Layout, Operators, _round
 
 SEGMENTS = {Kind.LOOP: bc.LOOP, Kind.ONCE: bc.ONCE, Kind.LAST: bc.LAST, Kind.FIRST: bc.FIRST, Kind.MEAN: bc.MEAN,
-            Kind.WINDOW: bc.WINDOW}
+            Kind.WINDOW: bc.WINDOW, Kind.SUM: bc.SUM, Kind.MAX: bc.MAX}
+PICKS, SUMS = (Kind.LAST, Kind.FIRST, Kind.MAX), (Kind.MEAN, Kind.SUM)
+"""Segments whose output is like its input, and those of a sum over steps."""
 """What the runtime calls the kinds of segments."""
 
 
@@ -107,7 +108,7 @@ class Structure:
         needs: dict[str, set[int]] = {}
         soft = [self._home(self.graph.outputs[0])]
         for segment in reversed(self._segments):
-            if segment.kind in (Kind.LAST, Kind.FIRST, Kind.WINDOW):
+            if segment.kind in (*PICKS, Kind.WINDOW):
                 ins = segment.body[0]
                 forms = needs.setdefault(ins.output, set()) or {self._default[ins.output]}
                 needs[ins.output] = forms
@@ -115,7 +116,7 @@ class Structure:
                 continue
             for phase in segment.phases:
                 soft += [self._home(name) for name in phase.loads]
-                if phase.body[0].joined or segment.kind is Kind.MEAN:
+                if phase.body[0].joined or segment.kind in SUMS:
                     soft.append(phase.body[0].output)
                 for ins in phase.body:
                     if ins.whole is not None and ins.matrix is None:
@@ -171,7 +172,7 @@ class Structure:
         phases: list[tuple[int, ...]] = []
         for i, segment in enumerate(self._segments):
             first, count = self._states[i]
-            if segment.kind in (Kind.LAST, Kind.FIRST):
+            if segment.kind in PICKS:
                 ins = segment.body[0]
                 source = self._home(ins.lanes[0])
                 for form in sorted(f for s, f in self._place if s == ins.output):
@@ -179,13 +180,13 @@ class Structure:
                                      self._place[ins.output, form], 0, 0))
             elif segment.kind is Kind.WINDOW:
                 segments += self._windows(segment.body[0])
-            elif segment.kind is Kind.MEAN:
+            elif segment.kind in SUMS:
                 ins = segment.body[0]
                 source = self._home(ins.lanes[0])
                 a = min(at for (site, _), at in self._place.items() if site == source)
                 for (site, _), out in self._place.items():
                     if site == ins.output:
-                        segments.append((bc.MEAN, 0, len(self.blanks), 0, 0, 0, 0, 0))
+                        segments.append((SEGMENTS[segment.kind], 0, len(self.blanks), 0, 0, 0, 0, 0))
                         self.blanks.append(Blank(0, out, a, 0, ins.features, self._index[ins.output]))
             else:
                 segments.append((SEGMENTS[segment.kind], int(segment.reverse), len(phases), len(segment.phases), 0, 0,
@@ -200,7 +201,7 @@ class Structure:
 
     def _windows(self, ins: Instruction) -> Iterator[tuple[int, ...]]:
         """The segments of a window, one for each form of its rows."""
-        op = OPS[ins.node.op].of(ins.node.options)
+        op = ins.node.operator
         assert isinstance(op, Window)
         of, source = op.constants, self._home(ins.reads[0])
         for form in sorted(f for s, f in self._place if s == ins.output):

@@ -25,6 +25,7 @@ from bittailor.compile.bound import (
     BoundRows,
     BoundSum,
     BoundTable,
+    BoundTotal,
     bind_instructions,
 )
 from bittailor.compile.segments import NotLowered
@@ -69,8 +70,8 @@ class Facts:
     anchor: Callable[[], object]
 
 
-MEAN = -1
-"""In the place of an opcode: a mean is a segment of its own."""
+OF_SUM = -1
+"""In the place of an opcode: a mean or sum is a segment of its own."""
 _Made = tuple[int, tuple[int, ...], tuple[Bytes, ...]]
 """Opcode, numbers and constants of one instruction."""
 
@@ -142,8 +143,8 @@ class Operators:
                 return self._diagonal(bound)
             case BoundProduct():
                 return bc.MULW if bound.rescale.wide else bc.MUL, _numbers(bound, bound.multiplier, 0, *bound.zeros), ()
-            case BoundMean():
-                return MEAN, _numbers(bound, bound.multiplier), ()
+            case BoundMean() | BoundTotal():
+                return OF_SUM, _numbers(bound, bound.multiplier), ()
             case BoundNorm():
                 g = bound.gain
                 # `fill` knows what the buffer holds, and so the place that is left open

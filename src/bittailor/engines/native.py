@@ -20,7 +20,7 @@ from bittailor.common.cached import cached_property
 from bittailor.common.processors import processors
 from bittailor.compile.segments import NotLowered
 from bittailor.core.arith import Ints
-from bittailor.core.ops.forms import Averaged
+from bittailor.core.ops.forms import Accumulated
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import Program
 from bittailor.engines import native_build
@@ -113,8 +113,8 @@ class Native(Engine):
                work: list[Callable[[], None]], parts: int) -> None:
         """Add the work of one program: one piece, or several over disjoint items."""
         site = program.graph.sites[program.graph.outputs[0]]
-        if any(isinstance(c, Averaged) for c in program.constants.values()) and x.lengths.max() > MEAN_MOST_STEPS:
-            raise RangeError(f"a mean over {x.lengths.max()} steps; at most {MEAN_MOST_STEPS} are proved")
+        if any(isinstance(c, Accumulated) for c in program.constants.values()) and x.lengths.max() > MEAN_MOST_STEPS:
+            raise RangeError(f"a mean or sum over {x.lengths.max()} steps; at most {MEAN_MOST_STEPS} are proved")
         shape = (x.items, x.steps, site.features) if site.sequence else (x.items, site.features)
         block = self.runtime.layout.items
         step = -(-x.items // (parts * block)) * block

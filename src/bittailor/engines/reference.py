@@ -16,7 +16,6 @@ from bittailor.common.records import expect, shown
 from bittailor.core.arith import Ints
 from bittailor.core.graph import Node
 from bittailor.core.network import check_lengths
-from bittailor.core.ops import OPS
 from bittailor.core.ops.base import R, RescaledOp
 from bittailor.core.program import Program
 from bittailor.core.qformat import QFormat
@@ -97,7 +96,7 @@ class Reference(Engine):
         self, program: Program, q: Ints, lengths: Ints, keep: bool, counts: dict[str, Saturation] | None
     ) -> dict[str, NDArray[np.int64]]:
         def apply(node: Node, inputs: list[Ints]) -> Ints:
-            op, constants = OPS[node.op], program.constants[node.output]
+            op, constants = node.operator, program.constants[node.output]
             formats = [program.formats[name] for name in node.inputs]
             if counts is not None and isinstance(op, RescaledOp):
                 saturation = self._saturation(op, constants, formats, inputs)

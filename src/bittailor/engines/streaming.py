@@ -13,27 +13,26 @@ from numpy.typing import ArrayLike
 
 from bittailor.core.arith import Ints
 from bittailor.core.graph import Graph, Node, Recurrence
-from bittailor.core.ops import OPS
-from bittailor.core.ops.forms import Averaged, Copied, Windowed
-from bittailor.core.ops.time import averaged, step_sum
+from bittailor.core.ops.forms import Accumulated, Copied, Largest, Windowed
+from bittailor.core.ops.time import accumulated, step_max, step_sum
 from bittailor.core.ops.window import Window, windowed
 from bittailor.core.program import Program
 from bittailor.core.walk import walk
 from bittailor.engines.reference import check_integers
 from bittailor.errors import DataError, UnsupportedNetwork
 
-STEPS, SUM, FIRST, PAST = "steps", ".sum", ".first", ".past"
-"""The number of steps so far, and what names of a mean's sum, of a caught first step and of past frames end in."""
+STEPS, SUM, FIRST, PAST, MAX = "steps", ".sum", ".first", ".past", ".max"
+"""The number of steps so far, and what names end in: of a sum, a caught first step, past frames, a maximum."""
 
 
 @dataclass(frozen=True)
 class Carried:
     """One thing that lives from piece to piece, [items, features].
 
-    name      a previous state's site; NAME.sum, NAME.first of an operator over time; NAME.past of a window, frame by
-              frame, the oldest first; "steps"
+    name      a previous state's site; NAME.sum, NAME.first, NAME.max of an operator over time; NAME.past of a window,
+              frame by frame, the oldest first; "steps"
     features  how many integers for each item
-    start     what it is before the first step: a state's or a frame's zero-point, or 0
+    start     what it is before the first step: a state's or a frame's zero-point, a maximum's least integer, or 0
     """
 
     name: str
@@ -51,7 +50,7 @@ def needs_the_end(graph: Graph) -> str:
     for name in reversed_layers(graph):
         return f"the layer {name} runs backwards"
     for step in graph.steps:
-        if isinstance(step, Node) and isinstance(op := OPS[step.op].of(step.options), Window) and op.constants.ahead:
+        if isinstance(step, Node) and isinstance(op := step.operator, Window) and op.constants.ahead:
             return f"{step.output} looks {op.constants.ahead} steps ahead"
     return ""
 
@@ -70,7 +69,8 @@ def carried(program: Program) -> tuple[Carried, ...]:
             found.append(Carried(step.output + PAST, window.span * graph.sites[source].features,
                                  program.formats[source].zero_point))
         elif ending := _ending(program, step):
-            found.append(Carried(step.output + ending, graph.sites[step.output].features, 0))
+            least = program.formats[step.output].qmin if ending == MAX else 0
+            found.append(Carried(step.output + ending, graph.sites[step.output].features, least))
     if any(item.name.endswith((SUM, FIRST)) for item in found):
         found.append(Carried(STEPS, 1, 0))
     return tuple(found)
@@ -79,8 +79,8 @@ def carried(program: Program) -> tuple[Carried, ...]:
 def _ending(program: Program, node: Node) -> str:
     """What an operator over time carries; "" for none: the last step is the last one so far."""
     constants = program.constants[node.output]
-    if isinstance(constants, Averaged):
-        return SUM
+    if isinstance(constants, Accumulated | Largest):
+        return SUM if isinstance(constants, Accumulated) else MAX
     return FIRST if isinstance(constants, Copied) and constants.step == 0 else ""
 
 
@@ -106,11 +106,15 @@ def stream(
     count = held[STEPS][:, 0] + sizes if STEPS in held else sizes
 
     def apply(node: Node, inputs: list[Ints]) -> Ints:
-        op, constants = OPS[node.op], program.constants[node.output]
+        op, constants = node.operator, program.constants[node.output]
         formats = [program.formats[name] for name in node.inputs]
-        if isinstance(constants, Averaged):
+        if isinstance(constants, Largest):
+            found = np.maximum(held[node.output + MAX], step_max(formats[0], inputs[0], sizes))
+            held[node.output + MAX] = found
+            return found
+        if isinstance(constants, Accumulated):
             total = held[node.output + SUM] = held[node.output + SUM] + step_sum(formats[0], inputs[0], sizes)
-            return averaged(constants, total, count)
+            return accumulated(constants, total, count)
         if isinstance(constants, Windowed):
             y, held[node.output + PAST] = _after(constants, held[node.output + PAST], inputs[0], sizes)
             return y
@@ -151,7 +155,7 @@ def _checked(
         if value.shape != (items, thing.features) or value.dtype.kind not in "iu":
             raise DataError(f"{thing.name} has shape {(items, thing.features)}, integers; "
                             f"got {value.shape} of {value.dtype}")
-        fmt = program.formats.get(thing.name.removesuffix(FIRST).removesuffix(PAST))
+        fmt = program.formats.get(thing.name.removesuffix(FIRST).removesuffix(PAST).removesuffix(MAX))
         if fmt is not None and value.size and not (fmt.qmin <= value.min() and value.max() <= fmt.qmax):
             raise DataError(f"{thing.name} holds integers outside {fmt.qmin}..{fmt.qmax}")
         held[thing.name] = value.astype(np.int64)

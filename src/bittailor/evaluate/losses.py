@@ -30,7 +30,7 @@ class Loss:
              length as its target
     """
 
-    key: ClassVar[str]
+    key: str
     scores: ClassVar[bool] = False
     per_step: ClassVar[bool | None] = False
     takes: ClassVar[str] = ""

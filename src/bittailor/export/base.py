@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bittailor.common.records import LARGEST_SEED, whole
 from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.arith import Ints, Lookup, Rescale
-from bittailor.core.ops import OPS, Packed
+from bittailor.core.ops import Packed
 from bittailor.core.program import Program
 from bittailor.core.rsqrt import Gain
 from bittailor.errors import BittailorError
@@ -95,7 +95,7 @@ def check_program(program: Program) -> None:
     formats = program.formats
     for node in program.graph.nodes():
         out = formats[node.output]
-        if OPS[node.op].tied and formats[node.inputs[0]] != out:
+        if node.operator.tied and formats[node.inputs[0]] != out:
             _unfit(node.output, "it has another format than what it copies")
         for c in program.constants[node.output].parts().values():
             if isinstance(c, Packed):

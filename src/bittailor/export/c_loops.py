@@ -11,7 +11,7 @@ from bittailor.compile.bound import BoundNorm, window_function
 from bittailor.compile.image import COUNTER, ctype_of, position_of
 from bittailor.compile.layouts import Laid
 from bittailor.compile.segments import Instruction, Phase
-from bittailor.core.ops import OPS
+from bittailor.core.ops.forms import Largest
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import plain
@@ -41,7 +41,7 @@ class _Loops:
         """One frame, and a whole sequence frame by frame."""
         p, order = self.model.prefix, self.order
         lines = [f"void {p}_step({p}_state *state, {p}_scratch *scratch, const {p}_in x[FEATURES], {p}_out *y) {{\n"]
-        if order.means:
+        if order.sums:
             lines.append(f"    const int counted = state->{COUNTER} < {MEAN_MOST_STEPS}u;\n")
         if order.kept:
             lines.append(f"    const int first = state->{COUNTER} == 0u;\n")
@@ -67,7 +67,7 @@ class _Loops:
             body = "".join(self._body(i, "        "))
             if "frame" in body:
                 lines.append(f"        const {p}_in *const frame = x + t * FEATURES;\n")
-            if "if (first)" in body:
+            if "if (first" in body:
                 lines.append(f"        const int first = t == {'steps - 1u' if run.reverse else '0'};\n")
             lines += [body if lines[-1].endswith(";\n") else body.lstrip("\n"), "    }\n"]
         lines += self._head("    if (y == NULL)\n        return 0;\n", "(uint32_t)steps")
@@ -240,9 +240,9 @@ class _Loops:
             yield f"{indent}if (y != NULL)\n{indent}    y[{base}{index}] = {value};\n"
 
     def _observers(self, site: str, value: str, index: str, indent: str) -> Iterator[str]:
-        """Means and kept steps that look at this site."""
+        """Sums over steps, kept steps and maxima that look at this site."""
         order, formats = self.order, self.program.formats
-        for target, source in order.means.items():
+        for target, source in order.sums.items():
             if source == site:
                 term = centred(value, formats[site].zero_point)
                 added = f"counted ? {term} : 0" if order.streaming else term
@@ -250,7 +250,9 @@ class _Loops:
         for target, source in order.kept.items():
             if source == site:
                 kept = f"state->{self.names[target]}[{index}] = ({ctype_of(formats[site])}){value};"
-                yield f"{indent}if (first)\n{indent}    {kept}\n"
+                largest = isinstance(self.program.constants[target], Largest)
+                also = f" || {value} > state->{self.names[target]}[{index}]" if largest else ""
+                yield f"{indent}if (first{also})\n{indent}    {kept}\n"
 
 
 @dataclass
@@ -309,6 +311,6 @@ def _comment(phase: Phase, indent: str) -> str:
         if ins.joined:
             left += f"[{ins.column}..{ins.column + ins.features - 1}]"
         right = " ".join(re.sub(rf"(^|\(){re.escape(start)}", r"\1", word)
-                         for word in OPS[ins.node.op].words(ins.reads, ins.node.params))
+                         for word in ins.node.operator.words(ins.reads, ins.node.params))
         rows.append(f"{indent} *   {plain(left)} = {plain(right)}\n")
     return "".join(rows) + f"{indent} */\n"

@@ -103,7 +103,7 @@ class Model:
     @property
     def limit(self) -> int | None:
         """The longest sequence that `run` takes, if there is one."""
-        most = MEAN_MOST_STEPS if self.order.means else None
+        most = MEAN_MOST_STEPS if self.order.sums else None
         return self.steps if self.live.sequences else most
 
     # --- names and places ---

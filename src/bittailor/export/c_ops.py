@@ -19,6 +19,7 @@ from bittailor.compile.bound import (
     BoundRows,
     BoundSum,
     BoundTable,
+    BoundTotal,
     BoundWeighted,
 )
 from bittailor.compile.segments import Instruction
@@ -31,9 +32,11 @@ from bittailor.core.ops.forms import (
     DiagonalProduct,
     GroupedProduct,
     Joined,
+    Largest,
     MatrixProduct,
     Normalised,
     Product,
+    Summed,
     TableRows,
     Tabulated,
     Windowed,
@@ -59,7 +62,7 @@ class Scope(Protocol):
         """A constant array."""
 
     def sum(self, site: str) -> str:
-        """What a mean has summed of this feature."""
+        """What has been added up of this feature."""
 
     def norm(self, site: str) -> str:
         """What the features of a normalised vector share."""
@@ -107,7 +110,7 @@ def centred(value: str, zero_point: int) -> str:
     return value if zero_point == 0 else f"{value} {'-' if zero_point > 0 else '+'} {abs(zero_point)}"
 
 
-def _numbers(bound: BoundSum | BoundProduct | BoundWeighted | BoundMean, *first: str) -> tuple[str, ...]:
+def _numbers(bound: BoundSum | BoundProduct | BoundWeighted | BoundMean | BoundTotal, *first: str) -> tuple[str, ...]:
     """The arguments of a rescaling after its operand."""
     r = bound.rescale
     return *first, number(bound.constant), f"{r.shift}u", number(r.lo), number(r.hi)
@@ -182,6 +185,10 @@ def _mean(s: Scope, ins: Instruction, bound: BoundMean) -> Line:
     return Line(s.sum(ins.output), bound.device.function, (s.counted, *_numbers(bound, number(bound.multiplier))))
 
 
+def _total(s: Scope, ins: Instruction, bound: BoundTotal) -> Line:
+    return Line(s.sum(ins.output), bound.device.function, _numbers(bound, number(bound.multiplier)))
+
+
 def _table(s: Scope, ins: Instruction, bound: BoundTable) -> Line:
     t, table, x = bound.lookup, s.rom(ins.output, "tables"), s.value(ins.lanes[0])
     numbers = (f"{t.step}u", f"{t.guard}u", number(t.lo), number(t.hi)) if t.step else ()
@@ -211,11 +218,13 @@ EMITTERS: Mapping[type[Constants], Emit] = {
     Joined: _sum,
     Averaged: _mean,
     Normalised: _normalised,
+    Summed: _total,
 }
 """How the line of an operator's form is written."""
 
-MOVED = (Copied, Windowed)
-"""Forms that compute nothing: `Copied` is where its source is kept, and `c_loops` writes the call of a window."""
+MOVED = (Copied, Largest, Windowed)
+"""Forms that compute nothing: `Copied` and `Largest` are where their source is kept, and `c_loops` writes the call of a
+window."""
 
 
 def missing(ops: Iterable[str]) -> list[str]:

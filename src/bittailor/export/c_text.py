@@ -11,7 +11,7 @@ from bittailor.core.arith import Ints, pack
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.export.c_loops import functions
 from bittailor.export.c_model import Model
-from bittailor.export.c_names import plain
+from bittailor.export.c_names import identifier, plain
 from bittailor.export.template import fill
 
 NOTHING = "    uint8_t nothing;\n"
@@ -31,10 +31,21 @@ def header(model: Model, about: str) -> str:
         x_low=low, x_high=high, x_bits=x.bits, x_real=real(x.scale[0], "x", x.zero_point),
         y_low=y.qmin, y_high=y.qmax, y_bits=y.bits, y_real=real(y.scale[0], "y", y.zero_point),
         flash=model.image.flash, state_bytes=model.image.state_bytes, scratch_bytes=model.image.scratch_bytes,
-        state=_state(model), scratch=_scratch(model), limits=limit,
+        state=_state(model), scratch=_scratch(model), limits=limit + _parts(model),
         in_places=model.fixed.input_places, out_places=model.fixed.output_places,
         step=_step(model), run=_run(model),
     )
+
+
+def _parts(model: Model) -> str:
+    """Which of the outputs is which, where a network has several."""
+    lines, taken = list[str](), set[str]()
+    for name, columns in model.program.parts.items():
+        word = f"{model.macro}_{identifier(name, taken).upper()}"
+        lines.append(f"#define {word} {columns.start}u /* {plain(name)}: its first output */\n"
+                     f"#define {word}_OUTPUTS {columns.stop - columns.start}u\n")
+    title = "\n/* Several outputs side by side: where each begins, and how many there are. */\n"
+    return "".join([title, *lines]) if lines else ""
 
 
 def source(model: Model) -> str:
@@ -62,8 +73,10 @@ def output_words(model: Model) -> str:
         return "The network has an output for every frame."
     order = model.order
     words = {"last": "the last frame is this one", "first": "the first frame is kept",
+             "max": "the maximum is that of the frames so far",
+             "sum": f"the sum runs over the frames so far, the first {MEAN_MOST_STEPS:,} at most",
              "mean": f"the mean runs over the frames so far, the first {MEAN_MOST_STEPS:,} at most"}
-    ends = sorted({model.program.graph.producer[site].op for site in (*order.alias, *order.kept, *order.means)})
+    ends = sorted({model.program.graph.producer[site].op for site in (*order.alias, *order.kept, *order.sums)})
     return f"y is the output as if the sequence ended here: {', '.join(words[end] for end in ends)}."
 
 
@@ -99,8 +112,8 @@ def _state(model: Model) -> str:
     for v in model.image.state:
         if v.site == COUNTER:
             rows.append(_Row(f"{v.ctype} {COUNTER};", f"frames so far, counted up to {MEAN_MOST_STEPS}"))
-        elif v.site in model.order.means:
-            rows.append(_Row(_declaration(model, v, model.names[v.site]), f"sums of {model.order.means[v.site]}"))
+        elif v.site in model.order.sums:
+            rows.append(_Row(_declaration(model, v, model.names[v.site]), f"sums of {model.order.sums[v.site]}"))
         elif v.site in model.order.kept:
             op = model.program.graph.producer[v.site].op
             rows.append(_Row(_declaration(model, v, model.names[v.site]), f"{op} step of {model.order.kept[v.site]}"))

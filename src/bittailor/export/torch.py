@@ -68,6 +68,11 @@ class IntegerModule(nn.Module):
         """The program that it runs."""
         return _program(self.program_bytes)
 
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Where there are several outputs: name -> its columns of what is returned. Empty otherwise."""
+        return self.program.parts
+
     def start(self, items: int) -> State:
         """The state before the first step. UnsupportedNetwork where a layer runs backwards."""
         device = self.program_bytes.device

@@ -22,6 +22,7 @@ MODULES: Table[Any] = Table("torch module of cell", {
     "lstm": nn.LSTM,
     "ligru": LiGRU,
     "mingru": MinGRU,
+    "rnn": nn.RNN,
     "sru": SRU,
 })
 """Name of a cell -> its module: called (inputs, hidden, num_layers, batch_first=…, bidirectional=…)."""

@@ -21,7 +21,6 @@ from bittailor.common.records import check, expect, shown
 from bittailor.core.arith import TABLE_BITS, Floats, Ints, knots
 from bittailor.core.graph import Graph
 from bittailor.core.network import Network
-from bittailor.core.ops import OPS
 from bittailor.core.ops.base import steps_mask
 from bittailor.core.ops.functions import Function
 from bittailor.core.plan import Plan
@@ -189,7 +188,7 @@ class Calibration:
     def _weight(self, name: str, bits: int) -> QFormat:
         values, settings = self.network.parameters[name], self.settings
         node = self.network.graph.consumers[name][0]
-        if OPS[node.op].access != "whole":
+        if node.operator.access != "whole":
             # one weight a feature: nothing to cancel against, and a scale a row would be a weight
             return weight_format(values, bits, "minmax" if settings.method == "minmax" else "mse", per_row=False)
         moment = self.moments.get(self.network.graph.vector(node.inputs[0]).name)
@@ -243,7 +242,7 @@ class Calibration:
     def _function(self, name: str) -> Function | None:
         """The function of one variable that alone reads this site, or None."""
         readers = self.network.graph.consumers.get(name, [])
-        through = OPS[readers[0].op] if len(readers) == 1 else None
+        through = readers[0].operator if len(readers) == 1 else None
         return through if isinstance(through, Function) else None
 
     def save(self, path: Path | str) -> None:
@@ -290,7 +289,7 @@ class CalibrationForm:
 
 def matrix_inputs(graph: Graph) -> set[str]:
     """The sites that enter matrix products: of these, second moments are kept."""
-    return {graph.vector(node.inputs[0]).name for node in graph.nodes() if OPS[node.op].access == "whole"}
+    return {graph.vector(node.inputs[0]).name for node in graph.nodes() if node.operator.access == "whole"}
 
 
 def _fitted_key(name: str, fmt: QFormat) -> str:

@@ -12,7 +12,6 @@ from functools import partial
 
 from bittailor.common.registry import Table
 from bittailor.core.graph import Graph, Node, Recurrence
-from bittailor.core.ops import OPS
 from bittailor.core.qformat import INDEX_FORMAT, allowed_widths, check_width
 from bittailor.cost import PLATFORMS, Platform
 from bittailor.errors import FormatError
@@ -94,7 +93,7 @@ def per_layer(
     products: dict[tuple[str, str], list[str]] = {}
     for layer, nodes in _layers(graph):
         for node in nodes:
-            if OPS[node.op].product:
+            if node.operator.product:
                 products.setdefault((layer, graph.root(node.inputs[0]).name), []).append(node.params[0])
     genes = [WidthGene(f"W:{layer}:{source}", tuple(sites), tuple(widths))
              for (layer, source), sites in products.items()]
@@ -139,7 +138,7 @@ def blocks(graph: Graph) -> tuple[Block, ...]:
         nodes = step.nodes if isinstance(step, Recurrence) else (step,)
         inner = {node.output for node in nodes}
         for node in nodes:
-            if not OPS[node.op].product:
+            if not node.operator.product:
                 continue
             source = graph.root(node.inputs[0]).name
             if not isinstance(step, Recurrence):

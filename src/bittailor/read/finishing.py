@@ -34,15 +34,17 @@ def pruned(graph: Graph, parameters: dict[str, Floats]) -> tuple[Graph, dict[str
 
 def compare(
     network: Network, x: Floats, lengths: NDArray[np.int64], out: Tensor, expected: Floats, tolerance: float,
+    columns: slice = slice(None),
 ) -> str:
     """How a network differs from what its source gives, in a few words; empty where it does not.
 
     x, lengths  what both were given, as the network takes it
     out         what the source's output stands for
     expected    the source's output
+    columns     of the network's output that are compared
     tolerance   of the largest value, or of 1 where that is smaller
     """
-    got = network(x, lengths)
+    got = network(x, lengths)[..., columns]
     own = ["items", "steps", "features"] if got.ndim == 3 else ["items", "features"]
     atoms = [atom for axis in out.axes for atom in axis if atom in own]
     atoms = [*(atom for atom in own[:-1] if atom not in atoms), *atoms, *(() if "features" in atoms else ("features",))]

@@ -11,6 +11,7 @@ from torch import nn
 from bittailor.core.arith import Floats
 from bittailor.read.convolving import convolved, padded, same_padding
 from bittailor.read.embedding import embedded
+from bittailor.read.modules import MODULES
 from bittailor.read.normalising import normalised
 from bittailor.read.symbolic import Constant, Refusal
 from bittailor.read.writer import Writer
@@ -131,6 +132,7 @@ LAYERS: Mapping[type[nn.Module], Callable[..., Any]] = {
     nn.Embedding: _embedding,
     nn.ConstantPad1d: _pad1d,
     nn.ZeroPad1d: _pad1d,
+    **MODULES,
 }
 """Module -> how it is read, from a writer, its path, itself and what it is given."""
 

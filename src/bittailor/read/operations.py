@@ -94,6 +94,7 @@ NAMES: dict[Any, str] = {
     **{f: name for name in ("relu", "sigmoid", "tanh", "hardtanh", "elu", "leaky_relu", "dropout")
        for space in (torch, functional) if callable(f := getattr(space, f"{name}_", None))},
     getattr: "getattr", operator.iadd: "add", operator.isub: "sub", operator.imul: "mul",
+    operator.itruediv: "div",
 }
 """Function -> its name in `OPERATIONS`."""
 

@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from bittailor.core.arith import Floats
 from bittailor.errors import UnsupportedNetwork
+from bittailor.read.evaluating import evaluated
 from bittailor.read.layers import LAYERS
 from bittailor.read.operations import NAMES, OPERATIONS
 from bittailor.read.recurrence import Layers, recurrent
@@ -63,17 +64,25 @@ class Reader(Writer):
         if node.op == "placeholder":
             return self._placeholder(node)
         if node.op == "get_attr":
-            return Constant(str(node.target))
+            return self._attribute(str(node.target))
         if node.op == "output":
             return args[0]
         try:
             if node.op == "call_module":
                 return self._module(str(node.target), args, kwargs)
-            return self._operation(node, args, kwargs)
+            known = evaluated(self, node, args, kwargs)
+            return self._operation(node, args, kwargs) if known is None else known
         except TypeError as error:
             raise UnsupportedNetwork(f"cannot read {self._describe(node)}: its arguments: {error}") from None
         except Refusal as error:
             raise UnsupportedNetwork(f"cannot read {self._describe(node)}: {error}") from None
+
+    def _attribute(self, path: str) -> Constant:
+        """A tensor of the module; one that is neither parameter nor buffer, or was computed, by its values."""
+        if path in self._tensors:
+            return Constant(path)
+        *owner, name = path.split(".")
+        return Constant(path, array(getattr(self.root.get_submodule(".".join(owner)), name)))
 
     def _describe(self, node: fx.Node) -> str:
         line = node.meta.get("line")
@@ -121,8 +130,7 @@ class Reader(Writer):
         for activation in ACTIVATIONS:
             if kind is activation.module:
                 options = {name: getattr(module, name) for name, _ in activation.options}
-                name = self.layer_name(path, activation.op)
-                return self.activation(activation.op, args[0], options, name)
+                return self.activation(activation.op, args[0], options, self.layer_name(path, activation.op))
         if (known := is_recurrent(module)) is not None:
             raise Refusal(f"it has a forward of its own; only {known}'s is known\n{SUPPORTED}")
         hint = next((HINTS[base.__name__] for base in kind.__mro__ if base.__name__ in HINTS), "")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,9 @@ from bittailor.core.arith import Floats
 from bittailor.nn import MODULES, Recurrent
 from bittailor.read.recurrence import Layer, Layers
 
-KINDS: dict[type[nn.RNNBase], tuple[str, tuple[str, ...]]] = {nn.GRU: ("gru", ("h",)), nn.LSTM: ("lstm", ("h", "c"))}
+KINDS: dict[type[nn.RNNBase], tuple[str, tuple[str, ...]]] = {
+    nn.GRU: ("gru", ("h",)), nn.LSTM: ("lstm", ("h", "c")), nn.RNN: ("rnn", ("h",)),
+}
 """PyTorch's modules: the cell, and the final states."""
 
 _COMPUTES = ("forward", "_layers", "_products", "_own_part", "_recur")
@@ -62,10 +65,13 @@ def _of_torch(module: nn.RNNBase, cell: str, states: tuple[str, ...]) -> Layers:
     project = module.proj_size
     kinds = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if module.bias else []),
              *(["weight_hr"] if project else [])]
+    options: dict[str, Any] = {"project": project} if project else {}
+    if isinstance(module, nn.RNN) and module.nonlinearity != "tanh":
+        options["activation"] = module.nonlinearity
     suffixes = ("", "_reverse") if module.bidirectional else ("",)
     each = tuple(
         Layer(tuple(_arrays({kind: getattr(module, f"{kind}_l{layer}{suffix}") for kind in kinds})
-                    for suffix in suffixes), None, {"project": project} if project else {})
+                    for suffix in suffixes), None, options)
         for layer in range(module.num_layers))
     return Layers(type(module).__name__, cell, module.input_size, module.hidden_size, module.batch_first, states, False,
                   each)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import EllipsisType
 from typing import Any
 
 from bittailor.read.convolving import cut
+from bittailor.read.scaling import scaled
 from bittailor.read.symbolic import (
     FEATURES,
     ITEMS,
@@ -46,16 +48,47 @@ def shaped(value: Any) -> Shaped:
     raise Refusal(f"it is given {type(value).__name__}, not a tensor of the sequence")
 
 
-def _mean(w: Writer, x: Any, dim: Any = None, keepdim: bool = False, axis: Any = None, **_: Any) -> Tensor:
-    value = w.single(x)
+def _over_steps(
+    op: str, w: Writer, x: Any, dim: Any = None, keepdim: bool = False, axis: Any = None, **_: Any
+) -> Tensor:
     dim = axis if dim is None else dim
+    if isinstance(x, Tensor) and isinstance(dim, int) and x.axes[x.axis(dim)] == ("directions",):
+        return _over_directions(op, w, x, x.axis(dim), keepdim)
+    value = w.single(x)
     dims = list(dim) if isinstance(dim, list | tuple) else [dim]
     if len(dims) != 1 or dims[0] is None or value.axes[value.axis(dims[0])] != STEPS:
-        raise Refusal(f"dim={dim} of {value.text()} is not the steps; the mean over steps can be read")
+        raise Refusal(f"dim={dim} of {value.text()} is not the steps; the {op} over steps can be read")
     place = value.axis(dims[0])
-    ref = w.over_time("mean", w.local_name("mean"), value)
+    ref = w.over_time(op, w.local_name(op), value)
     left: tuple[Axis, ...] = ((),) if keepdim else ()
     return replace(value, sites=((ref,),), axes=(*value.axes[:place], *left, *value.axes[place + 1:]))
+
+
+def _over_directions(op: str, w: Writer, x: Tensor, place: int, keepdim: bool) -> Tensor:
+    """The sum or mean of a layer's directions, feature by feature."""
+    if op not in ("sum", "mean") or len(x.sites) != 1:
+        raise Refusal(f"of a layer's directions the sum and the mean can be read, and torch.cat; not the {op}")
+    left: tuple[Axis, ...] = ((),) if keepdim else ()
+    axes = (*x.axes[:place], *left, *x.axes[place + 1:])
+    first, *rest = (replace(x, axes=axes, sites=((ref,),)) for ref in x.each())
+    for other in rest:
+        first = w.pointwise("add", w.local_name("add"), first, other)
+    return first if op == "sum" else scaled(w, first, 1 / len(x.each()), 0.0, "mean")
+
+
+def _max(w: Writer, x: Any, dim: Any = None, keepdim: bool = False, **named: Any) -> tuple[Tensor, Opaque]:
+    if isinstance(dim, Shaped | Constant):
+        raise Refusal("the larger of two values cannot be read; the maximum over steps can")
+    return _over_steps("max", w, x, dim, keepdim, **named), Opaque("the step of a maximum, as argmax gives it")
+
+
+def _pool(op: str, w: Writer, x: Any, output_size: Any, **_: Any) -> Tensor:
+    value = w.single(x)
+    size = output_size[0] if isinstance(output_size, tuple | list) and len(output_size) == 1 else output_size
+    if size != 1 or value.axes[-1] != STEPS:
+        raise Refusal(f"of pooling, that of all steps to one can be read; this makes {size} of the last axis of "
+                      f"{value.text()}")
+    return _over_steps(op, w, value, -1, True)
 
 
 def _pick(w: Writer, value: Tensor, place: int, op: str, keep: bool) -> Tensor:
@@ -200,6 +233,8 @@ def _dim(w: Writer, x: Any) -> int:
 
 
 def _getattr(w: Writer, x: Any, name: str) -> Any:
+    if isinstance(x, tuple) and name in ("values", "indices"):
+        return x[name == "indices"]
     if name in ("device", "dtype"):
         return Opaque(name)
     if name in ("T", "mT"):
@@ -234,7 +269,13 @@ def _reshape(w: Writer, x: Any, *shape: Any, **named: Any) -> Any:
     sizes: list[Size] = _flat(shape or tuple(named.values()))
     if not all(isinstance(size, int | Dim) for size in sizes):
         raise Refusal("only reshapes to given sizes can be read")
-    return _tidy(w, regroup(shaped(x), sizes))
+    try:
+        return _tidy(w, regroup(shaped(x), sizes))
+    except Refusal:
+        apart = w.taken_apart(x) if isinstance(x, Tensor) else None
+        if apart is None:
+            raise
+        return _tidy(w, regroup(apart, sizes))
 
 
 def _tidy(w: Writer, value: Any) -> Any:
@@ -282,7 +323,9 @@ def _expand(w: Writer, x: Any, *_: Any) -> Any:
 
 
 SHAPES: dict[str, Operation] = {
-    "mean": _mean, "select": _select, "narrow": _narrow, "gather": _gather, "take_along_dim": _take_along_dim,
+    "mean": partial(_over_steps, "mean"), "sum": partial(_over_steps, "sum"), "amax": partial(_over_steps, "max"),
+    "max": _max, "adaptive_avg_pool1d": partial(_pool, "mean"), "adaptive_max_pool1d": partial(_pool, "max"),
+    "select": _select, "narrow": _narrow, "gather": _gather, "take_along_dim": _take_along_dim,
     "getitem": _getitem, "split": _split, "chunk": _chunk, "size": _size, "dim": _dim, "getattr": _getattr,
     "transpose": _transpose, "swapaxes": _transpose, "t": _t, "permute": _permute,
     "reshape": _reshape, "view": _reshape, "flatten": _flatten, "squeeze": _squeeze, "unsqueeze": _unsqueeze,

@@ -7,10 +7,10 @@ indexing only move atoms, so what they do is known without knowing how many item
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bittailor.core.arith import Floats
 from bittailor.errors import UnsupportedNetwork
@@ -168,9 +168,10 @@ class Zeros:
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor that the module owns, by its path."""
+    """A tensor that the module owns, by its path, or what was computed from such ones alone: `values`."""
 
     path: str
+    values: Any = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,27 @@ class Opaque:
     """Something that nothing depends on: a device, a dtype."""
 
     name: str
+
+
+def each_of(value: Any) -> Iterator[Any]:
+    """What tuples, lists and dictionaries hold, one by one."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, tuple | list):
+        for part in value:
+            yield from each_of(part)
+    else:
+        yield value
+
+
+def replaced(value: Any, by: Callable[[Any], Any]) -> Any:
+    """The same with everything that tuples, lists and dictionaries hold replaced."""
+    if isinstance(value, Mapping):
+        return {name: replaced(part, by) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(replaced(part, by) for part in value) if type(value) in (tuple, list) else tuple(
+            replaced(part, by) for part in value)
+    return by(value)
 
 
 A = TypeVar("A", bound=Shaped)
@@ -196,7 +218,16 @@ def unsqueeze(value: A, dim: int) -> A:
     place = dim if dim >= 0 else dim + len(value.axes) + 1
     if not 0 <= place <= len(value.axes):
         raise Refusal(f"there is no place {dim} for an axis in {value.text()}")
-    return replace(value, axes=(*value.axes[:place], (), *value.axes[place:]))
+    return featured(replace(value, axes=(*value.axes[:place], (), *value.axes[place:])))
+
+
+def featured(value: A) -> A:
+    """A tensor that had no axis for its one feature: the axis of size 1 that it got is it."""
+    if not isinstance(value, Tensor) or value.features > 1 or any("features" in axis for axis in value.axes):
+        return value
+    places = [i for i, axis in enumerate(value.axes) if axis == ()]
+    return value if not places else replace(value, axes=tuple(
+        FEATURES if i == places[-1] else axis for i, axis in enumerate(value.axes)))
 
 
 def squeeze(value: A, dim: int) -> A:
@@ -236,7 +267,7 @@ def regroup(value: A, shape: Sequence[Size]) -> A:
         if not front or any(value.count(atom) != 1 for atom in atoms):
             raise refusal
         front[-1] = (*front[-1], *atoms)
-    return replace(value, axes=(*front, *back))
+    return featured(replace(value, axes=(*front, *back)))
 
 
 def _shape_text(shape: Sequence[Size]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -14,7 +15,7 @@ from bittailor.read.recurrent import NAMES
 class Activation:
     """An activation that is an operator here.
 
-    op       the operator's name in `OPS`
+    op       the function's name in `FUNCTIONS`
     module   its module
     names    its names as function or method
     """
@@ -24,7 +25,7 @@ class Activation:
     names: tuple[str, ...]
 
     @property
-    def options(self) -> tuple[tuple[str, float], ...]:
+    def options(self) -> tuple[tuple[str, Any], ...]:
         """As in `FUNCTIONS`."""
         return FUNCTIONS[self.op]
 
@@ -40,6 +41,12 @@ ACTIVATIONS = (
     Activation("softplus", nn.Softplus, ("softplus",)),
     Activation("elu", nn.ELU, ("elu",)),
     Activation("leaky_relu", nn.LeakyReLU, ("leaky_relu",)),
+    Activation("relu6", nn.ReLU6, ("relu6",)),
+    Activation("gelu", nn.GELU, ("gelu",)),
+    Activation("selu", nn.SELU, ("selu",)),
+    Activation("hardswish", nn.Hardswish, ("hardswish",)),
+    Activation("mish", nn.Mish, ("mish",)),
+    Activation("logsigmoid", nn.LogSigmoid, ("logsigmoid",)),
 )
 
 IGNORED_MODULES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -50,34 +57,36 @@ SOFTMAX: dict[type[nn.Module], str] = {nn.Softmax: "softmax", nn.LogSoftmax: "lo
 
 SUPPORTED = (
     f"  what can be read: {NAMES}, nn.Linear, nn.Conv1d, nn.Embedding, nn.LayerNorm, nn.RMSNorm, "
-    "nn.Sequential, dropout, "
+    "nn.BatchNorm1d, nn.Sequential, dropout, "
     + ", ".join(a.module.__name__ for a in ACTIVATIONS)
-    + ", last or mean step, +, -, *, cat (docs/reading.md)"
+    + ", last or mean step, +, -, *, constants, cat (docs/reading.md)"
 )
 
+_ATTENTION = ("attention needs all steps before the first output, an exponential and a division; use the last step, "
+              "the mean or the maximum over the steps")
+_POOLING = "of pooling, that of all steps to one can be read: mean, sum or max over the steps, AdaptiveAvgPool1d(1)"
+_COPIES = "values of one step are not copied to others; give the decoder its own input, or keep the encoder alone"
+_DIVISION = "a division by values of the data; let the caller divide, or compare without it"
+
 HINTS: dict[str, str] = {
-    "RNN": "of PyTorch's recurrent layers nn.GRU and nn.LSTM are known; train one in its place",
     "RNNCellBase": "a cell of one step; use nn.GRU or nn.LSTM, which have the loop over the steps inside",
     "_ConvNd": "of convolutions nn.Conv1d over the steps is known; apply others to the data before the network",
-    "_BatchNorm": "there is no normalisation layer; a BatchNorm next to a Linear can be folded into its "
-                  "weights (torch.nn.utils.fusion)",
-    "MultiheadAttention": "there is no attention",
-    "PReLU": "its slope is learned; LeakyReLU(0.01) can be read",
-    "ReLU6": "its upper bound is 6; Hardtanh (-1..1) and ReLU can be read",
-    "GELU": "there is no operator for it; SiLU is the nearest that can be read",
+    "_BatchNorm": "only nn.BatchNorm1d over the features is known",
+    **dict.fromkeys(("MultiheadAttention", "TransformerEncoderLayer", "TransformerEncoder", "bmm", "einsum",
+                     "scaled_dot_product_attention"), _ATTENTION),
+    **dict.fromkeys(("_AvgPoolNd", "_MaxPoolNd", "_AdaptiveAvgPoolNd", "_AdaptiveMaxPoolNd", "_LPPoolNd", "avg_pool1d",
+                     "max_pool1d", "avg_pool2d", "max_pool2d", "lp_pool1d"), _POOLING),
+    "Conv2d": "a convolution over two axes; apply it to the data before the network, or make it one over time of all "
+              "frequencies as features",
+    **dict.fromkeys(("repeat", "repeat_interleave", "tile", "expand_as"), _COPIES),
+    **dict.fromkeys(("norm", "normalize", "cosine_similarity"), _DIVISION),
     "argmax": "return the values before argmax; the metric takes the largest",
     "flip": "sequences are not turned round; bidirectional=True runs a layer from the end",
     "stack": "it makes a new axis; torch.cat on the features can be read",
-    "max": "there is no maximum over steps; the last step or the mean can be read",
-    "amax": "there is no maximum over steps; the last step or the mean can be read",
-    "sum": "there is no sum over steps; the mean can be read",
     **dict.fromkeys(("ones", "full", "rand", "randn"), "only zeros can be made; a state starts at zero"),
-    "matmul": "use nn.Linear or torch.nn.functional.linear for a product with a matrix",
-    "clamp": "Hardtanh (-1..1) and ReLU can be read",
+    "matmul": "one side must be a matrix of the module; two values of the data cannot be multiplied as matrices",
+    "reciprocal": "a division by values of the data; dividing by constants can be read",
     "half": "half precision would round inside the network; leave the values in float",
     "bfloat16": "half precision would round inside the network; leave the values in float",
-    "div": "there is no division; fold the factor into the weights of a layer",
-    "truediv": "there is no division; fold the factor into the weights of a layer",
-    "neg": "there is no negation; fold it into the weights of a layer, or use a - b",
 }
 """By the name of a module's class (or of one above it), or of a function: why not, and what instead."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import fx, nn
+from torch import nn
 
 from bittailor.common.records import whole
 from bittailor.core.arith import Floats
@@ -18,12 +18,16 @@ from bittailor.core.network import Network
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read.embedding import INDEX_LAYOUTS
 from bittailor.read.finishing import compare, pruned
+from bittailor.read.folding import fold
+from bittailor.read.outputs import Output, joined, outputs_of, refusal
 from bittailor.read.reader import Reader
 from bittailor.read.recurrent import is_recurrent, layers_of, own_forward
-from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Axes, Tensor, WrongLayout
+from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Axes, WrongLayout
 from bittailor.read.trace import arguments, trace
 
-_LAYOUTS: tuple[Axes, ...] = ((ITEMS, STEPS, FEATURES), (STEPS, ITEMS, FEATURES))
+_LAYOUTS: tuple[Axes, ...] = (
+    (ITEMS, STEPS, FEATURES), (STEPS, ITEMS, FEATURES), (ITEMS, FEATURES, STEPS), (ITEMS, STEPS))
+"""What the axes of a module's input may mean, in the order in which they are tried; the last for one feature only."""
 _PROBE_LENGTHS = (5, 3, 1)
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 
@@ -101,53 +105,29 @@ def _input_features(root: nn.Module) -> int:
 
 
 def _read(root: nn.Module, features: int, lengths: str | None, probe_lengths: str | None) -> Network:
-    layouts = _LAYOUTS if _input_rows(root) is None else INDEX_LAYOUTS
+    refusals = list[UnsupportedNetwork]()
+    layouts = _LAYOUTS[:4 if features == 1 else 3] if _input_rows(root) is None else INDEX_LAYOUTS
     for layout in layouts:
         reader = Reader(root, features, layout, lengths)
         try:
             graph = trace(root, reader)
-            out = _output(root, reader, graph)
-        except WrongLayout:
-            if layout == layouts[-1]:
+            outs = outputs_of(root, reader, graph)
+            break
+        except UnsupportedNetwork as error:
+            refusals.append(error)
+            if features > 1 and not isinstance(error, WrongLayout):
                 raise
-            continue
-        break
-    site = reader.site(Tensor(out.axes, out.features, out.sites))
-    network = Network(*pruned(reader.builder.graph(site), reader.parameters))
-    _check(root, network, layout, out, probe_lengths, required=lengths is not None)
+    else:
+        # what stops it in another layout than its own says little; what is no matter of layouts is the reason
+        raise next((error for error in refusals if not isinstance(error, WrongLayout)), refusals[0]) from None
+    site = joined(reader, outs)
+    network = Network(*fold(*pruned(reader.builder.graph(site), reader.parameters)))
+    _check(root, network, layout, outs, probe_lengths, required=lengths is not None)
     return network
 
 
-def _output(root: nn.Module, reader: Reader, graph: fx.Graph) -> Tensor:
-    """What the module returns: one tensor, or one with final states beside it."""
-    end = next(node for node in graph.nodes if node.op == "output")
-    result = reader.value(end)
-    values: Sequence[Any] = result if isinstance(result, tuple | list) and result else (result,)
-    first, rest = values[0], [value for value in _flat(values[1:]) if value is not None]
-    states = all(isinstance(value, Tensor) and all(ref.pick for ref in value.each()) for value in rest)
-    if not isinstance(first, Tensor) or not states:
-        kind = "dict" if isinstance(result, dict) else f"({', '.join(type(v).__name__ for v in values)})"
-        raise _refusal(root, f"its forward returns {kind}; expected one tensor, or a tensor followed by "
-                             "final states, which are left away")
-    if len(first.each()) > 1:
-        raise _refusal(root, f"its forward returns {len(first.each())} final states of a layer at once; pick "
-                             "one, such as h_n[-1]")
-    if first.each() == reader.input.each():
-        raise _refusal(root, "it returns its input and computes nothing")
-    return first
-
-
-def _flat(values: Sequence[Any]) -> list[Any]:
-    """The values, those of pairs one by one (an LSTM's final states)."""
-    return [each for value in values for each in (value if isinstance(value, tuple | list) else (value,))]
-
-
-def _refusal(root: nn.Module, reason: str) -> UnsupportedNetwork:
-    return UnsupportedNetwork(f"cannot read {type(root).__name__}: {reason}")
-
-
 def _check(
-    root: nn.Module, network: Network, layout: Axes, out: Tensor, lengths: str | None, required: bool
+    root: nn.Module, network: Network, layout: Axes, outs: Sequence[Output], lengths: str | None, required: bool
 ) -> None:
     """Refuse a network that does not compute what the module computes, on random sequences."""
     rng, shape = np.random.default_rng(0), (len(_PROBE_LENGTHS), max(_PROBE_LENGTHS))
@@ -160,18 +140,26 @@ def _check(
             break
         given = {lengths: torch.tensor(sizes)} if lengths and (required or sizes is ragged) else {}
         try:
-            expected, tolerance = _run(root, x if layout[0] == ITEMS else x.swapaxes(0, 1), given)
+            expected, tolerance = _run(root, _laid_out(x, layout), given, outs)
         except Exception as error:  # whatever the module's own code may raise
             if not needed:
                 continue
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             reason = f"it fails itself on an input of {network.features} features: {reason}"
-            raise _refusal(root, reason) from None
-        _compare(root, network, x, sizes, out, expected, tolerance)
+            raise refusal(root, reason) from None
+        _compare(root, network, x, sizes, outs, expected, tolerance)
 
 
-def _run(root: nn.Module, x: Floats, given: dict[str, torch.Tensor]) -> tuple[Floats, float]:
-    """The module's output, in float64 if its code allows that, and how exact it is."""
+def _laid_out(x: Floats, layout: Axes) -> Floats:
+    """[items, steps, features] as the module takes it."""
+    own = (ITEMS, STEPS, FEATURES)
+    return x.transpose([own.index(axis) for axis in layout]) if FEATURES in layout else x[:, :, 0]
+
+
+def _run(
+    root: nn.Module, x: Floats, given: dict[str, torch.Tensor], outs: Sequence[Output]
+) -> tuple[list[Floats], float]:
+    """The module's outputs, in float64 if its code allows that, and how exact it is."""
     names = [(n, d) for n, d in arguments(root)[1:] if d is inspect.Parameter.empty]
     given = {**{n: cast(torch.Tensor, None) for n, _ in names}, **given}
     precision, indices = torch.float64, _input_rows(root) is not None
@@ -181,8 +169,8 @@ def _run(root: nn.Module, x: Floats, given: dict[str, torch.Tensor]) -> tuple[Fl
         except Exception:  # its own code may make float32 tensors; if that was not it, it fails again
             precision = torch.float32
             result = copy.deepcopy(root).float()(_tensor(x, indices, precision), **given)
-    first = result[0] if isinstance(result, tuple | list) else result
-    return first.double().numpy(), _TOLERANCE[precision]
+    parts = [result if out.key is None else result[out.key] for out in outs]
+    return [part.double().numpy() for part in parts], _TOLERANCE[precision]
 
 
 def _tensor(x: Floats, indices: bool, precision: torch.dtype) -> torch.Tensor:
@@ -190,17 +178,20 @@ def _tensor(x: Floats, indices: bool, precision: torch.dtype) -> torch.Tensor:
 
 
 def _compare(
-    root: nn.Module, network: Network, x: Floats, lengths: NDArray[np.int64], out: Tensor, expected: Floats,
-    tolerance: float,
+    root: nn.Module, network: Network, x: Floats, lengths: NDArray[np.int64], outs: Sequence[Output],
+    expected: Sequence[Floats], tolerance: float,
 ) -> None:
-    what = compare(network, x, lengths, out, expected, tolerance)
-    if not what:
-        return
-    if (lengths == x.shape[1]).all():
-        raise _refusal(root, f"what was read {what} on random data; its forward does something that the "
-                             "trace does not show (a hook, or a change in place)")
-    raise _refusal(
-        root, f"with sequences of different lengths what was read {what}: a network sees valid steps only\n"
-        "  padding must not reach a reversed layer (pack the sequences), last step or mean (use the lengths);\n"
-        "  for sequences of equal lengths, wrap the module in one whose forward takes no lengths"
-    )
+    start = 0
+    for out, wanted in zip(outs, expected, strict=True):
+        columns = slice(start, start + out.tensor.features)
+        start = columns.stop
+        what = compare(network, x, lengths, out.tensor, wanted, tolerance, columns)
+        if what and (lengths == x.shape[1]).all():
+            raise refusal(root, f"what was read {what} on random data; its forward does something that the "
+                                "trace does not show (a hook, or a change in place)")
+        if what:
+            raise refusal(
+                root, f"with sequences of different lengths what was read {what}: a network sees valid steps only\n"
+                "  padding must not reach a reversed layer (pack the sequences), last step or mean (use the lengths);\n"
+                "  for sequences of equal lengths, wrap the module in one whose forward takes no lengths"
+            )

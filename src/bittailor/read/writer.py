@@ -6,10 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from bittailor.core.arith import Floats
 from bittailor.core.graph import Builder
-from bittailor.read.functions import FUNCTIONS
-from bittailor.read.symbolic import FEATURES, Constant, Framed, PackedSequence, Refusal, SiteRef, Tensor
+from bittailor.read.functions import operator_of
+from bittailor.read.symbolic import (
+    FEATURES,
+    STEPS,
+    Constant,
+    Framed,
+    Opaque,
+    PackedSequence,
+    Refusal,
+    SiteRef,
+    Tensor,
+    WrongLayout,
+)
 
 
 class Writer:
@@ -71,14 +84,14 @@ class Writer:
         if isinstance(value, PackedSequence):
             raise Refusal("it is given a packed sequence; use pad_packed_sequence first")
         if isinstance(value, Constant):
-            raise Refusal(f"'{value.path}' is a constant tensor and there is no operator with constants: "
-                          "normalise the data before the network, or fold it into the weights of a layer")
+            raise Refusal(f"'{value.path}' is a tensor of the module; it can be a factor, a divisor or a term")
         if isinstance(value, int | float):
-            raise Refusal(f"there is no operator with the number {value:g}; fold it into the weights of a "
-                          "layer (1 - x is the one exception)")
+            raise Refusal(f"it is given the number {value:g}; a number can be a factor, a divisor or a term")
         if value is None:
             raise Refusal("it is given None: arguments of forward other than the first are at their default "
                           "or None")
+        if isinstance(value, Opaque):
+            raise Refusal(f"it is given {value.name}, which is no value of the network")
         raise Refusal(f"it is given {type(value).__name__}, not the values of a sequence or a step")
 
     def site(self, value: Any) -> str:
@@ -91,10 +104,22 @@ class Writer:
         return self._picks[ref]
 
     def tensor(self, constant: Constant) -> Floats:
-        """The values of a tensor that the module owns."""
+        """The values of a tensor that the module owns, or of what was computed from such ones."""
+        if constant.values is not None:
+            return np.asarray(constant.values)
         if constant.path not in self._tensors:
             raise Refusal(f"'{constant.path}' is not a parameter of the module")
         return self._tensors[constant.path]
+
+    def own(self, path: str) -> dict[str, Floats]:
+        """The parameters and buffers of the module at a path, by their own names."""
+        inside = f"{path}." if path else ""
+        return {name[len(inside):]: values for name, values in self._tensors.items()
+                if name.startswith(inside) and "." not in name[len(inside):]}
+
+    def replaced_site(self, x: Tensor, site: str) -> Tensor:
+        """A tensor with the axes of x, at another site."""
+        return replace(x, sites=((SiteRef(site),),), features=self.builder.features(site))
 
     def check_features(self, x: Tensor, expected: int, what: str) -> None:
         """Refuse an input of a width that a layer was not made for."""
@@ -105,7 +130,8 @@ class Writer:
         """weight source + bias, at this path."""
         x = self.single(source)
         if x.axes[-1:] != (FEATURES,):
-            raise Refusal(f"it is given {x.text()}; the features must be the last axis")
+            raise WrongLayout(f"cannot read '{path}' (Linear): it is given {x.text()}; the features must be the last "
+                              "axis")
         self.check_features(x, weight.shape[1], f"in_features={weight.shape[1]}")
         p = self.name(self.layer_name(path, "linear"))
         self.parameters |= {f"{p}.W": weight} | ({} if bias is None else {f"{p}.b": bias})
@@ -113,13 +139,14 @@ class Writer:
         out = self.builder.linear(f"{p}.out", self.site(x), f"{p}.W", len(weight), b)
         return replace(x, features=len(weight), sites=((SiteRef(out),),))
 
-    def activation(self, op: str, source: Any, options: dict[str, float], name: str) -> Tensor:
-        """A function of one variable, if its options are those of the operator."""
+    def activation(self, function: str, source: Any, options: Mapping[str, Any], name: str) -> Tensor:
+        """A function of `FUNCTIONS` with PyTorch's options; what is not named is at its default."""
         x = self.single(source)
-        for option, expected in FUNCTIONS[op]:
-            if options.get(option, expected) != expected:
-                raise Refusal(f"{option}={options[option]:g}; only {option}={expected:g} can be read")
-        return self.pointwise(op, name, x)
+        for option, value in options.items():
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                raise Refusal(f"{option} is {type(value).__name__}; expected a number")
+        op, own = operator_of(function, options)
+        return self.replaced_site(x, self.builder.op(op, self.name(name), self.site(x), **own))
 
     def pointwise(self, op: str, name: str, *sources: Any) -> Tensor:
         """An operator on values with equal axes."""
@@ -133,16 +160,20 @@ class Writer:
         return replace(first, sites=((SiteRef(self.builder.op(op, self.name(name), *sites)),),))
 
     def over_time(self, op: str, name: str, source: Tensor) -> SiteRef:
-        """last, first or mean of a sequence."""
-        if op == "mean":
+        """last, first, mean, sum or max of a sequence."""
+        if op not in ("last", "first"):
             return SiteRef(self.builder.op(op, self.name(name), self.site(source)))
         return SiteRef(self.site(source), op)
 
     def softmax(self, source: Any, dim: int | None, kind: str) -> Tensor:
         """Left away at the end of a network, since the largest output stays the largest."""
         x = self.single(source)
+        if dim is not None and x.axes[x.axis(dim)] == STEPS:
+            raise Refusal("a softmax over the steps is attention, which cannot be read: it needs all steps before the "
+                          "first output, an exponential and a division; use the last step, mean or maximum over steps")
         if dim is None or x.axes[x.axis(dim)] != FEATURES:
-            raise Refusal(f"dim={dim} is not the axis of the features; use dim=-1")
+            raise Refusal(f"dim={dim} of {x.text()} is not the features; a softmax over the features at the end of a "
+                          "network can be read")
         return replace(x, softmax=kind)
 
     def concat(self, sites: Sequence[str], name: str) -> str:
@@ -156,6 +187,17 @@ class Writer:
     def joined(self, values: Sequence[Tensor]) -> SiteRef:
         """The concatenation of tensors of one site each."""
         return SiteRef(self.concat([self.site(value) for value in values], self.name(self.local_name("concat"))))
+
+    def taken_apart(self, value: Tensor) -> Tensor | None:
+        """A layer's directions, or other equal parts that were joined, with an axis of their own; None without them."""
+        ref = value.each()[0]
+        parts = () if len(value.each()) > 1 or ref.pick else self._parts.get(ref.site, ())
+        sizes = {self.builder.features(part) for part in parts}
+        if len(sizes) != 1 or FEATURES not in value.axes:
+            return None
+        sites = (tuple(SiteRef(part) for part in parts),)
+        axes = tuple(("directions", *axis) if axis == FEATURES else axis for axis in value.axes)
+        return replace(value, axes=axes, sites=sites, features=sizes.pop())
 
     def part(self, ref: SiteRef, start: int, stop: int) -> SiteRef:
         """Features start .. stop - 1 of a site, where it is a concatenation with an edge there."""

@@ -142,10 +142,10 @@ static int bt_segment_ok(const bt_view *v, const bt_segment *s) {
             && s->first > 0 && s->first < BT_MOST && s->count < BT_MOST && s->first_state < BT_MOST
             && s->states < BT_MOST && s->states <= v->buffers[s->in].stride
             && (uint64_t)s->states * s->first <= v->buffers[s->out].stride;
-    if (s->kind == BT_LAST || s->kind == BT_FIRST)
+    if (s->kind == BT_LAST || s->kind == BT_FIRST || s->kind == BT_MAX)
         return s->in < h->buffers && s->out < h->buffers && s->in != s->out && v->buffers[s->in].kind == BT_SEQUENCE
             && v->buffers[s->out].kind == BT_STEP && v->buffers[s->in].size == v->buffers[s->out].size;
-    if (s->kind != BT_MEAN || s->first >= h->instrs)
+    if ((s->kind != BT_MEAN && s->kind != BT_SUM) || s->first >= h->instrs)
         return 0;
     const bt_instr *p = &v->instrs[s->first];
     return p->a < h->buffers && p->out < h->buffers && p->a != p->out && v->buffers[p->a].kind == BT_SEQUENCE
@@ -517,9 +517,28 @@ static void bt_run_window(const bt_view *v, bt_block *block, const bt_segment *s
         }
 }
 
-/* a: values of u = a + za; y = clamp(floor((A * m0 + T * c) / (T * 2**shift)), lo, hi) + zb, A the sum of u over T
- * steps, which may leave 32 bits: hence not bt_mean */
-static void bt_run_mean(const bt_view *v, bt_block *block, const bt_instr *p) {
+/* The largest of an item's steps, value by value. */
+static void bt_run_max(const bt_view *v, bt_block *block, const bt_segment *s) {
+    const bt_buffer *in = &v->buffers[s->in], *out = &v->buffers[s->out];
+    size_t rows = (size_t)in->stride * BT_ITEMS, width = in->stride < out->stride ? in->stride : out->stride;
+    for (size_t n = 0; n < BT_ITEMS; n++)
+        for (size_t f = 0; f < width; f++) {
+            int64_t most = bt_value(block->base[s->in], in, n * in->stride + f);
+            for (size_t t = 1; t < block->lengths[n]; t++) {
+                int64_t q = bt_value(block->base[s->in], in, rows * t + n * in->stride + f);
+                most = q > most ? q : most;
+            }
+            if (out->size == 1)
+                block->base[s->out][n * out->stride + f] = (uint8_t)most;
+            else
+                ((int16_t *)(void *)block->base[s->out])[n * out->stride + f] = (int16_t)most;
+        }
+}
+
+/* a: values of u = a + za; y = clamp(floor((A * m0 + T * c) / (T * 2**shift)), lo, hi) + zb, A the sum of u over the
+ * item's steps, which may leave 32 bits: hence not bt_mean. T is their number for a mean, 1 for a sum. */
+static void bt_run_sum(const bt_view *v, bt_block *block, const bt_segment *s) {
+    const bt_instr *p = &v->instrs[s->first];
     const bt_buffer *in = &v->buffers[p->a], *out = &v->buffers[p->out];
     size_t rows = (size_t)in->stride * BT_ITEMS;
     for (size_t n = 0; n < BT_ITEMS; n++)
@@ -527,8 +546,9 @@ static void bt_run_mean(const bt_view *v, bt_block *block, const bt_instr *p) {
             int64_t steps = (int64_t)block->lengths[n], sum = steps * p->za;
             for (size_t t = 0; t < block->lengths[n]; t++)
                 sum += bt_value(block->base[p->a], in, rows * t + n * in->stride + f);
-            sum = (int64_t)((uint64_t)sum * (uint64_t)p->m0 + (uint64_t)steps * (uint64_t)p->c);
-            uint32_t y = (uint32_t)bt_divide(sum, (uint32_t)steps, p->shift, p->lo, p->hi) + (uint32_t)p->zb;
+            uint32_t shares = s->kind == BT_MEAN ? (uint32_t)steps : 1;
+            sum = (int64_t)((uint64_t)sum * (uint64_t)p->m0 + (uint64_t)shares * (uint64_t)p->c);
+            uint32_t y = (uint32_t)bt_divide(sum, shares, p->shift, p->lo, p->hi) + (uint32_t)p->zb;
             if (out->size == 1)
                 block->base[p->out][n * out->stride + f] = (uint8_t)y;
             else
@@ -631,16 +651,18 @@ static void bt_run_segments(const bt_view *v, bt_block *block) {
         switch (s->kind) {
         case BT_LOOP: bt_run_loop(v, block, s); break;
         case BT_ONCE: bt_run_once(v, block, s); break;
-        case BT_MEAN: bt_run_mean(v, block, &v->instrs[s->first]); break;
+        case BT_MEAN:
+        case BT_SUM: bt_run_sum(v, block, s); break;
+        case BT_MAX: bt_run_max(v, block, s); break;
         case BT_WINDOW: bt_run_window(v, block, s); break;
         default: bt_pick(v, block, s); break;
         }
     }
 }
 
-static int bt_has_mean(const bt_view *v) {
+static int bt_has_sum(const bt_view *v) {
     for (uint32_t i = 0; i < v->head->segments; i++)
-        if (v->segments[i].kind == BT_MEAN)
+        if (v->segments[i].kind == BT_MEAN || v->segments[i].kind == BT_SUM)
             return 1;
     return 0;
 }
@@ -665,7 +687,7 @@ int bt_run(const void *program, size_t bytes, const void *input, size_t input_by
     for (size_t i = first; lengths != NULL && i < last; i++)
         if (lengths[i] < 1 || (size_t)lengths[i] > steps)
             return BT_LENGTH;
-    if (bt_has_mean(&v) && steps > BT_MEAN_STEPS)
+    if (bt_has_sum(&v) && steps > BT_MEAN_STEPS)
         for (size_t i = first; i < last; i++)
             if (lengths == NULL || lengths[i] > BT_MEAN_STEPS)
                 return BT_LENGTH;

@@ -48,7 +48,7 @@ enum bt_status {
     BT_NULL = 1,    /* a pointer is null or not aligned to 8 bytes */
     BT_PROGRAM = 2, /* the program is not one, is damaged, or was made for other lanes or items */
     BT_SHORT = 3,   /* a buffer is shorter than its shape says */
-    BT_LENGTH = 4,  /* a length is outside 1..steps, or a mean runs over more than 65,535 steps */
+    BT_LENGTH = 4,  /* a length is outside 1..steps, or a mean or sum runs over more than 65,535 steps */
     BT_RANGE = 5    /* an input integer is outside the program's input format */
 };
 
@@ -69,7 +69,9 @@ enum bt_segment_kind {
     BT_MEAN = 4,  /* instruction `first`: buffer out = mean over the item's steps of buffer a */
     /* buffer out = the frames of buffer in around every step, feature by feature: `first` taps, `count` steps apart, the
      * last one `first_state` steps later than the step at hand, of `states` features; fill values beyond an item's ends */
-    BT_WINDOW = 5
+    BT_WINDOW = 5,
+    BT_SUM = 6, /* like BT_MEAN, the sum over the steps */
+    BT_MAX = 7  /* buffer out = the largest value of the item's steps of buffer in */
 };
 
 /* v: tile operands; acc: integer dot product with a buffer; W: 64-bit sums, the others are 32-bit. */
@@ -122,8 +124,8 @@ typedef struct bt_buffer {
 
 typedef struct bt_segment {
     uint32_t kind, reverse;
-    uint32_t first, count;        /* phases; BT_MEAN: instruction */
-    uint32_t in, out;             /* buffers of BT_LAST, BT_FIRST and BT_WINDOW */
+    uint32_t first, count;        /* phases; BT_MEAN, BT_SUM: instruction */
+    uint32_t in, out;             /* buffers of BT_LAST, BT_FIRST, BT_MAX, BT_WINDOW */
     uint32_t first_state, states; /* the buffers of kind BT_STATE that this loop advances */
 } bt_segment;                     /* 32 bytes */
 
@@ -138,7 +140,7 @@ typedef struct bt_instr {
     uint16_t step;
     uint32_t out, a, b;
     int32_t m0, m1, lo, hi, za, zb;
-    uint32_t size;       /* linear: groups of inputs; store: first column; mean: features */
+    uint32_t size;       /* linear: groups of inputs; store: first column; mean, sum: features */
     uint32_t data;       /* weights or table: bytes from the program's start */
     uint32_t mult, cons; /* linear, diagonal: multiplier and constant per output feature, likewise */
     int64_t c;

@@ -26,7 +26,6 @@ from bittailor.common.data import Data
 from bittailor.core.arith import Floats
 from bittailor.core.graph import Node, Recurrence
 from bittailor.core.network import Network
-from bittailor.core.ops import OPS
 from bittailor.core.program import Program
 from bittailor.core.walk import walk
 from bittailor.engines import ENGINES
@@ -84,7 +83,7 @@ def usual_rate(calibration: Calibration) -> float:
     graph, reach = calibration.network.graph, REACH
     for node in graph.nodes():
         moment = calibration.moments.get(graph.vector(node.inputs[0]).name) if node.params else None
-        if moment is None or OPS[node.op].access != "whole":
+        if moment is None or node.operator.access != "whole":
             continue
         weights = calibration.network.parameters[node.params[0]]
         size = math.sqrt(float(np.mean(((weights @ moment) * weights).sum(axis=1))))
@@ -392,7 +391,7 @@ class _Retrainer:
         network = self.calibration.network
 
         def apply(node: Node, inputs: list[Any]) -> Any:
-            op = OPS[node.op].of(node.options)
+            op = node.operator
             params: Any = {role: self._floats[name] for role, name in zip(op.roles, node.params, strict=False)}
             return op.real(inputs, params, lengths)
 

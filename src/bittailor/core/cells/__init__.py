@@ -7,6 +7,7 @@ from bittailor.core.cells.gru_cho import GRUChoCell
 from bittailor.core.cells.ligru import LiGRUCell
 from bittailor.core.cells.lstm import LSTMCell
 from bittailor.core.cells.mingru import MinGRUCell
+from bittailor.core.cells.rnn import RNNCell
 from bittailor.core.cells.sru import SRUCell
 
 CELLS: Table[Cell] = Table("cell", {cell.name: cell for cell in (
@@ -15,6 +16,7 @@ CELLS: Table[Cell] = Table("cell", {cell.name: cell for cell in (
     LSTMCell(),
     LiGRUCell(),
     MinGRUCell(),
+    RNNCell(),
     SRUCell(),
 )})
 

@@ -7,17 +7,20 @@ see [items, steps, features] and the items' lengths.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.common.records import shown
 from bittailor.core.arith import Floats, Ints
 from bittailor.core.ops.forms import Constants, Part, Rescaling
 from bittailor.core.qformat import QFormat
+from bittailor.errors import UnsupportedNetwork
 
 Access = Literal["feature", "whole", "joined", "statistics", "grouped", "index", "window", "time"]
 Range = tuple[float, float] | None
@@ -129,6 +132,16 @@ class RescaledOp(Op[R]):
         self, constants: R, formats: Sequence[QFormat], inputs: Sequence[Ints], lengths: Ints = NO_LENGTHS
     ) -> Ints:
         return constants.rescale(*self.operands(constants, formats, inputs))
+
+
+def chosen(name: str, options: Mapping[str, Any], known: Collection[str]) -> dict[str, float]:
+    """The options of an operator that are numbers; UnsupportedNetwork for one that it does not have or that is none."""
+    for option, value in options.items():
+        if option not in known:
+            raise UnsupportedNetwork(f"'{name}' has no option '{option}'; it has: {', '.join(known) or 'none'}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UnsupportedNetwork(f"{option} of '{name}' must be a finite number; got {shown(value)}")
+    return {option: float(value) for option, value in options.items()}
 
 
 def centred(q: Ints, fmt: QFormat) -> Ints:

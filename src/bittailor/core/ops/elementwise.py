@@ -1,4 +1,4 @@
-"""Element-wise sums and products: add, sub, mul, one_minus, relu, requantise. One rounding each, one shift."""
+"""Element-wise sums and products: add, sub, mul, one_minus, affine, relu, requantise. One rounding each, one shift."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bittailor.core.arith import Floats, Ints, Rescale, make_rescale
-from bittailor.core.ops.base import NO_LENGTHS, Bound, Range, RescaledOp, centred
+from bittailor.core.ops.base import NO_LENGTHS, Bound, Range, RescaledOp, centred, chosen
 from bittailor.core.ops.forms import Affine, Part, Product, part
 from bittailor.core.qformat import QFormat, unit_format
 from bittailor.errors import UnsupportedNetwork
@@ -25,16 +25,21 @@ def equal_features(name: str, inputs: Sequence[int], count: int) -> int:
 
 
 class AffineOp(RescaledOp[Affine]):
-    """A sum of operands, each with its sign, and perhaps a constant: y = sum_i s_i x_i + constant."""
+    """A sum of operands, each times a number, and perhaps a constant: y = sum_i g_i x_i + constant."""
 
     form = Affine
-    signs: tuple[int, ...]
+    gains: tuple[float, ...]
     constant: float = 0.0
     unsigned: bool = False
     """Clamped from zero up."""
 
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """1 or -1 for each gain."""
+        return tuple(-1 if gain < 0 else 1 for gain in self.gains)
+
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
-        return equal_features(self.name, inputs, len(self.signs))
+        return equal_features(self.name, inputs, len(self.gains))
 
     @abstractmethod
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats: ...
@@ -42,7 +47,7 @@ class AffineOp(RescaledOp[Affine]):
     def bind(self, bound: Bound) -> Affine:
         scale = bound.output.scale[0]
         return Affine(make_rescale(
-            [f.scale[0] / scale for f in bound.inputs],
+            [abs(gain) * f.scale[0] / scale for gain, f in zip(self.gains, bound.inputs, strict=True)],
             [f.reach for f in bound.inputs],
             bound.output,
             constant=self.constant / scale,
@@ -63,7 +68,7 @@ class Add(AffineOp):
     """y = a + b."""
 
     name = "add"
-    signs = (1, 1)
+    gains = (1.0, 1.0)
 
     def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
         return (inputs[0], "+", inputs[1])
@@ -76,7 +81,7 @@ class Sub(AffineOp):
     """y = a - b."""
 
     name = "sub"
-    signs = (1, -1)
+    gains = (1.0, -1.0)
 
     def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
         return (inputs[0], "-", inputs[1])
@@ -89,7 +94,7 @@ class OneMinus(AffineOp):
     """y = 1 - a; exact where both sides share a power-of-two scale."""
 
     name = "one_minus"
-    signs = (-1,)
+    gains = (-1.0,)
     constant = 1.0
 
     def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
@@ -110,7 +115,7 @@ class Requantise(AffineOp):
     """y = x, in another format."""
 
     name = "requantise"
-    signs = (1,)
+    gains = (1.0,)
 
     def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
         return (inputs[0],)
@@ -122,11 +127,39 @@ class Requantise(AffineOp):
         return inputs[0]
 
 
+class ScaleShift(AffineOp):
+    """y = factor x + shift, two numbers: a requantisation with another ratio and a constant. Nothing is stored."""
+
+    name = "affine"
+    options = ("factor", "shift")
+
+    def __init__(self, factor: float = 1.0, shift: float = 0.0) -> None:
+        self.gains, self.constant = (factor,), shift
+
+    def of(self, options: Mapping[str, Any]) -> ScaleShift:
+        numbers = chosen(self.name, options, self.options)
+        if numbers.get("factor", 1.0) == 0:
+            raise UnsupportedNetwork(f"'{self.name}' with a factor of 0 is a constant")
+        return ScaleShift(**numbers) if options else self
+
+    def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:
+        return (f"{self.gains[0]:.6g}", "*", inputs[0], "+", f"{self.constant:.6g}")
+
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
+        return self.gains[0] * inputs[0] + self.constant
+
+    def proven(self, inputs: Sequence[Range]) -> Range:
+        if inputs[0] is None:
+            return None
+        ends = [self.gains[0] * end + self.constant for end in inputs[0]]
+        return min(ends), max(ends)
+
+
 class Relu(AffineOp):
     """y = max(x, 0): a requantisation that saturates at the zero-point."""
 
     name = "relu"
-    signs = (1,)
+    gains = (1.0,)
     unsigned = True
     clips_below = True
 

@@ -223,17 +223,47 @@ class Joined(Constants):
 
 
 @dataclass(frozen=True, eq=False)
-class Averaged(Constants):
-    """y = clamp(floor((A M + T c) / (T 2**S))), A the sum of u over an item's T steps."""
+class Accumulated(Constants):
+    """A form of A, the sum of u over an item's T steps."""
 
     rescale: Rescale
+
+    @abstractmethod
+    def result(self, total: Ints, steps: Ints) -> Ints:
+        """The output from the sums [items, features] of so many steps [items]."""
 
     def parts(self) -> dict[str, Part]:
         return {"rescale": self.rescale}
 
     def check(self, place: Place) -> None:
-        _demand(self.rescale.wide, "a mean in 32 bits")
+        _demand(self.rescale.wide, "a sum over steps in 32 bits")
         _check_rescale(self.rescale, [np.array([place.inputs[0].reach])], place, MEAN_SUM_BITS)
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged(Accumulated):
+    """y = clamp(floor((A M + T c) / (T 2**S)))."""
+
+    def result(self, total: Ints, steps: Ints) -> Ints:
+        rescale, count = self.rescale, steps[:, None]
+        y = (total * rescale.multipliers[0] + count * rescale.offset) // (count << rescale.shift)
+        return np.asarray(np.clip(y, rescale.lo, rescale.hi))
+
+
+@dataclass(frozen=True, eq=False)
+class Summed(Accumulated):
+    """y = clamp((A M + c) >> S)."""
+
+    def result(self, total: Ints, steps: Ints) -> Ints:
+        return self.rescale(total)
+
+
+@dataclass(frozen=True, eq=False)
+class Largest(Constants):
+    """y = the largest q of an item's steps, feature by feature. Nothing is computed but comparisons."""
+
+    def check(self, place: Place) -> None:
+        _demand(place.inputs[0] == place.output, "another format than what it compares")
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,20 +7,31 @@ from typing import Any
 
 import numpy as np
 
+from bittailor.common.records import shown
 from bittailor.core.arith import Floats, Ints, Rescale, make_rescale
 from bittailor.core.ops.base import NO_LENGTHS, Bound, Op, Range, centred
 from bittailor.core.ops.forms import Joined, Part, part
 from bittailor.core.qformat import QFormat
+from bittailor.errors import UnsupportedNetwork
 
 
 class Concat(Op[Joined]):
-    """y = (x_0, x_1, …)."""
+    """y = (x_0, x_1, …).
+
+    The concatenation of a network's outputs has an option `names`: what each is called (`Graph.parts`).
+    """
 
     name = "concat"
     form = Joined
     access = "joined"
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
+        names = options.get("names")
+        if names is not None and not (
+                isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+                and len(set(names)) == len(names) == len(inputs)):
+            raise UnsupportedNetwork(f"'{self.name}' of {len(inputs)} inputs is given the names {shown(names)}; "
+                                     "expected a list with one of its own for each")
         return sum(inputs)
 
     def words(self, inputs: Sequence[str], params: Sequence[str]) -> tuple[str, ...]:

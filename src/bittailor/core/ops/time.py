@@ -1,4 +1,4 @@
-"""Operators over time: the last or first step of a sequence, the mean over its steps.
+"""Operators over time: the last or first step of a sequence, the mean, sum or largest value over its steps.
 
 They read only the steps that belong to an item, 0 .. length-1.
 """
@@ -6,17 +6,18 @@ They read only the steps that belong to an item, 0 .. length-1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bittailor.core.arith import MEAN_SUM_BITS, Floats, Ints, Rescale, make_rescale
 from bittailor.core.ops.base import NO_LENGTHS, Bound, Op, Range, centred, steps_mask
-from bittailor.core.ops.forms import Averaged, Copied, Part, part
+from bittailor.core.ops.forms import Accumulated, Averaged, Copied, Largest, Part, Summed, part
 from bittailor.core.qformat import QFormat
 from bittailor.errors import RangeError
 
 MEAN_MOST_STEPS = 65535
+"""Of a mean or a sum."""
 
 
 class Pick(Op[Copied]):
@@ -54,36 +55,88 @@ class Pick(Op[Copied]):
         return inputs[0]
 
 
-class Mean(Op[Averaged]):
-    """y = mean of x over its T steps, rounded once: floor((A M + T c) / (T 2**S)) with A the sum of x - z.
+A = TypeVar("A", bound=Accumulated)
+
+
+class OfSum(Op[A]):
+    """A function of the sum of x over its T steps, rounded once.
 
     M, S and c are those of a requantisation, with |u M + c| < 2**46, so that the sums over up to 65,535 steps
-    stay below 2**62. One 64-bit division per feature and sequence.
+    stay below 2**62; more steps are refused while running.
     """
+
+    access = "time"
+
+    def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
+        return inputs[0]
+
+    def bind(self, bound: Bound) -> A:
+        (x,) = bound.inputs
+        ratio = x.scale[0] / bound.output.scale[0]
+        return self.form(make_rescale([ratio], [x.reach], bound.output, sum_bits=MEAN_SUM_BITS))
+
+    def restore(self, parts: Mapping[str, Part]) -> A:
+        return self.form(part(parts, "rescale", Rescale))
+
+    def integers(
+        self, constants: A, formats: Sequence[QFormat], inputs: Sequence[Ints], lengths: Ints = NO_LENGTHS
+    ) -> Ints:
+        return accumulated(constants, step_sum(formats[0], inputs[0], lengths), lengths)
+
+    def work(self, inputs: Sequence[int], output: int) -> dict[str, int]:
+        return {"add": output}
+
+
+class Mean(OfSum[Averaged]):
+    """y = mean of x: floor((A M + T c) / (T 2**S)) with A the sum of x - z. One 64-bit division a feature."""
 
     name = "mean"
     form = Averaged
+
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
+        mask = steps_mask(lengths, inputs[0].shape[1])
+        return np.asarray((inputs[0] * mask[:, :, None]).sum(axis=1) / lengths[:, None])
+
+    def proven(self, inputs: Sequence[Range]) -> Range:
+        return inputs[0]
+
+
+class Sum(OfSum[Summed]):
+    """y = sum of x: (A M + c) >> S with A the sum of x - z."""
+
+    name = "sum"
+    form = Summed
+
+    def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
+        mask = steps_mask(lengths, inputs[0].shape[1])
+        return np.asarray((inputs[0] * mask[:, :, None]).sum(axis=1))
+
+
+class Max(Op[Largest]):
+    """y = the largest x of an item's steps, in the format of x."""
+
+    name = "max"
+    form = Largest
     access = "time"
+    tied = True
 
     def features(self, inputs: Sequence[int], options: Mapping[str, Any]) -> int:
         return inputs[0]
 
     def real(self, inputs: Sequence[Floats], params: Mapping[str, Floats], lengths: Ints = NO_LENGTHS) -> Floats:
         mask = steps_mask(lengths, inputs[0].shape[1])
-        return np.asarray((inputs[0] * mask[:, :, None]).sum(axis=1) / lengths[:, None])
+        return np.asarray(np.where(mask[:, :, None], inputs[0], -np.inf).max(axis=1))
 
-    def bind(self, bound: Bound) -> Averaged:
-        (x,) = bound.inputs
-        ratio = x.scale[0] / bound.output.scale[0]
-        return Averaged(make_rescale([ratio], [x.reach], bound.output, sum_bits=MEAN_SUM_BITS))
+    def bind(self, bound: Bound) -> Largest:
+        return Largest()
 
-    def restore(self, parts: Mapping[str, Part]) -> Averaged:
-        return Averaged(part(parts, "rescale", Rescale))
+    def restore(self, parts: Mapping[str, Part]) -> Largest:
+        return Largest()
 
     def integers(
-        self, constants: Averaged, formats: Sequence[QFormat], inputs: Sequence[Ints], lengths: Ints = NO_LENGTHS
+        self, constants: Largest, formats: Sequence[QFormat], inputs: Sequence[Ints], lengths: Ints = NO_LENGTHS
     ) -> Ints:
-        return averaged(constants, step_sum(formats[0], inputs[0], lengths), lengths)
+        return step_max(formats[0], inputs[0], lengths)
 
     def proven(self, inputs: Sequence[Range]) -> Range:
         return inputs[0]
@@ -98,10 +151,14 @@ def step_sum(fmt: QFormat, x: Ints, lengths: Ints) -> Ints:
     return np.asarray(np.where(mask[:, :, None], centred(x, fmt), 0).sum(axis=1))
 
 
-def averaged(constants: Averaged, total: Ints, steps: Ints) -> Ints:
-    """The mean from the sums of so many steps; RangeError where they are more than is proved."""
+def step_max(fmt: QFormat, x: Ints, lengths: Ints) -> Ints:
+    """The largest x over an item's steps: [items, steps, features] -> [items, features]."""
+    mask = steps_mask(lengths, x.shape[1])
+    return np.asarray(np.where(mask[:, :, None], x, fmt.qmin).max(axis=1))
+
+
+def accumulated(constants: Accumulated, total: Ints, steps: Ints) -> Ints:
+    """The output from the sums of so many steps; RangeError where they are more than is proved."""
     if steps.max() > MEAN_MOST_STEPS:
-        raise RangeError(f"a mean over {steps.max()} steps; at most {MEAN_MOST_STEPS} are proved")
-    rescale, count = constants.rescale, steps[:, None]
-    y = (total * rescale.multipliers[0] + count * rescale.offset) // (count << rescale.shift)
-    return np.asarray(np.clip(y, rescale.lo, rescale.hi))
+        raise RangeError(f"a mean or sum over {steps.max()} steps; at most {MEAN_MOST_STEPS} are proved")
+    return constants.result(total, steps)

@@ -15,8 +15,8 @@ import numpy as np
 
 from bittailor.core.arith import Lookup, Rescale, pack
 from bittailor.core.ops.forms import (
+    Accumulated,
     Affine,
-    Averaged,
     Constants,
     DiagonalProduct,
     GroupedProduct,
@@ -219,7 +219,7 @@ def _gain(w: Writer, g: Gain, power: str) -> tuple[str, str]:
     return w.op("Div", product, w.number(1 << DROPPED_BITS, "int64")), place
 
 
-def averaged(w: Writer, c: Averaged, total: str, steps: str) -> str:
+def averaged(w: Writer, c: Accumulated, total: str, steps: str) -> str:
     """The mean from the sums [items, features] of so many steps [items, 1], both int64. Div cuts towards zero, so the
     remainder, which has the sign of the divisor, goes first."""
     r = c.rescale
@@ -243,4 +243,4 @@ EMITTERS: Mapping[type[Constants], Emit] = {
     Joined: _joined,
     Normalised: _normalised,
 }
-"""How an operator's form is written. Forms over time (`Copied`, `Averaged`) depend on how the steps come: `layout`."""
+"""How an operator's form is written. Forms over time depend on how the steps come: `layout`."""

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from bittailor.core.arith import Floats, Ints
 from bittailor.core.graph import Node
-from bittailor.core.ops import OPS
 from bittailor.core.ops.forms import Copied, Weighted
 from bittailor.core.program import Program
 from bittailor.core.walk import walk
@@ -74,7 +73,7 @@ def fake_quantised(program: Program, x: NDArray[Any], lengths: Ints) -> Floats:
         return fmt.dequantise(np.clip(q, fmt.qmin, fmt.qmax))
 
     def apply(node: Node, inputs: list[Floats]) -> Floats:
-        y = OPS[node.op].of(node.options).real(inputs, real.get(node.output, {}), lengths)
+        y = node.operator.real(inputs, real.get(node.output, {}), lengths)
         return y if isinstance(program.constants[node.output], Copied) else rounded(node.output, y)
 
     values = walk(program.graph, {source: rounded(source, np.asarray(x, np.float64))}, lengths, apply, lambda _: 0.0)

@@ -13,9 +13,9 @@ from typing import ClassVar
 from onnx import GraphProto, ValueInfoProto, helper
 
 from bittailor.core.graph import Node, Recurrence
-from bittailor.core.ops.forms import Averaged, Copied, Windowed
+from bittailor.core.ops.forms import Accumulated, Averaged, Copied, Largest, Windowed
 from bittailor.core.program import Program
-from bittailor.engines.streaming import FIRST, PAST, STEPS, SUM, Carried, carried
+from bittailor.engines.streaming import FIRST, MAX, PAST, STEPS, SUM, Carried, carried
 from bittailor.errors import UnsupportedNetwork
 from bittailor.export.onnx.emit import EMITTERS, Operands, averaged
 from bittailor.export.onnx.writer import Writer, tensor
@@ -78,15 +78,20 @@ class Layout:
         return self.w.number(self.program.formats[site].zero_point)
 
     def addend(self, site: str) -> str:
-        """What a mean adds up of a site."""
+        """What a mean or sum adds up of a site."""
         u = Operands((self.values[site],), (self.program.formats[site],)).centred(self.w, 0)
         return self.w.cast(u, "int64")
 
     def average(self, node: Node, total: str, steps: str) -> str:
-        """The mean from the sums of so many steps, both [items, ...]."""
+        """The mean, or sum, from the sums of so many steps, both [items, ...]."""
         constants = self.program.constants[node.output]
-        assert isinstance(constants, Averaged)
-        return averaged(self.w, constants, total, steps)
+        assert isinstance(constants, Accumulated)
+        shares = steps if isinstance(constants, Averaged) else self.w.number(1, "int64")
+        return averaged(self.w, constants, total, shares)
+
+    def least(self, site: str) -> str:
+        """The least value that a site can have."""
+        return self.w.number(self.program.formats[site].qmin)
 
     def beside(self, taps: list[str], shape: list[int]) -> str:
         """Frames [..., features] as one vector, feature by feature; `shape` is the result's."""
@@ -136,8 +141,13 @@ class Run(Layout):
     def one(self, node: Node) -> str:
         """An operator outside of recurrences."""
         constants, w = self.program.constants[node.output], self.w
-        if isinstance(constants, Averaged):
+        if isinstance(constants, Accumulated):
             return self.mean(node)
+        if isinstance(constants, Largest):
+            w.scope = node.output
+            own = w.op("Where", self.mask, self.values[node.inputs[0]], self.least(node.output))
+            found = w.op("ReduceMax", own, w.numbers([0]), keepdims=0)
+            return w.named(found, node.output, words(self.program, node.output))
         if isinstance(constants, Copied):
             w.scope = node.output
             found = self.picked(self.values[node.inputs[0]], constants.step)
@@ -173,7 +183,7 @@ class Run(Layout):
         return w.op("GatherND", value, at)
 
     def mean(self, node: Node) -> str:
-        """The mean over an item's steps; what lies beyond is the zero-point, so it adds nothing."""
+        """The mean or sum over an item's steps; what lies beyond is the zero-point, so it adds nothing."""
         w, (source,) = self.w, node.inputs
         w.scope = node.output
         total = w.op("ReduceSum", self.addend(source), w.numbers([0]), keepdims=0)
@@ -272,13 +282,16 @@ class Step(Layout):
     def one(self, node: Node) -> str:
         """An operator; what reads a sequence reads this step of it."""
         constants, w = self.program.constants[node.output], self.w
-        if not isinstance(constants, Averaged | Copied | Windowed):
+        if not isinstance(constants, Accumulated | Copied | Largest | Windowed):
             return self.apply(w, node, self.values, "")
         (source,), name = node.inputs, node.output
         w.scope = name
         if isinstance(constants, Windowed):
             return w.named(self.window(source, name, constants), name, words(self.program, name))
-        if isinstance(constants, Averaged):
+        if isinstance(constants, Largest):
+            value = self.after[name + MAX] = w.op("Max", name + MAX, self.values[source])
+            value = w.op("Identity", value)
+        elif isinstance(constants, Accumulated):
             total = self.after[name + SUM] = w.op("Add", name + SUM, self.addend(source))
             value = self.average(node, total, self.after[STEPS])
         elif constants.step == 0:

@@ -6,15 +6,16 @@ next larger one that stay within the narrower range: activations are clipped to 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from onnx import ValueInfoProto
 
 from bittailor.core.graph import Node
-from bittailor.core.ops.forms import DiagonalProduct, Weighted
+from bittailor.core.ops.forms import Averaged, DiagonalProduct, Weighted
 from bittailor.core.qformat import QFormat
-from bittailor.engines.streaming import STEPS, Carried
+from bittailor.engines.streaming import MAX, STEPS, Carried
 from bittailor.errors import UnsupportedNetwork
 from bittailor.export.onnx.floats import real_weights
 from bittailor.export.onnx.layout import WHOLE, Layout, Run, Step, words
@@ -25,10 +26,26 @@ QDQ = Standard(21, 10)
 
 FLOAT = "float32"
 
+
+
+def softplus(w: Writer, a: str, beta: float = 1.0, threshold: float = math.inf) -> str:
+    """ln(1 + exp(beta a)) / beta, and a itself where beta a is beyond the threshold."""
+    if beta == 1.0:
+        value = w.op("Softplus", a)
+    else:
+        by = w.number(beta, FLOAT)
+        value = w.op("Div", w.op("Softplus", w.op("Mul", a, by)), by)
+    if threshold == math.inf:
+        return value
+    return w.op("Where", w.op("Greater", a, w.number(threshold / beta, FLOAT)), a, value)
+
+
 OPERATORS: Mapping[str, Callable[..., str]] = {
     "add": lambda w, a, b: w.op("Add", a, b),
     "sub": lambda w, a, b: w.op("Sub", a, b),
     "mul": lambda w, a, b: w.op("Mul", a, b),
+    "affine": lambda w, a, factor=1.0, shift=0.0: w.op(
+        "Add", w.op("Mul", a, w.number(factor, FLOAT)), w.number(shift, FLOAT)),
     "one_minus": lambda w, a: w.op("Sub", w.number(1.0, FLOAT), a),
     "requantise": lambda w, a: a,
     "relu": lambda w, a: w.op("Relu", a),
@@ -39,9 +56,17 @@ OPERATORS: Mapping[str, Callable[..., str]] = {
     "hardtanh": lambda w, a: w.op("Clip", a, w.number(-1.0, FLOAT), w.number(1.0, FLOAT)),
     "softsign": lambda w, a: w.op("Softsign", a),
     "silu": lambda w, a: w.op("Mul", a, w.op("Sigmoid", a)),
-    "softplus": lambda w, a: w.op("Softplus", a),
-    "elu": lambda w, a: w.op("Elu", a, alpha=1.0),
-    "leaky_relu": lambda w, a: w.op("LeakyRelu", a, alpha=0.01),
+    "softplus": softplus,
+    "elu": lambda w, a, alpha=1.0: w.op("Elu", a, alpha=alpha),
+    "leaky_relu": lambda w, a, slope=0.01: w.op("LeakyRelu", a, alpha=slope),
+    "clamp": lambda w, a, low=-math.inf, high=math.inf: w.op("Clip", a, w.number(low, FLOAT), w.number(high, FLOAT)),
+    "gelu": lambda w, a: w.op("Gelu", a),
+    "gelu_tanh": lambda w, a: w.op("Gelu", a, approximate="tanh"),
+    "selu": lambda w, a: w.op("Selu", a),
+    "hardswish": lambda w, a: w.op("HardSwish", a),
+    "mish": lambda w, a: w.op("Mish", a),
+    "logsigmoid": lambda w, a: w.op("Neg", w.op("Softplus", w.op("Neg", a))),
+    "abs": lambda w, a: w.op("Abs", a),
 }
 """Operators without weights, by name: a table of integers does not say which function it holds."""
 
@@ -101,7 +126,7 @@ class Floats(Layout):
         if isinstance(self.program.constants[node.output], Weighted) and node.op != "grouped_linear":
             value = weighted(w, self, node, inputs[0], suffix == WHOLE)
         elif node.op in OPERATORS:
-            value = OPERATORS[node.op](w, *inputs)
+            value = OPERATORS[node.op](w, *inputs, **node.options)
         else:
             raise UnsupportedNetwork(f"{node.output}: '{node.op}' has no float operator in ONNX yet; add one to "
                                      "export/onnx/qdq_layout.py")
@@ -115,11 +140,15 @@ class Floats(Layout):
     def zero(self, site: str) -> str:
         return self.w.number(0.0, FLOAT)
 
+    def least(self, site: str) -> str:
+        return self.w.number(float(np.float32(self.program.formats[site].low)), FLOAT)
+
     def addend(self, site: str) -> str:
         return self.values[site]
 
     def average(self, node: Node, total: str, steps: str) -> str:
-        value = self.w.op("Div", total, self.w.cast(steps, FLOAT))
+        mean = isinstance(self.program.constants[node.output], Averaged)
+        value = self.w.op("Div", total, self.w.cast(steps, FLOAT)) if mean else total
         return rounded(self.w, value, self.program.formats[node.output])
 
 
@@ -132,4 +161,8 @@ class FloatStep(Floats, Step):
 
     def carried_tensor(self, item: Carried, name: str) -> ValueInfoProto:
         kind = "int64" if item.name == STEPS else FLOAT
-        return tensor(name, kind, ["items", item.features], "starts at 0")
+        return tensor(name, kind, ["items", item.features], f"starts at {self.start(item):.9g}")
+
+    def start(self, item: Carried) -> float:
+        """What it is before the first frame, as a real value."""
+        return self.program.formats[item.name.removesuffix(MAX)].low if item.name.endswith(MAX) else 0.0

@@ -17,7 +17,7 @@ from bittailor.train.kernels.indexing import Rows
 from bittailor.train.kernels.normalising import Normalise
 from bittailor.train.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
 from bittailor.train.kernels.tables import LookUp
-from bittailor.train.kernels.time import Mean, Pick, Turn
+from bittailor.train.kernels.time import Max, Mean, Pick, Sum, Turn
 from bittailor.train.kernels.windows import GroupedMatMul, Windows
 
 GRADIENTS: Mapping[type[forms.Constants], type[Trainable[Any]]] = {
@@ -31,6 +31,8 @@ GRADIENTS: Mapping[type[forms.Constants], type[Trainable[Any]]] = {
     forms.Joined: Joined,
     forms.Normalised: Normalise,
     forms.Averaged: Mean,
+    forms.Summed: Sum,
+    forms.Largest: Max,
     forms.Copied: Pick,
     forms.Windowed: Windows,
 }

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bittailor.core.ops import forms
+from bittailor.core.ops.elementwise import AffineOp
 from bittailor.core.qformat import QFormat
 from bittailor.engines.torch.kernels import rescaling
 from bittailor.engines.torch.kernels.base import C, Member
@@ -63,22 +64,28 @@ class Clamped(Trainable[C], rescaling.Rescaled[C, TrainingRows]):
 
 
 class Affine(Clamped[forms.Affine], rescaling.Affine[TrainingRows]):
-    """A sum hands its gradient to every operand, with the operand's sign."""
+    """A sum hands its gradient to every operand, times the operand's factor."""
+
+    def prepare(self, programs: Sequence[Sequence[Member[forms.Affine]]]) -> None:
+        super().prepare(programs)
+        op = self.group.nodes[0].operator
+        assert isinstance(op, AffineOp)
+        self.gains = op.gains  # those of all members
 
     def backward(self, rows: TrainingRows) -> None:
         masked: Tensor | None = None
-        for i, (sign, write) in enumerate(zip(self.signs, self.group.writes, strict=True)):
+        for i, (gain, write) in enumerate(zip(self.gains, self.group.writes, strict=True)):
             if not self.trainable[i]:
                 continue
             target = rows.in_grads[i]
             if masked is None:
-                masked = self.masked(rows, target if write and sign == 1 else rows.scratch)
+                masked = self.masked(rows, target if write and gain == 1 else rows.scratch)
                 if masked is target:
                     continue
             if write:
-                torch.mul(masked, sign, out=target)
+                torch.mul(masked, gain, out=target)
             else:
-                target.add_(masked, alpha=sign)
+                target.add_(masked, alpha=gain)
 
 
 class Product(Clamped[forms.Product], rescaling.Product[TrainingRows]):

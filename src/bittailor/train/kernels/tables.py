@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bittailor.core.arith import Floats, Lookup, knots
-from bittailor.core.ops import OPS, forms
+from bittailor.core.ops import forms
 from bittailor.core.ops.functions import Function
 from bittailor.core.qformat import QFormat
 from bittailor.engines.torch.kernels import tables
@@ -25,7 +25,7 @@ class LookUp(Trainable[forms.Tabulated], tables.LookUp[TrainingRows]):
         super().prepare(programs)
         slopes, errors = [], []
         for node, member in zip(self.group.nodes, programs[0], strict=True):
-            function = OPS[node.op]
+            function = node.operator
             assert isinstance(function, Function)
             slope, error = tangent(function, member.inputs[0], member.output, member.constants.lookup, self.learned)
             slopes.append(slope)

@@ -10,30 +10,56 @@ from bittailor.train.kernels.base import Trainable, TrainingRows
 from bittailor.train.kernels.rescaling import Clamped
 
 
-class Mean(Clamped[forms.Averaged], time.Mean[TrainingRows]):
+class OfSum(Clamped[time.A], time.OfSum[time.A, TrainingRows]):
     """Every step of an item gets its share."""
 
     def forward(self, rows: TrainingRows) -> None:
-        quotient, total, steps = self.quotient(rows)
+        quotient, total, unit = self.quotient(rows)
         kept = torch.clamp(quotient, self.lo, self.hi)
         rows.out.copy_(kept)
         if rows.real is not None:
             rows.real.copy_(kept)
         rows.mask.copy_(quotient == kept)
         if self.collects:
-            rows.error.copy_(kept - rows.mask * (total.double() / steps))
+            rows.error.copy_(kept - rows.mask * (total.double() / unit))
 
     def backward(self, rows: TrainingRows) -> None:
         masked = self.masked(rows, rows.scratch)
         if not self.trainable[0]:
             return
         ws = rows.workspace
-        spread = (masked / ws.lengths[:, None]) * ws.valid
+        spread = (masked / self.shares(ws)) * ws.valid
         target = ws.cube("grads", self.group.ins[0])
         if self.group.writes[0]:
             target.copy_(spread)
         else:
             target.add_(spread)
+
+
+class Mean(OfSum[forms.Averaged], time.Mean[TrainingRows]):
+    """One of so many."""
+
+
+class Sum(OfSum[forms.Summed], time.Sum[TrainingRows]):
+    """All of it."""
+
+
+class Max(Trainable[forms.Largest], time.Max[TrainingRows]):
+    """The step that has the largest value gets the gradient; of several the first."""
+
+    arrays = ()
+
+    def backward(self, rows: TrainingRows) -> None:
+        if not self.trainable[0]:
+            return
+        ws = rows.workspace
+        target = ws.cube("grads", self.group.ins[0])
+        if self.group.writes[0]:
+            target.zero_()
+        largest = self.masked_input(rows)
+        chosen = torch.zeros_like(largest, dtype=target.dtype)
+        chosen.scatter_(0, largest.argmax(dim=0, keepdim=True), rows.grad[None])
+        target.add_(chosen)
 
 
 class Pick(Trainable[forms.Copied], time.Pick[TrainingRows]):

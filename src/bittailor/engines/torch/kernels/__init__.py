@@ -14,7 +14,7 @@ from bittailor.engines.torch.kernels.indexing import Rows
 from bittailor.engines.torch.kernels.normalising import Normalise
 from bittailor.engines.torch.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
 from bittailor.engines.torch.kernels.tables import LookUp
-from bittailor.engines.torch.kernels.time import Mean, Pick, Turn
+from bittailor.engines.torch.kernels.time import Max, Mean, Pick, Sum, Turn
 from bittailor.engines.torch.kernels.windows import GroupedMatMul, Windows
 
 KERNELS: dict[type[forms.Constants], type[Kernel[Any, Any]]] = {
@@ -28,6 +28,8 @@ KERNELS: dict[type[forms.Constants], type[Kernel[Any, Any]]] = {
     forms.Joined: Joined,
     forms.Normalised: Normalise,
     forms.Averaged: Mean,
+    forms.Summed: Sum,
+    forms.Largest: Max,
     forms.Copied: Pick,
     forms.Windowed: Windows,
 }

@@ -17,7 +17,7 @@ from bittailor.engines.torch.kernels.base import C, Kernel, Member, R
 EXACT = {torch.float32: 2.0**24, torch.float64: 2.0**53}
 """Integers of smaller magnitude are held exactly."""
 
-F = TypeVar("F", bound=forms.Rescaling | forms.Averaged)
+F = TypeVar("F", bound=forms.Rescaling | forms.Accumulated)
 W = TypeVar("W", bound=forms.Weighted)
 P = TypeVar("P", bound=forms.MatrixProduct | forms.GroupedProduct)
 
