@@ -518,7 +518,7 @@ REFUSED = {
     "SRU's lengths": (lambda m, x: m.sru(x, m.sru(x)[1])[0], r"'sru' \(SRU\): its lengths must be"),
     "own GRU": (lambda m, x: m.own(x)[0], r"'own' \(OwnGRU\).*forward of its own"),
     "embedding": (lambda m, x: m.gru(m.emb(x))[0], r"'emb' \(Embedding\)"),
-    "convolution": (conv, r"'conv' \(Conv1d\).*before the network"),
+    "convolution": (conv, r"'conv' \(Conv1d\).*pad it in front"),
     "group norm": (lambda m, x: m.layer(x), r"'layer' \(GroupNorm\)"),
     "loop": (loop, r"cannot trace Net at test_read_torch.py:\d+ .for t in range"),
     "values": (on_values, r"cannot decide a condition at test_read_torch"),

@@ -1,4 +1,4 @@
-"""Modules that are a factor and a shift, a function with slopes, or pooling: a function and a line in `MODULES` each."""
+"""Modules that are a factor and a shift, a function with slopes, or pooling: a function and a line in `MODULES`."""
 
 from __future__ import annotations
 

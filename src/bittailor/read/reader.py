@@ -14,7 +14,7 @@ from bittailor.read.layers import LAYERS
 from bittailor.read.operations import NAMES, OPERATIONS
 from bittailor.read.recurrence import Layers, recurrent
 from bittailor.read.recurrent import array, is_recurrent, layers_of, own_forward
-from bittailor.read.symbolic import FEATURES, ITEMS, Axes, Constant, Refusal, SiteRef, StepIndex, Tensor
+from bittailor.read.symbolic import ITEMS, Axes, Constant, Refusal, SiteRef, StepIndex, Tensor
 from bittailor.read.tables import ACTIVATIONS, HINTS, IGNORED_MODULES, SOFTMAX, SUPPORTED
 from bittailor.read.writer import Writer
 
@@ -23,12 +23,15 @@ class Reader(Writer):
     """Reads one traced graph, for one assumed layout of its input.
 
     root      the module
-    features  features of its input; without an axis of features, how many indices there are
+    features  features of its input, or how many indices there are
+    indices   its input is indices
     layout    meaning of its input's axes
     lengths   name of the argument that holds lengths, where the trace keeps one
     """
 
-    def __init__(self, root: nn.Module, features: int, layout: Axes, lengths: str | None) -> None:
+    def __init__(
+        self, root: nn.Module, features: int, layout: Axes, lengths: str | None, indices: bool = False
+    ) -> None:
         # while torch.fx traces, a parameter that is asked for is a proxy; so they are asked for now
         tensors = {**dict(root.named_parameters(remove_duplicate=False)),
                    **dict(root.named_buffers(remove_duplicate=False))}
@@ -38,10 +41,8 @@ class Reader(Writer):
         self.root = root
         self.layout = layout
         self.lengths = lengths
-        if FEATURES in layout:
-            self.input = Tensor(layout, features, ((SiteRef(self.builder.input("input", features)),),))
-        else:
-            self.input = Tensor(layout, 1, ((SiteRef(self.builder.index("input", features)),),))
+        site = self.builder.index("input", features) if indices else self.builder.input("input", features)
+        self.input = Tensor(layout, 1 if indices else features, ((SiteRef(site),),))
         self._values: dict[fx.Node, Any] = {}
 
     # -- nodes ---------------------------------------------------------------------------------------------

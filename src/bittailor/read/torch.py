@@ -35,16 +35,18 @@ _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 def read(module: nn.Module, input_features: int | None = None) -> Network:
     """See `bittailor.read.from_torch`."""
     root = _own_copy(module)
+    rows = _input_rows(root)
     if input_features is not None:
         features = whole(input_features, "input_features", 1)
+        rows = rows if features == rows else None
     else:
-        features = _input_rows(root) or _input_features(root)
+        features = rows or _input_features(root)
     names = [name for name, _ in arguments(root)[1:] if "len" in name.lower()]
     required = bool(names) and dict(arguments(root))[names[0]] is inspect.Parameter.empty
     errors = []
     for lengths in [None, *names[:1]]:
         try:
-            return _read(root, features, lengths, names[0] if names else None)
+            return _read(root, features, rows, lengths, names[0] if names else None)
         except UnsupportedNetwork as error:
             errors.append(error)
     raise errors[-1 if required else 0] from None
@@ -104,11 +106,13 @@ def _input_features(root: nn.Module) -> int:
                              "give it: from_torch(module, input_features=…)")
 
 
-def _read(root: nn.Module, features: int, lengths: str | None, probe_lengths: str | None) -> Network:
+def _read(
+    root: nn.Module, features: int, rows: int | None, lengths: str | None, probe_lengths: str | None
+) -> Network:
     refusals = list[UnsupportedNetwork]()
-    layouts = _LAYOUTS[:4 if features == 1 else 3] if _input_rows(root) is None else INDEX_LAYOUTS
+    layouts = _LAYOUTS[:4 if features == 1 else 3] if rows is None else INDEX_LAYOUTS
     for layout in layouts:
-        reader = Reader(root, features, layout, lengths)
+        reader = Reader(root, features, layout, lengths, rows is not None)
         try:
             graph = trace(root, reader)
             outs = outputs_of(root, reader, graph)
@@ -122,16 +126,16 @@ def _read(root: nn.Module, features: int, lengths: str | None, probe_lengths: st
         raise next((error for error in refusals if not isinstance(error, WrongLayout)), refusals[0]) from None
     site = joined(reader, outs)
     network = Network(*fold(*pruned(reader.builder.graph(site), reader.parameters)))
-    _check(root, network, layout, outs, probe_lengths, required=lengths is not None)
+    _check(root, network, layout, rows, outs, probe_lengths, required=lengths is not None)
     return network
 
 
 def _check(
-    root: nn.Module, network: Network, layout: Axes, outs: Sequence[Output], lengths: str | None, required: bool
+    root: nn.Module, network: Network, layout: Axes, rows: int | None, outs: Sequence[Output], lengths: str | None,
+    required: bool,
 ) -> None:
     """Refuse a network that does not compute what the module computes, on random sequences."""
     rng, shape = np.random.default_rng(0), (len(_PROBE_LENGTHS), max(_PROBE_LENGTHS))
-    rows = _input_rows(root)
     x = rng.normal(size=(*shape, network.features)) if rows is None else rng.integers(0, rows, shape).astype(float)
     ragged = np.array(_PROBE_LENGTHS)
     full = np.full(len(x), x.shape[1])
@@ -140,7 +144,7 @@ def _check(
             break
         given = {lengths: torch.tensor(sizes)} if lengths and (required or sizes is ragged) else {}
         try:
-            expected, tolerance = _run(root, _laid_out(x, layout), given, outs)
+            expected, tolerance = _run(root, _laid_out(x, layout), given, outs, rows is not None)
         except Exception as error:  # whatever the module's own code may raise
             if not needed:
                 continue
@@ -151,18 +155,18 @@ def _check(
 
 
 def _laid_out(x: Floats, layout: Axes) -> Floats:
-    """[items, steps, features] as the module takes it."""
-    own = (ITEMS, STEPS, FEATURES)
-    return x.transpose([own.index(axis) for axis in layout]) if FEATURES in layout else x[:, :, 0]
+    """[items, steps, features], or [items, steps] of indices, as the module takes it."""
+    own = (ITEMS, STEPS, FEATURES)[:x.ndim]
+    return x.transpose([own.index(axis) for axis in layout]) if len(layout) == x.ndim else x[:, :, 0]
 
 
 def _run(
-    root: nn.Module, x: Floats, given: dict[str, torch.Tensor], outs: Sequence[Output]
+    root: nn.Module, x: Floats, given: dict[str, torch.Tensor], outs: Sequence[Output], indices: bool
 ) -> tuple[list[Floats], float]:
     """The module's outputs, in float64 if its code allows that, and how exact it is."""
     names = [(n, d) for n, d in arguments(root)[1:] if d is inspect.Parameter.empty]
     given = {**{n: cast(torch.Tensor, None) for n, _ in names}, **given}
-    precision, indices = torch.float64, _input_rows(root) is not None
+    precision = torch.float64
     with torch.no_grad():
         try:
             result = root(_tensor(x, indices, precision), **given)
