@@ -291,6 +291,24 @@ def test_an_earlier_report_is_overwritten_and_a_file_in_the_way_is_not(run: bt.R
     assert (page.parent / "front.csv").read_bytes() == before
 
 
+def test_a_report_stopped_half_way_is_written_again(
+    run: bt.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bittailor.report import figures
+
+    def stop(facts: made.Facts) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "draw", stop)
+        with pytest.raises(KeyboardInterrupt):
+            report.write_report(run, out)
+    assert (out / "front.csv").exists()
+    assert "was not finished" in (out / "index.html").read_text()
+    assert "was not finished" not in report.write_report(run, out).read_text()
+
+
 def test_a_missing_library_is_named(run: bt.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "NEEDED", ("matplotlib", "no_such_library"))
     with pytest.raises(BittailorError, match=r"needs no_such_library.*bittailor\[report\]"):

@@ -47,6 +47,9 @@ def write_report(run: Run, out: Path | None = None) -> Path:
         _check_target(folder, {"index.html", *(f"{name}.csv" for name in TABLES)})
     sweep(folder)
     facts = gather(run)
+    if not (folder / "index.html").exists():
+        # by this the folder is known as a report's, should this one be stopped half-way
+        write_whole(folder / "index.html", MARK + b"<p>This report was not finished: write it again.")
     for name, rows in TABLES.items():
         write_whole(folder / f"{name}.csv", csv_text(rows(facts)).encode())
     drawn = draw(facts)
