@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,17 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write the rows, all or nothing."""
     write_whole(path, comparison_csv(list(rows)).encode())
+
+
+AGAIN = 15.0
+"""Seconds after which what was interrupted and has not ended is interrupted again."""
+
+
+def stop_after(seconds: float) -> None:
+    """Have this process interrupted after so long, as if by Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what was started in the background may be deaf to it
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
 
 
 def as_command(main: Callable[[], int | None]) -> NoReturn:

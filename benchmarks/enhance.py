@@ -1,14 +1,19 @@
 """Speech enhancement: how small the network of the task `enhance` may become, in dB.
 
-    python benchmarks/enhance.py                        # writes results/enhance.csv, about half an hour on 2 cores
+    python benchmarks/enhance.py                # writes results/enhance.csv, about an hour on 2 cores
+    python benchmarks/enhance.py --minutes 9    # in pieces: stops after so long; again until it is done
     python benchmarks/enhance.py --seeds 0 --generations 4 --epochs 2 --csv look.csv --runs runs/look   # a look
 
 One row per seed and solution: `float`; `int8`, homogeneous 8 bit; `post-training`, the pick that is recommended without
 retraining (`certified`, else `careful`); `retrained`, the smallest retrained network that is no worse than int8 on the
 items that select; and `smallest`, the smallest found without retraining. Test data are used once, at the end:
 `diff_test` is by how many dB a solution is better than int8 (negative: worse), with a paired 95 % interval by bootstrap
-over voices. `seconds` are those of the whole search with its trainings. A seed decides the division of voices, the
-float network and the search. Rows that are there are not computed again, and an interrupted search goes on.
+over voices. `seconds` are those of all evaluations and trainings of the search, summed. A seed decides the
+division of voices, the float network and the search. Rows that are there are not computed again, and an interrupted
+search goes on.
+
+Retraining is short and gentle (batches as small as in float training, a quarter of its rate): a training step takes
+all 125 frames of an item through the integer network, and an epoch a quarter of a minute.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import SIZE, arguments, as_command, read_rows, write_rows
+from command import SIZE, arguments, as_command, read_rows, stop_after, write_rows
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
@@ -29,13 +34,20 @@ from bittailor.runs.retraining import run_evaluators
 
 TASK = "enhance"
 CORE = "m4"
+RATE = 2e-3
+"""The highest learning rate of retraining."""
 
 
 def searched(prepared: Any, out: Path, options: Mapping[str, Any]) -> Run:
     """The search of one seed, begun or gone on with."""
+    if (out / "result.json").exists():
+        run = Run.open(out)
+        if not run.result["interrupted"]:
+            return run
     settings = bt.SearchSettings(population=options["population"], generations=options["generations"],
                                  seed=prepared.task.seed)
-    beacons = bt.BeaconSettings(polish=options["polish"], recipe=bt.Retraining(epochs=options["epochs"]))
+    recipe = bt.Retraining(epochs=options["epochs"], batch=16, rate=RATE)
+    beacons = bt.BeaconSettings(polish=options["polish"], recipe=recipe)
     run = bt.run_search(prepared.network, prepared.data, out,
                         bt.SearchSpec(metric=prepared.metric, task=prepared.task, search=settings, beacons=beacons,
                                       objectives=SIZE),
@@ -55,6 +67,12 @@ def chosen(run: Run) -> dict[str, Solution | None]:
         if solution is not None:
             found[name] = solution
     return found
+
+
+def seconds_of(run: Run) -> float:
+    """What the evaluations and trainings of a run took, over all interruptions."""
+    with run.store() as store:
+        return sum(row.outcome.seconds for row in store.rows()) + float(run.result["beacons"]["seconds"])
 
 
 def rows_of(seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -88,7 +106,7 @@ def rows_of(seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
             "diff_test": -found.mean, "diff_low": -high, "diff_high": -low,
             "smaller_percent": None if solution is None else smaller(solution, base),
             "flash_bytes": None, "instructions_per_frame": None, **firmware.get(name, {}),
-            "seconds": round(run.result["seconds"]),
+            "seconds": round(seconds_of(run)),
         })
     return made
 
@@ -99,11 +117,14 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/enhance"))
     parser.add_argument("--csv", type=Path, default=Path("results/enhance.csv"))
-    parser.add_argument("--population", type=int, default=40)
-    parser.add_argument("--generations", type=int, default=40)
+    parser.add_argument("--population", type=int, default=32)
+    parser.add_argument("--generations", type=int, default=25)
     parser.add_argument("--polish", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
+    parser.add_argument("--epochs", type=int, default=10, help="of each retraining")
+    parser.add_argument("--minutes", type=float, help="stop after so long, as Ctrl-C does; the same command goes on")
     options = vars(parser.parse_args())
+    if options["minutes"]:
+        stop_after(60 * options["minutes"])
     rows = read_rows(options["csv"])
     for seed in options["seeds"]:
         if any(int(row["seed"]) == seed for row in rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 
 from bittailor.common.records import whole
 
@@ -29,3 +30,12 @@ def workers_of(asked: int) -> int:
     """How many workers a count asks for, wherever one is given: 0 stands for every processor of this process.
     BittailorError for a number that is none."""
     return whole(asked, "workers", 0, MOST_WORKERS) or processors()
+
+
+def algebra_threads(n: int) -> AbstractContextManager[object]:
+    """As long as this lasts, numpy's linear algebra uses n threads at most in this process: matrices of a few hundred
+    rows are too small for more, and threads that wait for each other take all processors for nothing."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(n, "blas")
+    return limits

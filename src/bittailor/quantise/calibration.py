@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bittailor.common.files import ArrayForm, check_arrays, formed, load_tensors, reading, save_tensors
+from bittailor.common.processors import algebra_threads
 from bittailor.common.records import check, expect, shown
 from bittailor.core.arith import TABLE_BITS, Floats, Ints, knots
 from bittailor.core.graph import Graph
@@ -347,7 +348,11 @@ def calibrate(
     expect(settings, CalibrationSettings, "settings")
     values, sizes = network.check_input(x, lengths)
     chosen = evenly(len(values), settings.items)
-    values, sizes = values[chosen], sizes[chosen]
+    with algebra_threads(1):
+        return _calibrated(network, values[chosen], sizes[chosen], settings)
+
+
+def _calibrated(network: Network, values: Floats, sizes: Ints, settings: CalibrationSettings) -> Calibration:
     graph = network.graph
     width = sum(site.features for site in graph.sites.values() if site.kind == "activation")
     each = 8 * max(1, width * values.shape[1])

@@ -1,15 +1,18 @@
-"""Fitting many formats and weights at once, by the workers of an executor.
+"""Fitting many formats and weights at once, by threads or by the workers of an executor.
 
-A calibration fits what it is asked for when it is asked. On several machines everything that may be asked for is fitted
-once, beforehand, and goes to all of them: linear algebra may differ in the last bit between processors, integers that
-were fitted do not.
+A calibration fits what it is asked for when it is asked. Before a search everything that may be asked for is fitted
+once: then processors are used side by side, workers need not fit the same again, and on several machines all have the
+same integers, where linear algebra may differ in the last bit between processors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from bittailor.common.processors import algebra_threads
 from bittailor.core.arith import Ints
 from bittailor.core.graph import Graph
 from bittailor.core.qformat import QFormat
@@ -18,6 +21,9 @@ from bittailor.quantise.calibration import Calibration
 from bittailor.quantise.spaces import BASELINES, homogeneous_widths
 from bittailor.search.executors import Executor
 from bittailor.search.space import Space
+
+EVERY_S = 10.0
+"""Seconds from one word about progress to the next."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +53,40 @@ def fit_all(calibration: Calibration, wanted: Mapping[str, Iterable[int]], execu
 
     Raises  BittailorError where a task failed.
     """
+    items = _missing(calibration, wanted)
+    for (site, _), answer in zip(items, executor.tasks(Fit(calibration), items), strict=True):
+        if answer.values is None:
+            raise BittailorError(f"fitting the formats of {site} failed: {answer.reason}")
+        for bits, fmt, integers in answer.found:
+            calibration.take(site, bits, fmt, integers)
+
+
+def fit_here(
+    calibration: Calibration, wanted: Mapping[str, Iterable[int]], workers: int,
+    told: Callable[[str], None] = lambda text: None,
+) -> None:
+    """The same in this process, by threads: each has its linear algebra for itself.
+
+    told  hears how far it is, every ten seconds
+    """
+    graph = calibration.network.graph
+    items = _missing(calibration, wanted)
+    work = [max(1, graph.site(site).count) * len(widths) for site, widths in items]
+    fit, pool = Fit(calibration), ThreadPoolExecutor(workers)
+    try:
+        with algebra_threads(1):
+            done, last = 0, time.monotonic()
+            for amount, _ in zip(work, pool.map(fit, items), strict=True):
+                done += amount
+                if time.monotonic() - last >= EVERY_S:
+                    last = time.monotonic()
+                    told(f"fitted {done / sum(work):.0%} of the weights")
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _missing(calibration: Calibration, wanted: Mapping[str, Iterable[int]]) -> list[tuple[str, tuple[int, ...]]]:
+    """What is not fitted yet: a weight at every width by itself, anything else at all its widths."""
     graph = calibration.network.graph
     items: list[tuple[str, tuple[int, ...]]] = []
     for site, widths in wanted.items():
@@ -55,8 +95,4 @@ def fit_all(calibration: Calibration, wanted: Mapping[str, Iterable[int]], execu
             items += [(site, (bits,)) for bits in missing]
         elif missing:
             items.append((site, tuple(missing)))
-    for (site, _), answer in zip(items, executor.tasks(Fit(calibration), items), strict=True):
-        if answer.values is None:
-            raise BittailorError(f"fitting the formats of {site} failed: {answer.reason}")
-        for bits, fmt, integers in answer.found:
-            calibration.take(site, bits, fmt, integers)
+    return items

@@ -10,9 +10,12 @@ Optimal Brain Quantization (Frantar and Alistarh, arXiv 2208.11580); the closed 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
-from bittailor.core.arith import Floats, Ints, round_half_up
+from bittailor.core.arith import Floats, Ints
 from bittailor.core.qformat import QFormat
 
 CANDIDATES = np.geomspace(0.05, 1.0, 60)
@@ -21,8 +24,10 @@ SMALLEST_ROW = 2.0**-12
 """No row's scale is smaller than this share of the largest row's."""
 SWEEPS = 4
 """Rounds of coordinate descent; the error only ever falls, and has settled by then."""
-BLOCK = 32
-"""Columns that coordinate descent takes together."""
+BLOCK, LEAF = 60, 4
+"""Columns that coordinate descent takes together; of those, how many one by one."""
+WORTH_LEAVING_OUT = 0.7
+"""Settled rows are left out where this share or less is unsettled: until then the copy costs more."""
 
 
 def weight_format(weights: Floats, bits: int, method: str, per_row: bool) -> QFormat:
@@ -44,9 +49,9 @@ def weight_format(weights: Floats, bits: int, method: str, per_row: bool) -> QFo
         best = np.full(len(groups), np.inf)
         for share in CANDIDATES:
             trial = share * peak / top
-            error = ((groups - trial[:, None] * _nearest(groups, trial[:, None], bits)) ** 2).sum(axis=1)
+            error = ((groups - trial[:, None] * _whole(groups / trial[:, None], bits)) ** 2).sum(axis=1)
             scale, best = np.where(error < best, trial, scale), np.minimum(error, best)
-        scale = _refit(groups, _nearest(groups, scale[:, None], bits), scale)
+        scale = _refit(groups, _whole(groups / scale[:, None], bits), scale)
     return QFormat("weight", bits, tuple(float(s) for s in scale))
 
 
@@ -62,19 +67,18 @@ def fit_to_inputs(weights: Floats, bits: int, moment: Floats, per_row: bool) -> 
     metric = moment + ridge * np.eye(columns)
     start = weight_format(weights, bits, "mse", per_row)
     shares = np.array((1.0,) if bits >= 8 else (0.7, 0.8, 0.9, 1.0, 1.1, 1.2))
-    base = np.broadcast_to(np.asarray(start.scale), (len(weights),)).astype(np.float64)
-    # all shares side by side, as so many more rows: [shares, rows] and [shares * rows, columns]
-    scale, many = np.outer(shares, base), np.tile(weights, (len(shares), 1))
-    q = _nearest(many, scale.reshape(-1, 1), bits)
+    scale = np.outer(shares, np.broadcast_to(np.asarray(start.scale), (len(weights),)).astype(np.float64))
+    problem = _Problem(np.ascontiguousarray(weights.T), metric, bits)
+    q = _whole(problem.weights[:, None] / scale, bits)
     for _ in range(2):
-        q = _descend(many, scale.ravel(), q, metric, bits)
-        scale = _refit_metric(many, q, scale, metric, per_row)
-    q = _descend(many, scale.ravel(), q, metric, bits)
-    errors = _row_errors(many - scale.reshape(-1, 1) * q, metric).reshape(scale.shape)
+        problem.descend(q, scale)
+        scale = problem.refit(q, scale, per_row)
+    problem.descend(q, scale)
+    errors = problem.errors(q, scale)
     best = errors.argmin(axis=0) if per_row else np.full(len(weights), errors.sum(axis=1).argmin())
     rows = np.arange(len(weights))
     scales = scale[best, rows] if per_row else scale[best[0], :1]
-    integers = q.reshape(*scale.shape, columns)[best, rows]
+    integers = np.ascontiguousarray(q[:, best, rows].T).astype(np.int64)
     return QFormat("weight", bits, tuple(float(s) for s in scales)), integers
 
 
@@ -82,18 +86,17 @@ def _top(bits: int) -> int:
     return 1 if bits == 1 else (1 << (bits - 1)) - 1
 
 
-def _nearest(weights: Floats, scale: Floats, bits: int) -> Ints:
-    return _whole(weights / scale, bits).astype(np.int64)
-
-
 def _whole(values: Floats, bits: int) -> Floats:
-    """The nearest integers of a width, as float64."""
+    """The nearest integers of a width, as float64; they take the place of the values."""
     if bits == 1:
         return np.where(values < 0, -1.0, 1.0)
-    return np.clip(round_half_up(values), -_top(bits), _top(bits))
+    values += 0.5
+    np.floor(values, out=values)
+    np.minimum(values, _top(bits), out=values)
+    return np.maximum(values, -_top(bits), out=values)
 
 
-def _refit(groups: Floats, q: Ints, scale: Floats) -> Floats:
+def _refit(groups: Floats, q: Floats, scale: Floats) -> Floats:
     """The least-squares scale for given integers."""
     power = (q * q).sum(axis=1)
     fitted = (groups * q).sum(axis=1) / np.maximum(power, 1)
@@ -105,44 +108,89 @@ def _not_vanishing(scale: Floats) -> Floats:
     return np.asarray(np.maximum(scale, SMALLEST_ROW * scale.max(axis=-1, keepdims=True)))
 
 
-def _refit_metric(weights: Floats, q: Ints, scale: Floats, metric: Floats, per_row: bool) -> Floats:
-    """The least-squares scales [shares, rows] of the product for given integers [shares * rows, columns]."""
-    projected = q @ metric
-    along, power = ((part * projected).sum(axis=1).reshape(scale.shape) for part in (weights, q))
-    if not per_row:
-        along, power = (np.broadcast_to(part.sum(axis=1, keepdims=True), scale.shape) for part in (along, power))
-    fitted = along / np.maximum(power, 1e-300)
-    return _not_vanishing(np.where((power > 0) & (fitted > 0), fitted, scale))
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """The quadratic of a matrix, solved for several clipping thresholds ("shares") side by side. Columns are rows here
+    and before all else in every array, so that what coordinate descent takes together lies together.
 
-
-def _row_errors(difference: Floats, metric: Floats) -> Floats:
-    return np.asarray(((difference @ metric) * difference).sum(axis=1))
-
-
-def _descend(weights: Floats, scale: Floats, q: Ints, metric: Floats, bits: int) -> Ints:
-    """Coordinate descent: every column in turn takes the integer that is best given all others.
-
-    Columns are transposed to rows here, and what a block of them changes reaches the columns beyond it as one matrix
-    product; a column at a time would wait for memory all the time in a large matrix.
+    weights  [columns, rows]
+    metric   [columns, columns]
     """
-    columns = weights.shape[1]
-    steps = np.ascontiguousarray(q.T, np.float64)
-    gradient = metric @ (weights.T - scale * steps)
-    for _ in range(SWEEPS):
-        changed = False
-        for start in range(0, columns, BLOCK):
-            block = slice(start, min(start + BLOCK, columns))
-            inside, local, before = metric[block, block], gradient[block].copy(), steps[block].copy()
-            for k, own in enumerate(np.diagonal(inside)):
-                old = steps[start + k]
-                new = _whole(old + local[k] / (own * scale), bits)
-                if (new != old).any():
-                    local[k + 1 :] -= inside[k, k + 1 :, None] * (scale * (new - old))
-                    steps[start + k] = new
-            moved = steps[block] - before
-            if moved.any():
-                changed = True
-                gradient -= metric[:, block] @ (scale * moved)
-        if not changed:
-            break
-    return np.ascontiguousarray(steps.T).astype(np.int64)
+
+    weights: Floats
+    metric: Floats
+    bits: int
+
+    @cached_property
+    def _wanted(self) -> Floats:
+        """The metric times the weights, [columns, rows]: the same for all widths and shares."""
+        return self.metric @ self.weights
+
+    def descend(self, q: Floats, scale: Floats) -> None:
+        """Coordinate descent on integers q [columns, shares, rows], in place: every column in turn takes the integers
+        that are best given all others.
+
+        A block of columns meets the integers of all others in one matrix product when its turn comes. Rows that a
+        whole round leaves as they are have settled: no later one can change them.
+        """
+        columns = len(q)
+        steps, factor = q.reshape(columns, -1), scale.ravel()
+        wanted = (self._wanted[:, None] / scale).reshape(columns, -1)
+        unsettled = np.arange(len(factor))
+        for _ in range(SWEEPS):
+            before = steps.copy()
+            for start in range(0, columns, BLOCK):
+                block = slice(start, min(start + BLOCK, columns))
+                gradient = self.metric[block] @ steps
+                np.subtract(wanted[block], gradient, out=gradient)
+                _descend_block(steps[block], gradient, self.metric[block, block], self.bits)
+            moved = (steps != before).any(axis=0)
+            if len(unsettled) < len(factor):
+                q.reshape(columns, -1)[:, unsettled] = steps
+            if not moved.any():
+                break
+            if moved.mean() < WORTH_LEAVING_OUT:
+                unsettled, steps, wanted = unsettled[moved], steps[:, moved], wanted[:, moved]
+
+    def refit(self, q: Floats, scale: Floats, per_row: bool) -> Floats:
+        """The least-squares scales [shares, rows] of the product for given integers."""
+        product = (self.metric @ q.reshape(len(q), -1)).reshape(q.shape)
+        along = np.einsum("cr,csr->sr", self.weights, product)
+        power = np.einsum("csr,csr->sr", q, product)
+        if not per_row:
+            along, power = (np.broadcast_to(part.sum(axis=1, keepdims=True), scale.shape) for part in (along, power))
+        fitted = along / np.maximum(power, 1e-300)
+        return _not_vanishing(np.where((power > 0) & (fitted > 0), fitted, scale))
+
+    def errors(self, q: Floats, scale: Floats) -> Floats:
+        """The quadratic of every row, [shares, rows]."""
+        difference = self.weights[:, None] - scale * q
+        product = (self.metric @ difference.reshape(len(q), -1)).reshape(q.shape)
+        return np.asarray(np.einsum("csr,csr->sr", difference, product))
+
+
+def _descend_block(steps: Floats, gradient: Floats, metric: Floats, bits: int) -> bool:
+    """A round over a block of columns, in halves; returns whether an integer changed.
+
+    steps     [columns of the block, rows], changed in place
+    gradient  the same shape: the metric times what is missing, in units of each row's scale; used up
+    """
+    half = len(steps) // 2
+    if len(steps) > LEAF:
+        first = steps[:half].copy()
+        changed = _descend_block(steps[:half], gradient[:half], metric[:half, :half], bits)
+        if changed:
+            gradient[half:] -= metric[half:, :half] @ (steps[:half] - first)
+        return _descend_block(steps[half:], gradient[half:], metric[half:, half:], bits) or changed
+    changed = False
+    for k, own in enumerate(np.diagonal(metric)):
+        new = gradient[k] / own
+        new += steps[k]
+        new = _whole(new, bits)
+        move = new - steps[k]
+        if move.any():
+            changed = True
+            steps[k] = new
+            for later in range(k + 1, len(steps)):
+                gradient[later] -= metric[later, k] * move
+    return changed

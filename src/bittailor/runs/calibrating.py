@@ -10,7 +10,7 @@ from bittailor.common.data import Data
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.quantise.calibration import Calibration
-from bittailor.quantise.fitting import fit_all, widths_of
+from bittailor.quantise.fitting import fit_all, fit_here, widths_of
 from bittailor.quantise.spaces import BASELINES, WIDTHS, homogeneous_widths
 from bittailor.runs.choice import SolutionEvaluators
 from bittailor.runs.folder import calibrated
@@ -92,10 +92,12 @@ def calibrate_run(problem: Problem) -> Calibrated:
         problem.display.tell(f"calibrating on {min(problem.spec.calibration.items, len(data.train)):,} sequences")
     statistics = calibrated(problem.folder, network, data.train, problem.spec.calibration)
     wanted = widths_of(problem.space, network.graph)
+    problem.display.tell("fitting formats and weights")
     if problem.door is not None:
-        problem.display.tell("fitting formats and weights")
         fit_all(statistics, wanted, problem.door)
-        statistics.save(problem.folder / "calibration.safetensors")
+    else:
+        fit_here(statistics, wanted, problem.workers, problem.display.tell)
+    statistics.save(problem.folder / "calibration.safetensors")
     candidates = CandidateEvaluation(problem.space, OneNetwork(statistics), problem.roles.select, measure,
                                      problem.engine, problem.reported, problem.spec.platforms, problem.door)
     evaluator = candidates.evaluator()

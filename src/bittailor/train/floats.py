@@ -21,13 +21,13 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from bittailor.common.aside import sweep
 from bittailor.common.cache import user_cache
 from bittailor.common.data import Data, Splits, Targets
 from bittailor.common.files import load_tensors, save_tensors
+from bittailor.common.processors import algebra_threads
 from bittailor.errors import BittailorError, DataError, FileError
 from bittailor.evaluate.metrics import Metric, metric_of
 from bittailor.train.distil import distilled
@@ -332,7 +332,7 @@ def _threads() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(min(THREADS, before))
     try:
-        with threadpool_limits(THREADS, "blas"):
+        with algebra_threads(THREADS):
             yield
     finally:
         torch.set_num_threads(before)
