@@ -8,9 +8,9 @@ One row per seed and solution: `float`; `int8`, homogeneous 8 bit; `post-trainin
 retraining (`certified`, else `careful`); `retrained`, the smallest retrained network that is no worse than int8 on the
 items that select; and `smallest`, the smallest found without retraining. Test data are used once, at the end:
 `diff_test` is by how many dB a solution is better than int8 (negative: worse), with a paired 95 % interval by bootstrap
-over voices. `seconds` are those of all evaluations and trainings of the search, summed. A seed decides the
-division of voices, the float network and the search. Rows that are there are not computed again, and an interrupted
-search goes on.
+over voices. `pesq` and `stoi` are means over the test items, where the extra `enhance` is installed. `seconds` are
+those of all evaluations and trainings of the search, summed. A seed decides the division of voices, the float network
+and the search. Rows that are there are not computed again, and an interrupted search goes on.
 
 Retraining is short and gentle (batches as small as in float training, a quarter of its rate): a training step takes
 all 125 frames of an item through the integer network, and an epoch a quarter of a minute.
@@ -29,6 +29,8 @@ import bittailor as bt
 from bittailor.cli.actions import train_task
 from bittailor.cli.show import smaller
 from bittailor.evaluate.certify import differences, item_costs
+from bittailor.evaluate.masks import RATE as RATE_OF
+from bittailor.evaluate.speech_quality import EXTRA, MEASURES, installed, speech_quality
 from bittailor.runs import Run, Solution
 from bittailor.runs.retraining import run_evaluators
 
@@ -82,15 +84,23 @@ def rows_of(seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     metric, test, base = run.metric, prepared.data.test, run.baseline(8)
     evaluators = run_evaluators(run, test, tested=True)
     costs: dict[str, Any] = {}
+    quality: dict[str, dict[str, Any]] = {}
     firmware: dict[str, dict[str, Any]] = {}
+
+    def judge(name: str, outputs: np.ndarray[Any, Any]) -> None:
+        costs[name] = item_costs(metric, outputs, test.targets)
+        clean, heard = metric.references(test.targets)["clean"], metric.heard(outputs, test.targets)
+        found = speech_quality(clean, heard, test.extras[RATE_OF]) if installed() else {}
+        quality[name] = {measure.lower(): found.get(measure) for measure in MEASURES}
+
     for name, solution in chosen(run).items():
         if solution is None:
-            costs[name] = item_costs(metric, prepared.network(test.x, test.lengths), test.targets)
+            judge(name, prepared.network(test.x, test.lengths))
             continue
         evaluator = evaluators.of(solution.beacon)
         plan, program = evaluator.program(dict(solution.widths))
         (outputs,) = evaluator.outputs([program])
-        costs[name] = item_costs(metric, outputs, test.targets)
+        judge(name, outputs)
         objectives = run.objectives
         candidate = evaluator.candidate(plan, program, outputs)
         firmware[name] = {"flash_bytes": int(objectives["flash"].of(candidate)),
@@ -105,7 +115,7 @@ def rows_of(seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
             "si_sdr_test": -float(np.mean(costs[name])),
             "diff_test": -found.mean, "diff_low": -high, "diff_high": -low,
             "smaller_percent": None if solution is None else smaller(solution, base),
-            "flash_bytes": None, "instructions_per_frame": None, **firmware.get(name, {}),
+            **quality[name], "flash_bytes": None, "instructions_per_frame": None, **firmware.get(name, {}),
             "seconds": round(seconds_of(run)),
         })
     return made
@@ -125,13 +135,16 @@ def main() -> int:
     options = vars(parser.parse_args())
     if options["minutes"]:
         stop_after(60 * options["minutes"])
+    if not installed():
+        print(EXTRA)
     rows = read_rows(options["csv"])
     for seed in options["seeds"]:
         if any(int(row["seed"]) == seed for row in rows):
             continue
-        rows += rows_of(seed, options)
+        made = rows_of(seed, options)
+        rows = sorted([*read_rows(options["csv"]), *made], key=lambda row: int(row["seed"]))
         write_rows(options["csv"], rows)
-        for row in rows[-5:]:
+        for row in made:
             print("  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
                             for name, value in row.items()), flush=True)
     print(f"written: {options['csv']}")

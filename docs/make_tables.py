@@ -22,6 +22,7 @@ from tables import (
     cluster,
     commands,
     coverage,
+    enhance,
     everywhere,
     firmware,
     hardware,
@@ -41,7 +42,7 @@ from tables.common import ROOT
 DOCS = ROOT / "docs"
 SUBJECTS = (
     readme, post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster,
-    everywhere, commands, api, cell, layers, zoo,
+    everywhere, commands, api, cell, layers, zoo, enhance,
 )
 MARKER = re.compile(r"<!-- (?:table|value):(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)

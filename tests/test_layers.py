@@ -47,6 +47,8 @@ HEAVY = {
     "mnist1d": {"tasks"},
     "pooch": {"common", "tasks"},
     "rapidfuzz": {"evaluate"},
+    "pesq": {"evaluate"},
+    "pystoi": {"evaluate"},
     "espeakng_loader": {"tasks"},
     "matplotlib": {"report"},
     "pandas": {"report", "runs"},

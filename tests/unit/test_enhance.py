@@ -16,7 +16,9 @@ from bittailor.common import cache
 from bittailor.errors import DataError
 from bittailor.evaluate.masks import MASKED_SI_SDR, signals, spectra
 from bittailor.evaluate.metrics import METRICS
-from bittailor.runs.listening import sounds
+from bittailor.evaluate.speech_quality import EXTRA, MEASURES, speech_quality
+from bittailor.runs.listening import quality, sounds
+from bittailor.runs.problem import Display
 from bittailor.tasks import TASKS, enhance
 from bittailor.tasks.enhance import FRAME, NOISES, RATIOS_DB, SAMPLES, TEST_NOISES, Corpus
 from bittailor.tasks.per_step import MaskNetwork
@@ -28,6 +30,7 @@ speaks = pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None,
                             reason="espeakng-loader is not installed: pip install 'bittailor[speech]'")
 SMALL = Corpus(train=("m1", "f1", "klatt"), test=("m2",), each=(3, 4))
 METRIC = METRICS["masked_si_sdr"]
+SMALL_SEARCH = bt.SearchSpec(metric="masked_si_sdr", search=bt.SearchSettings(population=4, generations=1))
 
 
 def data_of(rng: Rng, items: int = 4, size: int = 16, frames: int = 9) -> bt.Data:
@@ -125,6 +128,65 @@ def test_a_mask_is_searched_retrained_and_exported(tmp_path: Path, rng: Rng) -> 
     assert best.values["error"] <= max(s.values["error"] for s in run.front)
     export_solution(tmp_path / "run", tmp_path / "c", pick="best")
     assert verify_export(tmp_path / "c", cores=["host"], items=2).problem is None
+
+
+# --- PESQ and STOI ---------------------------------------------------------------------------------------------------
+
+
+def voice(rng: Rng, seconds: float = 1.5, rate: int = 16_000) -> np.ndarray:
+    """Something that PESQ takes for utterances: buzzes with pauses between."""
+    at = np.arange(int(seconds * rate)) / rate
+    return np.sign(np.sin(2 * np.pi * 120 * at)) * (np.sin(2 * np.pi * 2 * at) > 0) * 0.3 + 1e-4 * rng.normal(
+        size=len(at))
+
+
+def test_quality_falls_with_noise(rng: Rng) -> None:
+    pytest.importorskip("pesq")
+    pytest.importorskip("pystoi")
+    clean = np.stack([voice(rng), voice(rng)])
+    values = [speech_quality(clean, clean + level * rng.normal(size=clean.shape), [16_000] * 2)
+              for level in (0.0, 0.01, 0.1)]
+    for measure in MEASURES:
+        assert values[0][measure] > values[1][measure] > values[2][measure] > 0
+    assert values[0]["PESQ"] > 4.5
+    assert values[0]["STOI"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_quality_where_there_is_none(rng: Rng) -> None:
+    pytest.importorskip("pesq")
+    pytest.importorskip("pystoi")
+    clean = voice(rng)[None]
+    assert speech_quality(clean, clean, [11_025])["PESQ"] is None
+    assert speech_quality(clean, np.zeros_like(clean), [16_000]) == {"PESQ": None, "STOI": None}
+    assert speech_quality(clean[:, :50], clean[:, :50], [16_000])["STOI"] is None
+
+
+def test_quality_of_a_run_is_kept_and_reported(tmp_path: Path, rng: Rng, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("plotly")
+    monkeypatch.setattr("bittailor.runs.confirming.installed", lambda: True)
+    monkeypatch.setattr("bittailor.runs.listening.speech_quality", lambda *_: {"PESQ": 1.25, "STOI": None})
+    data = bt.Splits(*(data_of(rng, items=6) for _ in range(3)))
+    run = bt.run_search(bt.from_torch(MaskNetwork(9, 6, 9), 9), data, tmp_path / "run", SMALL_SEARCH)
+    found = quality(run.path)
+    assert found is not None
+    assert found.items == 6
+    assert list(found.values) == ["noisy", "float", "8 bit", *run.picks]
+    assert "<td>1.250</td><td>–</td>" in bt.write_report(run).read_text()
+
+
+def test_without_the_libraries_one_line_says_so(
+    tmp_path: Path, rng: Rng, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told(Display):
+        def tell(self, text: str) -> None:
+            lines.append(text)
+
+    lines: list[str] = []
+    monkeypatch.setattr("bittailor.runs.confirming.installed", lambda: False)
+    data = bt.Splits(*(data_of(rng, items=6) for _ in range(3)))
+    run = bt.run_search(bt.from_torch(MaskNetwork(9, 6, 9), 9), data, tmp_path / "run", SMALL_SEARCH, display=Told())
+    assert [line for line in lines if "pip install 'bittailor[enhance]'" in line] == [EXTRA]
+    assert quality(run.path) is None
 
 
 # --- the task --------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from bittailor.evaluate.evaluator import Objective
 from bittailor.evaluate.metrics import Metric
 from bittailor.evaluate.sensitivity import Sensitivity
 from bittailor.runs import Run, Solution
-from bittailor.runs.listening import Sound, sounds
+from bittailor.runs.listening import Quality, Sound, quality, sounds
 from bittailor.runs.spec import least_of
 from bittailor.search.store import Row
 from bittailor.train.beacons import Beacon
@@ -98,7 +98,7 @@ class Facts:
     evaluations  every stored row
     beacons      name -> retrained network, failed trainings too
     sensitivity  what every gene does to the error, where that was analysed: at homogeneous 8 bit, or the first there is
-    sounds       what test items sound like, where the run has written that
+    sounds       what test items sound like, where the run has written that; `quality` what they are worth to an ear
     items        part of the data -> how many items it has, where the run says so
     """
 
@@ -120,6 +120,7 @@ class Facts:
     beacons: Mapping[str, Beacon]
     sensitivity: Sensitivity | None
     sounds: tuple[Sound, ...]
+    quality: Quality | None
 
     @property
     def error(self) -> Axis:
@@ -210,7 +211,7 @@ def gather(run: Run) -> Facts:
         sites=site_rows(run.network.graph), evaluations=rows,
         items=dict(result["items"]), finished=datetime.fromisoformat(result["finished"]),
         beacons=run.beacons, sensitivity=_sensitivity(run.path / "sensitivity"),
-        sounds=tuple(sounds(run.path)),
+        sounds=tuple(sounds(run.path)), quality=quality(run.path),
     )
 
 

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
+from bittailor.evaluate.speech_quality import MEASURES
 from bittailor.report import retraining
 from bittailor.report.drawing import drawings
 from bittailor.report.facts import PARTS, Axis, Facts, number
@@ -169,7 +170,18 @@ def listening(facts: Facts) -> str:
     return ('<section id="sounds"><h2>To listen to</h2><p>The first items of the test data, all of one item at the '
             'same gain: as given, and what each network makes of it.</p><div class="scroll" tabindex="0" role="region" '
             f'aria-label="sounds"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-            "</section>")
+            f"{_quality(facts)}</section>")
+
+
+def _quality(facts: Facts) -> str:
+    """PESQ and STOI of what is to be heard, where the run has measured them."""
+    found = facts.quality
+    if found is None:
+        return ""
+    rows = [Row([name, *("–" if (value := values.get(measure)) is None else f"{value:.3f}" for measure in MEASURES)])
+            for name, values in found.values.items()]
+    return (f"<p>Means over {found.items} test items: PESQ (ITU-T P.862, 1 to 4.6) and STOI (intelligibility, 0 to 1); "
+            f"more is better.</p>{table(['signal', *MEASURES], rows, label='quality')}")
 
 
 def _player(wav: bytes | None, label: str) -> str:

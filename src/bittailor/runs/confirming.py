@@ -9,11 +9,12 @@ from typing import Any
 
 from bittailor.common.data import Data
 from bittailor.evaluate.masks import RATE
+from bittailor.evaluate.speech_quality import EXTRA, installed
 from bittailor.runs.calibrating import Calibrated, float_error
 from bittailor.runs.certificate import Part, certify
 from bittailor.runs.choice import SolutionEvaluators
 from bittailor.runs.forms import Solution
-from bittailor.runs.listening import HEARD, write_sounds
+from bittailor.runs.listening import HEARD, JUDGED, write_quality, write_sounds
 from bittailor.runs.problem import Problem
 from bittailor.runs.retraining import note_figures
 from bittailor.runs.run import Run
@@ -109,8 +110,8 @@ def _looks(problem: Problem, chosen: Chosen) -> list[int]:
 
 
 def _listen(problem: Problem, ready: Calibrated, picks: Mapping[str, Solution]) -> None:
-    """Signals of a few test items, where the metric makes any."""
-    some, metric = problem.data.test[:HEARD], ready.evaluator.metric
+    """Signals of a few test items and how good more of them are, where the metric makes any."""
+    some, metric = problem.data.test[:JUDGED], ready.evaluator.metric
     references = metric.references(some.targets) if RATE in some.extras else {}
     if not references:
         return
@@ -120,4 +121,9 @@ def _listen(problem: Problem, ready: Calibrated, picks: Mapping[str, Solution]) 
         evaluator = evaluators.of(solution.beacon)
         outputs[name] = evaluator.outputs([evaluator.program(dict(solution.widths))[1]])[0]
     made = {name: metric.heard(values, some.targets) for name, values in outputs.items()}
-    write_sounds(problem.folder, some, {**references, **made})
+    signals = {**references, **made}
+    write_sounds(problem.folder, some[:HEARD], signals)
+    if installed():
+        write_quality(problem.folder, some, signals)
+    else:
+        problem.display.tell(EXTRA)

@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittailor.common.data import Data
-from bittailor.common.files import write_whole
+from bittailor.common.files import formed, load_json, save_json, write_whole
 from bittailor.evaluate.masks import RATE
+from bittailor.evaluate.speech_quality import speech_quality
 
 FOLDER = "sounds"
 HEARD = 3
 """Items of the test data that are written, from its beginning."""
+JUDGED = 40
+"""Items of the test data of which PESQ and STOI are taken, from its beginning."""
+QUALITY_KIND, QUALITY_VERSION = "sound quality", 1
 LOUD = 0.7
 """The largest sample of an item's loudest signal, of full scale."""
 
@@ -33,6 +37,31 @@ class Sound:
     item: int
     name: str
     wav: bytes
+
+
+@dataclass(frozen=True)
+class Quality:
+    """RUN/sounds/quality.json: what signals are worth to an ear, means over the first `items` of the test data.
+
+    values  name as of a `Sound` -> measure -> value; None where no item has one
+    """
+
+    items: int
+    values: Mapping[str, Mapping[str, float | None]]
+
+
+def write_quality(folder: Path, data: Data, signals: Mapping[str, NDArray[np.floating]]) -> None:
+    """Judge signals [items, samples], the clean ones among them, and write RUN/sounds/quality.json."""
+    rates = [int(rate) for rate in data.extras[RATE]]
+    values = {name: speech_quality(signals["clean"], signal, rates)
+              for name, signal in signals.items() if name != "clean"}
+    save_json(folder / FOLDER / "quality.json", QUALITY_KIND, QUALITY_VERSION, {"items": len(data), "values": values})
+
+
+def quality(folder: Path) -> Quality | None:
+    """What `write_quality` wrote; None where it did not."""
+    file = folder / FOLDER / "quality.json"
+    return formed(file, Quality, load_json(file, QUALITY_KIND, QUALITY_VERSION)) if file.exists() else None
 
 
 def write_sounds(folder: Path, data: Data, signals: Mapping[str, NDArray[np.floating]]) -> None:

@@ -15,7 +15,8 @@ RATE = 1e-2
 """The highest learning rate where none is given, of networks that such steps do not throw off (`usual_rate`)."""
 REACH = 32.0
 """How many times its own size an element of a product may move, at most, when all weights of its row move by 1. Of the
-tasks' networks, all trained well at RATE, the largest has 18; one with two layers of 400 has hundreds."""
+networks of digits, mnist, mnist1d, spoken-digits, pendigits and adding, all trained well at RATE, the largest has 18;
+that of enhance has 37, one with two layers of 400 hundreds."""
 
 
 @dataclass(frozen=True)

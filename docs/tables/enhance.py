@@ -1,0 +1,33 @@
+"""Speech enhancement: results/enhance.csv, and the large network of results/large.json."""
+
+from __future__ import annotations
+
+from tables.common import markdown_table, number, read_csv, read_json
+
+
+def enhance() -> str:
+    """A row per seed and solution."""
+    return markdown_table(
+        ["seed", "solution", "smaller by [%]", "SI-SDR, validation [dB]", "test", "difference to 8 bit, test [dB]",
+         "PESQ", "STOI", "flash [KiB]", "instructions a frame [million]"],
+        [[r["seed"], r["solution"], f"**{number(r['smaller_percent'], 0)}**" if r["smaller_percent"] else "–",
+          number(r["si_sdr_valid"], 2), number(r["si_sdr_test"], 2),
+          f"{float(r['diff_test']):+.2f} ({float(r['diff_low']):+.2f} to {float(r['diff_high']):+.2f})",
+          number(r["pesq"], 2), number(r["stoi"], 3),
+          f"{float(r['flash_bytes']) / 1024:.0f}" if r["flash_bytes"] else "–",
+          f"{float(r['instructions_per_frame']) / 1e6:.2f}" if r["instructions_per_frame"] else "–"]
+         for r in read_csv("enhance.csv")])
+
+
+def large() -> str:
+    """A row per step of the road."""
+    found = read_json("large.json")
+    if found is None:
+        return ""
+    return markdown_table(
+        ["step", "seconds", "of processors", "most memory [MiB]"],
+        [[name + ("" if step["done"] else " (not finished)"), f"{step['seconds']:.0f}", f"{step['processor_s']:.0f}",
+          f"{step['peak_mib']:.0f}"] for name, step in found["steps"].items()])
+
+
+TABLES = {"enhance": enhance, "large": large}
