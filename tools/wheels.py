@@ -46,11 +46,12 @@ class Target:
     flags: tuple[str, ...] = ()
 
 
-X86 = ("avx512vnni", "avx2", "x86-64-v2", "plain")
+PLAIN = ("plain", "plain-few")
+X86 = ("avx512vnni", "avx2", "x86-64-v2", "avx512vnni-few", "avx2-few", *PLAIN)
 TARGETS = {
     "linux-x86_64": Target("manylinux_{}_{}_x86_64", X86, ("-s",)),
-    "linux-aarch64": Target("manylinux_{}_{}_aarch64", ("plain",), ("-s",)),
-    "macos-arm64": Target("macosx_11_0_arm64", ("plain",), ("-mmacosx-version-min=11.0",)),
+    "linux-aarch64": Target("manylinux_{}_{}_aarch64", PLAIN, ("-s",)),
+    "macos-arm64": Target("macosx_11_0_arm64", PLAIN, ("-mmacosx-version-min=11.0",)),
     "macos-x86_64": Target("macosx_11_0_x86_64", X86, ("-mmacosx-version-min=11.0",)),
     "windows-amd64": Target("win_amd64", X86, ("-s", "-static-libgcc")),
 }

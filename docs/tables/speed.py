@@ -46,6 +46,17 @@ def search() -> str:
     return markdown_table(["", ""], rows)
 
 
+def few() -> str:
+    """results/few.json: few sequences, with small tiles and without."""
+    found = read_json("few.json")
+    if found is None:
+        return ""
+    return markdown_table(
+        ["units", "sequences", "ms", "of torch.nn.GRU", "with large tiles alone: ms", "of torch.nn.GRU"],
+        [[str(r["units"]), str(r["sequences"]), f"{r['ms']:.2f}", f"**{r['ms'] / r['torch_ms']:.2f}**",
+          f"{r['large_tiles_ms']:.2f}", f"{r['large_tiles_ms'] / r['torch_ms']:.2f}"] for r in found["rows"]])
+
+
 def growth() -> str:
     """results/growth.json; `draw_growth` makes a figure of it."""
     rows = read_json("growth.json")
@@ -95,6 +106,7 @@ def draw_growth() -> Figure | None:
 
 TABLES: dict[str, Callable[[], str]] = {
     "engine": engine,
+    "few": few,
     "search": search,
     "growth": growth,
 }

@@ -19,7 +19,7 @@ from bittailor.core.program import Binder, Program, bind
 from bittailor.engines import Reference, bytecode, native_build
 from bittailor.engines.lowering import Lowering
 from bittailor.engines.lowering_numbers import Layout
-from bittailor.engines.native import STATUS, Native
+from bittailor.engines.native import FEW, STATUS, Native
 from bittailor.engines.native_build import FLAGS, RUNTIME, VARIANTS, Runtime, find_compiler, library, runnable
 from bittailor.errors import BittailorError, RangeError
 from firmware_host import WARNINGS
@@ -189,6 +189,22 @@ def test_threads_do_not_change_results(rng: np.random.Generator) -> None:
         for many in (programs, programs[:1], programs[:3]):
             for got, expected in zip(engine.run_many(many, q, lengths), want, strict=False):
                 assert np.array_equal(got, expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("items", range(1, FEW + 3))
+def test_few_sequences_in_smaller_tiles(items: int, bits: int, rng: np.random.Generator) -> None:
+    network = gru_network(6, 20, 4, bidirectional=True)
+    x = rng.normal(size=(items, 7, 6))
+    program = bind(network, uniform_plan(network, x, bits))
+    q, lengths = program.quantise_input(x), rng.integers(1, 8, items)
+    engine = Native(threads=2)
+    if native_build.few_of(engine.runtime.name) is None:
+        pytest.skip("this machine has no such variant")
+    assert engine._for(items)[0].layout.items == (2 if items <= FEW else 8)
+    assert np.array_equal(engine.run(program, q, lengths), Reference().run(program, q, lengths))
+    assert Native("one-lane").few is None  # one that was asked for runs everything
 
 
 @needs_compiler

@@ -36,6 +36,9 @@ STATUS = {
 }
 """What the runtime's status codes say (`enum bt_status`)."""
 
+FEW = 4
+"""So many sequences, or fewer, are run in the smaller tiles: two of them cost less than one large tile."""
+
 
 class Native(Engine):
     """The C runtime, compiled at first use.
@@ -77,9 +80,29 @@ class Native(Engine):
         return f"native ({name}, {native_build.ORIGINS.get(name, '')})"
 
     @cached_property
+    def few(self) -> native_build.Runtime | None:
+        """The variant for few sequences, loaded; None where the engine is of one that was named, or has none."""
+        name = native_build.few_of(self.runtime.name)
+        if self._variant is not None or name is None:
+            return None
+        try:
+            return native_build.load([name])
+        except (BittailorError, OSError):  # the other serves
+            return None
+
+    @cached_property
     def lowering(self) -> Lowering:
         """From programs to bytes, for the loaded variant."""
         return Lowering(self.runtime.layout)
+
+    @cached_property
+    def _lowering_few(self) -> Lowering:
+        return self.lowering if self.few is None else Lowering(self.few.layout)
+
+    def _for(self, items: int) -> tuple[native_build.Runtime, Lowering]:
+        """What runs so many sequences."""
+        few = self.few if items <= FEW else None
+        return (self.runtime, self.lowering) if few is None else (few, self._lowering_few)
 
     def run(self, program: Program, q: ArrayLike, lengths: ArrayLike | None = None) -> Ints:
         return self.run_many([program], q, lengths)[0]
@@ -116,7 +139,8 @@ class Native(Engine):
         if any(isinstance(c, Accumulated) for c in program.constants.values()) and x.lengths.max() > MEAN_MOST_STEPS:
             raise RangeError(f"a mean or sum over {x.lengths.max()} steps; at most {MEAN_MOST_STEPS} are proved")
         shape = (x.items, x.steps, site.features) if site.sequence else (x.items, site.features)
-        block = self.runtime.layout.items
+        runtime, lowering = self._for(x.items)
+        block = runtime.layout.items
         step = -(-x.items // (parts * block)) * block
         code: list[Bytes] = []
         lock = threading.Lock()
@@ -125,20 +149,20 @@ class Native(Engine):
             with lock:
                 if not code:
                     try:
-                        code.append(self.lowering(program))
+                        code.append(lowering(program))
                         results[i] = np.empty(shape, np.int64)
                     except NotLowered:
                         code.append(np.empty(0, np.uint8))
                         results[i] = self._reference.run(program, x.integers, x.lengths)
             out = results[i]
             if code[0].size and out is not None:
-                self._call(code[0], x, first, last, out)
+                self._call(runtime, code[0], x, first, last, out)
 
         for first in range(0, x.items, step):
             work.append(lambda first=first: piece(first, min(first + step, x.items)))  # type: ignore[misc]
 
-    def _call(self, code: Bytes, x: _Input, first: int, last: int, out: Ints) -> None:
-        c = self.runtime.c
+    def _call(self, runtime: native_build.Runtime, code: Bytes, x: _Input, first: int, last: int, out: Ints) -> None:
+        c = runtime.c
         need = c.bt_scratch(code.ctypes.data, code.nbytes, x.steps)
         scratch = getattr(self._scratch, "room", None)
         if scratch is None or scratch.nbytes < need:

@@ -48,20 +48,25 @@ class Variant:
     functions: tuple[str, ...] = ("bt_check", "bt_scratch", "bt_run", "bt_layout")
 
 
+_AVX512 = ("-march=x86-64-v4", "-mavx512vnni", "-mavx512vbmi", "-mprefer-vector-width=512")
+
+
 def _tile(lanes: int, items: int) -> tuple[str, str]:
     return f"-DBT_LANES={lanes}", f"-DBT_ITEMS={items}"
 
 
 VARIANTS: dict[str, Variant] = {v.name: v for v in (
-    Variant("avx512vnni", ("-march=x86-64-v4", "-mavx512vnni", "-mavx512vbmi", "-mprefer-vector-width=512",
-                           *_tile(16, 8)), 4),
+    Variant("avx512vnni", (*_AVX512, *_tile(16, 8)), 4),
     Variant("avx2", ("-march=x86-64-v3", *_tile(8, 8)), 3),
     Variant("x86-64-v2", ("-march=x86-64-v2", *_tile(4, 8)), 2),
     Variant("plain", _tile(4, 8)),
     Variant("one-lane", _tile(1, 1)),
+    Variant("avx512vnni-few", (*_AVX512, *_tile(16, 2)), 4),
+    Variant("avx2-few", ("-march=x86-64-v3", *_tile(8, 2)), 3),
+    Variant("plain-few", _tile(4, 2)),
 )}
 """Best first. `plain` runs everywhere, in the vectors that every processor of its kind has (SSE2, NEON); `one-lane` is
-scalar C, here to be tested."""
+scalar C, here to be tested; those for few sequences (`few_of`) do not compute tiles that are mostly empty."""
 
 ORIGINS: dict[str, str] = {}
 """Variant -> where the library came from that was loaded last."""
@@ -73,6 +78,12 @@ def runnable() -> list[str]:
     """The variants that this machine can run, best first. BittailorError where its compiler fails."""
     level = int(library(CPU).bt_cpu()) if can_run() else 0
     return [v.name for v in VARIANTS.values() if v.level <= level]
+
+
+def few_of(name: str) -> str | None:
+    """The variant with the same instructions whose tiles hold fewer sequences; None where there is none."""
+    few = f"{name}-few"
+    return few if few in VARIANTS else None
 
 
 def can_run() -> bool:
