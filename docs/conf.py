@@ -36,6 +36,7 @@ nb_execution_timeout = 60
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # a line a generation; the bar of a notebook says the same
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -1,4 +1,4 @@
-"""The tutorials' cells are Python, and run within their time; `make docs` runs them as notebooks."""
+"""The tutorials' cells are Python, and run; `make docs` runs them as notebooks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = sorted(ROOT.glob("docs/tutorials/*.md"))
-SECONDS = 60
-"""As in docs/conf.py; there for one cell, here for all of them."""
+SECONDS = 300
+"""Only against hanging: a busy machine is no failure. `make docs` gives a cell a minute."""
 
 
 def cells(path: Path) -> str:
