@@ -23,6 +23,16 @@ from bittailor.core.graph import Node
 from bittailor.core.network import Network
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read import from_torch
+from zoo_layers import (
+    ConvolutionsThenGru,
+    Gru4Rec,
+    MinGruRms,
+    NsNet2Norm,
+    RnNoiseConv,
+    Sentiment,
+    SeparableKeyword,
+    rnnoise_valid,
+)
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "zoo.csv"
 ITEMS, STEPS = 6, 12
@@ -421,11 +431,27 @@ ZOO: dict[str, Entry] = {
     "vad": Entry("voice activity, [items, features, steps], ReLU6", VoiceActivity, layout=FEATURES_FIRST),
     "ligru": Entry("light GRU, phones", LightGru),
     "event_count": Entry("counting events, sum over steps", EventCount),
+    "rnnoise_conv": Entry("RNNoise 0.2, Conv1d with silence in front", RnNoiseConv),
+    "nsnet2_norm": Entry("NSNet2 with LayerNorm", NsNet2Norm),
+    "gru4rec": Entry("GRU4Rec, Embedding", Gru4Rec, layout=(0, 1), data=lambda x: indices(x, 60)),
+    "sentiment": Entry("sentiment, Embedding, both directions", Sentiment, layout=(0, 1),
+                       data=lambda x: indices(x, 80)),
+    "tcn_gru": Entry("TCN blocks and a GRU", ConvolutionsThenGru, layout=FEATURES_FIRST),
+    "separable": Entry("keyword spotting, depthwise separable Conv1d", SeparableKeyword),
+    "mingru_rms": Entry("language model, Embedding, RMSNorm, residual", MinGruRms, layout=(0, 1),
+                        data=lambda x: indices(x, 50)),
+    "rnnoise_valid": Entry("RNNoise 0.2 as published, Conv1d without padding", rnnoise_valid,
+                           refused="2 steps fewer than the sequence has"),
     "deepspeech2_conv": Entry("DeepSpeech2 with Conv2d", DeepSpeech2Conv, 13, refused=r"'conv' \(Conv2d\)"),
     "attention": Entry("GRU with attention over steps", Attention, refused="a softmax over the steps is attention"),
     "speaker": Entry("speaker encoder GE2E", SpeakerEncoder, refused="a division by values"),
     "autoencoder": Entry("LSTM autoencoder", Autoencoder, refused="values of one step are not copied"),
 }
+
+
+def indices(x: np.ndarray, rows: int) -> np.ndarray:
+    """Row numbers out of random numbers."""
+    return np.floor(np.abs(x) * 997) % rows
 
 
 def made(name: str) -> nn.Module:
@@ -450,8 +476,10 @@ def inputs(name: str, network: Network, seed: int = 0) -> np.ndarray:
 def float_difference(name: str, network: Network) -> float:
     """The largest difference from the module in float32, as a share of the largest output."""
     entry, x = ZOO[name], torch.from_numpy(inputs(name, network)).float()
+    given = x[:, :, 0] if len(entry.layout) == 2 else x.permute(entry.layout)
+    index = network.graph.sites[network.graph.inputs[0]].role == "index"
     with torch.no_grad():
-        wanted = made(name)(x[:, :, 0] if len(entry.layout) == 2 else x.permute(entry.layout))
+        wanted = made(name)(given.long() if index else given)
     got, worst = torch.from_numpy(network(x.numpy())), 0.0
     columns = list(network.parts.values()) or [slice(None)]
     for part, there in zip(columns, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
