@@ -1,6 +1,7 @@
 """Makes exported.zip: the modules of `modules` as both of torch's exporters write them, and their weights.
 
-    pip install onnxscript && python tests/exported/make_exported.py
+    pip install onnxscript && python tests/exported/make_exported.py              all, some minutes
+    python tests/exported/make_exported.py --only NAME …                          some, the others stay as they are
 
 Every file is written in a process of its own: from the second export in one process on, the new exporter fails with
 dynamic shapes. What an exporter refuses is in refused.json with its first line.
@@ -30,7 +31,7 @@ EXPORTERS = ("legacy", "dynamo", "fixed")
 
 def export(name: str, exporter: str) -> bytes:
     """One file, without the lines of source code that the new exporter keeps."""
-    torch.manual_seed(sorted(MODULES).index(name))
+    torch.manual_seed(list(MODULES).index(name))
     known = MODULES[name]
     module, given, file = known.make().eval(), example(known), io.BytesIO()
     axes = {n: {i: axis for i, axis in enumerate(axes) if axis in DYNAMIC} for n, axes in known.inputs.items()}
@@ -55,23 +56,31 @@ def export(name: str, exporter: str) -> bytes:
 
 def weights(name: str) -> bytes:
     """The module's parameters."""
-    torch.manual_seed(sorted(MODULES).index(name))
+    torch.manual_seed(list(MODULES).index(name))
     return save(MODULES[name].make().state_dict())
 
 
 def main() -> None:
     """Make the archive; with a name and an exporter, write that one file to standard output."""
-    if len(sys.argv) == 3:
+    if len(sys.argv) == 3 and sys.argv[1] != "--only":
         warnings.simplefilter("ignore")
         out, sys.stdout = sys.stdout.buffer, sys.stderr
         out.write(export(*sys.argv[1:]))
         return
-    refused = {}
-    with zipfile.ZipFile(HERE / "exported.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+    only = sys.argv[2:] or list(MODULES)
+    file, kept = HERE / "exported.zip", dict[str, bytes]()
+    if len(only) < len(MODULES):
+        with zipfile.ZipFile(file) as archive:
+            kept = {name: archive.read(name) for name in archive.namelist() if name.split(".")[0] not in only}
+    refused = {name: said for name, said in json.loads(kept.pop("refused.json", b"{}")).items()
+               if name.split(".")[0] not in only}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         def put(name: str, data: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
 
-        for name in MODULES:
+        for name, data in kept.items():
+            put(name, data)
+        for name in only:
             put(f"{name}.safetensors", weights(name))
             for exporter in EXPORTERS:
                 made = subprocess.run([sys.executable, __file__, name, exporter], capture_output=True)

@@ -32,6 +32,8 @@ class Network(nn.Module):
         h = state[0] if isinstance(state, tuple) else state
         if self.take == "steps":
             return self.head(out)
+        if self.take == "sum":
+            return self.head(out.sum(1))
         if self.take == "mean":
             return self.head(out.mean(1))
         if self.take == "first axis":
@@ -110,6 +112,59 @@ class Around(nn.Module):
         return self.back(torch.sigmoid(self.gru(torch.tanh(self.front(x)))[0][:, -1]))
 
 
+class Causal(nn.Module):
+    """A causal convolution and one that looks ahead, in front of the recurrent layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(FEATURES, 6, 3, dilation=2), nn.Conv1d(6, 6, 3, padding=1, groups=2)
+        self.gru, self.head = nn.GRU(6, HIDDEN, batch_first=True), nn.Linear(HIDDEN, OUTPUTS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(nn.functional.pad(x.transpose(1, 2), (4, 0))))
+        return self.head(self.gru(self.second(x).transpose(1, 2))[0])
+
+
+class Normalised(nn.Module):
+    """Normalisations around the recurrent layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.after = nn.LayerNorm(FEATURES), nn.LayerNorm(HIDDEN)
+        self.gru, self.head = nn.GRU(FEATURES, HIDDEN, batch_first=True), nn.Linear(HIDDEN, OUTPUTS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.after(self.gru(self.before(x))[0]))
+
+
+class Looked(nn.Module):
+    """Indices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.emb, self.gru = nn.Embedding(11, FEATURES), nn.GRU(FEATURES, HIDDEN, batch_first=True)
+        self.head = nn.Linear(HIDDEN, OUTPUTS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.gru(self.emb(x))[0][:, -1])
+
+
+class Batched(nn.Module):
+    """Batch normalisation over the features, constants, and a maximum over the steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.norm = nn.GRU(FEATURES, HIDDEN, batch_first=True), nn.BatchNorm1d(HIDDEN)
+        self.head = nn.Linear(HIDDEN, OUTPUTS)
+        self.register_buffer("mean", torch.randn(FEATURES))
+        for buffer in (self.norm.running_mean, self.norm.running_var):
+            buffer.copy_(torch.rand(HIDDEN) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.gru((x - self.mean) * 0.5)[0]
+        return self.head(self.norm(out.transpose(1, 2)).transpose(1, 2).amax(1))
+
+
 @dataclass(frozen=True)
 class Exported:
     """A module with what it is exported from.
@@ -143,6 +198,12 @@ MODULES: dict[str, Exported] = {
     "picked": Exported(Picked, {"x": X, "lengths": ("items",)}),
     "gathered": Exported(lambda: Picked(gather=True), {"x": X, "lengths": ("items",)}),
     "around": Exported(Around),
+    "causal": Exported(Causal),
+    "normalised": Exported(Normalised),
+    "looked_up": Exported(Looked, {"x": ("items", "steps")}),
+    "batch_normalised": Exported(Batched),
+    "rnn_last": Exported(lambda: Network(nn.RNN)),
+    "rnn_both_sum": Exported(lambda: Network(nn.RNN, "sum", bidirectional=True, nonlinearity="relu")),
 }
 SIZES = {"items": ITEMS, "steps": STEPS, "features": FEATURES, "layers": 1, "hidden": HIDDEN}
 DYNAMIC = ("items", "steps")
@@ -150,5 +211,7 @@ DYNAMIC = ("items", "steps")
 
 def example(known: Exported) -> tuple[Tensor, ...]:
     """What the exporters are shown."""
-    return tuple(torch.tensor([STEPS, STEPS - 2]) if name == "lengths" else torch.randn(*(SIZES[a] for a in axes))
-                 for name, axes in known.inputs.items())
+    shapes = {name: tuple(SIZES[axis] for axis in axes) for name, axes in known.inputs.items()}
+    return tuple(torch.tensor([STEPS, STEPS - 2]) if name == "lengths"
+                 else torch.randn(shape) if len(shape) == 3 else torch.randint(9, shape)
+                 for name, shape in shapes.items())

@@ -24,7 +24,8 @@ K = keras.layers
 def model_of(*layers: Any, steps: int | None = None, batch: int | None = None) -> Any:
     """A Sequential of 3 features, its weights random, biases too."""
     keras.utils.set_random_seed(3)
-    first = keras.Input(batch_shape=(batch, steps, 3)) if batch else keras.Input((steps, 3))
+    features = () if layers and isinstance(layers[0], K.Embedding) else (3,)
+    first = keras.Input(batch_shape=(batch, steps, *features)) if batch else keras.Input((steps, *features))
     model = keras.Sequential([first, *layers])
     rng = np.random.default_rng(5)
     model.set_weights([rng.normal(size=w.shape).astype(np.float32) * 0.6 for w in model.get_weights()])
@@ -49,6 +50,13 @@ READ: dict[str, Callable[[], tuple[Any, ...]]] = {
     "mean": lambda: (K.GRU(4, return_sequences=True), K.GlobalAveragePooling1D(), K.Dense(2)),
     "functions": lambda: (K.GRU(4), K.ReLU(), K.Dense(4), K.ELU(), K.Dense(4), K.LeakyReLU(negative_slope=0.01),
                           K.Dense(3), K.Activation("sigmoid")),
+    "Conv1D": lambda: (K.Conv1D(6, 3, dilation_rate=2, padding="causal", activation="relu"), K.GRU(4), K.Dense(2)),
+    "Conv1D groups": lambda: (K.Conv1D(6, 4, padding="same", groups=3, use_bias=False), K.GRU(4), K.Dense(2)),
+    "Embedding": lambda: (K.Embedding(9, 3), K.GRU(4), K.Dense(2)),
+    "LayerNormalization": lambda: (K.GRU(4, return_sequences=True), K.LayerNormalization(), K.Dense(2)),
+    "LayerNormalization bare": lambda: (K.GRU(4), K.LayerNormalization(center=False, scale=False), K.Dense(2)),
+    "LayerNormalization bias": lambda: (K.GRU(4), K.LayerNormalization(scale=False), K.Dense(2)),
+    "RMSNormalization": lambda: (K.GRU(4), K.RMSNormalization(), K.Dense(2)),
     "Softmax": lambda: (K.GRU(4), K.Dense(3), K.Softmax()),
     **{name: (lambda name=name: (K.GRU(4), K.Dense(3, activation=name))) for name in (
         "sigmoid", "tanh", "hard_sigmoid", "softsign", "silu", "softplus", "elu", "hard_tanh", "log_softmax")},
@@ -61,6 +69,7 @@ def test_what_is_read_is_what_keras_computes(name: str) -> None:
     model = model_of(*READ[name]())
     network = bt.from_keras(model)
     x = np.random.default_rng(1).normal(size=(4, 9, 3))
+    x = x if name != "Embedding" else np.abs(x[:, :, 0] * 4).astype(int).clip(0, 8).astype(float)
     expected = keras.ops.convert_to_numpy(model(x.astype(np.float32), training=False))
     got = network(x)
     if "softmax" in name.lower() or name == "Bidirectional ends":
@@ -96,6 +105,9 @@ def test_nested_models_fixed_steps_and_batches_are_read() -> None:
 
 @pytest.mark.parametrize(("layers", "said"), [
     (lambda: (K.Masking(), K.GRU(4)), "Masking.*lengths"),
+    (lambda: (K.Conv1D(4, 3), K.GRU(4)), "fewer than the sequence"),
+    (lambda: (K.Conv1D(4, 3, strides=2), K.GRU(4)), "strides=2"),
+    (lambda: (K.Embedding(4, 3, mask_zero=True), K.GRU(4)), "mask_zero"),
     (lambda: (K.SimpleRNN(4),), "GRU and LSTM are known"),
     (lambda: (K.GRU(4, activation="relu"),), "activation=relu"),
     (lambda: (K.LSTM(4, recurrent_activation="hard_sigmoid"),), "recurrent_activation=hard_sigmoid"),

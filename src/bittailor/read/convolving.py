@@ -76,7 +76,7 @@ def framed(w: Writer, source: Any) -> Framed:
     if isinstance(source, Framed):
         return source
     x = w.single(source)
-    return Framed(x.axes, x.features, x.sites)
+    return Framed(x.axes, x.features, x.sites, fixed=x.fixed)
 
 
 def cut(w: Writer, x: Framed, place: int, at: Any) -> Framed | Tensor:
@@ -101,7 +101,7 @@ def settled(w: Writer, x: Framed) -> Framed | Tensor:
     """The convolution, as soon as it gives as many steps as the sequence has."""
     more = x.before + x.after
     if x.conv is None:
-        return Tensor(x.axes, x.features, x.sites) if x.before == x.after == 0 else x
+        return Tensor(x.axes, x.features, x.sites, fixed=x.fixed) if x.before == x.after == 0 else x
     if more < 0:
         raise Refusal(f"it gives {-more} steps fewer than the sequence has; pad it in front to make it causal: "
                       f"functional.pad(x, ({-more}, 0)), or take padding='same'")
@@ -111,7 +111,7 @@ def settled(w: Writer, x: Framed) -> Framed | Tensor:
     ahead = x.after + conv.span
     if not 0 <= ahead <= conv.span:
         raise Refusal(f"it begins {x.before} steps late: padding and what is cut off must leave it at its own steps")
-    return Tensor(x.axes, len(conv.weight), ((_written(w, x, conv, ahead),),))
+    return Tensor(x.axes, len(conv.weight), ((_written(w, x, conv, ahead),),), fixed=x.fixed)
 
 
 def _written(w: Writer, x: Framed, conv: Convolution, ahead: int) -> SiteRef:

@@ -18,7 +18,7 @@ def embedded(w: Writer, source: object, weight: Floats, path: str) -> Tensor:
     p = w.name(w.layer_name(path, "embedding"))
     w.parameters[f"{p}.W"] = weight
     site = w.builder.embedding(f"{p}.out", w.site(x), f"{p}.W", weight.shape[1])
-    return Tensor((*x.axes, FEATURES), weight.shape[1], ((SiteRef(site),),))
+    return Tensor((*x.axes, FEATURES), weight.shape[1], ((SiteRef(site),),), fixed=x.fixed)
 
 
 __all__ = ["INDEX_LAYOUTS", "embedded"]

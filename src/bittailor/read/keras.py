@@ -17,7 +17,10 @@ from bittailor.core.arith import Floats
 from bittailor.core.network import Network
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read.arithmetic import ARITHMETIC, activation
+from bittailor.read.convolving import convolved, same_padding
+from bittailor.read.embedding import embedded
 from bittailor.read.finishing import compare, pruned
+from bittailor.read.normalising import normalised
 from bittailor.read.recurrence import Layer, Layers, numbered, recurrent
 from bittailor.read.shapes import SHAPES
 from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Refusal, SiteRef, Tensor
@@ -34,9 +37,8 @@ def read(model: Any) -> Network:
     if not _of_keras(model) or not hasattr(model, "layers") or not hasattr(model, "get_weights"):
         raise UnsupportedNetwork(f"expected a Keras 3 model; got {type(model).__module__}.{type(model).__name__}")
     layers = list(_chain(model))
-    features = _input_features(model)
     w = Writer({})
-    value = Tensor((ITEMS, STEPS, FEATURES), features, ((SiteRef(w.builder.input("input", features)),),))
+    value = _input(w, model, layers)
     for layer in layers:
         try:
             value = _layer(w, layer, value)
@@ -83,12 +85,16 @@ def _chain(model: Any) -> Iterator[Any]:
                                  "layers")
 
 
-def _input_features(model: Any) -> int:
+def _input(w: Writer, model: Any, layers: Sequence[Any]) -> Tensor:
+    """The sequence: features of steps or, below an embedding, indices."""
     shape = model.inputs[0].shape
+    if len(shape) == 2 and layers and type(layers[0]).__name__ == "Embedding":
+        return Tensor((ITEMS, STEPS), 1, ((SiteRef(w.builder.index("input", int(layers[0].input_dim))),),))
     if len(shape) != 3 or shape[2] is None:
         raise UnsupportedNetwork(f"the model takes {tuple(shape)}; expected (items, steps, features), the features "
                                  "fixed")
-    return int(shape[2])
+    features = int(shape[2])
+    return Tensor((ITEMS, STEPS, FEATURES), features, ((SiteRef(w.builder.input("input", features)),),))
 
 
 def _layer(w: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -160,6 +166,43 @@ def _mean(w: Writer, layer: Any, x: Tensor) -> Tensor:
         raise Refusal("data_format=channels_first is a mean over the features")
     found: Tensor = SHAPES["mean"](w, x, 1, bool(config["keepdims"]))
     return found
+
+
+def _convolution(w: Writer, layer: Any, x: Tensor) -> Tensor:
+    config = layer.get_config()
+    taps, apart, stride = (config[name][0] for name in ("kernel_size", "dilation_rate", "strides"))
+    if stride != 1 or config["data_format"] != "channels_last":
+        raise Refusal(f"strides={stride}, data_format={config['data_format']}; a network has an output for every step, "
+                      "the features last")
+    span = (taps - 1) * apart
+    ends = {"causal": (span, 0), "same": same_padding(taps, apart)}.get(config["padding"], (0, 0))
+    kernel, *bias = _weights(layer)
+    turned = SHAPES["transpose"](w, x, 1, 2)
+    done = convolved(w, turned, kernel.transpose(2, 1, 0), bias[0] if bias else None, layer.name, ends, apart,
+                     config["groups"])
+    back: Tensor = SHAPES["transpose"](w, w.single(done), 1, 2)
+    return _activated(w, layer, back)
+
+
+def _embedding(w: Writer, layer: Any, x: Tensor) -> Tensor:
+    if layer.get_config()["mask_zero"]:
+        raise Refusal("mask_zero: a network takes the lengths of sequences beside them; make it without")
+    return embedded(w, x, _weights(layer)[0], layer.name)
+
+
+def _norm(op: str) -> Callable[[Writer, Any, Tensor], Tensor]:
+    def read(w: Writer, layer: Any, x: Tensor) -> Tensor:
+        config = layer.get_config()
+        axis = config["axis"][0] if isinstance(config["axis"], list) else config["axis"]
+        if x.axis(axis) != len(x.axes) - 1 or config.get("rms_scaling"):
+            raise Refusal(f"axis={config['axis']}: only the features, the last axis, can be normalised")
+        weights = _weights(layer)
+        scaled = config.get("scale", True)
+        weight = weights[0] if scaled else np.ones(x.features) if weights else None
+        bias = weights[-1] if op == "layer_norm" and config["center"] else None
+        return normalised(w, op, x, config["epsilon"], weight, bias, layer.name)
+
+    return read
 
 
 def _wrapped(w: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -255,7 +298,8 @@ LAYERS: dict[str, Callable[[Writer, Any, Tensor], Tensor]] = {
     "GRU": _recurrent, "LSTM": _recurrent, "Bidirectional": _bidirectional, "Dense": _dense,
     "TimeDistributed": _wrapped, "Activation": _activated, "ReLU": _relu, "Softmax": _softmax,
     "ELU": _function("elu", "alpha"), "LeakyReLU": _function("leaky_relu", "negative_slope"),
-    "GlobalAveragePooling1D": _mean,
+    "GlobalAveragePooling1D": _mean, "Conv1D": _convolution, "Embedding": _embedding,
+    "LayerNormalization": _norm("layer_norm"), "RMSNormalization": _norm("rms_norm"),
 }
 """By the name of the class."""
 
@@ -281,11 +325,14 @@ SUPPORTED = f"  what can be read: {', '.join([*LAYERS, *_IGNORED[:-1]])} (docs/r
 def _check(model: Any, network: Network, out: Tensor) -> None:
     """Refuse a network that does not compute what the model computes, on random sequences."""
     ops = import_module("keras").ops
-    items, steps, _ = model.inputs[0].shape
+    items, steps, *features = model.inputs[0].shape
     rng = np.random.default_rng(0)
+    proven = network.graph.sites[network.graph.inputs[0]].proven
     for length in _LENGTHS if steps is None else (steps,):
-        x = rng.normal(size=(items or 3, length, network.features))
-        given = ops.convert_to_tensor(x.astype(np.float32))
+        shape = (items or 3, length)
+        x = rng.normal(size=(*shape, network.features)) if features else rng.integers(
+            0, int(proven[1]) + 1 if proven else 1, shape).astype(np.float64)
+        given = ops.convert_to_tensor(x.astype(np.float32 if features else np.int32))
         expected = ops.convert_to_numpy(model(given, training=False))
         what = compare(network, x, np.full(len(x), length), out, expected, _TOLERANCE)
         if what:

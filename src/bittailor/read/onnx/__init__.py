@@ -10,6 +10,7 @@ from typing import Any
 
 from bittailor.core.network import Network
 from bittailor.errors import FileError, UnsupportedNetwork
+from bittailor.read.embedding import INDEX_LAYOUTS
 from bittailor.read.finishing import compare, pruned
 from bittailor.read.onnx.loading import Input, Model, Node, load
 from bittailor.read.onnx.reader import Reader, is_lengths
@@ -32,7 +33,7 @@ def read(path: Path | str, input_features: int | None = None) -> Network:
         sequence = _sequence(model)
         network, reader, out, output = _read(model, sequence, input_features)
         _warn(model, reader, name)
-        cases = probes(model, sequence, reader.layout, network.features)
+        cases = probes(model, sequence, reader.layout, network.features, _rows(model, sequence) or 1)
         for case, found in zip(cases, _run(model, cases, name), strict=True):
             what = compare(network, case.x, case.lengths, out, found[output], _TOLERANCE)
             if what:
@@ -50,11 +51,13 @@ def _run(model: Model, cases: list[Probe], name: str) -> list[dict[str, Any]]:
 
 
 def _sequence(model: Model) -> Input:
-    """The input that holds the sequence: the first of real numbers."""
+    """The input that holds the sequence: the first of real numbers, or else of indices."""
     found = next((each for each in model.inputs if not each.whole), None)
     if found is None:
-        raise UnsupportedNetwork("it has no input of real numbers")
-    if len(found.axes) != 3:
+        found = next((each for each in model.inputs if len(each.axes) == 2), None)
+        if found is None:
+            raise UnsupportedNetwork("it has no input of real numbers, and none of indices [items, steps]")
+    elif len(found.axes) != 3:
         raise UnsupportedNetwork(f"its input '{found.name}' has {len(found.axes)} axes; expected [items, steps, "
                                  "features] or [steps, items, features]")
     lengths = [each.name for each in model.inputs if is_lengths(each)]
@@ -64,21 +67,39 @@ def _sequence(model: Model) -> Input:
 
 
 def _read(model: Model, sequence: Input, features: int | None) -> tuple[Network, Reader, Tensor, str]:
-    for layout in LAYOUTS:
-        size = sequence.axes[layout.index(FEATURES)] if features is None else features
+    layouts = INDEX_LAYOUTS if sequence.whole else LAYOUTS
+    for layout in layouts:
+        size: Any = _rows(model, sequence) if sequence.whole else features
+        if size is None and not sequence.whole:
+            size = sequence.axes[layout.index(FEATURES)]
         if not isinstance(size, int):
+            if sequence.whole:
+                raise UnsupportedNetwork(f"its input '{sequence.name}' holds indices, and no table is looked up with "
+                                         "it")
             raise UnsupportedNetwork(f"its input '{sequence.name}' does not say how many features a step has; give it: "
                                      "from_onnx(path, input_features=…)")
         reader = Reader(model, sequence, layout, size)
         try:
             name, out = _output(reader)
         except WrongLayout:
-            if layout == LAYOUTS[-1]:
+            if layout == layouts[-1]:
                 raise
             continue
         break
     site = reader.site(Tensor(out.axes, out.features, out.sites))
     return Network(*pruned(reader.builder.graph(site), reader.parameters)), reader, out, name
+
+
+def _rows(model: Model, sequence: Input) -> int | None:
+    """How many indices there are: the rows of the table that they are looked up in."""
+    names = {sequence.name}
+    for node in model.nodes:
+        if node.op in ("Cast", "Identity", "Transpose") and node.inputs[0] in names:
+            names.update(node.outputs)
+        if node.op == "Gather" and len(node.inputs) > 1 and node.inputs[1] in names:
+            table = model.constants.get(node.inputs[0])
+            return len(table) if table is not None and table.ndim == 2 else None
+    return None
 
 
 def _output(reader: Reader) -> tuple[str, Tensor]:

@@ -22,8 +22,8 @@ class GraphWriter(Writer):
     input: Tensor
 
     @abstractmethod
-    def linear_path(self, node: Node) -> str:
-        """What a matrix is called: its module, or what its constant's name says."""
+    def linear_path(self, node: Node, kind: str = "linear") -> str:
+        """What a matrix is called: its module, or what its constant's name says, or its kind."""
 
     @abstractmethod
     def bias_behind(self, node: Node, size: int) -> Floats | None:

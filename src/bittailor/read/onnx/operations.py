@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from bittailor.read.arithmetic import ARITHMETIC
+from bittailor.read.embedding import embedded
 from bittailor.read.onnx.graphs import GraphWriter
+from bittailor.read.onnx.layers import LAYERS
 from bittailor.read.onnx.loading import Node
 from bittailor.read.onnx.sizes import divided, each, integers, is_sizes, known, minus, plus, sizes_of, times
 from bittailor.read.shapes import SHAPES
@@ -280,6 +282,11 @@ def _gather(r: GraphWriter, node: Node, x: Any, indices: Any) -> Any:
             raise Refusal(f"it picks from {value.text()}; expected items and steps on one axis")
         apart = replace(value, axes=(ITEMS, STEPS, *value.axes[1:]))
         return SHAPES["getitem"](r, apart, (ItemIndex(), StepIndex((ITEMS,), 1, -1)))
+    if isinstance(indices, Tensor) and isinstance(x, np.ndarray):
+        if axis or x.ndim != 2 or x.dtype.kind != "f":
+            raise Refusal(f"its table has shape {x.shape} of {x.dtype}, axis {axis}; a matrix of floats can be looked "
+                          "up")
+        return embedded(r, indices, x.astype(np.float64), r.linear_path(node, "embedding"))
     at = _constant(indices, "its indices")
     if is_sizes(x):
         return known(sizes_of(x)[int(at)] if at.ndim == 0 else tuple(sizes_of(x)[i] for i in integers(at)))
@@ -384,7 +391,8 @@ def _range(r: GraphWriter, node: Node, start: Any, limit: Any, delta: Any) -> It
 
 def _cast(r: GraphWriter, node: Node, x: Any) -> Any:
     kind = node.options.get("to")
-    if isinstance(x, Tensor) and not x.softmax == "argmax" and kind not in (1, 11):
+    index = isinstance(x, Tensor) and x.each()[0] == r.input.each()[0] and FEATURES not in r.input.axes
+    if isinstance(x, Tensor) and x.softmax != "argmax" and not index and kind not in (1, 11):
         raise Refusal("a conversion of values to another type than float or double rounds inside the network")
     return x
 
@@ -410,7 +418,7 @@ OPERATIONS: dict[str, Operation] = {
     "Transpose": _transpose, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Reshape": _reshape, "Flatten": _flatten,
     "Slice": _slice, "Gather": _gather, "GatherElements": _gather_elements, "GatherND": _gather_nd, "Concat": _concat,
     "Split": _split, "ReduceMean": _mean, "Shape": _shape, "ConstantOfShape": _constant_of_shape, "Expand": _expand,
-    "Range": _range, "Cast": _cast, "Identity": _same, "Dropout": _dropout,
+    **LAYERS, "Range": _range, "Cast": _cast, "Identity": _same, "Dropout": _dropout,
 }
 """By the name of the operator; GRU and LSTM are the reader's own."""
 
@@ -423,7 +431,7 @@ HINTS: dict[str, str] = {
                     "node"),
     **dict.fromkeys(("Attention", "MultiHeadAttention", "com.microsoft.Attention", "com.microsoft.MultiHeadAttention",
                      "Einsum"), "there is no attention; read the part in front of it"),
-    **dict.fromkeys(("Conv", "ConvTranspose", "MaxPool", "AveragePool"),
+    **dict.fromkeys(("ConvTranspose", "MaxPool", "AveragePool"),
                     "apply it to the data before the network and read the rest"),
     **dict.fromkeys(("Where", "Equal", "Greater", "Less", "Not"), "conditions on values or sizes cannot be read"),
     **dict.fromkeys(("com.microsoft.DynamicQuantizeLSTM", "com.microsoft.QAttention"),

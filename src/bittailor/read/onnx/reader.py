@@ -39,6 +39,7 @@ class Reader(GraphWriter):
     """Reads one graph, for one assumed layout of its sequence.
 
     layout    meaning of the axes of the sequence
+    features  features of a step; without an axis of features, how many indices there are
     sequence  the input that holds it; whole numbers on one axis are lengths, all others states, which start at zero
     """
 
@@ -48,7 +49,9 @@ class Reader(GraphWriter):
         self.opset = next((o.version for o in model.proto.opset_import if o.domain in STANDARD), 1)
         sizes = [(axis[0], size) for axis, size in zip(layout, sequence.axes, strict=True) if axis != FEATURES]
         fixed = tuple((atom, size) for atom, size in sizes if isinstance(size, int))
-        self.input = Tensor(layout, features, ((SiteRef(self.builder.input("input", features)),),), fixed=fixed)
+        indices = FEATURES not in layout
+        site = self.builder.index("input", features) if indices else self.builder.input("input", features)
+        self.input = Tensor(layout, 1 if indices else features, ((SiteRef(site),),), fixed=fixed)
         self.values: dict[str, Any] = {"": None, **model.constants}
         for each in model.inputs:
             self.values[each.name] = self._given(each)
@@ -135,12 +138,13 @@ class Reader(GraphWriter):
 
     # -- layers --------------------------------------------------------------------------------------------
 
-    def linear_path(self, node: Node) -> str:
-        """What a matrix is called: its module, or what its constant's name says."""
-        constant = next((name for name in node.inputs[1:] if name in self.model.constants), "")
+    def linear_path(self, node: Node, kind: str = "linear") -> str:
+        """What a matrix is called: its module, or what its constant's name says, or its kind."""
+        given = node.inputs if node.op == "Gather" else node.inputs[1:]
+        constant = next((name for name in given if name in self.model.constants), "")
         owner = constant.removesuffix(".weight")
         named = owner if owner != constant and owner.replace(".", "_").isidentifier() else ""
-        return node.path or named or "linear"
+        return node.path or named or kind
 
     def bias_behind(self, node: Node, size: int) -> Floats | None:
         """The constant that the one user of a node adds to it; that sum is then the node itself."""

@@ -36,24 +36,29 @@ class Probe:
     feeds: dict[str, NDArray[Any]]
 
 
-def probes(model: Model, sequence: Input, layout: Axes, features: int) -> list[Probe]:
-    """Random sequences: of full length and, where the file takes lengths, of different ones."""
+def probes(model: Model, sequence: Input, layout: Axes, features: int, rows: int) -> list[Probe]:
+    """Random sequences: of full length and, where the file takes lengths, of different ones; of indices below `rows`,
+    where the file takes them."""
     fixed = {axis: size for axis, size in zip(layout, sequence.axes, strict=True) if isinstance(size, int)}
     count, steps = fixed.get(ITEMS, len(PROBE_LENGTHS)), fixed.get(STEPS, max(PROBE_LENGTHS))
     rng = np.random.default_rng(0)
     ragged = np.array([max(1, steps * PROBE_LENGTHS[i % 3] // max(PROBE_LENGTHS)) for i in range(count)])
     takes = any(is_lengths(each) for each in model.inputs)
-    return [_probe(model, sequence, layout, rng.normal(size=(count, steps, features)), lengths)
+    x = rng.normal(size=(count, steps, features))
+    if sequence.whole:
+        x = rng.integers(0, rows, (count, steps, 1)).astype(np.float64)
+    return [_probe(model, sequence, layout, x, lengths)
             for lengths in [np.full(count, steps), *([ragged] if takes else [])]]
 
 
 def _probe(model: Model, sequence: Input, layout: Axes, x: Floats, lengths: NDArray[np.int64]) -> Probe:
-    order = [(ITEMS, STEPS, FEATURES).index(axis) for axis in layout]
+    own = (ITEMS, STEPS, FEATURES)
+    order = [own.index(axis) for axis in layout]
     kinds = {v.name: helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type) for v in model.proto.graph.input}
     named = {axis: len(x) for axis, place in zip(sequence.axes, layout, strict=True) if place == ITEMS}
     feeds: dict[str, NDArray[Any]] = {}
     for each in model.inputs:
-        value: NDArray[Any] = x.transpose(order)
+        value: NDArray[Any] = (x if FEATURES in layout else x[:, :, 0]).transpose(order)
         if each is not sequence:
             value = lengths if is_lengths(each) else np.zeros([
                 axis if isinstance(axis, int) else named.get(axis, len(x)) for axis in each.axes])
