@@ -28,7 +28,9 @@ def model_of(*layers: Any, steps: int | None = None, batch: int | None = None) -
     first = keras.Input(batch_shape=(batch, steps, *features)) if batch else keras.Input((steps, *features))
     model = keras.Sequential([first, *layers])
     rng = np.random.default_rng(5)
-    model.set_weights([rng.normal(size=w.shape).astype(np.float32) * 0.6 for w in model.get_weights()])
+    variances = [v.path.endswith("moving_variance") for v in model.weights]
+    values = [rng.normal(size=w.shape).astype(np.float32) * 0.6 for w in model.get_weights()]
+    model.set_weights([np.abs(v) + 0.5 if positive else v for v, positive in zip(values, variances, strict=True)])
     return model
 
 
@@ -57,9 +59,16 @@ READ: dict[str, Callable[[], tuple[Any, ...]]] = {
     "LayerNormalization bare": lambda: (K.GRU(4), K.LayerNormalization(center=False, scale=False), K.Dense(2)),
     "LayerNormalization bias": lambda: (K.GRU(4), K.LayerNormalization(scale=False), K.Dense(2)),
     "RMSNormalization": lambda: (K.GRU(4), K.RMSNormalization(), K.Dense(2)),
+    "SimpleRNN": lambda: (K.SimpleRNN(4, return_sequences=True), K.SimpleRNN(3, activation="relu", go_backwards=True)),
+    "BatchNormalization": lambda: (K.GRU(4, return_sequences=True), K.BatchNormalization(), K.Dense(2)),
+    "BatchNormalization bare": lambda: (K.BatchNormalization(center=False, scale=False), K.GRU(4), K.Dense(2)),
+    "Rescaling": lambda: (K.Rescaling(0.5, offset=-1.0), K.GRU(4), K.Dense(2)),
+    "max": lambda: (K.GRU(4, return_sequences=True), K.GlobalMaxPooling1D(), K.Dense(2)),
+    "slopes": lambda: (K.GRU(4), K.Dense(4), K.LeakyReLU(), K.Dense(4), K.ReLU(max_value=3.0), K.Dense(4), K.ELU(2.0)),
     "Softmax": lambda: (K.GRU(4), K.Dense(3), K.Softmax()),
     **{name: (lambda name=name: (K.GRU(4), K.Dense(3, activation=name))) for name in (
-        "sigmoid", "tanh", "hard_sigmoid", "softsign", "silu", "softplus", "elu", "hard_tanh", "log_softmax")},
+        "sigmoid", "tanh", "hard_sigmoid", "softsign", "silu", "softplus", "elu", "hard_tanh", "log_softmax",
+        "gelu", "relu6", "selu", "mish", "hard_silu", "log_sigmoid", "leaky_relu")},
 }
 
 
@@ -108,7 +117,9 @@ def test_nested_models_fixed_steps_and_batches_are_read() -> None:
     (lambda: (K.Conv1D(4, 3), K.GRU(4)), "fewer than the sequence"),
     (lambda: (K.Conv1D(4, 3, strides=2), K.GRU(4)), "strides=2"),
     (lambda: (K.Embedding(4, 3, mask_zero=True), K.GRU(4)), "mask_zero"),
-    (lambda: (K.SimpleRNN(4),), "GRU and LSTM are known"),
+    (lambda: (K.RNN(K.GRUCell(4)),), "cells of your own"),
+    (lambda: (K.SimpleRNN(4, activation="sigmoid"),), "activation=sigmoid"),
+    (lambda: (K.BatchNormalization(axis=1), K.GRU(4)), "axis=1"),
     (lambda: (K.GRU(4, activation="relu"),), "activation=relu"),
     (lambda: (K.LSTM(4, recurrent_activation="hard_sigmoid"),), "recurrent_activation=hard_sigmoid"),
     (lambda: (K.GRU(4, stateful=True),), "stateful"),
@@ -117,8 +128,7 @@ def test_nested_models_fixed_steps_and_batches_are_read() -> None:
     (lambda: (K.GRU(4, return_sequences=True), K.Flatten()), "steps and features"),
     (lambda: (K.GRU(4), K.Dense(2, activation="exponential")), "activation is exponential"),
     (lambda: (K.GRU(4), K.Dense(2, activation="softmax"), K.Dense(2)), "only read at the end"),
-    (lambda: (K.GRU(4), K.ReLU(max_value=3.0)), "largest value"),
-    (lambda: (K.GRU(4), K.LeakyReLU()), "negative_slope=0.3"),
+    (lambda: (K.GRU(4), K.ReLU(threshold=3.0)), "threshold"),
     (lambda: (K.GRU(4), K.Lambda(lambda x: x * 2)), "function of your own"),
 ])
 def test_what_is_refused_names_layer_and_reason(layers: Callable[[], tuple[Any, ...]], said: str) -> None:

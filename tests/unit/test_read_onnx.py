@@ -31,6 +31,7 @@ REFUSED = {
     "lstm_projected.dynamo": "the file itself does not run",
     "lstm_projected.fixed": "the file itself does not run",
     **{f"gru_cells.{exporter}": "one matrix is used 5 times" for exporter in EXPORTERS},
+    **{f"{name}.{exporter}": "a loop over" for name in ("rnn_last", "rnn_both_sum") for exporter in EXPORTERS[1:]},
 }
 """Files that are written wrongly, or for one number of steps: what the refusal says."""
 
@@ -99,7 +100,7 @@ def sequence(axes: tuple[Any, ...] = ("steps", "items", 3), name: str = "x") -> 
 
 
 LENGTHS = helper.make_tensor_value_info("lengths", TensorProto.INT32, ["items"])
-GATES = {"GRU": 3, "LSTM": 4}
+GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
 
 
 def weights(op: str, directions: int = 1, bias: bool = True, hidden: int = 4) -> dict[str, np.ndarray]:
@@ -124,7 +125,8 @@ def read(folder: Path, *model: Any, **options: Any) -> bt.Network:
     return bt.from_onnx(saved(folder, model_of(*model, **options)))
 
 
-FORMS = [("GRU", {"linear_before_reset": 0}), ("GRU", {"linear_before_reset": 1}), ("LSTM", {})]
+FORMS = [("GRU", {"linear_before_reset": 0}), ("GRU", {"linear_before_reset": 1}), ("LSTM", {}),
+         ("RNN", {"activations": ["Relu"]})]
 
 
 @pytest.mark.parametrize("lengths", [False, True])
@@ -133,10 +135,11 @@ FORMS = [("GRU", {"linear_before_reset": 0}), ("GRU", {"linear_before_reset": 1}
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize(("op", "options"), FORMS)
 def test_every_form_of_a_recurrent_node(
-    tmp_path: Path, op: str, options: dict[str, int], direction: str, layout: int, bias: bool, lengths: bool,
+    tmp_path: Path, op: str, options: dict[str, Any], direction: str, layout: int, bias: bool, lengths: bool,
 ) -> None:
     """Y and Y_h: from_onnx compares both with onnxruntime on other lengths, and refuses what differs."""
     directions, opset = 2 if direction == "bidirectional" else 1, 14 if bias else 22
+    options = {name: value * directions if isinstance(value, list) else value for name, value in options.items()}
     node = recurrent(op, ["Y", "Y_h"], bias=bias, lengths=lengths, direction=direction, layout=layout, **options)
     inputs = [sequence(("items", "steps", 3) if layout else ("steps", "items", 3)), *([LENGTHS] if lengths else [])]
     constants = weights(op, directions, bias) | {"shape": np.array([0, 0, -1]), "flat": np.array([0, -1])}
@@ -260,7 +263,16 @@ MATRIX, VECTOR = RNG.normal(size=(4, 2)).astype(np.float32), RNG.normal(size=2).
     ([("MatMul", "vM", {}), ("Clip", "0lm", {})], {"l": np.float32(-1), "m": np.float32(1)}),
     ([("MatMul", "vM", {}), ("Clip", "0l", {})], {"l": np.float32(0)}),
     ([("MatMul", "vM", {}), ("HardSigmoid", "0", {"alpha": 1 / 6})], {}),
-    *[([("MatMul", "vM", {}), (op, "0", {})], {}) for op in ("Softplus", "Softsign", "Elu", "Sigmoid", "Tanh")],
+    *[([("MatMul", "vM", {}), (op, "0", {})], {}) for op in (
+        "Softplus", "Softsign", "Elu", "Sigmoid", "Tanh", "Gelu", "Selu", "Mish", "HardSwish", "Abs", "Neg")],
+    ([("LeakyRelu", "v", {"alpha": 0.3}), ("Elu", "0", {"alpha": 2.0}), ("Gelu", "1", {"approximate": "tanh"})], {}),
+    ([("PRelu", "vs", {})], {"s": np.array([0.3], np.float32)}),
+    ([("PRelu", "vs", {})], {"s": np.array([0.3, 0.2, 0.1, 0.5], np.float32)}),
+    ([("Mul", "sv", {}), ("Add", "0m", {}), ("Div", "1s", {}), ("MatMul", "2M", {})],
+     {"s": np.array(0.25, np.float32), "m": np.array([1, 2, 3, 4], np.float32)}),
+    ([("BatchNormalization", "vsmmp", {})], {"s": np.array([1, 2, 3, 4], np.float32),
+                                             "m": np.array([4, 0, 1, 2], np.float32), "p": np.ones(4, np.float32)}),
+    ([("Clip", "vlm", {})], {"l": np.float32(-0.5), "m": np.float32(0.25)}),
     ([("Sigmoid", "v", {}), ("Mul", "0v", {}), ("Sub", "10", {}), ("Concat", "12", {"axis": 1})], {}),
     ([("LeakyRelu", "v", {"alpha": 0.3}), ("Elu", "0", {"alpha": 2.0})], {}),
     ([("Split", "v", {"axis": 1, "num_outputs": 2})], {}),
@@ -280,7 +292,8 @@ def test_what_stands_behind_a_node(tmp_path: Path, nodes: list[tuple[str, str, d
 @pytest.mark.parametrize(("op", "options", "said"), [
     ("HardSigmoid", {}, "alpha=0.2"),
     ("Softmax", {"axis": 0}, "features"),
-    ("Mish", {}, "there is no operator for it"),
+    ("ThresholdedRelu", {}, "there is no operator for it"),
+    ("Selu", {"alpha": 2.0}, "not those of SELU"),
     ("QuantizeLinear", {}, "quantised already"),
 ])
 def test_functions_with_other_options_are_refused(tmp_path: Path, op: str, options: dict[str, Any], said: str) -> None:

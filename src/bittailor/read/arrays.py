@@ -14,13 +14,14 @@ from bittailor.core.network import Network
 from bittailor.errors import DataError, UnsupportedNetwork
 from bittailor.read.arithmetic import activation
 from bittailor.read.finishing import pruned
+from bittailor.read.folding import fold
 from bittailor.read.functions import FUNCTIONS
 from bittailor.read.recurrence import Layer, Layers, numbered, recurrent
 from bittailor.read.shapes import SHAPES
 from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, SiteRef, Tensor
 from bittailor.read.writer import Writer
 
-_GATES = {"gru": 3, "gru_cho": 3, "lstm": 4}
+_GATES = {"rnn": 1, "gru": 3, "gru_cho": 3, "lstm": 4}
 _ARRAYS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 _STEPS = ("last", "first", "mean", "final")
 _FORMS = ("('gru' | 'gru_cho' | 'lstm', weight_ih, weight_hh, bias_ih, bias_hh), the same with a tuple of arrays for "
@@ -49,7 +50,7 @@ def read(layers: Sequence[Any]) -> Network:
                 states = None
         except UnsupportedNetwork as error:
             raise UnsupportedNetwork(f"cannot read layer {i} ({kind}): {error}") from None
-    return Network(*pruned(w.builder.graph(w.site(value)), w.parameters))
+    return Network(*fold(*pruned(w.builder.graph(w.site(value)), w.parameters)))
 
 
 def _form(layer: Any, i: int) -> tuple[str, list[dict[str, Floats]]]:

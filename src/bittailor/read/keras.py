@@ -20,8 +20,10 @@ from bittailor.read.arithmetic import ARITHMETIC, activation
 from bittailor.read.convolving import convolved, same_padding
 from bittailor.read.embedding import embedded
 from bittailor.read.finishing import compare, pruned
+from bittailor.read.folding import fold
 from bittailor.read.normalising import normalised
 from bittailor.read.recurrence import Layer, Layers, numbered, recurrent
+from bittailor.read.scaling import scaled, weighted
 from bittailor.read.shapes import SHAPES
 from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Refusal, SiteRef, Tensor
 from bittailor.read.writer import Writer
@@ -47,7 +49,7 @@ def read(model: Any) -> Network:
     if value.each()[0].site == "input":
         raise UnsupportedNetwork("the model has no layer that computes anything")
     bare = replace(value, softmax="")
-    network = Network(*pruned(w.builder.graph(w.site(bare)), w.parameters))
+    network = Network(*fold(*pruned(w.builder.graph(w.site(bare)), w.parameters)))
     _check(model, network, value)
     return network
 
@@ -149,9 +151,12 @@ def _function(op: str, *names: str) -> Callable[[Writer, Any, Tensor], Tensor]:
 
 def _relu(w: Writer, layer: Any, x: Tensor) -> Tensor:
     config = layer.get_config()
-    if config["max_value"] is not None or config["negative_slope"] or config["threshold"]:
-        raise Refusal("it has a largest value, a slope or a threshold; a plain ReLU can be read")
-    found: Tensor = activation("relu", w, x)
+    if config["negative_slope"] or config["threshold"]:
+        raise Refusal("it has a slope or a threshold; ReLU with or without a largest value can be read")
+    if config["max_value"] is None:
+        plain: Tensor = activation("relu", w, x)
+        return plain
+    found: Tensor = ARITHMETIC["clamp"](w, x, 0, float(config["max_value"]))
     return found
 
 
@@ -160,12 +165,36 @@ def _softmax(w: Writer, layer: Any, x: Tensor) -> Tensor:
     return w.softmax(x, axis if isinstance(axis, int) else None, "softmax")
 
 
-def _mean(w: Writer, layer: Any, x: Tensor) -> Tensor:
+def _pooled(op: str) -> Callable[[Writer, Any, Tensor], Tensor]:
+    """A mean or a maximum over the steps."""
+
+    def read(w: Writer, layer: Any, x: Tensor) -> Tensor:
+        config = layer.get_config()
+        if config.get("data_format", "channels_last") != "channels_last":
+            raise Refusal("data_format=channels_first is about the features")
+        found: Tensor = SHAPES[op](w, x, 1, bool(config["keepdims"]))
+        return found
+
+    return read
+
+
+def _batch_norm(w: Writer, layer: Any, x: Tensor) -> Tensor:
+    """With the statistics of training: a factor and a shift for each feature."""
     config = layer.get_config()
-    if config.get("data_format", "channels_last") != "channels_last":
-        raise Refusal("data_format=channels_first is a mean over the features")
-    found: Tensor = SHAPES["mean"](w, x, 1, bool(config["keepdims"]))
-    return found
+    axis = config["axis"][0] if isinstance(config["axis"], list) else config["axis"]
+    if x.axis(axis) != len(x.axes) - 1:
+        raise Refusal(f"axis={config['axis']}: only the features, the last axis, can be normalised")
+    weights = _weights(layer)
+    *scales, mean, variance = weights
+    factor = 1.0 / np.sqrt(variance + config["epsilon"]) * (scales[0] if config["scale"] else 1.0)
+    return weighted(w, x, factor, (scales[-1] if config["center"] else 0.0) - mean * factor, layer.name)
+
+
+def _rescaling(w: Writer, layer: Any, x: Tensor) -> Tensor:
+    config = layer.get_config()
+    if not all(isinstance(config[name], int | float) for name in ("scale", "offset")):
+        raise Refusal("its scale and offset must be numbers")
+    return scaled(w, x, float(config["scale"]), float(config["offset"]), layer.name)
 
 
 def _convolution(w: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -222,25 +251,31 @@ def _recurrent(w: Writer, layer: Any, x: Tensor) -> Tensor:
 def _bidirectional(w: Writer, layer: Any, x: Tensor) -> Tensor:
     both = (layer.forward_layer, layer.backward_layer)
     if type(both[0]) is not type(both[1]) or type(both[0]).__name__ not in _CELLS:
-        raise Refusal(f"it wraps {type(both[0]).__name__} and {type(both[1]).__name__}; GRU or LSTM twice can be read")
+        raise Refusal(f"it wraps {type(both[0]).__name__} and {type(both[1]).__name__}; a recurrent layer twice can be "
+                      "read")
     if layer.merge_mode not in ("concat", "sum", "mul"):
         raise Refusal(f"merge_mode={layer.merge_mode}; concat, sum and mul can be read")
     return _run(w, layer, both, x, False, both[0].return_sequences)
 
 
 _CELLS: dict[str, tuple[int, tuple[int, ...], tuple[str, ...]]] = {
-    "GRU": (3, (1, 0, 2), ("h",)), "LSTM": (4, (0, 1, 2, 3), ("h", "c"))}
+    "SimpleRNN": (1, (0,), ("h",)), "GRU": (3, (1, 0, 2), ("h",)), "LSTM": (4, (0, 1, 2, 3), ("h", "c"))}
 """Class -> number of gates, their places in our order, the states."""
 
 
 def _run(w: Writer, layer: Any, each: Sequence[Any], x: Tensor, backwards: bool, sequences: bool) -> Tensor:
     kind, after = type(each[0]).__name__, getattr(each[0], "reset_after", True)
-    cell, states = kind.lower() if after else "gru_cho", _CELLS[kind][2]
+    cell, states = {"SimpleRNN": "rnn"}.get(kind, kind.lower()) if after else "gru_cho", _CELLS[kind][2]
     if len({getattr(one, "reset_after", True) for one in each}) > 1:
         raise Refusal("its two directions are GRUs of different kinds (reset_after)")
     arrays = tuple(_arrays(one, cell) for one in each)
     width, units = arrays[0]["weight_ih"].shape[1], int(each[0].units)
-    layers = Layers(kind, cell, width, units, True, states, False, (Layer(arrays, backwards=backwards),))
+    activations = {direction.get_config()["activation"] for direction in each}
+    if len(activations) > 1:
+        raise Refusal("its two directions have different activations")
+    options = {"activation": "relu"} if activations == {"relu"} else {}
+    one = Layer(arrays, options=options, backwards=backwards)
+    layers = Layers(kind, cell, width, units, True, states, False, (one,))
     _, finals = recurrent(w, layer.name, layers, x, None, [numbered(w, layer.name, cell)])
     state: Tensor = finals[0] if isinstance(finals, tuple) else finals
     axes = (ITEMS, STEPS, FEATURES) if sequences else (ITEMS, FEATURES)
@@ -259,7 +294,7 @@ def _arrays(layer: Any, cell: str) -> dict[str, Floats]:
     gates, order, _ = _CELLS[type(layer).__name__]
     config = layer.get_config()
     for option, expected in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
-        if config[option] != expected:
+        if config.get(option, expected) != expected and not (gates == 1 and config[option] == "relu"):
             raise Refusal(f"{option}={config[option]}; only {expected} can be read")
     if config["return_state"]:
         raise Refusal("return_state: it returns several values; leave the final states away")
@@ -286,6 +321,8 @@ def _weights(layer: Any) -> list[Floats]:
 _ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
     "relu": ("relu", {}), "sigmoid": ("sigmoid", {}), "tanh": ("tanh", {}), "hard_sigmoid": ("hardsigmoid", {}),
     "softsign": ("softsign", {}), "silu": ("silu", {}), "swish": ("silu", {}), "softplus": ("softplus", {}),
+    "relu6": ("relu6", {}), "gelu": ("gelu", {}), "selu": ("selu", {}), "mish": ("mish", {}),
+    "hard_silu": ("hardswish", {}), "hard_swish": ("hardswish", {}), "log_sigmoid": ("logsigmoid", {}),
     "elu": ("elu", {}), "hard_tanh": ("hardtanh", {}), "leaky_relu": ("leaky_relu", {"negative_slope": 0.2}),
 }
 """Name in Keras -> operator and its options where Keras' own default is another."""
@@ -295,17 +332,17 @@ _IGNORED = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "
 """Layers that do nothing in use."""
 
 LAYERS: dict[str, Callable[[Writer, Any, Tensor], Tensor]] = {
-    "GRU": _recurrent, "LSTM": _recurrent, "Bidirectional": _bidirectional, "Dense": _dense,
+    "GRU": _recurrent, "LSTM": _recurrent, "SimpleRNN": _recurrent, "Bidirectional": _bidirectional, "Dense": _dense,
     "TimeDistributed": _wrapped, "Activation": _activated, "ReLU": _relu, "Softmax": _softmax,
     "ELU": _function("elu", "alpha"), "LeakyReLU": _function("leaky_relu", "negative_slope"),
-    "GlobalAveragePooling1D": _mean, "Conv1D": _convolution, "Embedding": _embedding,
+    "GlobalAveragePooling1D": _pooled("mean"), "GlobalMaxPooling1D": _pooled("amax"),
+    "BatchNormalization": _batch_norm, "Rescaling": _rescaling, "Conv1D": _convolution, "Embedding": _embedding,
     "LayerNormalization": _norm("layer_norm"), "RMSNormalization": _norm("rms_norm"),
 }
 """By the name of the class."""
 
 _HINTS: dict[str, str] = {
     "Masking": "a network takes the lengths of sequences beside them, and never sees steps beyond; leave it away",
-    "SimpleRNN": "of Keras' recurrent layers GRU and LSTM are known",
     "RNN": "cells of your own are not known; use GRU or LSTM",
     "MultiHeadAttention": "there is no attention; read the part in front of it",
     "Attention": "there is no attention; read the part in front of it",

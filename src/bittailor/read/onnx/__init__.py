@@ -12,6 +12,7 @@ from bittailor.core.network import Network
 from bittailor.errors import FileError, UnsupportedNetwork
 from bittailor.read.embedding import INDEX_LAYOUTS
 from bittailor.read.finishing import compare, pruned
+from bittailor.read.folding import fold
 from bittailor.read.onnx.loading import Input, Model, Node, load
 from bittailor.read.onnx.reader import Reader, is_lengths
 from bittailor.read.onnx.recurrent import KINDS, written_wrongly
@@ -87,7 +88,7 @@ def _read(model: Model, sequence: Input, features: int | None) -> tuple[Network,
             continue
         break
     site = reader.site(Tensor(out.axes, out.features, out.sites))
-    return Network(*pruned(reader.builder.graph(site), reader.parameters)), reader, out, name
+    return Network(*fold(*pruned(reader.builder.graph(site), reader.parameters))), reader, out, name
 
 
 def _rows(model: Model, sequence: Input) -> int | None:
@@ -129,7 +130,7 @@ def _refuse_loops(model: Model) -> None:
     most = max(used.values(), default=0)
     if most > 1:
         raise UnsupportedNetwork(
-            f"it has no GRU or LSTM node, and one matrix is used {most} times: a loop over {most} steps that the "
+            f"it has no recurrent node, and one matrix is used {most} times: a loop over {most} steps that the "
             "exporter unrolled, so the file is for that many steps only\n"
             "  export the layer (nn.GRU, nn.LSTM) in place of the loop over cells; of Keras give the model itself: "
             "bt.from_keras(model)")

@@ -63,7 +63,7 @@ def _norm(op: str) -> Callable[..., Any]:
         weight = _broadcast(scale, "its scale", value.features)
         shift = None if bias is None else _broadcast(bias, "its bias", value.features)
         plain = (weight == 1).all() and (shift is None or not shift.any())
-        return normalised(r, op, value, float(np.float32(node.options.get("epsilon", 1e-5))),
+        return normalised(r, op, value, node.options.get("epsilon", 1e-5),
                           None if plain else weight, None if plain else shift, r.linear_path(node, op))
 
     return read

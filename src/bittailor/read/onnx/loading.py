@@ -133,8 +133,11 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[Node]:
 
 
 def _text(value: Any) -> Any:
+    """An attribute's bytes as text, and its float32 as the shortest number that it stands for: 1e-05, 0.01."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")
+    if isinstance(value, float):
+        return float(str(np.float32(value)))
     return [_text(each) for each in value] if isinstance(value, list) else value
 
 

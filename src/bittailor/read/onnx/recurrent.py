@@ -34,6 +34,7 @@ class Kind:
 
 KINDS = {
     "GRU": Kind((1, 0, 2), ("h",), ("sigmoid", "tanh")),
+    "RNN": Kind((0,), ("h",), ("tanh",)),
     "LSTM": Kind((0, 2, 3, 1), ("h", "c"), ("sigmoid", "tanh", "tanh")),
 }
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
@@ -51,6 +52,8 @@ def check_options(node: Node) -> None:
         raise Refusal("input_forget: there is no LSTM whose input and forget gate are one")
     wanted = kind.activations * directions
     named = tuple(str(name).lower() for name in options.get("activations") or wanted)
+    if node.op == "RNN" and named == ("relu",) * directions:
+        return
     if named != wanted:
         raise Refusal(f"activations={', '.join(named)}; only {', '.join(kind.activations)} can be read")
 
@@ -75,7 +78,9 @@ def layers_of(node: Node, arrays: Mapping[str, NDArray[Any]]) -> Layers:
     cell = "gru_cho" if node.op == "GRU" and not node.options.get("linear_before_reset", 0) else node.op.lower()
     each = tuple(_arrays(cell, kind, [arrays[name][d] for name in ("W", "R", "B") if name in arrays])
                  for d in range(directions))
-    layer = Layer(each, backwards=node.options.get("direction") == "reverse")
+    relu = node.op == "RNN" and str((node.options.get("activations") or ["tanh"])[0]).lower() == "relu"
+    options = {"activation": "relu"} if relu else {}
+    layer = Layer(each, options=options, backwards=node.options.get("direction") == "reverse")
     return Layers(node.op, cell, W.shape[2], hidden, bool(node.options.get("layout", 0)), kind.states, True, (layer,))
 
 
