@@ -61,7 +61,7 @@ def front(facts: Facts) -> str:
                 label="a width of its own for every operator")
         known = [(size.of(s), *ends) for s in mixed for ends in [interval(facts, s, "test")] if ends is not None]
         if known:
-            ax.vlines(*zip(*known, strict=True), color=BLUE, lw=1, alpha=0.55, label="95 %, paired with 8 bit")
+            ax.vlines(*zip(*known, strict=True), color=BLUE, lw=1.1, alpha=0.8, label="95 %, paired with 8 bit")
         for s in plain:
             ax.annotate(str(bits_of(s)), (size.of(s), s.test), xytext=(5, 6), textcoords="offset points", color=ORANGE,
                         fontsize=10, fontweight="bold")

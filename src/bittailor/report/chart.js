@@ -65,9 +65,10 @@ class Chart {
       text(words, { x: box.left - 6, y: y + 4 }, { class: "tick end" });
     }
     svg.append(shape("path", { class: "axis", d: `M${box.left} ${box.top}V${box.bottom}H${box.right}` }));
-    const fit = (label, room) => (label.length * 6.6 > room ? label.slice(0, Math.floor(room / 6.6) - 1) + "…" : label);
-    text(fit(spec.x.label, box.right - box.left), { x: (box.left + box.right) / 2, y: box.bottom + 36 }, { class: "label middle" });
-    text(fit(spec.y.label, box.bottom - box.top + 30), { x: 0, y: 0 },
+    // a label that is too long gives way to a short one: the name and the unit
+    const fit = ({ label, short }, room) => (label.length * 6.6 <= room ? label : short || label.slice(0, Math.floor(room / 6.6) - 1) + "…");
+    text(fit(spec.x, box.right - box.left), { x: (box.left + box.right) / 2, y: box.bottom + 36 }, { class: "label middle" });
+    text(fit(spec.y, box.bottom - box.top + 30), { x: 0, y: 0 },
       { class: "label middle", transform: `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)` });
   }
 

@@ -143,10 +143,11 @@
     const flat = (k) => [...series.flatMap((s) => (s.points || []).map((p) => p[k]))];
     const inside = cloud.filter(([, v]) => v <= Math.max(...flat("y"), ...rules.map((r) => r.y)) * 1.15);
     if (cloud.length) series[0].cloud = inside;
+    const shorter = (n) => (data.axes[n].unit ? `${n} [${data.axes[n].unit}]` : n);
     const label = both ? data.axes.error.label.replace("selection ", "") : data.axes[y].label;
     chart.draw({ series, rules,
-      x: { label: data.axes[x].label, values: [...flat("x"), ...inside.map(([v]) => v)] },
-      y: { label, values: [...flat("y"), ...rules.map((r) => r.y), ...inside.map(([, v]) => v)] } });
+      x: { label: data.axes[x].label, short: shorter(x), values: [...flat("x"), ...inside.map(([v]) => v)] },
+      y: { label, short: shorter(y), values: [...flat("y"), ...rules.map((r) => r.y), ...inside.map(([, v]) => v)] } });
     const { total, shown: kept } = data.cloud, of_them = kept < total ? `A sample of ${kept.toLocaleString("en")} of ${total.toLocaleString("en")} evaluations` : `All ${total.toLocaleString("en")} evaluations`;
     el("sampled").textContent = !cloud.length ? "Evaluations have no such value: only the front and the baselines are drawn."
       : `${of_them}${inside.length < cloud.length ? `; ${(cloud.length - inside.length).toLocaleString("en")} of these lie above the chart` : ""}.`;
