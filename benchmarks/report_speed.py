@@ -101,7 +101,8 @@ def main() -> None:
         start, busy = time.monotonic(), time.process_time()
         page = write_report(bt.Run.open(run.path))
         row = {"evaluations": asked.evaluations, "seconds_to_write": round(time.monotonic() - start, 2),
-               "processor_seconds_to_write": round(time.process_time() - busy, 2), **checked(run, page, asked.evaluations)}
+               "processor_seconds_to_write": round(time.process_time() - busy, 2),
+               **checked(run, page, asked.evaluations)}
         row["seconds_to_open"] = round(opened(page), 2) if found() else None
     (ROOT / "results" / "report_speed.json").write_text(json.dumps(row, indent=1) + "\n")
     print(json.dumps(row))
