@@ -14,9 +14,28 @@ import typer
 
 from bittailor._version import __version__
 from bittailor.cli import ending
+from bittailor.cli.arguments import (
+    HARDWARE,
+    OUTPUT,
+    RETRAINING,
+    TASK_NAMES,
+    CacheOption,
+    CellOption,
+    ClusterOption,
+    DataOption,
+    HiddenOption,
+    JsonOption,
+    MetricOption,
+    OwnOption,
+    PresetOption,
+    RecipeOption,
+    SeedOption,
+    SpecFileOption,
+    TaskArgument,
+)
 from bittailor.cli.completing import completion, listed, picks
 from bittailor.cli.ending import say, typed
-from bittailor.cli.options import panel, read_settings, values_of, with_spec_options
+from bittailor.cli.options import read_settings, values_of, with_spec_options
 from bittailor.common import interrupts
 
 app = typer.Typer(
@@ -27,56 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_TASK_NAMES = completion(listed("tasks:TASKS"))
-DATA, RETRAINING, HARDWARE, OUTPUT = (panel(name) for name in ("data", "retraining", "hardware", "output"))
-
-TaskArgument = Annotated[
-    str | None, typer.Argument(help="A task, FILE.py:FUNCTION returning (torch module, Splits), or FILE.onnx; as in "
-                                    "--spec if not given.", autocompletion=_TASK_NAMES)
-]
-SpecFileOption = Annotated[
-    Path | None, typer.Option("--spec", help="TOML or JSON file of settings, or a run; other options override it.",
-                              rich_help_panel=OUTPUT)
-]
-PresetOption = Annotated[
-    str | None, typer.Option("--preset", help="Settings of a paper: mohaq. --spec and other options override it.",
-                             rich_help_panel=OUTPUT, autocompletion=completion(listed("runs.presets:PRESETS")))
-]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder with data sets, one sub-folder each; of a network of your own: "
-                                     "FILE.npz or FILE.safetensors.", rich_help_panel=DATA)
-]
-SeedOption = Annotated[int, typer.Option(help="Decides split, initial weights and search.", rich_help_panel=DATA)]
-HiddenOption = Annotated[
-    int, typer.Option(help="Units of a recurrent layer; 0: as many as the task has.", rich_help_panel=DATA)
-]
-CellOption = Annotated[
-    str, typer.Option(help="Its cell: gru, lstm, sru, …; an unknown name lists all.", rich_help_panel=DATA,
-                      autocompletion=completion(listed("core.cells:CELLS")))
-]
-OwnOption = Annotated[
-    str, typer.Option("--from", help="FILE.py:FUNCTION of a run that was searched with one: its code is run.",
-                      rich_help_panel=DATA)
-]
-MetricOption = Annotated[
-    str, typer.Option(help="In place of the task's own, such as per_beam or per_ctc; an unknown name lists all.",
-                      rich_help_panel=DATA, autocompletion=completion(listed("evaluate.metrics:METRICS")))
-]
-RecipeOption = Annotated[
-    list[str] | None, typer.Option("--recipe", help="Of retraining, such as epochs=10 or rate=1e-3; repeatable.",
-                                   rich_help_panel=RETRAINING)
-]
-ClusterOption = Annotated[
-    str, typer.Option(help="Work there: tcp://HOST:PORT of a Dask scheduler, its JSON file, or local:N processes.",
-                      rich_help_panel=HARDWARE)
-]
-CacheOption = Annotated[
-    Path | None, typer.Option("--cache", help="Folder for trained float networks.", rich_help_panel=OUTPUT)
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON, for other programs: every digit.", rich_help_panel=OUTPUT)
-]
 
 
 def _version(value: bool) -> None:
@@ -94,7 +63,7 @@ def root(
 
 @app.command(epilog="Examples:  bittailor tasks      bittailor tasks digits      bittailor tasks --json")
 def tasks(
-    task: Annotated[str | None, typer.Argument(help="One of them, in full.", autocompletion=_TASK_NAMES)] = None,
+    task: Annotated[str | None, typer.Argument(help="One of them, in full.", autocompletion=TASK_NAMES)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the tasks: data, network, metric; of one also source and licence."""
