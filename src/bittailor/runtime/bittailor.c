@@ -301,23 +301,40 @@ static int64_t bt_value(const uint8_t *rows, const bt_buffer *b, size_t i) {
     return b->size == 1 ? rows[i] : ((const int16_t *)(const void *)rows)[i];
 }
 
-/* The norms of every item's row of buffer b, for the tile that is made. */
+/* The sums of n values and of their squares. */
+static void bt_sums(const uint8_t *row, const bt_buffer *b, size_t n, uint64_t *sum, uint64_t *squares) {
+    int64_t total = 0;
+    uint64_t power = 0;
+    if (b->size == 1)
+        for (size_t f = 0; f < n; f++) {
+            total += row[f];
+            power += (uint32_t)(row[f] * row[f]);
+        }
+    else
+        for (size_t f = 0; f < n; f++) {
+            int32_t v = ((const int16_t *)(const void *)row)[f];
+            total += v;
+            power += (uint32_t)(v * v);
+        }
+    *sum = (uint64_t)total;
+    *squares = power;
+}
+
+/* The norms of every item's row of buffer b, for the tile that is made; its values are u - za. */
 static void bt_take_norms(const bt_view *v, const bt_block *block, const bt_instr *p) {
     const bt_buffer *in = &v->buffers[p->b];
-    for (size_t n = 0; n < BT_ITEMS; n++) {
-        uint64_t sum = 0, squares = 0, count = p->size;
-        for (size_t f = 0; f < p->size; f++) {
-            uint64_t u = (uint64_t)(bt_value(block->now[p->b], in, n * in->stride + f) + p->za);
-            sum += u;
-            squares += u * u;
-        }
+    const uint64_t n = p->size, za = (uint64_t)(int64_t)p->za;
+    for (size_t i = 0; i < BT_ITEMS; i++) {
+        uint64_t sum, squares;
+        bt_sums(block->now[p->b] + i * (bt_rows(in) / BT_ITEMS), in, p->size, &sum, &squares);
+        squares += za * (2 * sum + n * za);
+        sum += n * za;
         if (p->op == BT_LAYER_NORM)
-            squares = squares * count - sum * sum;
-        else
-            sum = 0, count = 1;
+            squares = squares * n - sum * sum;
         /* no value of a damaged program leaves the range that a root is taken of */
-        block->norms[(size_t)p->out * BT_ITEMS + n] =
-            bt_norm_of((int32_t)count, (int32_t)sum, (squares + (uint64_t)p->c) & (UINT64_MAX >> 2), p->m0, p->shift);
+        block->norms[(size_t)p->out * BT_ITEMS + i] =
+            bt_norm_of(p->op == BT_LAYER_NORM ? (int32_t)n : 1, p->op == BT_LAYER_NORM ? (int32_t)sum : 0,
+                       (squares + (uint64_t)p->c) & (UINT64_MAX >> 2), p->m0, p->shift);
     }
 }
 
