@@ -334,6 +334,32 @@ def test_external_weights_and_functions_are_read(tmp_path: Path) -> None:
     assert bt.from_onnx(saved(tmp_path, inner)).parameters.keys() == want.parameters.keys()
 
 
+@pytest.mark.parametrize("axes", [("items", 3, "steps"), ("items", "steps")])
+def test_features_before_steps_and_one_feature(tmp_path: Path, axes: tuple[Any, ...]) -> None:
+    if len(axes) == 3:
+        turn = helper.make_node("Transpose", ["x0"], ["x"], perm=[2, 0, 1])
+    else:
+        turn = helper.make_node("Unsqueeze", ["x1", "two"], ["x"])
+    first = [turn] if len(axes) == 3 else [helper.make_node("Transpose", ["x0"], ["x1"]), turn]
+    constants = weights("GRU") | {"two": np.array([2])}
+    if len(axes) == 2:
+        constants["W"] = constants["W"][:, :, :1].copy()
+    network = read(tmp_path, [*first, recurrent("GRU", ["", "h"], linear_before_reset=1)], constants,
+                   [sequence(axes, "x0")], ["h"])
+    assert network.features == (3 if len(axes) == 3 else 1)
+
+
+@pytest.mark.parametrize("names", [("gains", "vad"), ("266", "270")])
+def test_several_outputs_stand_side_by_side(tmp_path: Path, names: tuple[str, str]) -> None:
+    nodes = [recurrent("GRU", ["Y", "hn"], linear_before_reset=1), helper.make_node("Squeeze", ["Y", "one"], ["v"]),
+             *(helper.make_node("MatMul", ["v", f"{part}.weight"], [f"{part}.y"]) for part in ("a", "b")),
+             *(helper.make_node("Sigmoid", [f"{part}.y"], [out]) for part, out in zip("ab", names, strict=True))]
+    constants = weights("GRU") | {"one": np.array([1]), "a.weight": MATRIX, "b.weight": MATRIX[:, :1].copy()}
+    network = read(tmp_path, nodes, constants, [sequence()], [*names, "hn"])
+    assert network.parts == {names[0] if not names[0].isdigit() else "a": slice(0, 2),
+                             names[1] if not names[0].isdigit() else "b": slice(2, 3)}
+
+
 def test_fixed_sizes_are_those_of_the_file(tmp_path: Path) -> None:
     """One item and one step, as models of streams are exported: the axes are moved and dropped all the same."""
     nodes = [recurrent("GRU", ["Y", "hn"], linear_before_reset=1), helper.make_node("Squeeze", ["Y"], ["v"]),
@@ -359,7 +385,7 @@ def test_what_is_no_model_is_said_in_one_line(tmp_path: Path, data: bytes) -> No
     assert len(str(error.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("axes", [("items", 3), ("items", "steps", "features"), (2, 3, 4, 5)])
+@pytest.mark.parametrize("axes", [("items",), ("items", "steps", "features"), (2, 3, 4, 5)])
 def test_an_input_of_another_shape_is_refused(tmp_path: Path, axes: tuple[Any, ...]) -> None:
     with pytest.raises(UnsupportedNetwork, match="input 'x'"):
         read(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], {}, [sequence(axes)], ["y"])

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from typing import Any
 
 from torch import fx, nn
 
 from bittailor.errors import UnsupportedNetwork
+from bittailor.read.joining import Output
 from bittailor.read.reader import Reader
-from bittailor.read.symbolic import FEATURES, Refusal, Tensor, each_of
-
-
-@dataclass(frozen=True)
-class Output:
-    """One of the tensors that a module returns.
-
-    name  what it is called: its key, or the layer that makes it
-    key   where it is in what the module returns; None where that is the tensor itself
-    """
-
-    name: str
-    key: int | str | None
-    tensor: Tensor
+from bittailor.read.symbolic import Tensor, each_of
 
 
 def outputs_of(root: nn.Module, reader: Reader, graph: fx.Graph) -> list[Output]:
@@ -77,20 +64,6 @@ def _layer(root: nn.Module, end: fx.Node, key: int | None) -> str:
             return str(node.target)
         node = node.all_input_nodes[0] if len(node.all_input_nodes) == 1 else None
     return ""
-
-
-def joined(reader: Reader, outputs: Sequence[Output]) -> str:
-    """The site that holds all outputs; several are laid side by side."""
-    tensors = [replace(out.tensor, softmax="") for out in outputs]
-    if len(tensors) == 1:
-        return reader.site(tensors[0])
-    axes = [{atom for axis in (*value.axes, FEATURES) for atom in axis} for value in tensors]
-    if any(each != axes[0] for each in axes):
-        texts = ", ".join(f"'{out.name}' {out.tensor.text()}" for out in outputs)
-        raise Refusal(f"cannot read its outputs together: {texts}; several outputs must all be for each step or all "
-                      "for each item. Return one, or give each a network of its own")
-    sites = [reader.site(value) for value in tensors]
-    return reader.builder.op("concat", reader.name("outputs"), *sites, names=[out.name for out in outputs])
 
 
 def refusal(root: nn.Module, reason: str) -> UnsupportedNetwork:

@@ -19,7 +19,8 @@ from bittailor.errors import UnsupportedNetwork
 from bittailor.read.embedding import INDEX_LAYOUTS
 from bittailor.read.finishing import compare, pruned
 from bittailor.read.folding import fold
-from bittailor.read.outputs import Output, joined, outputs_of, refusal
+from bittailor.read.joining import Output, joined
+from bittailor.read.outputs import outputs_of, refusal
 from bittailor.read.reader import Reader
 from bittailor.read.recurrent import is_recurrent, layers_of, own_forward
 from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Axes, WrongLayout

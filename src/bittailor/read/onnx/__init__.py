@@ -13,13 +13,16 @@ from bittailor.errors import FileError, UnsupportedNetwork
 from bittailor.read.embedding import INDEX_LAYOUTS
 from bittailor.read.finishing import compare, pruned
 from bittailor.read.folding import fold
+from bittailor.read.joining import Output, joined
 from bittailor.read.onnx.loading import Input, Model, Node, load
 from bittailor.read.onnx.reader import Reader, is_lengths
 from bittailor.read.onnx.recurrent import KINDS, written_wrongly
 from bittailor.read.onnx.running import Probe, check_installed, outputs_of, probes
 from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Axes, Tensor, WrongLayout
 
-LAYOUTS: tuple[Axes, ...] = ((ITEMS, STEPS, FEATURES), (STEPS, ITEMS, FEATURES))
+LAYOUTS: dict[int, tuple[Axes, ...]] = {
+    3: ((ITEMS, STEPS, FEATURES), (STEPS, ITEMS, FEATURES), (ITEMS, FEATURES, STEPS)), 2: ((ITEMS, STEPS),)}
+"""Axes of the sequence -> what they may mean, in the order in which they are tried; two are of one feature."""
 _TOLERANCE = 1e-4
 """Of what onnxruntime computes in float32, its own sigmoid and tanh among it."""
 
@@ -32,16 +35,24 @@ def read(path: Path | str, input_features: int | None = None) -> Network:
     try:
         _refuse_loops(model)
         sequence = _sequence(model)
-        network, reader, out, output = _read(model, sequence, input_features)
+        network, reader, outs = _read(model, sequence, input_features)
         _warn(model, reader, name)
         cases = probes(model, sequence, reader.layout, network.features, _rows(model, sequence) or 1)
         for case, found in zip(cases, _run(model, cases, name), strict=True):
-            what = compare(network, case.x, case.lengths, out, found[output], _TOLERANCE)
-            if what:
-                raise UnsupportedNetwork(_differs(what, bool((case.lengths == case.x.shape[1]).all())))
+            _compare(network, case, outs, found)
     except UnsupportedNetwork as error:
         raise UnsupportedNetwork(f"{name}: {error}") from None
     return network
+
+
+def _compare(network: Network, case: Probe, outs: list[Output], found: dict[str, Any]) -> None:
+    start = 0
+    for out in outs:
+        columns = slice(start, start + out.tensor.features)
+        start = columns.stop
+        what = compare(network, case.x, case.lengths, out.tensor, found[str(out.key)], _TOLERANCE, columns)
+        if what:
+            raise UnsupportedNetwork(_differs(what, bool((case.lengths == case.x.shape[1]).all())))
 
 
 def _run(model: Model, cases: list[Probe], name: str) -> list[dict[str, Any]]:
@@ -58,37 +69,49 @@ def _sequence(model: Model) -> Input:
         found = next((each for each in model.inputs if len(each.axes) == 2), None)
         if found is None:
             raise UnsupportedNetwork("it has no input of real numbers, and none of indices [items, steps]")
-    elif len(found.axes) != 3:
+    elif len(found.axes) not in LAYOUTS:
         raise UnsupportedNetwork(f"its input '{found.name}' has {len(found.axes)} axes; expected [items, steps, "
-                                 "features] or [steps, items, features]")
+                                 "features], [steps, items, features], [items, features, steps] or [items, steps]")
     lengths = [each.name for each in model.inputs if is_lengths(each)]
     if len(lengths) > 1:
         raise UnsupportedNetwork(f"several inputs could be lengths: {', '.join(lengths)}; one can be read")
     return found
 
 
-def _read(model: Model, sequence: Input, features: int | None) -> tuple[Network, Reader, Tensor, str]:
-    layouts = INDEX_LAYOUTS if sequence.whole else LAYOUTS
-    for layout in layouts:
-        size: Any = _rows(model, sequence) if sequence.whole else features
-        if size is None and not sequence.whole:
-            size = sequence.axes[layout.index(FEATURES)]
-        if not isinstance(size, int):
-            if sequence.whole:
-                raise UnsupportedNetwork(f"its input '{sequence.name}' holds indices, and no table is looked up with "
-                                         "it")
-            raise UnsupportedNetwork(f"its input '{sequence.name}' does not say how many features a step has; give it: "
-                                     "from_onnx(path, input_features=…)")
+def _read(model: Model, sequence: Input, features: int | None) -> tuple[Network, Reader, list[Output]]:
+    refusals = list[UnsupportedNetwork]()
+    for layout in INDEX_LAYOUTS if sequence.whole else LAYOUTS[len(sequence.axes)]:
+        size = _features(model, sequence, layout, features)
+        if size is None:
+            continue
         reader = Reader(model, sequence, layout, size)
         try:
-            name, out = _output(reader)
-        except WrongLayout:
-            if layout == layouts[-1]:
-                raise
-            continue
-        break
-    site = reader.site(Tensor(out.axes, out.features, out.sites))
-    return Network(*fold(*pruned(reader.builder.graph(site), reader.parameters))), reader, out, name
+            outs = _outputs(reader)
+            break
+        except UnsupportedNetwork as error:
+            refusals.append(error)
+    else:
+        # what stops it in another layout than its own says little; what is no matter of layouts is the reason
+        raise next((error for error in refusals if not isinstance(error, WrongLayout)), [*refusals, _open(sequence)][0])
+    site = joined(reader, outs)
+    return Network(*fold(*pruned(reader.builder.graph(site), reader.parameters))), reader, outs
+
+
+def _features(model: Model, sequence: Input, layout: Axes, given: int | None) -> int | None:
+    """Features of a step, or indices of a table; None where the file leaves them open or fixes others."""
+    if sequence.whole:
+        return _rows(model, sequence)
+    size = sequence.axes[layout.index(FEATURES)] if FEATURES in layout else 1
+    if given is not None:
+        return given if not isinstance(size, int) or size == given else None
+    return size if isinstance(size, int) else None
+
+
+def _open(sequence: Input) -> UnsupportedNetwork:
+    if sequence.whole:
+        return UnsupportedNetwork(f"its input '{sequence.name}' holds indices, and no table is looked up with it")
+    return UnsupportedNetwork(f"its input '{sequence.name}' {list(sequence.axes)} does not say how many features a "
+                              "step has, or has others; give them: from_onnx(path, input_features=…)")
 
 
 def _rows(model: Model, sequence: Input) -> int | None:
@@ -103,23 +126,20 @@ def _rows(model: Model, sequence: Input) -> int | None:
     return None
 
 
-def _output(reader: Reader) -> tuple[str, Tensor]:
-    """The one output that is no final state, or the first."""
+def _outputs(reader: Reader) -> list[Output]:
+    """The outputs that are no final states, or the first."""
     found = {name: reader.value(name) for name in reader.model.outputs}
     for name, value in found.items():
         if not isinstance(value, Tensor):
             raise UnsupportedNetwork(f"its output '{name}' is no value of the sequence")
-    values = [name for name, value in found.items() if not all(ref.pick for ref in value.each())]
-    if len(values) > 1:
-        raise UnsupportedNetwork(f"it has several outputs: {', '.join(values)}; one can be read, and final states "
-                                 "beside it are left away")
-    name = (values or list(found))[0]
-    out = found[name]
-    if len(out.each()) > 1:
-        raise UnsupportedNetwork(f"its output '{name}' is {len(out.each())} final states of a layer at once; pick one")
-    if out.each() == reader.input.each():
+    values = [name for name, value in found.items() if not all(ref.pick for ref in value.each())] or list(found)[:1]
+    outs = [Output(reader.output_name(name), name, found[name]) for name in values]
+    for out in outs:
+        if (count := len(out.tensor.each())) > 1:
+            raise UnsupportedNetwork(f"its output '{out.key}' is {count} final states of a layer at once; pick one")
+    if len(outs) == 1 and outs[0].tensor.each() == reader.input.each():
         raise UnsupportedNetwork("it returns its input and computes nothing")
-    return name, out
+    return outs
 
 
 def _refuse_loops(model: Model) -> None:

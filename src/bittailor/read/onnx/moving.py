@@ -296,7 +296,7 @@ def _range(r: GraphWriter, node: Node, start: Any, limit: Any, delta: Any) -> It
 
 def _cast(r: GraphWriter, node: Node, x: Any) -> Any:
     kind = node.options.get("to")
-    index = isinstance(x, Tensor) and x.each()[0] == r.input.each()[0] and FEATURES not in r.input.axes
+    index = isinstance(x, Tensor) and r.builder.role(x.each()[0].site) == "index"
     if isinstance(x, Tensor) and x.softmax != "argmax" and not index and kind not in (1, 11):
         raise Refusal("a conversion of values to another type than float or double rounds inside the network")
     return x

@@ -49,7 +49,7 @@ class Reader(GraphWriter):
         self.opset = next((o.version for o in model.proto.opset_import if o.domain in STANDARD), 1)
         sizes = [(axis[0], size) for axis, size in zip(layout, sequence.axes, strict=True) if axis != FEATURES]
         fixed = tuple((atom, size) for atom, size in sizes if isinstance(size, int))
-        indices = FEATURES not in layout
+        indices = sequence.whole
         site = self.builder.index("input", features) if indices else self.builder.input("input", features)
         self.input = Tensor(layout, 1 if indices else features, ((SiteRef(site),),), fixed=fixed)
         self.values: dict[str, Any] = {"": None, **model.constants}
@@ -145,6 +145,19 @@ class Reader(GraphWriter):
         owner = constant.removesuffix(".weight")
         named = owner if owner != constant and owner.replace(".", "_").isidentifier() else ""
         return node.path or named or kind
+
+    def output_name(self, name: str) -> str:
+        """What an output is called: as in the file or, where that is a number, as the last matrix on the way to it."""
+        at = name
+        while name.isdigit() and at in self._made:
+            node = self._made[at]
+            if node.op in ("Gemm", "MatMul"):
+                return self.linear_path(node)
+            ways = [each for each in node.inputs if each and not self._is_constant(each)]
+            if len(ways) != 1:
+                break
+            at = ways[0]
+        return name
 
     def bias_behind(self, node: Node, size: int) -> Floats | None:
         """The constant that the one user of a node adds to it; that sum is then the node itself."""
