@@ -385,6 +385,23 @@ class Autoencoder(nn.Module):
         return self.decoder(h[-1].unsqueeze(1).repeat(1, x.size(1), 1))[0]
 
 
+class CellLoop(nn.Module):
+    """The LSTM of PyTorch's time_sequence_prediction example: two cells in a loop, one series, an output a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm1, self.lstm2, self.linear = nn.LSTMCell(1, 12), nn.LSTMCell(12, 12), nn.Linear(12, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = []
+        h1 = c1 = h2 = c2 = torch.zeros(x.size(0), 12)
+        for step in x.split(1, dim=1):
+            h1, c1 = self.lstm1(step, (h1, c1))
+            h2, c2 = self.lstm2(h1, (h2, c2))
+            outputs += [self.linear(h2)]
+        return torch.cat(outputs, dim=1)
+
+
 @dataclass(frozen=True)
 class Entry:
     """A network of the zoo.
@@ -429,6 +446,7 @@ ZOO: dict[str, Entry] = {
     "char_rnn": Entry("names of languages, nn.RNN", CharRnn, layout=STEPS_FIRST, softmax=F.log_softmax),
     "battery": Entry("state of charge, LSTM, clamp", BatteryCharge),
     "vad": Entry("voice activity, [items, features, steps], ReLU6", VoiceActivity, layout=FEATURES_FIRST),
+    "cell_loop": Entry("time sequence prediction, LSTMCells in a loop", CellLoop, 1, (0, 1)),
     "ligru": Entry("light GRU, phones", LightGru),
     "event_count": Entry("counting events, sum over steps", EventCount),
     "rnnoise_conv": Entry("RNNoise 0.2, Conv1d with silence in front", RnNoiseConv),

@@ -17,6 +17,7 @@ from bittailor.core.network import Network
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import Program, bind
 from bittailor.engines import Reference
+from bittailor.engines.streaming import carried, stream
 from bittailor.export import export_program
 from bittailor.export.artefact import floating, foreign
 from bittailor.export.c import device_files
@@ -337,6 +338,23 @@ def test_a_mean_runs_over_the_first_65535_frames(rng: np.random.Generator, tmp_p
     long = np.zeros((MEAN_MOST_STEPS + 1, 1), np.int16)
     assert built.call("run", built.state, built.scratch, long, MEAN_MOST_STEPS + 1, None) == -1
     assert built.call("run", built.state, built.scratch, long, 0, None) == -1
+
+
+@needs_gcc
+def test_a_stream_may_start_in_any_state(gru: Program, rng: np.random.Generator, tmp_path: Path) -> None:
+    """What is written into a state behind `reset` is where the stream begins, as the engines' `stream` has it."""
+    built = build({"model": gru}, 1, "gcc", tmp_path)["model"]
+    (state,) = carried(gru)
+    fmt = gru.formats[state.name]
+    before = rng.integers(fmt.qmin, fmt.qmax + 1, (1, state.features))
+    q = random_integers(rng, gru.input_format, (1, 4, gru.graph.sites[gru.graph.inputs[0]].features))
+    wanted, _ = stream(gru, q, [before])
+    built.call("reset", built.state)
+    members = built.state.view(np.int8 if fmt.bits <= 8 else np.int16)
+    members[: state.features] = before[0]
+    for frame in q[0]:
+        y = built.step(frame)
+    assert np.array_equal(y, wanted[0] if wanted.ndim == 2 else wanted[0, -1])
 
 
 @needs_gcc

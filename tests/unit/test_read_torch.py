@@ -477,7 +477,7 @@ def conv(m, x):
 
 
 def loop(m, x):
-    h = torch.zeros(x.size(0), HIDDEN)
+    h = torch.ones(x.size(0), HIDDEN)
     for t in range(x.size(1)):
         h = m.cell(x[:, t], h)
     return h
@@ -520,7 +520,7 @@ REFUSED = {
     "embedding": (lambda m, x: m.gru(m.emb(x))[0], r"'emb' \(Embedding\)"),
     "convolution": (conv, r"'conv' \(Conv1d\).*pad it in front"),
     "group norm": (lambda m, x: m.layer(x), r"'layer' \(GroupNorm\)"),
-    "loop": (loop, r"cannot trace Net at test_read_torch.py:\d+ .for t in range"),
+    "loop": (loop, r"ones\(\).*at zero"),
     "values": (on_values, r"cannot decide a condition at test_read_torch"),
     "in place": (late, r"relu_\(\) at .*changes a tensor in place"),
     "initial state": (lambda m, x: m.gru(x, torch.ones(1, x.size(0), HIDDEN))[0], r"ones\(\).*at zero"),

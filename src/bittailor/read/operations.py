@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.autograd import Variable
 from torch.nn import functional
 from torch.nn.utils import rnn
 
@@ -23,6 +24,7 @@ from bittailor.read.symbolic import (
     STEPS,
     Dim,
     ItemIndex,
+    Opaque,
     PackedSequence,
     Refusal,
     StepIndex,
@@ -46,6 +48,16 @@ def _to(w: Writer, x: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _zeros(w: Writer, *_: Any, **__: Any) -> Zeros:
+    return Zeros()
+
+
+def _unfilled(w: Writer, *_: Any, **__: Any) -> Opaque:
+    return Opaque("memory that nothing has filled; torch.zeros makes a state")
+
+
+def _zeroed(w: Writer, x: Any) -> Zeros:
+    if not isinstance(x, Opaque | Zeros):
+        raise Refusal("values of the data are not set to zero")
     return Zeros()
 
 
@@ -85,6 +97,7 @@ OPERATIONS: dict[str, Operation] = {
     "contiguous": _same, "clone": _same, "detach": _same, "cpu": _same, "cuda": _same, "float": _same,
     "double": _same, "long": _same, "type_as": _same, "requires_grad_": _same, "to": _to,
     "zeros": _zeros, "zeros_like": _zeros, "new_zeros": _zeros, "arange": _arange,
+    "new": _unfilled, "new_empty": _unfilled, "empty": _unfilled, "zero": _zeroed, "Variable": _same,
 }
 """By name: of a function, of a method, of an operator sign."""
 
@@ -93,11 +106,12 @@ NAMES: dict[Any, str] = {
     **{f: name for space in _SPACES for name in OPERATIONS if callable(f := getattr(space, name, None))},
     **{f: name for name in ("relu", "sigmoid", "tanh", "hardtanh", "elu", "leaky_relu", "dropout")
        for space in (torch, functional) if callable(f := getattr(space, f"{name}_", None))},
-    getattr: "getattr", operator.iadd: "add", operator.isub: "sub", operator.imul: "mul",
+    getattr: "getattr", Variable: "Variable", operator.iadd: "add", operator.isub: "sub", operator.imul: "mul",
     operator.itruediv: "div",
 }
 """Function -> its name in `OPERATIONS`."""
 
-TENSORS_MADE = (torch.zeros, torch.zeros_like, torch.arange, torch.randn, torch.rand, torch.ones, torch.full)
+TENSORS_MADE = (torch.zeros, torch.zeros_like, torch.arange, torch.randn, torch.rand, torch.ones, torch.full,
+                torch.empty, Variable)
 PACKING = (rnn.pack_padded_sequence, rnn.pad_packed_sequence)
 """Functions that a trace has to be told to record."""

@@ -10,13 +10,14 @@ from torch import fx, nn
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read.joining import Output
 from bittailor.read.reader import Reader
-from bittailor.read.symbolic import Tensor, each_of
+from bittailor.read.symbolic import Tensor, each_of, replaced
 
 
 def outputs_of(root: nn.Module, reader: Reader, graph: fx.Graph) -> list[Output]:
     """The outputs, in order. Final states of layers beside them are left away, unless everything is one."""
     end = next(node for node in graph.nodes if node.op == "output")
     result = reader.value(end)
+    result = replaced(result, reader.ended)
     found: dict[int | str | None, Any] = {None: result}
     if isinstance(result, tuple | list | Mapping) and result:
         found = dict(result.items() if isinstance(result, Mapping) else enumerate(result))

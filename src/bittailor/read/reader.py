@@ -11,10 +11,11 @@ from bittailor.core.arith import Floats
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read.evaluating import evaluated
 from bittailor.read.layers import LAYERS
+from bittailor.read.loops import CELLS, Loops
 from bittailor.read.operations import NAMES, OPERATIONS
 from bittailor.read.recurrence import Layers, recurrent
 from bittailor.read.recurrent import array, is_recurrent, layers_of, own_forward
-from bittailor.read.symbolic import ITEMS, Axes, Constant, Refusal, SiteRef, StepIndex, Tensor
+from bittailor.read.symbolic import ITEMS, Axes, Constant, Refusal, SiteRef, StepIndex, Tensor, each_of
 from bittailor.read.tables import ACTIVATIONS, HINTS, IGNORED_MODULES, SOFTMAX, SUPPORTED
 from bittailor.read.writer import Writer
 
@@ -43,6 +44,7 @@ class Reader(Writer):
         self.lengths = lengths
         site = self.builder.index("input", features) if indices else self.builder.input("input", features)
         self.input = Tensor(layout, 1 if indices else features, ((SiteRef(site),),))
+        self.loops = Loops(self)
         self._values: dict[fx.Node, Any] = {}
 
     # -- nodes ---------------------------------------------------------------------------------------------
@@ -69,14 +71,29 @@ class Reader(Writer):
         if node.op == "output":
             return args[0]
         try:
-            if node.op == "call_module":
-                return self._module(str(node.target), args, kwargs)
-            known = evaluated(self, node, args, kwargs)
-            return self._operation(node, args, kwargs) if known is None else known
+            if node.op == "call_module" and (cell := self.root.get_submodule(str(node.target))).__class__ in CELLS:
+                return self.loops.cell(str(node.target), cell, self.own(str(node.target)), args)
+            called = self._called(node)
+            chosen = called == "getitem" and isinstance(args[0], tuple | list | dict)
+            if not chosen and any(isinstance(p, Tensor) and p.at is not None for p in each_of((args, kwargs))):
+                return self.loops.read(called, args, kwargs, lambda *a, **k: self._apply(node, a, k))
+            return self._apply(node, args, kwargs)
         except TypeError as error:
             raise UnsupportedNetwork(f"cannot read {self._describe(node)}: its arguments: {error}") from None
         except Refusal as error:
             raise UnsupportedNetwork(f"cannot read {self._describe(node)}: {error}") from None
+
+    def _apply(self, node: fx.Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        if node.op == "call_module":
+            return self._module(str(node.target), args, kwargs)
+        known = evaluated(self, node, args, kwargs)
+        return self._operation(node, args, kwargs) if known is None else known
+
+    def _called(self, node: fx.Node) -> str:
+        """What a node calls: a function's name, or a module's path behind its kind."""
+        if node.op == "call_module":
+            return f"module {node.target}"
+        return str(NAMES.get(node.target, node.target) if node.op == "call_function" else node.target)
 
     def _attribute(self, path: str) -> Constant:
         """A tensor of the module; one that is neither parameter nor buffer, or was computed, by its values."""

@@ -14,6 +14,7 @@ from bittailor.read.symbolic import (
     ITEMS,
     STEPS,
     Axes,
+    Constant,
     PackedSequence,
     Refusal,
     SiteRef,
@@ -60,6 +61,11 @@ class Layers:
     each: tuple[Layer, ...]
 
 
+def is_zero(w: Writer, state: Any) -> bool:
+    """Whether an initial state is zero, as made by torch.zeros and its like or as a tensor of zeros."""
+    return isinstance(state, Zeros) or (isinstance(state, Constant) and not w.tensor(state).any())
+
+
 def recurrent(
     w: Writer, path: str, layers: Layers, source: Any, given: Any = None, names: Sequence[str] = ()
 ) -> Any:
@@ -68,10 +74,11 @@ def recurrent(
     names  of the layers, where they are not to be called after the path
     """
     lengths = isinstance(given, StepIndex) and given.offset == 0 and layers.takes_lengths
-    zeros = all(isinstance(state, Zeros) for state in (given if isinstance(given, tuple) else (given,)))
+    zeros = all(is_zero(w, state) for state in (given if isinstance(given, tuple) else (given,)))
     if given is not None and not zeros and not lengths:
         raise Refusal("its lengths must be the lengths that forward is given, unchanged" if layers.takes_lengths
-                      else "it is given an initial state; a state starts at zero: leave the argument away")
+                      else "it is given an initial state; a state starts at zero: leave the argument "
+                      "away. A program can be given another in a stream")
     packed = isinstance(source, PackedSequence)
     order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first or packed else (STEPS, ITEMS, FEATURES)
     x = w.single(source.tensor if packed else source)

@@ -15,6 +15,7 @@ from bittailor.read.symbolic import (
     FEATURES,
     ITEMS,
     STEPS,
+    UNROLLED,
     Axis,
     Constant,
     Dim,
@@ -120,6 +121,8 @@ def _index_axis(w: Writer, value: Tensor, place: int, at: Any) -> Tensor:
     if isinstance(at, slice) and (at == FULL or (at.start in (None, 0) and at.stop == value.size(axis)
                                                  and at.step in (None, 1))):
         return value
+    if axis == STEPS and isinstance(at, int) and 0 <= at < w.unrolled:
+        return replace(value, axes=(*value.axes[:place], *value.axes[place + 1:]), at=at)
     if axis == STEPS:
         return _pick(w, value, place, *_step(value, at))
     if axis in STATES and isinstance(at, int | slice):
@@ -138,6 +141,20 @@ def _features(w: Writer, value: Tensor, at: slice) -> Tensor:
     start, stop, _ = at.indices(value.features)
     sites = tuple(tuple(w.part(ref, start, stop) for ref in row) for row in value.sites)
     return replace(value, sites=sites, features=stop - start)
+
+
+def _unbind(w: Writer, x: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    value = w.single(x)
+    place = value.axis(dim)
+    if value.axes[place] != STEPS:
+        raise Refusal(f"it takes an axis of {value.text()} apart that is not the steps")
+    w.unrolled = UNROLLED
+    axes = (*value.axes[:place], *value.axes[place + 1:])
+    return tuple(replace(value, axes=axes, at=at) for at in range(UNROLLED))
+
+
+def _stack(w: Writer, *_: Any, **__: Any) -> Any:
+    raise Refusal("it makes a new axis; torch.cat on the features can be read, and a stack of every step of a loop")
 
 
 def _getitem(w: Writer, value: Any, at: Any) -> Any:
@@ -209,6 +226,8 @@ def _take_along_dim(w: Writer, x: Any, indices: Any, dim: int | None = None) -> 
 
 def _split(w: Writer, x: Any, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
     value = w.single(x)
+    if value.axes[value.axis(dim)] == STEPS and size == 1:
+        return tuple(unsqueeze(step, value.axis(dim)) for step in _unbind(w, value, dim))
     if value.axes[value.axis(dim)] != FEATURES:
         raise Refusal(f"it takes an axis of {value.text()} apart that is not the features")
     sizes = [size] * math.ceil(value.features / size) if isinstance(size, int) else list(size)
@@ -317,9 +336,16 @@ def _unsqueeze(w: Writer, x: Any, dim: int) -> Any:
 
 
 def _expand(w: Writer, x: Any, *_: Any) -> Any:
-    if isinstance(x, StepIndex):
-        return x
+    if isinstance(x, StepIndex | Constant):
+        return x  # for a tensor of the module: one for each item
     raise Refusal("nothing is broadcast here, except an index for gather")
+
+
+def _repeat(w: Writer, x: Any, *_: Any, **__: Any) -> Any:
+    if isinstance(x, Constant):
+        return x
+    raise Refusal("values of one step are not copied to others; give the decoder its own input, or keep the encoder "
+                  "alone")
 
 
 SHAPES: dict[str, Operation] = {
@@ -329,6 +355,6 @@ SHAPES: dict[str, Operation] = {
     "getitem": _getitem, "split": _split, "chunk": _chunk, "size": _size, "dim": _dim, "getattr": _getattr,
     "transpose": _transpose, "swapaxes": _transpose, "t": _t, "permute": _permute,
     "reshape": _reshape, "view": _reshape, "flatten": _flatten, "squeeze": _squeeze, "unsqueeze": _unsqueeze,
-    "expand": _expand,
+    "expand": _expand, "repeat": _repeat, "unbind": _unbind, "stack": _stack,
 }
 """By the name of a function or method."""

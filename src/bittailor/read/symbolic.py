@@ -22,6 +22,9 @@ ITEMS: Axis = ("items",)
 STEPS: Axis = ("steps",)
 FEATURES: Axis = ("features",)
 
+UNROLLED, PROBED_ITEMS = 4, 3
+"""How many turns a loop over the steps is traced with, and one over the items."""
+
 
 class Refusal(UnsupportedNetwork):
     """Why an operation cannot be read; whoever knows its path and name says so around it."""
@@ -93,10 +96,12 @@ class Tensor(Shaped):
 
     sites    [layers][directions]; a single one except for final states of a recurrent layer
     softmax  "softmax", "log_softmax" or "argmax" where one was put on top, to be left away at the network's end
+    at       which step of its sites it is, inside a loop over the steps; None outside
     """
 
     sites: tuple[tuple[SiteRef, ...], ...]
     softmax: str = ""
+    at: int | None = None
 
     def count(self, atom: str) -> int | None:
         """How many values an atom has; None where only the data knows."""

@@ -78,7 +78,7 @@ HINTS: dict[str, str] = {
                      "max_pool1d", "avg_pool2d", "max_pool2d", "lp_pool1d"), _POOLING),
     "Conv2d": "a convolution over two axes; apply it to the data before the network, or make it one over time of all "
               "frequencies as features",
-    **dict.fromkeys(("repeat", "repeat_interleave", "tile", "expand_as"), _COPIES),
+    **dict.fromkeys(("repeat_interleave", "tile", "expand_as"), _COPIES),
     **dict.fromkeys(("norm", "normalize", "cosine_similarity"), _DIVISION),
     "argmax": "return the values before argmax; the metric takes the largest",
     "flip": "sequences are not turned round; bidirectional=True runs a layer from the end",

@@ -6,7 +6,9 @@ import inspect
 import operator
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,10 +18,11 @@ from torch import fx, nn
 from torch.nn.utils import rnn
 
 from bittailor.errors import UnsupportedNetwork
+from bittailor.read.loops import counted
 from bittailor.read.operations import PACKING, TENSORS_MADE
 from bittailor.read.reader import Reader
 from bittailor.read.recurrent import is_recurrent, own_forward
-from bittailor.read.symbolic import WrongLayout
+from bittailor.read.symbolic import STEPS, Dim, Tensor, WrongLayout
 
 _FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
@@ -40,10 +43,17 @@ class TracedValue(fx.Proxy):
 
     def __iter__(self) -> Any:
         value = self.tracer.reader.value(self.node)
-        if not isinstance(value, tuple | list):
+        if isinstance(value, Tensor) and value.axes[0] == STEPS:
+            size = counted(self.tracer.reader, Dim(STEPS))
+        elif isinstance(value, tuple | list):
+            size = len(value)
+        else:
             return super().__iter__()
         pick = self.tracer.create_proxy
-        return iter([pick("call_function", operator.getitem, (self, i), {}) for i in range(len(value))])
+        return iter([pick("call_function", operator.getitem, (self, i), {}) for i in range(size)])
+
+    def __index__(self) -> int:
+        return counted(self.tracer.reader, self.tracer.reader.value(self.node))
 
 
 class Tracer(fx.Tracer):
@@ -101,7 +111,8 @@ def trace(module: nn.Module, reader: Reader) -> fx.Graph:
     fixed = {name: default for name, default in arguments(module)[1:] if name != reader.lengths}
     tracer = Tracer(reader)
     try:
-        graph = tracer.trace(module, concrete_args={n: None if d is inspect.Parameter.empty else d
+        with _called_whole(module, tracer):
+            graph = tracer.trace(module, concrete_args={n: None if d is inspect.Parameter.empty else d
                                                     for n, d in fixed.items()})
     except UnsupportedNetwork:
         raise
@@ -113,6 +124,24 @@ def trace(module: nn.Module, reader: Reader) -> fx.Graph:
             raise UnsupportedNetwork(f"cannot read {name}() at {line}: it changes a tensor in place; "
                                      f"write x = x.{name.rstrip('_')}(...)")
     return graph
+
+
+@contextmanager
+def _called_whole(root: nn.Module, tracer: Tracer) -> Iterator[None]:
+    """Layers whose forward is called by name are recorded as layers, too."""
+    whole = [m for path, m in root.named_modules() if m is not root and tracer.is_leaf_module(m, path)
+             and "forward" not in vars(m)]
+    for module in whole:
+        vars(module)["forward"] = partial(_call, module)
+    try:
+        yield
+    finally:
+        for module in whole:
+            del vars(module)["forward"]
+
+
+def _call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    return module(*args, **kwargs)
 
 
 def arguments(module: nn.Module) -> list[tuple[str, Any]]:

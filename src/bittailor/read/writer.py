@@ -14,6 +14,7 @@ from bittailor.read.functions import operator_of
 from bittailor.read.symbolic import (
     FEATURES,
     STEPS,
+    UNROLLED,
     Constant,
     Framed,
     Opaque,
@@ -30,6 +31,7 @@ class Writer:
 
     tensors  path -> parameters and constants of what is read
     path     of the module whose forward is read at the moment
+    unrolled  how many turns loops over the steps are traced with; 0 where there are none
     """
 
     def __init__(self, tensors: Mapping[str, Floats]) -> None:
@@ -37,6 +39,7 @@ class Writer:
         self.parameters: dict[str, Floats] = {}
         self.path = ""
         self._tensors = tensors
+        self.unrolled = 0
         self._taken: set[str] = {"input"}
         self._picks: dict[SiteRef, str] = {}
         self._parts: dict[str, tuple[str, ...]] = {}
@@ -69,12 +72,13 @@ class Writer:
     def single(self, value: Any) -> Tensor:
         """The value as a tensor of one site; a refusal says what it is instead."""
         if isinstance(value, Tensor):
-            if value.softmax:
-                raise Refusal(f"it follows a {value.softmax}, which is only read at the end of a network")
-            if len(value.each()) > 1:
-                raise Refusal(f"it is given {len(value.each())} final states of a layer at once; pick one, "
+            found = self.ended_tensor(value)
+            if found.softmax:
+                raise Refusal(f"it follows a {found.softmax}, which is only read at the end of a network")
+            if len(found.each()) > 1:
+                raise Refusal(f"it is given {len(found.each())} final states of a layer at once; pick one, "
                               "such as h_n[-1], or join them with torch.cat on the features")
-            return value
+            return found
         if isinstance(value, Framed):
             raise Refusal(f"it is given {value.before + value.after} steps more than the sequence has; cut them off "
                           "behind the convolution: x[..., :-n]")
@@ -93,6 +97,20 @@ class Writer:
         if isinstance(value, Opaque):
             raise Refusal(f"it is given {value.name}, which is no value of the network")
         raise Refusal(f"it is given {type(value).__name__}, not the values of a sequence or a step")
+
+    def ended(self, value: Any) -> Any:
+        """A step of a loop, behind it: the last one or the first; anything else as it is."""
+        return self.ended_tensor(value) if isinstance(value, Tensor) else value
+
+    def ended_tensor(self, value: Tensor) -> Tensor:
+        """The same of a tensor."""
+        if value.at is None:
+            return value
+        if value.at not in (0, UNROLLED - 1):
+            raise Refusal("it is given one step of a loop; behind the loop the last and the first can be read")
+        pick = "last" if value.at else "first"
+        rows = tuple(tuple(replace(ref, pick=pick) for ref in row) for row in value.sites)
+        return replace(value, sites=rows, at=None)
 
     def site(self, value: Any) -> str:
         """The one site of a tensor; makes its last or first step if that is what it stands for."""
