@@ -7,7 +7,7 @@
 To be run anew when the device runtime or the generated code has changed; tests say so.
 
 Per core: every function of the device runtime is linked alone, for its bytes; every dot product and block of rows is
-counted for 1 to 32 columns and beyond; random networks of every cell, shape and width (and some that are nothing but
+counted for 1 to 64 columns and beyond; random networks of every cell, shape and width (and some that are nothing but
 single operators) are exported, compiled and run, and what the kernels do not account for is fitted by bounded least
 squares of relative errors. Every fourth network is kept out of the fit; the recurrent ones among those give the errors
 that the file states and docs/tables/firmware.py tabulates.
@@ -30,14 +30,15 @@ import numpy as np
 from command import arguments, as_command
 
 from bittailor.compile.layouts import CORES, Layout
+from bittailor.compile.order import order_of
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder, Recurrence
 from bittailor.core.network import Network
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.program import Program, bind
 from bittailor.core.qformat import EXACT_BIAS_BITS
-from bittailor.cost.firmware import CORES_FOLDER, Core, Error, KernelCost
-from bittailor.cost.listing import describe
+from bittailor.cost.firmware import CORES_FOLDER, PERIOD, Core, Error, KernelCost
+from bittailor.cost.listing import Listing, Work, describe
 from bittailor.errors import BittailorError
 from bittailor.export.artefact import kept
 from bittailor.export.c import DEVICE, device_files
@@ -49,8 +50,8 @@ from bittailor.quantise.calibration import CalibrationSettings, calibrate
 
 Rng = np.random.Generator
 
-COLUMNS = 32
-"""Columns for which kernels are counted one by one: the period of their patterns."""
+COLUMNS = 2 * PERIOD
+"""Columns for which kernels are counted one by one: rows shorter than a pattern are no measure for longer ones."""
 ROWS = 8
 """Rows over which they are counted: a row begins anywhere in a byte."""
 STEPS = 5
@@ -172,6 +173,14 @@ class Measured:
     runtime: int
     step: float
     head: float
+
+    def works(self, listing: Listing) -> list[tuple[Work, float]]:
+        """What was counted together: a step and reading the output; of a network that does not stream, all of both."""
+        if order_of(self.program.graph).streaming:
+            return [(listing.step, self.step), (listing.head, self.head)]
+        both = [*[listing.step] * STEPS, listing.head]
+        whole = Work(sum((work.amounts for work in both), Counter()), sum((work.dots for work in both), Counter()))
+        return [(whole, self.step * STEPS)]
 
 
 def measure(program: Program, target: Target, runtime: Sequence[Path], rng: Rng) -> Measured:
@@ -458,7 +467,7 @@ def _fitted(core: Core, found: Sequence[Measured]) -> Core:
     values: list[float] = []
     weights: list[float] = []
     for i in training:
-        for work, count in ((listings[i].step, found[i].step), (listings[i].head, found[i].head)):
+        for work, count in found[i].works(listings[i]):
             if count > 0 and any(work.amounts.values()):
                 rows.append(work.amounts)
                 values.append(count - core.dots(work))
@@ -476,7 +485,8 @@ def _fitted(core: Core, found: Sequence[Measured]) -> Core:
             unknown.update(missing)
             continue
         out["code"].append((core.code_bytes(x), m.model + m.runtime))
-        out["instructions"].append((core.work(x.step), m.step))
+        work, count = m.works(x)[0]
+        out["instructions"].append((core.work(work), count))
     if unknown:
         print(f"{core.name}: held-out networks use what no other does: {', '.join(unknown)}")
     errors = {k: error([p for p, _ in v], [m for _, m in v]) for k, v in out.items()}

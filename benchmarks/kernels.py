@@ -28,7 +28,8 @@ import numpy as np
 from command import arguments, as_command
 
 from bittailor.common.files import write_whole
-from bittailor.compile.layouts import CORES, Layout
+from bittailor.compile.layouts import CORES, Laid, Layout
+from bittailor.compile.layouts.base import lay_out
 from bittailor.core.arith import Ints, pack
 from bittailor.export.artefact import linked, total
 from bittailor.export.c import DEVICE
@@ -39,17 +40,24 @@ SHAPES = ((28, 64), (64, 64), (128, 64))
 ACTIVATIONS = (8, 16)
 WIDTHS = range(1, 9)
 BITS = "bits"
+ROOM = 160
+"""Words that a part of at most 128 columns has for a vector that is made ready."""
 
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """A product in a layout (None: `bits`), and what it must give."""
+    """A product in a layout (None: `bits`), in as many parts of its columns as are proved; and what it must give."""
 
-    layout: Layout | None
+    laid: Laid | None
     bits: int
     storage: int
     W: Ints
     x: Ints
+
+    @property
+    def layout(self) -> Layout | None:
+        """Its layout."""
+        return self.laid.layout if self.laid else None
 
     @property
     def name(self) -> str:
@@ -59,7 +67,8 @@ class Product:
     @property
     def array(self) -> np.ndarray[Any, Any]:
         """The weights as stored."""
-        return self.layout.pack(self.W) if self.layout else pack(self.W.ravel(), self.bits)
+        return (np.concatenate([part.words for part in self.laid.parts]) if self.laid
+                else pack(self.W.ravel(), self.bits))
 
     @property
     def ctype(self) -> str:
@@ -69,19 +78,27 @@ class Product:
     def body(self, w: str, x: str) -> str:
         """The statements that leave the product in y."""
         rows, n = self.W.shape
-        if self.layout is None:
+        if self.laid is None:
             dot = f"bt_dot{self.bits}_x{self.storage}"
             return f"    for (size_t i = 0; i < {rows}u; i++)\n        y[i] = {dot}({w}, i * {n}u, {x}, {n}u);\n"
-        layout, ready, lines = self.layout, self.layout.preparation, []
-        vectors = [x]
-        if ready is not None:
-            lines.append(f"    {ready.function}({x}, {n}u, ({ready.ctype} *)ready);\n")
-            vectors = [*([x] if layout.raw else []), f"(const {ready.ctype} *)ready"]
-        literals = [f"{v}u" for v in layout.literals(self.W, 1 << (self.storage - 1))]
-        words = self.array.size * layout.rows // rows
-        call = ", ".join([f"{w} + i / {layout.rows}u * {words}u", *vectors, f"{n}u", *literals, "y + i"])
-        lines.append(f"    for (size_t i = 0; i < {rows}u; i += {layout.rows}u)\n        {layout.kernel}({call});\n")
-        return "".join(lines)
+        layout, before, loop, at = self.laid.layout, list[str](), list[str](), 0
+        for number, part in enumerate(self.laid.parts):
+            columns, ready = part.stop - part.start, layout.preparation
+            vectors = [f"{x} + {part.start}u"]
+            if ready is not None:
+                to = f"ready + {ROOM * number}u"
+                before.append(f"    {ready.function}({vectors[0]}, {columns}u, ({ready.ctype} *)({to}));\n")
+                vectors = [*(vectors if layout.raw else []), f"(const {ready.ctype} *)({to})"]
+            words, sums = part.words.size // self.laid.blocks, "more" if number else "y + i"
+            arguments = (f"{w} + {at}u + i / {layout.rows}u * {words}u", *vectors, f"{columns}u",
+                         *(f"{value}u" for value in part.literals), sums)
+            loop.append(f"        {layout.kernel}({', '.join(arguments)});\n")
+            if number:
+                loop.append(f"        for (size_t r = 0; r < {layout.rows}u; r++)\n            y[i + r] += more[r];\n")
+            at += part.words.size
+        head = f"    for (size_t i = 0; i < {rows}u; i += {layout.rows}u) {{\n"
+        more = "        int32_t more[8];\n" if len(self.laid.parts) > 1 else ""
+        return "".join((*before, head, more, *loop, "    }\n"))
 
     def functions(self) -> list[str]:
         """Of the runtime that it calls."""
@@ -92,7 +109,7 @@ class Product:
     @property
     def want(self) -> Ints:
         """What the kernel must leave in y."""
-        constants = self.layout.row_constants(self.W) if self.layout else None
+        constants = self.laid.constants if self.laid else None
         full: Ints = self.W @ self.x - (0 if constants is None else constants)
         return full
 
@@ -106,12 +123,16 @@ def products(core: str, today: bool, inputs: int, rows: int, seed: int = 0) -> I
             values = np.arange(-top, top + 1) if bits > 1 else np.array([-1, 1])
             W = rng.choice(values, (rows, inputs))
             x = rng.integers(-reach, reach, inputs)
-            suitable = [one for one in CORES[core].layouts if bits in one.widths and one.wide == (storage > 8)]
-            layout = next((one for one in suitable if one.fits(W, reach)), None)
             if today:
                 yield Product(None, bits, storage, W, x)
-            elif layout:  # a last block of five or six rows is filled up
-                yield Product(layout, bits, storage, np.concatenate([W, W[:-rows % layout.rows]]), x)
+                continue
+            for one in CORES[core].layouts:
+                if bits in one.widths and one.wide == (storage > 8):
+                    whole = np.concatenate([W, W[:-rows % one.rows]])  # a last block of five or six rows is filled up
+                    laid = lay_out(one, whole, reach)
+                    if laid is not None:
+                        yield Product(laid, bits, storage, whole, x)
+                        break
 
 
 def program(cases: Sequence[Product]) -> str:
@@ -119,7 +140,7 @@ def program(cases: Sequence[Product]) -> str:
     headers = dict.fromkeys(["bt_dot.h", *(case.layout.header for case in cases if case.layout)])
     most = max(case.W.shape[1] for case in cases)
     parts = ["#include <stdio.h>\n", *(f'#include "{name}"\n' for name in headers), '#include "firmware.h"\n',
-             f"static uint32_t ready[{16 * -(-most // 4) + 16}];\nstatic int32_t y[256];\n"]
+             f"static uint32_t ready[{max(4 * ROOM, 16 * -(-most // 4) + 16)}];\nstatic int32_t y[256];\n"]
     for i, case in enumerate(cases):
         parts += [f"static const {case.ctype} w{i}[] = {{{','.join(map(str, case.array.tolist()))}}};\n",
                   f"static const int{case.storage}_t x{i}[] = {{{','.join(map(str, case.x.tolist()))}}};\n",

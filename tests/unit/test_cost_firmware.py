@@ -76,24 +76,18 @@ def test_the_listing_is_that_of_the_generated_code(case: int, rng: np.random.Gen
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     counted = {
         "loop": len(re.findall(r"for \(size_t i = 0; i < \d+u; i\+\+", text)),
-        "dot": len(re.findall(r"\bbt_dotl?\d+_x\d+\(", text)) - len(re.findall(r" : bt_dotl?\d+_x\d+\(", text)),
-        "rest": len(re.findall(r" : bt_dotl?\d+_x\d+\(", text)),
+        "dot": len(re.findall(r"\bbt_dotl?\d+_x\d+\(", text)) - len(re.findall(r"\] = bt_dotl?\d+_x\d+\(", text)),
+        "row left over": len(re.findall(r"\] = bt_dotl?\d+_x\d+\(", text)),
+        "rows left over": text.count("for (size_t row = 0;"),
         "block": len(re.findall(KERNELS, text)),
         "preparation": len(re.findall(PREPARATIONS, text)) + len(re.findall(BEFORE, text)),
-        "blocks": len(re.findall(r"if \(i % \d+u == 0u", text)),
-        "rows": len(re.findall(r"\brows_\d+(?:_\d+)?_row\[", text)),
+        "block test": len(re.findall(r"if \((rows_\w+)_row == \1 \+ \d+\)", text)),
+        "block row": len(re.findall(r"\brows_\d+(?:_\d+)?_row\[", text)),
         "load": len(re.findall(r"const int32_t \w+ = [^;(]*\[i\];", text)),
         "commit": text.count("memcpy("),
     }
-    assert listing.code["loop"] == counted["loop"]
-    assert listing.code["dot"] == counted["dot"]
-    assert listing.code["load"] == counted["load"]
-    assert listing.code["rest"] == counted["rest"]
-    assert listing.code["block"] == counted["block"]
-    assert listing.code["preparation"] == counted["preparation"]
-    assert listing.code["block test"] + listing.code["block test by remainder"] == counted["blocks"]
-    assert listing.code["block row"] + listing.code["block row by remainder"] == counted["rows"]
-    assert listing.code["commit"] == counted["commit"]
+    for what, number in counted.items():
+        assert listing.code[what] == number, what
     called = rf"\b(bt_dotl?\d+_x\d+|bt_bits_wide|bt_bits)\(|{KERNELS}|{PREPARATIONS}|{BEFORE}"
     assert listing.runtime == {name for found in re.findall(called, text) for name in found if name}
     for call in ("bt_rescale", "bt_rescale2", "bt_rescale_wide", "bt_rescale2_wide", "bt_lookup8", "bt_knots",
@@ -146,8 +140,8 @@ def test_models_state_small_errors() -> None:
     for model in CORES.values():
         for error in model.errors.values():
             assert error.networks >= 20
-            assert error.median < 4
-            assert error.most < 18
+            assert error.median < 3
+            assert error.most < 12
 
 
 def test_objectives_of_every_core() -> None:
@@ -162,8 +156,13 @@ def test_objectives_of_every_core() -> None:
 
 
 def test_dot_products_beyond_the_table() -> None:
-    kernel = KernelCost(tuple(10.0 + n + n % 2 for n in range(1, 9)), 1.0)
-    assert [kernel(n) for n in (1, 2, 8, 9, 10, 12, 13, 17)] == [10.0 + n + n % 2 for n in (1, 2, 8, 9, 10, 12, 13, 17)]
+    """What short rows cost says nothing of longer ones."""
+    def cost(n: int) -> float:
+        return 10.0 + n + n % 32 + (100 if n > 32 else 0)
+
+    kernel = KernelCost(tuple(cost(n) for n in range(1, 65)), 1.0)
+    some = (1, 2, 8, 32, 33, 63, 64, 65, 66, 97, 128, 129, 300)
+    assert [kernel(n) for n in some] == [cost(n) for n in some]
 
 
 def test_a_model_that_does_not_know_a_feature() -> None:

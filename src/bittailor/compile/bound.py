@@ -87,6 +87,8 @@ class DeviceCall:
     unpacks   the packed integers that are read
     per_row   whether every row has a multiplier of its own, from an array
     before    the function that looks at the whole vector before the loop, "" for none
+    zeros     zero-points that are taken off values, other than 0
+    odd       whether its limits are other than those of a signed integer, which some cores have an instruction for
     """
 
     function: str
@@ -96,6 +98,8 @@ class DeviceCall:
     unpacks: tuple[Unpack, ...] = ()
     per_row: bool = False
     before: str = ""
+    zeros: int = 0
+    odd: bool = False
 
 
 class BoundInstruction(ABC):
@@ -118,11 +122,12 @@ class BoundRescale(BoundInstruction):
     rescale: Rescale
     constant: int
 
-    def _function(self, name: str) -> str:
-        return f"{name}_wide" if self.rescale.wide else name
-
-    def _literals(self, *multipliers: int) -> tuple[int, ...]:
-        return *multipliers, self.constant, self.rescale.lo, self.rescale.hi
+    def _call(self, name: str, multipliers: tuple[int, ...], **more: Any) -> DeviceCall:
+        """Of a rescaling by these multipliers."""
+        r = self.rescale
+        odd = r.lo != -1 - r.hi or r.hi & (r.hi + 1) != 0
+        literals = *multipliers, self.constant, r.lo, r.hi
+        return DeviceCall(f"{name}_wide" if r.wide else name, literals, odd=odd, **more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +140,7 @@ class BoundSum(BoundRescale):
     @property
     def device(self) -> DeviceCall:
         name = "bt_rescale" if len(self.signs) == 1 else "bt_rescale2"
-        return DeviceCall(self._function(name), self._literals(*self.multipliers))
+        return self._call(name, self.multipliers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +152,7 @@ class BoundProduct(BoundRescale):
 
     @property
     def device(self) -> DeviceCall:
-        return DeviceCall(self._function("bt_rescale"), self._literals(self.multiplier), products=1)
+        return self._call("bt_rescale", (self.multiplier,), products=1, zeros=sum(zero != 0 for zero in self.zeros))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +163,7 @@ class BoundMean(BoundRescale):
 
     @property
     def device(self) -> DeviceCall:
-        return DeviceCall("bt_mean", self._literals(self.multiplier))
+        return DeviceCall("bt_mean", (self.multiplier, self.constant, self.rescale.lo, self.rescale.hi))
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,12 +189,12 @@ class BoundWeighted(BoundRescale):
         """[1] or [rows]."""
         return self.rescale.multipliers[0]
 
-    def _call(self, products: int, dot: tuple[str, int] | None, unpacks: tuple[Unpack, ...]) -> DeviceCall:
+    def _weighted(self, products: int, dot: tuple[str, int] | None, unpacks: tuple[Unpack, ...]) -> DeviceCall:
         per_row = self.multipliers.size > 1
-        literals = self._literals() if per_row else self._literals(int(self.multipliers[0]))
         if self.offsets is not None:
             unpacks += (_unpack(self.offsets),)
-        return DeviceCall(self._function("bt_rescale"), literals, products, dot, unpacks, per_row)
+        return self._call("bt_rescale", () if per_row else (int(self.multipliers[0]),), products=products, dot=dot,
+                          unpacks=unpacks, per_row=per_row)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +223,7 @@ class BoundMatrix(BoundWeighted):
     @property
     def device(self) -> DeviceCall:
         kernel = f"bt_dot{'l' if self.long else ''}{self.weights.bits}_x{8 if self.source.bits <= 8 else 16}"
-        return self._call(1, (kernel, self.weights.values.shape[1]), ())
+        return self._weighted(1, (kernel, self.weights.values.shape[1]), ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +244,7 @@ class BoundDiagonal(BoundWeighted):
     @property
     def device(self) -> DeviceCall:
         bits = self.weights.bits
-        return self._call(0, None, ()) if bits == 1 else self._call(1, None, (_unpack(self.weights),))
+        return self._weighted(0, None, ()) if bits == 1 else self._weighted(1, None, (_unpack(self.weights),))
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +255,7 @@ class BoundRows(BoundWeighted):
 
     @property
     def device(self) -> DeviceCall:
-        return self._call(1, None, (_unpack(self.weights),))
+        return self._weighted(1, None, (_unpack(self.weights),))
 
 
 @dataclass(frozen=True, eq=False)

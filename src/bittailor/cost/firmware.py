@@ -26,6 +26,8 @@ from bittailor.cost.listing import Listing, Work, describe
 from bittailor.errors import BittailorError
 
 CORE_KIND, CORE_VERSION = "core model", 1
+PERIOD = 32
+"""Columns after which the patterns of kernels begin anew."""
 ERRORS = ("code", "instructions")
 """What a model states its errors of."""
 CORES_FOLDER = Path(__file__).resolve().parent / "cores"
@@ -52,15 +54,15 @@ class KernelCost:
     """Instructions of a dot product of matrix rows, mean over the rows.
 
     few   for 1, 2, … columns
-    more  for every column beyond, in steps of `len(few)` columns, within which kernels have their patterns
+    more  for every column beyond, in steps of `PERIOD` columns, within which kernels have their patterns: added to what
+          the last of `few` takes that stands at the same place in the pattern
     """
 
     few: tuple[float, ...]
     more: float
 
     def __call__(self, columns: int) -> float:
-        period = len(self.few)
-        beyond = max(0, -(-(columns - len(self.few)) // period)) * period
+        beyond = max(0, -(-(columns - len(self.few)) // PERIOD)) * PERIOD
         return self.few[columns - beyond - 1] + beyond * self.more
 
 
@@ -77,7 +79,7 @@ class _KernelForm:
             few = tuple(map(float, self.few.split()))
         except ValueError:
             few = ()
-        if not few or not all(0 <= n < LARGEST for n in few):
+        if len(few) < PERIOD or not all(0 <= n < LARGEST for n in few):
             raise BittailorError(f"{where}.few is {shown(self.few)}; expected numbers, 0 or more")
         return KernelCost(few, self.more)
 

@@ -54,7 +54,8 @@ class Listing:
 @dataclass(frozen=True)
 class _Piece:
     """One instruction: features of its code, work per value computed, dot products of `rows` rows, the runtime's
-    functions it calls; the function that looks at its vector before the loop."""
+    functions it calls; the function that looks at its vector before the loop; the widths of packed integers that it
+    reads inline."""
 
     constants: Constants
     laid: Laid | None
@@ -64,6 +65,7 @@ class _Piece:
     rows: int
     calls: frozenset[str]
     before: str
+    elements: frozenset[int]
 
 
 _PIECES: LruCache[tuple[int, int, int], _Piece] = LruCache(1 << 14)
@@ -93,8 +95,10 @@ def describe(program: Program, core: str = DEFAULT_CORE) -> Listing:
         for name, amount in moves.items():
             code[name] += amount
             work.amounts[name] += amount * n
+        elements = set[int]()
         for ins in phase.body:
             piece = _piece(program, ins, blocks)
+            elements |= piece.elements
             for name, amount in piece.code.items():
                 code[name] += amount
             for name, amount in piece.run.items():
@@ -106,6 +110,9 @@ def describe(program: Program, core: str = DEFAULT_CORE) -> Listing:
             for dot in piece.dots:
                 work.dots[dot] += piece.rows
             runtime |= piece.calls
+        # arrays of integers of one width share their place
+        code["element place"] += len(elements)
+        work.amounts["element place"] += len(elements) * n
         runtime |= _add_blocks(blocks, phase, code, work)
     return Listing(code, step, head, frozenset(runtime))
 
@@ -128,17 +135,15 @@ def _add_blocks(blocks: Blocks, phase: Phase, code: Counter[str], work: Work) ->
         work.dots[ready.preparation.function, ready.stop - ready.start] += 1
         calls.add(ready.preparation.function)
     laid = [found for ins in phase.body if (found := blocks.laid.get(ins.output)) is not None]
-    if any(one.rows < phase.features for one in laid):
-        rows_of = {one.layout.rows for one in laid}
-        code["row found"] += len(rows_of)
-        work.amounts["row found"] += len(rows_of) * phase.features
     for rows, most in {(one.layout.rows, one.rows) for one in laid}:
-        # a remainder by a power of two is a mask
-        what = "block test" if rows & (rows - 1) == 0 else "block test by remainder"
-        code[what] += 1
-        work.amounts[what] += phase.features
-        work.amounts["block begun"] += -(-most // rows)
-        code["block test to an end"] += most < phase.features
+        code["block test"] += 1
+        work.amounts["block test"] += phase.features
+        work.amounts["block begun"] += -(-phase.features // rows)
+        code["rows left over"] += most < phase.features
+    for one in laid:
+        left = phase.features - one.rows
+        code["row left over"] += left > 0
+        work.amounts["row left over"] += left
     for one in laid:
         for part in one.parts:
             code["block"] += 1
@@ -190,7 +195,8 @@ def _moves(live: Liveness, phase: Phase) -> Mapping[str, int]:
     sites = [ins.output for ins in phase.body]
     stores = sum((site in live.in_place) + (site in live.sequences) + (site in live.vectors)
                  + (site == order.output) for site in sites)
-    return {"iteration": 1, "load": len(loads), "store": stores,
+    kept = sum(order.alias.get(site, site) in live.sequences for site in (*loads, *sites))
+    return {"iteration": 1, "load": len(loads), "store": stores, "kept step": kept,
             "sum": sum(source in sites for source in order.sums.values()),
             "keep": sum(source in sites for source in order.kept.values())}
 
@@ -208,23 +214,27 @@ def _counted(constants: Constants, device: DeviceCall, laid: Laid | None, featur
     """What an instruction is charged for; dot products of the rows that lie in blocks are not its own."""
     run = Counter({device.function: 1, "product": device.products})
     single = features if laid is None else features - laid.rows
-    if device.dot is not None and not single:
-        run["product"] -= 1
     if laid is not None:
-        power = laid.layout.rows & (laid.layout.rows - 1) == 0
-        run["block row" if power else "block row by remainder"] += len(laid.parts)
-        run["rest"] += single > 0
+        run["product"] -= 1
+        run["block row"] += len(laid.parts)
     elif device.dot is not None:
         run["dot"] += 1
     for one in device.unpacks:
         run[one.called] += 1
         run[f"{one.called}.bits"] += 0 if one.span else one.bits
-    if device.per_row:
-        run["row multiplier"] += 1
-    code = Counter({name: n for name, n in run.items() if not name.endswith(".bits")})
+    run |= {"row multiplier": int(device.per_row), "zero-point": device.zeros, "odd limits": int(device.odd)}
     for value in device.literals:
-        code[f"literal{next(size for size in (8, 16, 32, 64) if abs(value).bit_length() <= size)}"] += 1
+        run[f"literal{_literal(value)}"] += 1
+    code = Counter({name: n for name, n in run.items() if not name.endswith(".bits")})
     dots = () if device.dot is None or not single else (device.dot,)
     calls = frozenset([*(name for name, _ in dots), *(one.function for one in device.unpacks if not one.span),
                        *([device.before] if device.before else [])])
-    return _Piece(constants, laid, code, run, dots, single, calls, device.before)
+    return _Piece(constants, laid, code, run, dots, single, calls, device.before,
+                  frozenset(one.bits for one in device.unpacks if one.span))
+
+
+def _literal(value: int) -> int:
+    """How much of an instruction a literal takes: its bits without the zeros at its end, rounded up."""
+    if abs(value) >= 1 << 32:
+        return 64
+    return next(size for size in (8, 16, 32) if (abs(value) // (value & -value or 1)).bit_length() <= size)

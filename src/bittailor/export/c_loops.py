@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bittailor.compile.blocks import bound_of
-from bittailor.compile.bound import BoundNorm, window_function
+from bittailor.compile.bound import BoundMatrix, BoundNorm, window_function
 from bittailor.compile.image import COUNTER, ctype_of, position_of
 from bittailor.compile.layouts import Laid
 from bittailor.compile.segments import Instruction, Phase
@@ -15,7 +15,7 @@ from bittailor.core.ops.forms import Largest
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.export.c_model import Model
 from bittailor.export.c_names import plain
-from bittailor.export.c_ops import EMITTERS, Line, centred, norm_of
+from bittailor.export.c_ops import EMITTERS, Line, centred, norm_of, single_row
 from bittailor.export.template import fill
 
 WIDTH = 118
@@ -123,7 +123,7 @@ class _Loops:
         lines = [(ins, self._line(scope, ins)) for ins in phase.body]
         yield f"\n{_comment(phase, indent)}"
         yield from self._made_ready(phase, at, indent)
-        moved = "".join(f", {array}_row++" for array in self._moving(phase))
+        moved = "".join(f", {array}_row++" for array in self._arrays(phase))
         yield f"{indent}for (size_t i = 0; i < {phase.features}u; i++{moved}) {{\n"
         yield from self._blocks(phase, at, inner)
         for site in scope.loads:
@@ -166,7 +166,8 @@ class _Loops:
         return EMITTERS[type(constants)](scope, ins, bound_of(self.program, ins, self.blocks))
 
     def _made_ready(self, phase: Phase, at: int | None, indent: str) -> Iterator[str]:
-        """The vectors that kernels want ready, and room for the sums of a block of each matrix."""
+        """The vectors that kernels want ready; room for the sums of a block of each matrix, and the row in it, which is
+        behind the last one when the loop begins."""
         for ready in self.blocks.begins.get(phase.number, ()):
             x = _from(self.model.vector(ready.site, phase.number, at), ready.start)
             to = self.model.scratch[ready.name, False]
@@ -176,36 +177,44 @@ class _Loops:
             if isinstance(bound, BoundNorm):
                 call = norm_of(self.model.vector(ins.lanes[0], phase.number, at), ins.features, bound)
                 yield f"{indent}const bt_norm {self.model.norms[ins.output]} =\n{indent}    {call};\n"
-        for array, (_, size) in self._arrays(phase).items():
+        for array, (rows, size) in self._arrays(phase).items():
             yield f"{indent}int32_t {array}[{size}];\n"
-        for array in self._moving(phase):
-            yield f"{indent}const int32_t *{array}_row = {array};\n"
+            yield f"{indent}const int32_t *{array}_row = {array} + {rows};\n"
 
     def _arrays(self, phase: Phase) -> dict[str, tuple[int, int]]:
         """The arrays of sums of a loop: (rows of a block, elements)."""
         made = [sums for (site, _), sums in self.model.sums.items() if site in phase.made]
         return {sums.array: (sums.rows, sums.at + sums.rows) for sums in made}
 
-    def _moving(self, phase: Phase) -> Mapping[str, int]:
-        """The arrays of sums whose rows are walked by a pointer, with the rows of a block: where none are left over."""
-        rest = any(one.rows < phase.features for ins in phase.body if (one := self.blocks.laid.get(ins.output)))
-        return {array: rows for array, (rows, _) in self._arrays(phase).items() if not rest}
-
     def _blocks(self, phase: Phase, at: int | None, indent: str) -> Iterator[str]:
         """The kernels, whenever a block of rows begins: those of blocks of the same size together."""
-        laid = [(ins, self.blocks.laid[ins.output]) for ins in phase.body if ins.output in self.blocks.laid]
-        moving = self._moving(phase)
-        for rows, most in dict.fromkeys((one.layout.rows, one.rows) for _, one in laid):
-            begins = f"i % {rows}u == 0u" + (f" && i < {most}u" if most < phase.features else "")
-            yield f"{indent}if ({begins}) {{\n"
-            for ins, one in laid:
-                if (one.layout.rows, one.rows) == (rows, most):
-                    yield from self._kernels(phase, at, ins, one, indent + "    ")
-            yield from (f"{indent}    {array}_row = {array};\n" for array, n in moving.items() if n == rows)
-            yield f"{indent}}}\n"
         for array, (rows, _) in self._arrays(phase).items():
-            if array not in moving:
-                yield f"{indent}const int32_t *const {array}_row = {array} + i % {rows}u;\n"
+            laid = [(ins, one) for ins in phase.body
+                    if (one := self.blocks.laid.get(ins.output)) is not None and one.layout.rows == rows]
+            most = laid[0][1].rows
+            deep = indent + "    " * (1 + (most < phase.features))
+            yield f"{indent}if ({array}_row == {array} + {rows}) {{\n"
+            if most < phase.features:
+                yield f"{indent}    if (i < {most}u) {{\n"
+            for ins, one in laid:
+                yield from self._kernels(phase, at, ins, one, deep)
+            if most < phase.features:
+                yield f"{indent}    }} else {{\n"
+                yield f"{deep}for (size_t row = 0; row < {phase.features - most}u; row++) {{\n"
+                for ins, one in laid:
+                    yield from self._left_over(phase, at, ins, one, deep + "    ")
+                yield f"{deep}}}\n{indent}    }}\n"
+            yield f"{indent}    {array}_row = {array};\n{indent}}}\n"
+
+    def _left_over(self, phase: Phase, at: int | None, ins: Instruction, laid: Laid, indent: str) -> Iterator[str]:
+        """A row of a matrix's last rows, which fill no block; all of its columns are in the first part's sum."""
+        bound = bound_of(self.program, ins, self.blocks)
+        assert isinstance(bound, BoundMatrix)
+        x = "" if ins.whole is None else self.model.vector(ins.whole, phase.number, at)
+        dot = single_row(bound, self.model.roms[ins.output, "weights"], "row", x)
+        for i in range(len(laid.parts)):
+            sums = self.model.sums[ins.output, i]
+            yield f"{indent}{sums.array}[{f'{sums.at} + ' if sums.at else ''}row] = {0 if i else dot};\n"
 
     def _kernels(self, phase: Phase, at: int | None, ins: Instruction, laid: Laid, indent: str) -> Iterator[str]:
         """The calls of one matrix, for every part of its columns."""
@@ -278,11 +287,9 @@ class _Scope:
     def rom(self, owner: str, item: str) -> str:
         return self.model.roms[owner, item]
 
-    def block(self, ins: Instruction) -> tuple[str, int]:
+    def block(self, ins: Instruction) -> str:
         laid = self.model.image.blocks.laid.get(ins.output)
-        if laid is None:
-            return "", 0
-        return " + ".join(self.model.sums[ins.output, i].row for i in range(len(laid.parts))), laid.rows
+        return " + ".join(self.model.sums[ins.output, i].row for i in range(0 if laid is None else len(laid.parts)))
 
     def sum(self, site: str) -> str:
         return f"state->{self.model.names[site]}[i]"

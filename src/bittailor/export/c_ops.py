@@ -55,8 +55,8 @@ class Scope(Protocol):
     def vector(self, site: str) -> str:
         """The site as a whole, an array."""
 
-    def block(self, ins: Instruction) -> tuple[str, int]:
-        """This row's sum in a matrix that lies in blocks of rows, and how many rows do; ("", 0) if none."""
+    def block(self, ins: Instruction) -> str:
+        """This row's sum in a matrix that lies in blocks of rows; empty if it does not."""
 
     def rom(self, owner: str, item: str) -> str:
         """A constant array."""
@@ -141,15 +141,16 @@ def _weighted(s: Scope, ins: Instruction, bound: BoundWeighted, product: str) ->
     return Line(product, device.function, _numbers(bound, multiplier))
 
 
-def _matrix(s: Scope, ins: Instruction, bound: BoundMatrix) -> Line:
-    assert ins.whole is not None
+def single_row(bound: BoundMatrix, w: str, row: str, x: str) -> str:
+    """The sum of one row of a matrix that lies as `bits`, by its number."""
     assert bound.device.dot is not None
     dot, columns = bound.device.dot
-    product, rows = s.block(ins)
-    if rows < ins.features:
-        first = f"(i - {rows}u)" if rows else "i"
-        single = f"{dot}({s.rom(ins.output, 'weights')}, {first} * {columns}u, {s.vector(ins.whole)}, {columns}u)"
-        product = f"(i < {rows}u ? {product} : {single})" if rows else single
+    return f"{dot}({w}, {row} * {columns}u, {x}, {columns}u)"
+
+
+def _matrix(s: Scope, ins: Instruction, bound: BoundMatrix) -> Line:
+    assert ins.whole is not None
+    product = s.block(ins) or single_row(bound, s.rom(ins.output, "weights"), "i", s.vector(ins.whole))
     return _weighted(s, ins, bound, f"(int64_t){product}" if bound.rescale.wide and not bound.long else product)
 
 

@@ -134,7 +134,7 @@ class Laid:
         return sum(part.words.nbytes for part in self.parts)
 
 
-MOST_FILLED = 0.02
+MOST_FILLED = 0.05
 """Of a matrix's rows: how many may be added to fill the last block. Rows left over are `bits` where it takes more."""
 
 

@@ -8,6 +8,11 @@ in two's complement, and cut out. With S_k the sum over a row's inputs of
 (digits up to k) x, the row of digit k is (S_k - S_(k-1)) >> k step, exact as long as it fits what that shift leaves of
 the word. Sums of digits are 32-bit for 8-bit activations, 64-bit for 16-bit ones.
 
+Two bits are three numbers, so small that two rows go into one product: a word is two inputs of eight rows, and turned
+to the right by 4 p it has, in both halves, w + 1 of row 2 p in its lowest digit and row 2 p + 1, in two's complement,
+in its highest. The sums of both come apart as long as that of row 2 p fits 14 bits. 16-bit activations have no room
+for that: digits as above.
+
 One bit: a word is 32 inputs of one row, bit k of its byte j input 4 k + j, set for -1. The kernel sums |u - mask|,
 u = x + 128 and mask 0 or 255, less 128 n: x for a weight of +1, -x - 1 for one of -1, hence a constant of the row.
 """
@@ -86,6 +91,38 @@ class Digits(Layout):
         return W
 
 
+class Ternary(Layout):
+    """Weights of two bits: -1, 0 and 1, two rows to a multiplication."""
+
+    name = kernel = "bt_dsp2_x8"
+    header, ctype, widths, wide, rows = "bt_rows_dsp.h", "uint32_t", frozenset({2}), False, 8
+    preparation = PAIRS8
+    apart = 14
+    """Places between the sums of the two rows."""
+    places = (16 * np.arange(2) + 4 * (np.arange(8) // 2)[:, None] + 14 * (np.arange(8) % 2)[:, None]) % WORD
+    """[row, half]"""
+    offsets = 1 - np.arange(8) % 2
+
+    def fits(self, W: Ints, reach: int) -> bool:
+        """The first of two rows fits the places below the second, the second those above."""
+        most = np.where(np.arange(len(W)) % 2, 1 << (WORD - 2 - self.apart), 1 << (self.apart - 1))
+        return int(np.abs(W).max()) <= 1 and bool((np.abs(W).sum(axis=1) * reach < most).all())
+
+    def pack(self, W: Ints) -> Words:
+        """[block, pair of inputs]."""
+        even = np.pad(W, ((0, 0), (0, W.shape[1] % 2))).reshape(-1, 8, (W.shape[1] + 1) // 2, 2)
+        digits = even + self.offsets[:, None, None] & 3
+        words: Words = (digits << self.places[:, None]).sum(axis=(1, 3)).ravel().astype(np.uint32)
+        return words
+
+    def unpack(self, words: Words, rows: int, n: int) -> Ints:
+        """The inverse."""
+        digits = words.astype(np.int64).reshape(rows // 8, 1, -1, 1) >> self.places[:, None] & 3
+        signed = np.where(self.offsets[:, None, None], digits - 1, (digits ^ 2) - 2)
+        W: Ints = signed.reshape(rows, -1)[:, :n]
+        return W
+
+
 class Signs(Layout):
     """Weights of one bit."""
 
@@ -123,7 +160,8 @@ def _digits(bits: int, widths: set[int], digits: int, words: int) -> tuple[Digit
 
 DSP = Family("dsp", ("m4", "m7", "m33"), (
     Signs(),
-    *_digits(2, {2}, 8, 1),
+    Ternary(),
+    Digits(2, frozenset({2}), 8, 1, True),
     *_digits(3, {3}, 5, 1),
     *_digits(4, {4}, 4, 2),
     *_digits(5, {5}, 3, 2),

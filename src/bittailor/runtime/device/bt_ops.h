@@ -32,6 +32,14 @@ extern "C" {
 #define BT_UNALIGNED 0
 #endif
 
+/* Whether a signed integer is limited to so many bits in one instruction. It takes constants, which need an optimiser. */
+#if !defined(BT_PLAIN) && defined(__GNUC__) && !defined(__clang__) && defined(__ARM_FEATURE_SAT)                       \
+    && defined(__thumb2__) && defined(__OPTIMIZE__)
+#define BT_SATURATES 1
+#else
+#define BT_SATURATES 0
+#endif
+
 typedef char bt_needs_arithmetic_shifts[((int32_t)-2 >> 1) == -1 ? 1 : -1];
 typedef char bt_needs_32_bit_sizes[sizeof(size_t) >= 4 ? 1 : -1];
 
@@ -74,15 +82,29 @@ BT_INLINE int32_t bt_element(const uint8_t *packed, const size_t bytes, size_t i
 
 BT_INLINE int32_t bt_clamp(int32_t v, int32_t lo, int32_t hi) { return v < lo ? lo : v > hi ? hi : v; }
 
+/* clamp(v >> s, lo, hi), s 0..31. Where shift and limits are constants and the limits those of a signed integer, Arm's
+ * larger cores do it in one instruction, which compilers find only where a limit is in no register yet. */
+BT_INLINE int32_t bt_shift(int32_t v, const unsigned s, const int32_t lo, const int32_t hi) {
+#if BT_SATURATES
+    if (__builtin_constant_p(s) && __builtin_constant_p(lo) && __builtin_constant_p(hi) && s > 0u && hi > 0
+        && lo == -1 - hi && ((uint32_t)hi & ((uint32_t)hi + 1u)) == 0u) {
+        int32_t y;
+        __asm__("ssat %0, %1, %2, asr %3" : "=r"(y) : "I"(32 - __builtin_clz((unsigned)hi) + 1), "r"(v), "I"(s));
+        return y;
+    }
+#endif
+    return bt_clamp(v >> s, lo, hi);
+}
+
 /* clamp((v m + c) >> s, lo, hi); |v m + c| < 2**31, s 0..31 */
 BT_INLINE int32_t bt_rescale(int32_t v, int32_t m, int32_t c, unsigned s, int32_t lo, int32_t hi) {
-    return bt_clamp((int32_t)((uint32_t)v * (uint32_t)m + (uint32_t)c) >> s, lo, hi);
+    return bt_shift((int32_t)((uint32_t)v * (uint32_t)m + (uint32_t)c), s, lo, hi);
 }
 
 /* clamp((a m + b k + c) >> s, lo, hi); every sum below 2**31, s 0..31 */
 BT_INLINE int32_t bt_rescale2(int32_t a, int32_t m, int32_t b, int32_t k, int32_t c, unsigned s, int32_t lo,
                               int32_t hi) {
-    return bt_clamp((int32_t)((uint32_t)a * (uint32_t)m + (uint32_t)b * (uint32_t)k + (uint32_t)c) >> s, lo, hi);
+    return bt_shift((int32_t)((uint32_t)a * (uint32_t)m + (uint32_t)b * (uint32_t)k + (uint32_t)c), s, lo, hi);
 }
 
 BT_INLINE int32_t bt_clamp_wide(int64_t v, int32_t lo, int32_t hi) { return v < lo ? lo : v > hi ? hi : (int32_t)v; }

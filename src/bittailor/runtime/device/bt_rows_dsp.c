@@ -102,16 +102,34 @@ void bt_dsp1_x8(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {
     }
 }
 
-#define BT_DEFINE(b, words)                                                                                            \
-    void bt_dsp##b##_x8(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {                               \
-        bt_dsp_plain(w, x, n, sums, b, words, 8u);                                                                     \
-    }                                                                                                                  \
-    void bt_dsp##b##_x16(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {                              \
-        bt_dsp_plain(w, x, n, sums, b, words, 16u);                                                                    \
+/* 2 bits: the lowest two of a word that was turned are of the first of two rows, 14 up are those of the second. */
+void bt_dsp2_x8(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {
+    const size_t pairs = (n + 1u) / 2u;
+    for (unsigned row = 0; row < 8u; row++) {
+        const unsigned at = 4u * (row / 2u) + 14u * (row % 2u);
+        uint32_t sum = 0;
+        for (size_t p = 0; p < pairs; p++) {
+            for (unsigned upper = 0; upper < 2u; upper++) {
+                const int32_t digit = (int32_t)(w[p] >> ((at + 16u * upper) % 32u) & 3u);
+                const int32_t weight = row % 2u != 0u ? (digit ^ 2) - 2 : digit - 1;
+                sum += (uint32_t)weight * (uint32_t)bt_half(x[1u + p], upper);
+            }
+        }
+        sums[row] = (int32_t)sum;
     }
-BT_DEFINE(2, 1u)
-BT_DEFINE(3, 1u)
-BT_DEFINE(4, 2u)
-BT_DEFINE(5, 2u)
-BT_DEFINE(8, 4u)
+}
+
+#define BT_DEFINE(b, words, xb)                                                                                        \
+    void bt_dsp##b##_x##xb(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {                            \
+        bt_dsp_plain(w, x, n, sums, b, words, xb##u);                                                                  \
+    }
+BT_DEFINE(3, 1u, 8)
+BT_DEFINE(4, 2u, 8)
+BT_DEFINE(5, 2u, 8)
+BT_DEFINE(8, 4u, 8)
+BT_DEFINE(2, 1u, 16)
+BT_DEFINE(3, 1u, 16)
+BT_DEFINE(4, 2u, 16)
+BT_DEFINE(5, 2u, 16)
+BT_DEFINE(8, 4u, 16)
 #endif

@@ -5,6 +5,9 @@
  * and makes the halfword a signed number; of two 8-bit weights the lower one is signed too, and the upper one is less
  * its borrow, but for 16-bit activations both are in two's complement. Words lie pair of inputs after pair of inputs, block after block.
  *
+ * Of 2-bit weights that is so for 16-bit activations. For 8-bit ones a word, turned to the right by 4 p, has in the lowest
+ * two bits of both halves w + 1 of row 2 p of the block, and in their highest two row 2 p + 1 in two's complement.
+ *
  *     b   K   rows of a block   words per pair of inputs
  *     2   8          8                 1
  *     3   5          5                 1
@@ -19,6 +22,7 @@
  * bt_dsp<b>_x8(w, x, n, sums)       sums[r] = sum over k < n of W[r][k] * x[k], of the rows r of the block at w, where
  * bt_dsp<b>_x16                     x was made ready. Exact where |sums[r]| < 2**(31 - b (r mod K)) for 8-bit
  *                                   activations (whoever laid out the weights has proved it), below 2**31 for 16-bit ones
+ * bt_dsp2_x8                        exact where |sums[r]| < 2**13 for even r, 2**16 for odd r
  * bt_dsp1_x8                        the same less the number of weights of -1 in the row
  */
 #ifndef BT_ROWS_DSP_H

@@ -24,6 +24,9 @@ BT_INLINE void bt_smlald(uint64_t *sum, uint32_t a, uint32_t b) {
     __asm__ volatile("smlald %Q0, %R0, %1, %2" : "+r"(*sum) : "r"(a), "r"(b));
 }
 
+/* Worked out once, and kept. */
+#define BT_HELD(v) __asm__("" : "+r"(v))
+
 /* --- preparation -------------------------------------------------------------------------------------------------- */
 
 void bt_dsp_x8(const int8_t *x, size_t n, uint32_t *to) {
@@ -71,24 +74,26 @@ void bt_dsp_u8(const int8_t *x, size_t n, uint32_t *to) {
 
 /* --- 8-bit activations -------------------------------------------------------------------------------------------- */
 
-/* A word's digits by a pair of inputs; the highest digit needs no AND. */
+/* The lowest digits alone, in the same register. */
+BT_INLINE uint32_t bt_cut(uint32_t v, const unsigned digits, const unsigned b) {
+    v = bt_low(v, digits, b);
+    __asm__("" : "+r"(v));
+    return v;
+}
+
+/* A word's digits by a pair of inputs; the highest digit needs no AND, the others are cut off one after the other. */
 BT_INLINE void bt_apply(uint32_t v, uint32_t xx, const unsigned b, uint32_t *s0, uint32_t *s1, uint32_t *s2,
-                        uint32_t *s3, uint32_t *s4, uint32_t *s5, uint32_t *s6, uint32_t *s7) {
-    uint32_t *const sums[8] = {s0, s1, s2, s3, s4, s5, s6, s7};
+                        uint32_t *s3, uint32_t *s4) {
+    uint32_t *const sums[5] = {s0, s1, s2, s3, s4};
     const unsigned top = bt_digits(b) - 1u;
-    bt_smlad(s0, b == 8u ? bt_sxtb16(v) : bt_low(v, 1u, b), xx);
-    if (top > 1u)
-        bt_smlad(s1, bt_low(v, 2u, b), xx);
-    if (top > 2u)
-        bt_smlad(s2, bt_low(v, 3u, b), xx);
-    if (top > 3u)
-        bt_smlad(s3, bt_low(v, 4u, b), xx);
-    if (top > 4u) {
-        bt_smlad(s4, bt_low(v, 5u, b), xx);
-        bt_smlad(s5, bt_low(v, 6u, b), xx);
-        bt_smlad(s6, bt_low(v, 7u, b), xx);
-    }
     bt_smlad(sums[top], v, xx);
+    if (top > 3u)
+        bt_smlad(s3, v = bt_cut(v, 4u, b), xx);
+    if (top > 2u)
+        bt_smlad(s2, v = bt_cut(v, 3u, b), xx);
+    if (top > 1u)
+        bt_smlad(s1, v = bt_cut(v, 2u, b), xx);
+    bt_smlad(s0, b == 8u ? bt_sxtb16(v) : bt_low(v, 1u, b), xx);
 }
 
 /* What the digit of a row added: `sum` of the digits up to it, `below` of those below. */
@@ -102,52 +107,69 @@ BT_INLINE uint32_t bt_begin(uint32_t below, uint32_t total, const unsigned digit
     return digit + 1u < bt_digits(b) ? below - ((bt_offset_of(b) * total) << (digit * b)) : below;
 }
 
-/* Two to a word (8 bit), four (4 bit) or eight (2 bit): eight rows. */
+BT_INLINE void bt_next_two(const uint32_t **from, uint32_t *v0, uint32_t *v1) {
+    __asm__ volatile("ldrd %0, %1, [%2], #8" : "=&r"(*v0), "=&r"(*v1), "+r"(*from) : : "memory");
+}
+
+/* A pair of inputs by the digits of eight rows. */
+BT_INLINE void bt_apply_eight(const uint32_t **w, uint32_t xx, const unsigned b, uint32_t *s0, uint32_t *s1,
+                              uint32_t *s2, uint32_t *s3, uint32_t *s4, uint32_t *s5, uint32_t *s6, uint32_t *s7) {
+    bt_apply(bt_next(w), xx, b, s0, s1, s2, s3, s0);
+    if (b == 8u) {
+        bt_apply(bt_next(w), xx, b, s2, s3, s0, s0, s0);
+        bt_apply(bt_next(w), xx, b, s4, s5, s0, s0, s0);
+        bt_apply(bt_next(w), xx, b, s6, s7, s0, s0, s0);
+    } else {
+        bt_apply(bt_next(w), xx, b, s4, s5, s6, s7, s0);
+    }
+}
+
+/* Two to a word (8 bit) or four (4 bit): eight rows, two pairs of inputs at a time. */
 BT_INLINE void bt_rows_eight(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums, const unsigned b) {
     const uint32_t total = b == 8u ? 0u : *x;
-    const uint32_t *const end = ++x + (n + 1u) / 2u;
+    const uint32_t *end = ++x + (n + 1u) / 2u;
     uint32_t s0 = bt_begin(0, total, 0, b), s1 = bt_begin(s0, total, 1u, b);
-    uint32_t s2 = b == 8u ? s0 : bt_begin(s1, total, 2u, b), s3 = b == 8u ? s1 : bt_begin(s2, total, 3u, b);
-    uint32_t s4 = b != 2u ? s0 : bt_begin(s3, total, 4u, b), s5 = b != 2u ? s1 : bt_begin(s4, total, 5u, b);
-    uint32_t s6 = b != 2u ? s2 : bt_begin(s5, total, 6u, b), s7 = b != 2u ? s3 : s6;
+    uint32_t s2 = b == 8u ? s0 : bt_begin(s1, total, 2u, b), s3 = b == 8u ? s1 : s2;
+    uint32_t s4 = s0, s5 = s1, s6 = s2, s7 = s3, x0, x1;
+    BT_HELD(end);
+    if (((n + 1u) & 2u) != 0u) {
+        x1 = bt_next(&x);
+        goto odd; /* a single pair is the second half of a turn */
+    }
     do {
-        const uint32_t xx = bt_next(&x);
-        bt_apply(bt_next(&w), xx, b, &s0, &s1, &s2, &s3, &s4, &s5, &s6, &s7);
-        if (b == 8u) {
-            bt_apply(bt_next(&w), xx, b, &s2, &s3, &s4, &s5, &s6, &s7, &s0, &s1);
-            bt_apply(bt_next(&w), xx, b, &s4, &s5, &s6, &s7, &s0, &s1, &s2, &s3);
-            bt_apply(bt_next(&w), xx, b, &s6, &s7, &s0, &s1, &s2, &s3, &s4, &s5);
-        }
-        if (b == 4u)
-            bt_apply(bt_next(&w), xx, b, &s4, &s5, &s6, &s7, &s0, &s1, &s2, &s3);
+        bt_next_two(&x, &x0, &x1);
+        bt_apply_eight(&w, x0, b, &s0, &s1, &s2, &s3, &s4, &s5, &s6, &s7);
+    odd:
+        bt_apply_eight(&w, x1, b, &s0, &s1, &s2, &s3, &s4, &s5, &s6, &s7);
     } while (x != end);
     sums[0] = bt_row(s0, 0, 0, b);
     sums[1] = bt_row(s1, s0, 1u, b);
     sums[2] = bt_row(s2, b == 8u ? 0u : s1, b == 8u ? 0u : 2u, b);
     sums[3] = bt_row(s3, s2, b == 8u ? 1u : 3u, b);
-    sums[4] = bt_row(s4, b == 2u ? s3 : 0u, b == 2u ? 4u : 0u, b);
-    sums[5] = bt_row(s5, s4, b == 2u ? 5u : 1u, b);
-    sums[6] = bt_row(s6, b == 8u ? 0u : s5, b == 2u ? 6u : b == 4u ? 2u : 0u, b);
-    sums[7] = bt_row(s7, s6, b == 2u ? 7u : b == 4u ? 3u : 1u, b);
-}
-
-BT_INLINE void bt_next_two(const uint32_t **from, uint32_t *v0, uint32_t *v1) {
-    __asm__ volatile("ldrd %0, %1, [%2], #8" : "=&r"(*v0), "=&r"(*v1), "+r"(*from) : : "memory");
+    sums[4] = bt_row(s4, 0, 0, b);
+    sums[5] = bt_row(s5, s4, 1u, b);
+    sums[6] = bt_row(s6, b == 8u ? 0u : s5, b == 8u ? 0u : 2u, b);
+    sums[7] = bt_row(s7, s6, b == 8u ? 1u : 3u, b);
 }
 
 /* Five to a word (3 bit): room for two words at a time. */
 BT_INLINE void bt_rows_five(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums, const unsigned b) {
-    const uint32_t total = *x, *const end = ++x + (n + 1u) / 2u;
+    const uint32_t total = *x, *end = ++x + (n + 1u) / 2u;
     uint32_t s0 = bt_begin(0, total, 0, b), s1 = bt_begin(s0, total, 1u, b), s2 = bt_begin(s1, total, 2u, b);
-    uint32_t s3 = bt_begin(s2, total, 3u, b), s4 = s3, none = 0, v0, v1, x0, x1;
-    if (((n + 1u) & 2u) != 0u)
-        bt_apply(bt_next(&w), bt_next(&x), b, &s0, &s1, &s2, &s3, &s4, &none, &none, &none);
-    while (x != end) {
+    uint32_t s3 = bt_begin(s2, total, 3u, b), s4 = s3, v0, v1, x0, x1;
+    BT_HELD(end);
+    if (((n + 1u) & 2u) != 0u) {
+        x1 = bt_next(&x);
+        v1 = bt_next(&w);
+        goto odd;
+    }
+    do {
         bt_next_two(&x, &x0, &x1);
         bt_next_two(&w, &v0, &v1);
-        bt_apply(v0, x0, b, &s0, &s1, &s2, &s3, &s4, &none, &none, &none);
-        bt_apply(v1, x1, b, &s0, &s1, &s2, &s3, &s4, &none, &none, &none);
-    }
+        bt_apply(v0, x0, b, &s0, &s1, &s2, &s3, &s4);
+    odd:
+        bt_apply(v1, x1, b, &s0, &s1, &s2, &s3, &s4);
+    } while (x != end);
     sums[0] = bt_row(s0, 0, 0, b);
     sums[1] = bt_row(s1, s0, 1u, b);
     sums[2] = bt_row(s2, s1, 2u, b);
@@ -157,30 +179,70 @@ BT_INLINE void bt_rows_five(const uint32_t *w, const uint32_t *x, size_t n, int3
 
 /* Three to a word (5 bit): six rows, and room for two pairs of inputs at a time. */
 BT_INLINE void bt_rows_six(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums, const unsigned b) {
-    const uint32_t total = *x, *const end = ++x + (n + 1u) / 2u;
+    const uint32_t total = *x, *end = ++x + (n + 1u) / 2u;
     uint32_t s0 = bt_begin(0, total, 0, b), s1 = bt_begin(s0, total, 1u, b), s2 = s1;
-    uint32_t s3 = s0, s4 = s1, s5 = s2, none = 0, v0, v1, x0, x1;
+    uint32_t s3 = s0, s4 = s1, s5 = s2, v0, v1, x0, x1;
+    BT_HELD(end);
     if (((n + 1u) & 2u) != 0u) {
-        x0 = bt_next(&x);
-        bt_next_two(&w, &v0, &v1);
-        bt_apply(v0, x0, b, &s0, &s1, &s2, &none, &none, &none, &none, &none);
-        bt_apply(v1, x0, b, &s3, &s4, &s5, &none, &none, &none, &none, &none);
+        x1 = bt_next(&x);
+        goto odd;
     }
-    while (x != end) {
+    do {
         bt_next_two(&x, &x0, &x1);
         bt_next_two(&w, &v0, &v1);
-        bt_apply(v0, x0, b, &s0, &s1, &s2, &none, &none, &none, &none, &none);
-        bt_apply(v1, x0, b, &s3, &s4, &s5, &none, &none, &none, &none, &none);
+        bt_apply(v0, x0, b, &s0, &s1, &s2, &s0, &s0);
+        bt_apply(v1, x0, b, &s3, &s4, &s5, &s0, &s0);
+    odd:
         bt_next_two(&w, &v0, &v1);
-        bt_apply(v0, x1, b, &s0, &s1, &s2, &none, &none, &none, &none, &none);
-        bt_apply(v1, x1, b, &s3, &s4, &s5, &none, &none, &none, &none, &none);
-    }
+        bt_apply(v0, x1, b, &s0, &s1, &s2, &s0, &s0);
+        bt_apply(v1, x1, b, &s3, &s4, &s5, &s0, &s0);
+    } while (x != end);
     sums[0] = bt_row(s0, 0, 0, b);
     sums[1] = bt_row(s1, s0, 1u, b);
     sums[2] = bt_row(s2, s1, 2u, b);
     sums[3] = bt_row(s3, 0, 0, b);
     sums[4] = bt_row(s4, s3, 1u, b);
     sums[5] = bt_row(s5, s4, 2u, b);
+}
+
+/* --- two bits: two rows in one product ----------------------------------------------------------------------------- */
+
+#define BT_TWO_ROWS(v, xx)                                                                                             \
+    do {                                                                                                               \
+        bt_smlad(&s0, (v) & mask, xx);                                                                                 \
+        bt_smlad(&s1, ((v) >> 4 | (v) << 28) & mask, xx);                                                              \
+        bt_smlad(&s2, ((v) >> 8 | (v) << 24) & mask, xx);                                                              \
+        bt_smlad(&s3, ((v) >> 12 | (v) << 20) & mask, xx);                                                             \
+    } while (0)
+
+/* The lower 14 bits are the first row, what is left of it the second. */
+BT_INLINE void bt_two_rows(int32_t *sums, uint32_t sum) {
+    const int32_t low = (int32_t)(sum << 18) >> 18;
+    sums[0] = low;
+    sums[1] = (int32_t)(sum - (uint32_t)low) >> 14;
+}
+
+void bt_dsp2_x8(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {
+    const uint32_t *end = x + 1 + (n + 1u) / 2u;
+    uint32_t mask = 0xC003C003u, s0 = 0u - *x++, s1 = s0, s2 = s0, s3 = s0, v0, v1, x0, x1;
+    BT_HELD(mask); /* a variable, so that the AND turns the word */
+    BT_HELD(end);
+    if (((n + 1u) & 2u) != 0u) {
+        x1 = bt_next(&x);
+        v1 = bt_next(&w);
+        goto odd;
+    }
+    do {
+        bt_next_two(&x, &x0, &x1);
+        bt_next_two(&w, &v0, &v1);
+        BT_TWO_ROWS(v0, x0);
+    odd:
+        BT_TWO_ROWS(v1, x1);
+    } while (x != end);
+    bt_two_rows(sums, s0);
+    bt_two_rows(sums + 2, s1);
+    bt_two_rows(sums + 4, s2);
+    bt_two_rows(sums + 6, s3);
 }
 
 /* --- one bit: four signs as a mask of bytes, four absolute differences in one instruction -------------------------- */
@@ -313,7 +375,6 @@ void bt_dsp5_x16(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) 
     void bt_dsp##b##_x8(const uint32_t *w, const uint32_t *x, size_t n, int32_t *sums) {                               \
         bt_rows_##rows(w, x, n, sums, b);                                                                              \
     }
-BT_DEFINE(2, eight)
 BT_DEFINE(3, five)
 BT_DEFINE(4, eight)
 BT_DEFINE(5, six)
