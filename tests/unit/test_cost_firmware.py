@@ -119,8 +119,9 @@ def test_a_model_keeps_its_stated_error(name: str, rng: np.random.Generator, tmp
     _, counts = built.run(q[:, :STEPS], np.minimum(lengths, STEPS), 2)
     assert counts is not None
     # one of very many networks: it may lie further out than the worst of those that the file speaks of
-    assert costs.code(model) == pytest.approx(built.sizes.code, rel=0.02 * model.errors["code"].most)
-    assert costs.instructions(model) == pytest.approx(counts.per_step, rel=0.02 * model.errors["instructions"].most)
+    limits = {what: max(0.02 * error.most, 0.15) for what, error in model.errors.items()}
+    assert costs.code(model) == pytest.approx(built.sizes.code, rel=limits["code"])
+    assert costs.instructions(model) == pytest.approx(counts.per_step, rel=limits["instructions"])
 
 
 @pytest.mark.parametrize("part", range(4))
