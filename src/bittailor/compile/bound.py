@@ -122,12 +122,14 @@ class BoundRescale(BoundInstruction):
     rescale: Rescale
     constant: int
 
+    def _literals(self, *multipliers: int) -> tuple[int, ...]:
+        return *multipliers, self.constant, self.rescale.lo, self.rescale.hi
+
     def _call(self, name: str, multipliers: tuple[int, ...], **more: Any) -> DeviceCall:
         """Of a rescaling by these multipliers."""
         r = self.rescale
         odd = r.lo != -1 - r.hi or r.hi & (r.hi + 1) != 0
-        literals = *multipliers, self.constant, r.lo, r.hi
-        return DeviceCall(f"{name}_wide" if r.wide else name, literals, odd=odd, **more)
+        return DeviceCall(f"{name}_wide" if r.wide else name, self._literals(*multipliers), odd=odd, **more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +165,7 @@ class BoundMean(BoundRescale):
 
     @property
     def device(self) -> DeviceCall:
-        return DeviceCall("bt_mean", (self.multiplier, self.constant, self.rescale.lo, self.rescale.hi))
+        return DeviceCall("bt_mean", self._literals(self.multiplier))
 
 
 @dataclass(frozen=True, eq=False)
