@@ -2,6 +2,7 @@
 
     python benchmarks/enhance.py                # writes results/enhance.csv, about an hour on 2 cores
     python benchmarks/enhance.py --minutes 9    # in pieces: stops after so long; again until it is done
+    python benchmarks/enhance.py --so-far       # rows of searches that are not finished: no retraining, no careful pick
     python benchmarks/enhance.py --seeds 0 --generations 4 --epochs 2 --csv look.csv --runs runs/look   # a look
 
 One row per seed and solution: `float`; `int8`, homogeneous 8 bit; `post-training`, the pick that is recommended without
@@ -29,10 +30,11 @@ import bittailor as bt
 from bittailor.cli.actions import train_task
 from bittailor.cli.show import smaller
 from bittailor.evaluate.certify import differences, item_costs
+from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.evaluate.masks import RATE as RATE_OF
 from bittailor.evaluate.speech_quality import EXTRA, MEASURES, installed, speech_quality
 from bittailor.runs import Run, Solution
-from bittailor.runs.retraining import run_evaluators
+from bittailor.runs.choice import SolutionEvaluators
 
 TASK = "enhance"
 CORE = "m4"
@@ -71,18 +73,52 @@ def chosen(run: Run) -> dict[str, Solution | None]:
     return found
 
 
+def chosen_so_far(run: Run, data: bt.Splits) -> dict[str, Solution | None]:
+    """What a search that is not finished has: homogeneous 8 bit, and the smallest evaluated that is no worse."""
+    evaluation = CandidateEvaluation(run.space, OneNetwork(run.calibration), run.spec.divide(data).select, run.metric,
+                                     "native", tuple(run.spec.objectives))
+    widths = bt.homogeneous_widths(run.network.graph, 8)
+    (values,) = evaluation.evaluator().evaluate([widths])
+    base = Solution("homogeneous 8", widths, values, None)
+    with run.store() as store:
+        rows = [(known["size"], row.key, row) for row in store.rows() for known in [row.outcome.known]
+                if known is not None and run.metric.cost(known["error"]) <= run.metric.cost(values["error"])]
+    found: dict[str, Solution | None] = {"float": None, "int8": base}
+    if rows:
+        _, key, row = min(rows, key=lambda one: one[:2])
+        found["smallest"] = Solution(key, run.space.widths(row.genome), dict(row.outcome.known or {}), None)
+    return found
+
+
 def seconds_of(run: Run) -> float:
     """What the evaluations and trainings of a run took, over all interruptions."""
     with run.store() as store:
-        return sum(row.outcome.seconds for row in store.rows()) + float(run.result["beacons"]["seconds"])
+        trained = sum(float(beacon.about["seconds"]) for beacon in run.beacons.values())
+        return sum(row.outcome.seconds for row in store.rows()) + trained
 
 
 def rows_of(seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All rows of one seed."""
     prepared = train_task(bt.TaskSettings(TASK, seed=seed), cache=options["cache"])
-    run = searched(prepared, options["runs"] / str(seed), options)
-    metric, test, base = run.metric, prepared.data.test, run.baseline(8)
-    evaluators = run_evaluators(run, test, tested=True)
+    folder = options["runs"] / str(seed)
+    if options["so_far"]:
+        run = Run.open(folder)
+        picked = chosen_so_far(run, prepared.data)
+    else:
+        run = searched(prepared, folder, options)
+        picked = chosen(run)
+    base = picked["int8"]
+    assert base is not None
+    return judged(seed, prepared, run, picked, base)
+
+
+def judged(seed: int, prepared: Any, run: Run, picked: Mapping[str, Solution | None], base: Solution
+           ) -> list[dict[str, Any]]:
+    """Solutions on test data, as rows."""
+    metric, test = run.metric, prepared.data.test
+    evaluators = SolutionEvaluators(lambda beacon: CandidateEvaluation(
+        run.space, OneNetwork(run.calibration if beacon is None else run.beacons[beacon].calibration), test, metric,
+        "native", ()).evaluator())
     costs: dict[str, Any] = {}
     quality: dict[str, dict[str, Any]] = {}
     firmware: dict[str, dict[str, Any]] = {}
@@ -93,7 +129,7 @@ def rows_of(seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         found = speech_quality(clean, heard, test.extras[RATE_OF]) if installed() else {}
         quality[name] = {measure.lower(): found.get(measure) for measure in MEASURES}
 
-    for name, solution in chosen(run).items():
+    for name, solution in picked.items():
         if solution is None:
             judge(name, prepared.network(test.x, test.lengths))
             continue
@@ -105,13 +141,15 @@ def rows_of(seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         candidate = evaluator.candidate(plan, program, outputs)
         firmware[name] = {"flash_bytes": int(objectives["flash"].of(candidate)),
                           "instructions_per_frame": round(objectives[f"instructions.{CORE}"].of(candidate))}
+    select = run.spec.divide(prepared.data).select
+    real = metric.value(prepared.network(select.x, select.lengths), select.targets)
     made = []
-    for name, solution in chosen(run).items():
+    for name, solution in picked.items():
         found = differences(metric, costs[name], costs["int8"], test)
         low, high = found.interval()
         made.append({
             "seed": seed, "solution": name,
-            "si_sdr_valid": run.result["float"]["select"] if solution is None else solution.values["error"],
+            "si_sdr_valid": real if solution is None else solution.values["error"],
             "si_sdr_test": -float(np.mean(costs[name])),
             "diff_test": -found.mean, "diff_low": -high, "diff_high": -low,
             "smaller_percent": None if solution is None else smaller(solution, base),
@@ -132,6 +170,7 @@ def main() -> int:
     parser.add_argument("--polish", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=10, help="of each retraining")
     parser.add_argument("--minutes", type=float, help="stop after so long, as Ctrl-C does; the same command goes on")
+    parser.add_argument("--so-far", action="store_true", help="rows of searches that are not finished")
     options = vars(parser.parse_args())
     if options["minutes"]:
         stop_after(60 * options["minutes"])
@@ -139,10 +178,11 @@ def main() -> int:
         print(EXTRA)
     rows = read_rows(options["csv"])
     for seed in options["seeds"]:
-        if any(int(row["seed"]) == seed for row in rows):
+        if any(int(row["seed"]) == seed and row["solution"] == "post-training" for row in rows):
             continue
         made = rows_of(seed, options)
-        rows = sorted([*read_rows(options["csv"]), *made], key=lambda row: int(row["seed"]))
+        others = [row for row in read_rows(options["csv"]) if int(row["seed"]) != seed]  # those so far give way
+        rows = sorted([*others, *made], key=lambda row: int(row["seed"]))
         write_rows(options["csv"], rows)
         for row in made:
             print("  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"

@@ -130,7 +130,7 @@ def measured(command: list[str], before: Step, folder: Path, seconds: float) -> 
                 max(before.peak_mib, used.ru_maxrss / 1024), before.pieces + 1, code == 0)
 
 
-def commands(folder: Path, population: int, generations: tuple[int, int]) -> dict[str, list[str]]:
+def commands(folder: Path, population: int, generations: tuple[int, int], widths: str) -> dict[str, list[str]]:
     """Step -> its command, in order."""
     this = f"{Path(__file__)}:material"
     run, row, firmware = (str(folder / name) for name in ("operator", "row", "firmware"))
@@ -140,7 +140,7 @@ def commands(folder: Path, population: int, generations: tuple[int, int]) -> dic
                                      ("search, a scale per row", row, generations[1], ["--per-row"])):
         resumed = ["--resume"] if (Path(out) / "run.json").exists() else []
         made[name] = [*cli, "search", this, "--out", out, "--population", str(population), "--generations",
-                      str(rounds), *extra, *resumed]
+                      str(rounds), "--widths", widths, *extra, *resumed]
     made["sensitivity"] = [*cli, "sensitivity", run, "--from", this]
     made["report"] = [*cli, "report", run]
     made["export"] = [*cli, "export", run, firmware, "--pick", "smallest"]
@@ -158,7 +158,8 @@ def facts(folder: Path) -> dict[str, Any]:
             run = bt.Run.open(folder / name)
             with run.store() as store:
                 seconds = [row.outcome.seconds for row in store.rows()]
-            found[name] = {"evaluations": len(seconds), "mean_s": sum(seconds) / max(1, len(seconds)),
+            found[name] = {"widths": sorted({bits for gene in run.space.width_genes for bits in gene.widths}),
+                           "evaluations": len(seconds), "mean_s": sum(seconds) / max(1, len(seconds)),
                            "population": run.spec.search.population, "generations": run.spec.search.generations}
     return found
 
@@ -170,6 +171,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("results/large.json"))
     parser.add_argument("--population", type=int, default=40)
     parser.add_argument("--generations", type=int, nargs=2, default=(40, 40), help="per operator, and per row")
+    parser.add_argument("--widths", default="1-8")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--prepare", action="store_true", help="train the network, nothing else")
     options = parser.parse_args()
@@ -180,7 +182,8 @@ def main() -> int:
     if options.out.exists():
         steps = {name: Step(**step) for name, step in json.loads(options.out.read_text())["steps"].items()}
     deadline = time.monotonic() + 60 * options.minutes
-    for name, command in commands(options.folder, options.population, tuple(options.generations)).items():
+    for name, command in commands(options.folder, options.population, tuple(options.generations),
+                                  options.widths).items():
         before = steps.get(name, Step())
         if before.done:
             continue

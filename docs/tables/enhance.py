@@ -24,10 +24,19 @@ def large() -> str:
     found = read_json("large.json")
     if found is None:
         return ""
+
+    def said(name: str, done: bool) -> str:
+        s = found.get({"search": "operator", "search, a scale per row": "row"}.get(name, ""))
+        if s:
+            size, widths = f"{s['population']} x {s['generations']}", ", ".join(map(str, s["widths"]))
+            name += (f": {s['evaluations']} evaluations ({size}, widths {widths}) of {s['mean_s']:.2f} s, with "
+                     "calibration and fitting")
+        return name if done else f"{name} (not finished)"
+
     return markdown_table(
         ["step", "seconds", "of processors", "most memory [MiB]"],
-        [[name + ("" if step["done"] else " (not finished)"), f"{step['seconds']:.0f}", f"{step['processor_s']:.0f}",
-          f"{step['peak_mib']:.0f}"] for name, step in found["steps"].items()])
+        [[said(name, step["done"]), f"{step['seconds']:.0f}", f"{step['processor_s']:.0f}", f"{step['peak_mib']:.0f}"]
+         for name, step in found["steps"].items()])
 
 
 TABLES = {"enhance": enhance, "large": large}
