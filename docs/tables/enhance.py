@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tables.common import markdown_table, number, read_csv, read_json
+from tables.common import Row, markdown_table, number, read_csv, read_json
+
+
+def _difference(r: Row) -> str:
+    """To 8 bit, with its interval."""
+    if r["solution"] == "int8":
+        return "–"
+    return f"{float(r['diff_test']):+.2f} ({float(r['diff_low']):+.2f} to {float(r['diff_high']):+.2f})"
 
 
 def enhance() -> str:
@@ -10,9 +17,9 @@ def enhance() -> str:
     return markdown_table(
         ["seed", "solution", "smaller by [%]", "SI-SDR, validation [dB]", "test", "difference to 8 bit, test [dB]",
          "PESQ", "STOI", "flash [KiB]", "instructions a frame [million]"],
-        [[r["seed"], r["solution"], f"**{number(r['smaller_percent'], 0)}**" if r["smaller_percent"] else "–",
+        [[r["seed"], r["solution"], f"**{number(r['smaller_percent'], 0)}**" if float(r["smaller_percent"] or 0) else "–",
           number(r["si_sdr_valid"], 2), number(r["si_sdr_test"], 2),
-          f"{float(r['diff_test']):+.2f} ({float(r['diff_low']):+.2f} to {float(r['diff_high']):+.2f})",
+          _difference(r),
           number(r["pesq"], 2), number(r["stoi"], 3),
           f"{float(r['flash_bytes']) / 1024:.0f}" if r["flash_bytes"] else "–",
           f"{float(r['instructions_per_frame']) / 1e6:.2f}" if r["instructions_per_frame"] else "–"]
