@@ -17,7 +17,8 @@ def enhance() -> str:
     return markdown_table(
         ["seed", "solution", "smaller by [%]", "SI-SDR, validation [dB]", "test", "difference to 8 bit, test [dB]",
          "PESQ", "STOI", "flash [KiB]", "instructions a frame [million]"],
-        [[r["seed"], r["solution"], f"**{number(r['smaller_percent'], 0)}**" if float(r["smaller_percent"] or 0) else "–",
+        [[r["seed"], r["solution"],
+          f"**{number(r['smaller_percent'], 0)}**" if float(r["smaller_percent"] or 0) else "–",
           number(r["si_sdr_valid"], 2), number(r["si_sdr_test"], 2),
           _difference(r),
           number(r["pesq"], 2), number(r["stoi"], 3),
