@@ -19,11 +19,13 @@ from bittailor.read import from_onnx, from_torch  # noqa: E402
 
 READ = [name for name, entry in zoo.ZOO.items() if not entry.refused]
 REFUSED = {
+    "cell_loop": "one matrix is used 7 times",
     "ligru": "one matrix is used 7 times",
     "mingru": "no part of its own",
     "sru": "without taking an axis apart",
 }
-"""Layers of `bittailor.nn`, which ONNX has no nodes for: their loops and their pieces are in the file."""
+"""A loop over cells, and layers of `bittailor.nn`, which ONNX has no nodes for: what the exporter unrolled or took to
+pieces."""
 NOT_EXPORTED = ("projected_lstm", "mingru_rms")
 """What torch's exporter refuses itself."""
 ONCE = ("rnnoise",)

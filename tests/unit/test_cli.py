@@ -63,7 +63,9 @@ def nan():
     net = Net()
     with torch.no_grad(): net.gru.weight_hh_l0[0, 0] = float("nan")
     return net, data()
-def rnn(): return Net(torch.nn.RNN), data()
+class Twice(torch.nn.GRU):
+    def forward(self, x): return super().forward(2 * x)
+def twice(): return Net(Twice), data()
 def mismatch(): return Net(head=5), data()
 def features(): return Net(inputs=7), data()
 def empty():
@@ -134,7 +136,7 @@ def test_own_network(own: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("function", "words"), [
     ("nan", ("gru0.W_hr", "NaN")),
-    ("rnn", ("gru", "RNN", "nn.GRU")),
+    ("twice", ("gru", "Twice", "nn.GRU")),
     ("mismatch", ("head", "5", "4")),
     ("features", ("3", "7")),
     ("empty", ("empty",)),
