@@ -24,7 +24,7 @@ from bittailor.errors import BittailorError
 from bittailor.export import export_program
 from bittailor.export.onnx import RUN_FILE, STEP_FILE
 from bittailor.export.onnx.files import run_model, step_model
-from bittailor.export.onnx.floats import fake_quantised
+from bittailor.export.onnx.floats import fake_quantised, real_start
 from bittailor.export.onnx.layout import next_name
 from bittailor.export.onnx.qdq import TOLERANCE, verify_qdq
 from bittailor.export.onnx.qdq_layout import OPERATORS, QDQ, FloatRun, FloatStep
@@ -38,6 +38,7 @@ from networks import (
     options_of,
     plan_of,
     random_case,
+    random_network,
     random_parameters,
     uniform_plan,
 )
@@ -64,7 +65,8 @@ def away(program: Program, got: np.ndarray, want: np.ndarray) -> float:
 def check_steps(program: Program, x: np.ndarray) -> None:
     """Frame by frame gives what whole sequences give: of each the outputs so far."""
     session = Session(step_model(program, "a test", FloatStep, QDQ))
-    state = {item.name: np.zeros((len(x), item.features), np.int64 if item.name == STEPS else np.float32)
+    state = {item.name: np.full((len(x), item.features), real_start(program, item),
+                                np.int64 if item.name == STEPS else np.float32)
              for item in carried(program)}
     (source,), (output,) = program.graph.inputs, program.graph.outputs
     for t in range(x.shape[1]):
@@ -77,8 +79,8 @@ def check_steps(program: Program, x: np.ndarray) -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_random_programs(seed: int) -> None:
-    """Any operators and widths; most outputs are the very values."""
-    case = random_case(seed)
+    """Any operators and widths, but those that the form has not; most outputs are the very values."""
+    case = random_case(seed, random_network(np.random.default_rng(seed), without=("norm", "conv")))
     lengths = np.full(len(case.q), case.q.shape[1]) if case.lengths is None else case.lengths
     x = case.program.input_format.dequantise(case.q)
     got, want = run(case.program, x, lengths), fake_quantised(case.program, x, lengths)
@@ -87,7 +89,7 @@ def test_random_programs(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("cell", "variant"), CELL_VARIANTS)
-@pytest.mark.parametrize("end", ["last", "first", "mean", "sequence"])
+@pytest.mark.parametrize("end", ["last", "first", "mean", "sum", "max", "sequence"])
 def test_every_cell_and_every_end(cell: str, variant: str, end: str, rng: np.random.Generator) -> None:
     """Forward, frame by frame too, and with a reversed layer; close to the integers, with ragged lengths."""
     for reverse in (False, True):
@@ -142,10 +144,14 @@ def test_the_runtime_keeps_activations_of_12_bits(end: str, rng: np.random.Gener
     check_steps(program, x)
 
 
+ABSENT = {"layer_norm", "rms_norm", "window", "embedding"}
+"""Operators that this form of ONNX is not written for; they are refused by name."""
+
+
 def test_every_operator_can_be_written() -> None:
     special = Weighted | Accumulated | Copied | Largest
     weightless = {name for name, op in OPS.items() if not issubclass(op.form, special)}
-    assert weightless == set(OPERATORS)
+    assert weightless - ABSENT == set(OPERATORS)
 
 
 @pytest.mark.parametrize("name", list(OPERATORS))

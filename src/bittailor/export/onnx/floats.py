@@ -17,6 +17,7 @@ from bittailor.core.graph import Node
 from bittailor.core.ops.forms import Copied, Weighted
 from bittailor.core.program import Program
 from bittailor.core.walk import walk
+from bittailor.engines.streaming import MAX, Carried
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,11 @@ def real_weights(program: Program, node: Node) -> RealWeights:
     if constants.offsets is not None:
         bias = bias + constants.offsets.values
     return RealWeights(W, step / x.scale[0], bias if bias.any() else None, step)
+
+
+def real_start(program: Program, item: Carried) -> float:
+    """What is carried into the first frame, as a real value: 0, or the least value of a maximum."""
+    return program.formats[item.name.removesuffix(MAX)].low if item.name.endswith(MAX) else 0.0
 
 
 def fake_quantised(program: Program, x: NDArray[Any], lengths: Ints) -> Floats:

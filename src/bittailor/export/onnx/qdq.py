@@ -77,9 +77,11 @@ def _readme(program: Program, settings: ExportSettings) -> str:
     graph = program.graph
     (source,), (output,) = graph.inputs, graph.outputs
     site, features = graph.sites[output], graph.sites[source].features
+    from bittailor.export.onnx.floats import real_start
+
     step = "" if needs_the_end(graph) else (
-        f"| `step.onnx` | `{source}` float32 [items, {features}] and what is carried, from zeros: "
-        + ", ".join(f"`{item.name}`" for item in carried(program))
+        f"| `step.onnx` | `{source}` float32 [items, {features}] and what is carried: "
+        + ", ".join(f"`{item.name}` (starts at {real_start(program, item):.9g})" for item in carried(program))
         + f" | `{output}` float32 [items, {site.features}], and the same as `….next` |\n")
     return fill(
         "onnx_qdq.md", about=settings.about, version=__version__, input=source, output=output, features=features,

@@ -15,9 +15,9 @@ from onnx import ValueInfoProto
 from bittailor.core.graph import Node
 from bittailor.core.ops.forms import Averaged, DiagonalProduct, Weighted
 from bittailor.core.qformat import QFormat
-from bittailor.engines.streaming import MAX, STEPS, Carried
+from bittailor.engines.streaming import STEPS, Carried
 from bittailor.errors import UnsupportedNetwork
-from bittailor.export.onnx.floats import real_weights
+from bittailor.export.onnx.floats import real_start, real_weights
 from bittailor.export.onnx.layout import WHOLE, Layout, Run, Step, words
 from bittailor.export.onnx.writer import Standard, Writer, tensor
 
@@ -161,8 +161,4 @@ class FloatStep(Floats, Step):
 
     def carried_tensor(self, item: Carried, name: str) -> ValueInfoProto:
         kind = "int64" if item.name == STEPS else FLOAT
-        return tensor(name, kind, ["items", item.features], f"starts at {self.start(item):.9g}")
-
-    def start(self, item: Carried) -> float:
-        """What it is before the first frame, as a real value."""
-        return self.program.formats[item.name.removesuffix(MAX)].low if item.name.endswith(MAX) else 0.0
+        return tensor(name, kind, ["items", item.features], f"starts at {real_start(self.program, item):.9g}")
