@@ -30,6 +30,7 @@ COSTS = {
     "onnx": "no --to onnx, and no check of it",
     "report": "no report, no data frames",
     "speech": "no synthetic speech: tasks phones and enhance",
+    "enhance": "no PESQ and STOI of enhanced speech",
     "cluster": "no --cluster",
 }
 """Extra -> what there is not without it. Which extras there are, pyproject.toml says."""
