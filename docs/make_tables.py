@@ -31,6 +31,7 @@ from tables import (
     layers,
     metrics,
     packages,
+    page,
     post_training,
     readme,
     speed,
@@ -42,7 +43,7 @@ from tables.common import ROOT
 DOCS = ROOT / "docs"
 SUBJECTS = (
     readme, post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster,
-    everywhere, commands, api, cell, layers, zoo, enhance,
+    everywhere, commands, api, cell, layers, zoo, enhance, page,
 )
 MARKER = re.compile(r"<!-- (?:table|value):(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)
