@@ -110,7 +110,7 @@ def test_show_marks_picks_and_says_larger_where_it_is(run: bt.Run) -> None:
         assert name in rows[place]
     assert f"{run.holds} = holds" in said
     assert show.size_words(run.baseline(16), run.baseline(8), "size").endswith("% larger")
-    assert show.size_words(run.baseline(4), run.baseline(8)).endswith("% smaller")
+    assert show.size_words(run.baseline(4), run.baseline(8), "size").endswith("% smaller")
     assert "-" not in show.size_words(run.baseline(16), run.baseline(8), "size")
 
 
@@ -216,7 +216,8 @@ def test_the_doctor_knows_every_extra() -> None:
     composed = {"all", "dev", "docs"}
     assert set(doctor.COSTS) == set(extras) - composed
     (whole,) = extras["all"]
-    for extra in doctor.COSTS:
+    compiled_when_installed = {"enhance"}  # pesq has no wheels: no part of `all`, see docs/dependencies.md
+    for extra in set(doctor.COSTS) - compiled_when_installed:
         assert re.search(rf"[\[,]{extra}[\],]", whole), f"[all] lacks {extra}"
 
 
