@@ -56,7 +56,7 @@ def test_what_was_asked_for_is_read_as_a_spec(former: Path) -> None:
 def test_it_opens_everywhere(former: Path, tmp_path: Path) -> None:
     assert "digits" in command("show", str(former))
     assert "gru0.W_hn" in command("show", str(former), "--pick", "smallest")
-    assert "homogeneous 8" in command("compare", str(former))
+    assert "8bit" in command("compare", str(former))
     command("export", str(former), str(tmp_path / "c"), "--pick", "8bit")
     again = tmp_path / "again.toml"
     again.write_text(command("spec", "--spec", str(former)))
