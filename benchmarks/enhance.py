@@ -20,6 +20,7 @@ all 125 frames of an item through the integer network, and an epoch a quarter of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from bittailor.evaluate.masks import RATE as RATE_OF
 from bittailor.evaluate.speech_quality import EXTRA, MEASURES, installed, speech_quality
 from bittailor.runs import Run, Solution
 from bittailor.runs.choice import SolutionEvaluators
+from bittailor.runs.retraining import as_trained
 
 TASK = "enhance"
 CORE = "m4"
@@ -74,11 +76,11 @@ def chosen(run: Run) -> dict[str, Solution | None]:
 
 
 def chosen_so_far(run: Run, data: bt.Splits) -> dict[str, Solution | None]:
-    """What a search that is not finished has: homogeneous 8 bit, and the smallest evaluated that is no worse."""
-    evaluation = CandidateEvaluation(run.space, OneNetwork(run.calibration), run.spec.divide(data).select, run.metric,
-                                     "native", tuple(run.spec.objectives))
+    """What a search that is not finished has: homogeneous 8 bit, the smallest evaluated that is no worse, and the
+    smallest retrained one of which the same holds."""
+    on_select = evaluators(run, run.spec.divide(data).select, ("loss", "size"))
     widths = bt.homogeneous_widths(run.network.graph, 8)
-    (values,) = evaluation.evaluator().evaluate([widths])
+    (values,) = on_select.of(None).evaluate([widths])
     base = Solution("homogeneous 8", widths, values, None)
     with run.store() as store:
         rows = [(known["size"], row.key, row) for row in store.rows() for known in [row.outcome.known]
@@ -87,7 +89,20 @@ def chosen_so_far(run: Run, data: bt.Splits) -> dict[str, Solution | None]:
     if rows:
         _, key, row = min(rows, key=lambda one: one[:2])
         found["smallest"] = Solution(key, run.space.widths(row.genome), dict(row.outcome.known or {}), None)
+    trained = [as_trained(beacon) for beacon in run.beacons.values() if beacon.failed is None]
+    for solution in trained:
+        (known,) = on_select.of(solution.beacon).evaluate([dict(solution.widths)])
+        smallest = found.get("retrained")
+        if run.metric.no_worse(known, values) and (smallest is None or known["size"] < smallest.values["size"]):
+            found["retrained"] = replace(solution, values=known)
     return found
+
+
+def evaluators(run: Run, part: bt.Data, names: tuple[str, ...] = ()) -> SolutionEvaluators:
+    """Evaluators of solutions on a part of the data."""
+    return SolutionEvaluators(lambda beacon: CandidateEvaluation(
+        run.space, OneNetwork(run.calibration if beacon is None else run.beacons[beacon].calibration), part, run.metric,
+        "native", names).evaluator())
 
 
 def seconds_of(run: Run) -> float:
@@ -116,9 +131,7 @@ def judged(seed: int, prepared: Any, run: Run, picked: Mapping[str, Solution | N
            ) -> list[dict[str, Any]]:
     """Solutions on test data, as rows."""
     metric, test = run.metric, prepared.data.test
-    evaluators = SolutionEvaluators(lambda beacon: CandidateEvaluation(
-        run.space, OneNetwork(run.calibration if beacon is None else run.beacons[beacon].calibration), test, metric,
-        "native", ()).evaluator())
+    on_test = evaluators(run, test)
     costs: dict[str, Any] = {}
     quality: dict[str, dict[str, Any]] = {}
     firmware: dict[str, dict[str, Any]] = {}
@@ -133,7 +146,7 @@ def judged(seed: int, prepared: Any, run: Run, picked: Mapping[str, Solution | N
         if solution is None:
             judge(name, prepared.network(test.x, test.lengths))
             continue
-        evaluator = evaluators.of(solution.beacon)
+        evaluator = on_test.of(solution.beacon)
         plan, program = evaluator.program(dict(solution.widths))
         (outputs,) = evaluator.outputs([program])
         judge(name, outputs)
