@@ -16,6 +16,7 @@ import argparse
 import io
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from matplotlib.figure import Figure
 
 import bittailor as bt
 from bittailor.report import write_report
-from bittailor.report.facts import Facts, bits_of, gather, number
+from bittailor.report.facts import Axis, Facts, bits_of, gather, number
 from bittailor.report.payload import interval
 from bittailor.report.style import BLUE, MARKS, ORANGE, STYLE, scale
+from bittailor.runs import Solution
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -62,8 +64,8 @@ def front(facts: Facts) -> str:
         known = [(size.of(s), *ends) for s in mixed for ends in [interval(facts, s, "test")] if ends is not None]
         if known:
             ax.vlines(*zip(*known, strict=True), color=BLUE, lw=1.1, alpha=0.8, label="95 %, paired with 8 bit")
-        for s in plain:
-            ax.annotate(str(bits_of(s)), (size.of(s), s.test), xytext=(5, 6), textcoords="offset points", color=ORANGE,
+        for label, s in _labels(plain, size):
+            ax.annotate(label, (size.of(s), s.test), xytext=(5, 6), textcoords="offset points", color=ORANGE,
                         fontsize=10, fontweight="bold")
         _shipped(ax, facts)
         ax.set_xlabel(size.label)
@@ -72,6 +74,17 @@ def front(facts: Facts) -> str:
         ax.legend(loc="best", fontsize=10)
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
     return text.getvalue()
+
+
+def _labels(plain: Sequence[Solution], size: Axis) -> list[tuple[str, Solution]]:
+    """Widths and where they stand; those that would lie over each other (stored alike) are written together."""
+    found: list[tuple[str, Solution]] = []
+    for s in sorted(plain, key=size.of):
+        if found and size.of(s) < 1.06 * size.of(found[-1][1]):
+            found[-1] = (f"{found[-1][0]}, {bits_of(s)}", s)
+        else:
+            found.append((str(bits_of(s)), s))
+    return found
 
 
 def _shipped(ax: Any, facts: Facts) -> None:
