@@ -37,7 +37,8 @@ def run_of(cell: str, searched: dict[str, bt.Run], factory: pytest.TempPathFacto
 
         settings = bt.SearchSettings(population=10, generations=3, seed=1)
         searched[cell] = bt.run_search(bt.from_torch(module, FEATURES), bt.Splits(part(), part(), part()),
-                                       factory.mktemp(cell) / "run", bt.SearchSpec(search=settings))
+                                       factory.mktemp(cell) / "run",
+                                       bt.SearchSpec(search=settings, objectives=("error", "size")))
     return searched[cell]
 
 

@@ -40,7 +40,7 @@ def test_proven_ranges_hold_for_any_weights(cell: str, variant: str) -> None:
     parameters = {name: 5 * values for name, values in networks.random_parameters(graph, rng).items()}
     values = Network(graph, parameters).trace(10 * rng.normal(size=(20, 15, 4)))
     checked = [site for site in graph.sites.values() if site.proven]
-    assert checked
+    assert checked or variant == "relu"  # which knows no bound
     for site in checked:
         low, high = site.proven
         assert low <= values[site.name].min() <= values[site.name].max() <= high, site.name

@@ -48,6 +48,9 @@ def test_the_reader_of_the_page_reads_every_array(seed: int, tmp_path: Path, mon
             elif "step" in facts:
                 assert np.array_equal(arrays[f"{at}/entries"], part.entries)
                 seen.add(f"{at}/entries")
+            elif role == "gain":
+                assert facts == {"multiplier": part.multiplier, "shift": part.shift, "epsilon": part.epsilon,
+                                 "lo": part.lo, "hi": part.hi, "zero": part.zero}
             else:
                 for i, m in enumerate(part.multipliers):
                     assert np.array_equal(arrays[f"{at}/m{i}"], m)
