@@ -249,7 +249,7 @@ SEARCH = ("search", "m.onnx", "--data", "d.npz", "--out", "run", *SMALL)
 def test_a_run_of_a_file_is_retrained_and_analysed_without_any_code(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("plotly")
+    pytest.importorskip("matplotlib")
     assert bittailor(monkeypatch, capsys, *SEARCH)[0] == 0
     assert bittailor(monkeypatch, capsys, "retrain", "run", "--pick", "smallest", "--epochs", 1)[0] == 0
     assert bt.Run.open("run").retrained.keys()

@@ -49,7 +49,8 @@ def disturbed(words: list[str], after_s: float, number: int, again_s: float | No
     where = f"{' '.join(words)}: signal {number} after {after_s:.3f} s: status {process.returncode}\n{out}{err}"
     if process.returncode == 0:  # it had ended, but for the interpreter
         return None if "stopped" not in out + err and "Traceback" not in err else where
-    lines = [line for line in (out + err).splitlines() if "stopped" in line]
+    # what a search prints of its result says how far it got; how it ended is one line of its own
+    lines = [line for line in (out + err).splitlines() if "stopped" in line and "evaluations; all of them" not in line]
     good = hit and process.returncode == interrupts.STATUS and len(lines) == 1 and "Traceback" not in err
     return None if good else where
 
