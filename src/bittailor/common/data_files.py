@@ -122,8 +122,8 @@ def _of_numpy(path: Path) -> Arrays:
         raise
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError, MemoryError, RuntimeError,
-            NotImplementedError, SyntaxError, zlib.error) as error:
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError, MemoryError,
+            RuntimeError, SyntaxError, zlib.error) as error:
         raise FileError(f"{path} is no .npz file of numbers: {_line(error)}") from None
     wrong = next((name for name, value in values.items() if not isinstance(value, np.ndarray)), None)
     if wrong is not None:

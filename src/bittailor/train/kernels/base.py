@@ -65,6 +65,13 @@ class Trainable(Kernel[C, TrainingRows]):
         else:
             rows.gathered.addcmul_(rows.grad, rows.error)
 
+    def gradient_of_all_steps(self, rows: TrainingRows) -> Tensor:
+        """Where the first operand's gradient goes, [steps, items, features]; emptied by whoever is first to add."""
+        target = rows.workspace.cube("grads", self.group.ins[0])
+        if self.group.writes[0]:
+            target.zero_()
+        return target
+
     @abstractmethod
     def backward(self, rows: TrainingRows) -> None:
         """Gradients of the operands from that of the output."""

@@ -52,10 +52,7 @@ class Max(Trainable[forms.Largest], time.Max[TrainingRows]):
     def backward(self, rows: TrainingRows) -> None:
         if not self.trainable[0]:
             return
-        ws = rows.workspace
-        target = ws.cube("grads", self.group.ins[0])
-        if self.group.writes[0]:
-            target.zero_()
+        target = self.gradient_of_all_steps(rows)
         largest = self.masked_input(rows)
         chosen = torch.zeros_like(largest, dtype=target.dtype)
         chosen.scatter_(0, largest.argmax(dim=0, keepdim=True), rows.grad[None])
@@ -70,10 +67,7 @@ class Pick(Trainable[forms.Copied], time.Pick[TrainingRows]):
     def backward(self, rows: TrainingRows) -> None:
         if not self.trainable[0]:
             return
-        ws = rows.workspace
-        target = ws.cube("grads", self.group.ins[0])
-        if self.group.writes[0]:
-            target.zero_()
+        ws, target = rows.workspace, self.gradient_of_all_steps(rows)
         target[self.at(ws), ws.items] += rows.grad
 
 

@@ -19,10 +19,7 @@ class Windows(Trainable[forms.Windowed], windows.Windows[TrainingRows]):
     def backward(self, rows: TrainingRows) -> None:
         if not self.trainable[0]:
             return
-        ws = rows.workspace
-        target = ws.cube("grads", self.group.ins[0])
-        if self.group.writes[0]:
-            target.zero_()
+        ws, target = rows.workspace, self.gradient_of_all_steps(rows)
         valid = ws.valid.expand(target.shape)
         back = self.taps(ws.cube("grads", self.group.out))
         for k, (there, here) in enumerate(self.overlaps(target.shape[0])):
