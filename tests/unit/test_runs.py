@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import bittailor as bt
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Builder
-from bittailor.errors import FileError, RangeError
+from bittailor.errors import BittailorError, FileError, RangeError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.runs import seeds
 from bittailor.runs.problem import Display
@@ -73,6 +73,29 @@ def test_what_takes_long_is_said(network: bt.Network, data: bt.Splits, tmp_path:
     bt.run_search(network, data, tmp_path / "run", bt.SearchSpec(search=more), resume=True, display=Told())
     assert told[-2:] == told[2:4]
     assert "calibrating" not in " ".join(told[4:])
+
+
+def test_a_stopped_search_leaves_the_careful_pick_to_resume(
+    network: bt.Network, data: bt.Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its candidates are not evaluated on training items while somebody waits for the end."""
+    monkeypatch.setattr("bittailor.runs.searching.STOPPED_SECONDS", 0.0)
+
+    def stop(status: Any) -> None:
+        if status.finished == 3:
+            raise KeyboardInterrupt
+
+    spec = bt.SearchSpec(search=SETTINGS)
+    stopped = bt.run_search(network, data, tmp_path / "run", spec, on_generation=stop)
+    assert stopped.result["interrupted"]
+    assert stopped.result["message"].endswith("; the careful pick, which takes more evaluations, is left to --resume")
+    assert set(stopped.picks) == {"smallest"}
+    with pytest.raises(BittailorError, match="was stopped before one was found; go on with it"):
+        stopped.pick("careful")
+    again = bt.run_search(network, data, tmp_path / "run", spec, resume=True)
+    whole = bt.run_search(network, data, tmp_path / "whole", spec)
+    assert again.picks == whole.picks
+    assert "careful" in whole.picks
 
 
 def test_a_run_is_complete_and_reads_back(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:

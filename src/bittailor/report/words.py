@@ -79,7 +79,7 @@ def headline(facts: Facts) -> list[str]:
         said.append(certificate_sentence(facts.result["certificate"], facts.error.unit))
     said.append(_more_of_pick(facts, first, found))
     said += [f"{_of_pick(facts, names, other)} {_more_of_pick(facts, names, other)}" for names, other in others]
-    if "careful" not in facts.picks:
+    if "careful" not in facts.picks and not facts.result["interrupted"]:
         said.append("None is as good by selection loss and on training items as well: there is no careful choice.")
     return said
 

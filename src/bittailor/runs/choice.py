@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from math import inf
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from bittailor.search.space import Space
 from bittailor.search.store import Row
 
 PICK_BATCH = 16
+STOPPED_SECONDS = 2.0
+"""How long the careful pick of a search that was stopped is looked for: who stops one waits for its end."""
 LOSS_SLACK = 0.2
 """How far above the loss of homogeneous 8 bit, as a share of it, a careful pick's may be: a loss moves with every
 width, also where no answer changes, so without slack luck decides which small one passes."""
@@ -56,12 +60,14 @@ class SolutionEvaluators(Evaluators[str | None]):
 def pick(
     rows: Iterable[Row], space: Space, baseline: Solution, metric: Metric, train: SolutionEvaluators,
     limits: Sequence[Constraint], objectives: Sequence[str] = (), maximised: Collection[str] = (), least: str = "size",
+    seconds: float = inf,
 ) -> dict[str, Solution]:
     """`Run.picks`, of everything evaluated that keeps the constraints. Of equal cost: the better error, then the better
     in the other objectives, then the lower loss, then by key.
 
-    train  evaluates on training items alone
-    least  what picks are the least of (`SearchSpec.least`)
+    train    evaluates on training items alone
+    least    what picks are the least of (`SearchSpec.least`)
+    seconds  how long the careful pick is looked for, whose candidates must be evaluated
     """
     base = baseline.values
     good = [
@@ -77,16 +83,26 @@ def pick(
                              s.values["loss"], s.key))
     found = {"smallest": good[0]} if good else {}
     steady = [s for s in good if s.values["loss"] <= base["loss"] + LOSS_SLACK * abs(base["loss"])]
+    careful = _careful(steady, baseline, metric, train, seconds)
+    return found if careful is None else {**found, "careful": careful}
+
+
+def _careful(
+    steady: Sequence[Solution], baseline: Solution, metric: Metric, train: SolutionEvaluators, seconds: float
+) -> Solution | None:
+    """The first solution that is as good as the baseline on training items; None too where the time is over."""
+    size = PICK_BATCH if seconds == inf else 1  # the last batch may be long
+    end = monotonic() + seconds
     (seen,) = train.evaluate([baseline])
     worst = metric.cost(metric.as_good(seen["error"]))
-    for start in range(0, len(steady), PICK_BATCH):
-        batch = steady[start : start + PICK_BATCH]
-        passed = [s for s, row in zip(batch, train.evaluate(batch), strict=True)
-                  if metric.cost(row["error"]) <= worst]
-        if passed:
-            found["careful"] = passed[0]
-            break
-    return found
+    for start in range(0, len(steady), size):
+        if monotonic() > end:
+            return None
+        batch = steady[start : start + size]
+        for solution, row in zip(batch, train.evaluate(batch), strict=True):
+            if metric.cost(row["error"]) <= worst:
+                return solution
+    return None
 
 
 def front_of(

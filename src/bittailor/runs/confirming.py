@@ -30,6 +30,7 @@ class Chosen:
     held        values of homogeneous 8 bit on held-out items alone, with which retrained solutions are compared
     certificate what came of the wish, where there was one
     length      generations
+    message     what a user should know, or nothing
     """
 
     front: Sequence[Solution]
@@ -41,6 +42,7 @@ class Chosen:
     held: Mapping[str, float]
     certificate: Mapping[str, Any] | None = None
     length: int = 0
+    message: str = ""
 
     def each(self, change: Callable[[Sequence[Solution]], Sequence[Solution]]) -> Chosen:
         """Front, picks and baselines, changed."""

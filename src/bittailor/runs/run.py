@@ -328,6 +328,8 @@ class Run:
         if name == "certified":
             return (f"none is certified; take '{self.holds}'" if self.result.get("certificate") else
                     "none was to be certified; search with --certify, such as --certify 1@95")
+        if name == "careful" and self.result["interrupted"]:
+            return f"the search was stopped before one was found; go on with it (--resume), or take '{self.holds}'"
         if name != "retrained":
             return f"none is as good as homogeneous 8 bits; take '{self.holds}', or 'error<=X'"
         known = self.retrained

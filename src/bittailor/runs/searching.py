@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from bittailor.errors import BittailorError
 from bittailor.evaluate.evaluator import Objective, check_task
 from bittailor.quantise.spaces import WIDTHS
 from bittailor.runs.calibrating import Calibrated, calibrate_run, float_error
-from bittailor.runs.choice import SolutionEvaluators, front_of, pick
+from bittailor.runs.choice import STOPPED_SECONDS, SolutionEvaluators, front_of, pick
 from bittailor.runs.confirming import Chosen, confirm, former_looks, test
 from bittailor.runs.evaluating import BeaconWork, Evaluation, evaluation
 from bittailor.runs.folder import begin, check_store
@@ -45,6 +46,7 @@ from bittailor.search.store import Row, Store
 from bittailor.train.beacons import fitting_beacons, need_torch
 
 UNKNOWN = Origin()
+LEFT = "; the careful pick, which takes more evaluations, is left to --resume"
 
 
 def run_search(
@@ -202,14 +204,17 @@ def select(problem: Problem, ready: Calibrated, store: Store, way: Evaluation, r
             retraining = _polish(problem, ready, way.retraining, rows)
     _keep_fitted(problem, ready, rows)
     picks = pick(rows, space, ready.base, ready.evaluator.metric, _second_look(problem, ready), problem.spec.limits,
-                 names, problem.maximised, problem.spec.least)
+                 names, problem.maximised, problem.spec.least, STOPPED_SECONDS if result.interrupted else inf)
+    message = result.message
+    if result.interrupted and "careful" not in picks:
+        message += LEFT
     beacon_of = {row.genome: row.outcome.beacon for row in rows}
     solutions = [Solution(space.key(g), space.widths(g), dict(v), None, beacon_of[g])
                  for g, v in zip(front.genomes, front.values, strict=True)]
     real = {"select": float_error(problem, ready, problem.roles.select), "test": None}
     (held,) = ready.evaluators_with_values(problem.roles.held).evaluate([ready.base])
     return Chosen(solutions, picks, list(ready.homogeneous.values()), real, dropped, retraining, held,
-                  length=len(result.history))
+                  length=len(result.history), message=message)
 
 
 def _second_look(problem: Problem, ready: Calibrated) -> SolutionEvaluators:
@@ -274,7 +279,7 @@ def save(problem: Problem, ready: Calibrated, result: Result, chosen: Chosen, se
         "dropped": len(dropped),
         "saved_percent": 100 * sum(1 - n / items for n in dropped) / max(1, result.evaluations),
         "interrupted": result.interrupted,
-        "message": result.message,
+        "message": chosen.message,
         "float": dict(chosen.real),
         "held": dict(chosen.held),
         "certificate": chosen.certificate,
