@@ -211,8 +211,8 @@ def make_spec(
         where = space.get("name", "") if isinstance(space, Mapping) else ""
         layers.insert(0, PRESETS[preset].in_space(str(where)).to_dict())
     spec = layered(*layers)
-    if not spec.beacons.used and options.get("beacons", {}).keys() - {"budget", "polish"}:
-        raise BittailorError("--beacon-rule and --recipe are about retraining; add --beacons or --polish")
+    if not spec.beacons.used and options.get("beacons", {}).keys() - {"budget", "polish", "ladder"}:
+        raise BittailorError("--beacon-rule and --recipe are about retraining; add --ladder, --beacons or --polish")
     own = TASKS.get(spec.task.name)
     if own is None:
         _check_own(spec.task, options.get("task", {}))

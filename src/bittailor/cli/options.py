@@ -152,13 +152,15 @@ SPEC_OPTIONS = (
                names=listed("runs.seeding:SEEDINGS")),
     SpecOption("beacons", int, ("beacons.budget",), "Candidates to retrain during the search; 0 if not given.",
                panel="retraining"),
+    SpecOption("ladder", int, ("beacons.ladder",), "Rungs: members along the front, retrained shortly half-way, each "
+               "from one before it; 0 if not given.", panel="retraining"),
     SpecOption("polish", int, ("beacons.polish",), "Members of the front to retrain after it; 0 if not given.",
                panel="retraining"),
     SpecOption("beacons_from", list[Path], ("beacons.given",), "A run whose beacons serve from the start; repeatable.",
                lambda paths: [str(path) for path in paths], panel="retraining"),
     SpecOption("beacon_rule", list[str], ("beacons",), "share=0.5, hopeless=0.5, threshold=0.4, weighted=no, first=8, "
-               "every=6, together=2 or warm_start=yes: when a candidate is retrained; repeatable.", read_settings,
-               panel="retraining"),
+               "every=6, together=2, warm_start=yes, climb=20 or rung=0.32: when a candidate is retrained; repeatable.",
+               read_settings, panel="retraining"),
     SpecOption("recipe", list[str], ("beacons.recipe",), "Of retraining, such as epochs=10 or rate=1e-3; repeatable.",
                read_settings, panel="retraining"),
     SpecOption("engine", str, ("engine",), "auto (if not given), or a name: reference, torch, native.",

@@ -40,7 +40,7 @@ def shown(facts: Facts) -> tuple[list[str], list[list[str]]]:
     unit = f" [{facts.error.unit}]" if facts.error.unit else ""
     header = ["network", "why", "trained from", "serves on the front", "of 8 bit [%]", f"validation{unit}", "loss",
               f"test{unit}", "epochs", "seconds"]
-    why = {"beacon": "beacon", "polish": "polish", "retrained": "asked for"}
+    why = {"beacon": "beacon", "rung": "rung", "polish": "polish", "retrained": "asked for"}
     body = []
     for row, b in zip(rows(facts)[1], trained(facts), strict=True):
         _, kind, label, parent, serves, size, e0, e1, l0, l1, t0, t1, epochs, seconds, failed = row

@@ -47,7 +47,7 @@ MARKS: Mapping[str, dict[str, Any]] = {
 SHAPES = {"s": "square", "*": "star", "D": "diamond", "P": "plus"}
 """A marker -> what the page's script calls it."""
 
-RETRAINED = {"beacon": SKY, "polish": YELLOW, "retrained": BROWN}
+RETRAINED = {"beacon": SKY, "rung": GREEN, "polish": YELLOW, "retrained": BROWN}
 """Why a network was retrained -> its colour: for its neighbours in the search, after it, or because it was asked."""
 
 STYLE: dict[Any, Any] = {

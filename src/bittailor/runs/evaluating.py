@@ -98,4 +98,5 @@ def _beacon_work(
 
     return BeaconWork(given, region, trainer, BeaconSearch(
         plain, from_weights_of, problem.space, problem.network.graph, settings, region, trainer, store, given=given,
-        seed=problem.spec.search.seed, workers=problem.workers, say=problem.display.tell, executor=problem.executor))
+        seed=problem.spec.search.seed, workers=problem.workers,
+        climb=settings.climbs(problem.spec.search.generations), say=problem.display.tell, executor=problem.executor))

@@ -124,8 +124,8 @@ class SearchSpec:
     search          the optimiser
     islands         searches side by side that exchange solutions
     calibration     how ranges become formats
-    beacons         retraining: candidates during the search, members of the front after it; none while budget and
-                    polish are 0
+    beacons         retraining: candidates during the search, members of the front after it; none while budget, ladder
+                    and polish are 0
     platforms       hardware beside that of the package: whole tables, or names of TOML files
     """
 
@@ -168,7 +168,7 @@ class SearchSpec:
         if self.engine != "auto":
             _ = ENGINES[self.engine]
         workers_of(self.workers)
-        if self.islands.number > 1 and (self.beacons.budget or self.beacons.given):
+        if self.islands.number > 1 and (self.beacons.budget or self.beacons.ladder or self.beacons.given):
             raise BittailorError("islands evaluate post-training: beacons during the search are for one search. Leave "
                                  "out one of them; --polish goes with islands")
         _ = self.wish

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bittailor.common.records import check
@@ -72,6 +72,10 @@ class Retraining:
         """How many epochs a training set of this size gets."""
         wanted = math.ceil(self.updates / math.ceil(items / self.batch))
         return self.epochs or min(max(LEAST_EPOCHS, wanted), MOST_EPOCHS)
+
+    def shorter(self, share: float, items: int) -> Retraining:
+        """The same recipe with this share of its epochs, 2 or more, on a training set of so many items."""
+        return replace(self, epochs=max(2, math.ceil(share * self.epochs_for(items))))
 
     def identity(self) -> dict[str, Any]:
         """What a training depends on; names of beacons are made from it."""

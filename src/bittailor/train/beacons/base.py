@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import log2
+from math import inf, log2
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ class BeaconSettings:
 
     budget      candidates retrained during the search, 0 or more
     polish      members of the final front retrained after it, 0 or more
+    ladder      rungs: members along the front so far, from wide to narrow, each retrained shortly from the nearest
+                before it; 0 or more. Beacons of their own, beside those of the budget
+    climb       the generation in which the rungs are trained; in shorter searches, half-way
+    rung        length of a rung's training, as a share of the recipe's
     share       the region: at most this share of the size of homogeneous 8 bit. What is larger is not evaluated
                 from beacons either
     hopeless    the region: an error at most this far from homogeneous 8 bit (0) towards its worst baseline (1).
@@ -47,6 +51,9 @@ class BeaconSettings:
 
     budget: int = 0
     polish: int = 0
+    ladder: int = 0
+    climb: int = 20
+    rung: float = 0.32
     share: float = 0.5
     hopeless: float = 0.5
     threshold: float = 0.4
@@ -59,17 +66,23 @@ class BeaconSettings:
     recipe: Retraining = field(default_factory=Retraining)
 
     def __post_init__(self) -> None:
-        check(self, budget=0, polish=0, first=2, every=1, together=1)
+        check(self, budget=0, polish=0, ladder=0, climb=1, first=2, every=1, together=1)
         for name in ("share", "hopeless"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BittailorError(f"{name} is {getattr(self, name)}; expected a share, 0..1")
+        if not 0 < self.rung < inf:
+            raise BittailorError(f"rung is {self.rung}; expected a share of the recipe's epochs, more than 0")
         if self.threshold < 0:
             raise BittailorError(f"threshold is {self.threshold}; expected 0 or more")
 
     @property
     def used(self) -> bool:
         """Whether anything is retrained, or beacons are given."""
-        return bool(self.budget or self.polish or self.given)
+        return bool(self.budget or self.polish or self.ladder or self.given)
+
+    def climbs(self, generations: int) -> int:
+        """The generation in which the rungs are trained, in a search of so many; 0: none."""
+        return min(self.climb, -(-generations // 2)) if self.ladder else 0
 
     def offers(self, generation: int) -> bool:
         """Whether candidates of a generation may become beacons."""

@@ -23,6 +23,7 @@ from bittailor.search.loop import Evaluate, Rivals
 from bittailor.search.space import Genome, Space
 from bittailor.search.store import Outcome, Row, Store
 from bittailor.train.beacons.base import Beacon, BeaconSettings, distance, nearest, site_weights
+from bittailor.train.beacons.ladder import NARROWEST, parents, rungs
 from bittailor.train.beacons.training import Job, Trainer, train_all
 
 
@@ -80,6 +81,7 @@ class BeaconSearch:
     given     beacons known from the start, such as those of an earlier run
     seed      of the trainings
     workers   trainings at a time
+    climb     the generation in which the rungs of a ladder are trained; 0: none
     say       told in words what is being trained
     executor  trains where its workers are on other machines, side by side with evaluations
     """
@@ -87,11 +89,14 @@ class BeaconSearch:
     def __init__(
         self, plain: Evaluate, through: Callable[[Beacon], Evaluate], space: Space, graph: Graph,
         settings: BeaconSettings, region: Region, trainer: Trainer, store: Store, *, given: Sequence[Beacon] = (),
-        seed: int = 0, workers: int = 1, say: Callable[[str], None] | None = None, executor: Executor | None = None,
+        seed: int = 0, workers: int = 1, climb: int = 0, say: Callable[[str], None] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._plain, self._through, self._space, self._settings = plain, through, space, settings
         self._region, self._trainer, self._store = region, trainer, store
         self._seed, self._workers, self._say, self._executor = seed, workers, say, executor
+        self._climb = climb
+        self._climber = replace(trainer, recipe=trainer.recipe.shorter(settings.rung, len(trainer.train)))
         self._weights = site_weights(space, graph, settings.weighted)
         self._threshold = settings.threshold * sum(self._weights.values())
         self._generation = 0
@@ -114,8 +119,11 @@ class BeaconSearch:
     def __call__(self, genomes: Sequence[Genome]) -> Iterator[Outcome]:
         """Outcomes of a generation, in order."""
         found = list(self._plain(genomes))
-        if self._settings.offers(self._generation) and self._generation not in self._decided:
-            jobs = self._choose(genomes, found)
+        if self._generation not in self._decided and (
+                self._generation == self._climb or self._settings.offers(self._generation)):
+            jobs = self._rungs(genomes, found) if self._generation == self._climb else []
+            if self._settings.offers(self._generation):
+                jobs += self._choose(genomes, found, [job.widths for job in jobs])
             self._store.decide(self._generation, [job.to_json() for job in jobs])
             self._decided[self._generation] = jobs
         yield from self._served_meanwhile(genomes, found)
@@ -200,25 +208,49 @@ class BeaconSearch:
             if earlier > generation or earlier in self._entered:
                 continue
             jobs = self._decided[earlier]
-            if self._say and jobs:
-                self._say(f"generation {earlier}: retraining {len(jobs)} beacon{'s' * (len(jobs) > 1)}")
-            self._entered[earlier] = train_all(self._trainer, jobs, self._workers, self._executor)
+            for trainer, kind, some in ((self._climber, "rung", [job for job in jobs if job.kind == "rung"]),
+                                        (self._trainer, "beacon", [job for job in jobs if job.kind != "rung"])):
+                if self._say and some:
+                    self._say(f"generation {earlier}: retraining {len(some)} {kind}{'s' * (len(some) > 1)}")
+                self._entered.setdefault(earlier, []).extend(train_all(trainer, some, self._workers, self._executor))
 
-    def _choose(self, genomes: Sequence[Genome], found: Sequence[Outcome]) -> list[Job]:
+    def _rungs(self, genomes: Sequence[Genome], found: Sequence[Outcome]) -> list[Job]:
+        """The rungs of the ladder: members of the front of loss and size of everything evaluated so far."""
+        before = {row.genome: self._latest.get(row.genome, row.outcome).values for row in self._store.rows()
+                  if row.generation < self._generation}
+        values = {genome: known for genome, known in {**before, **{
+            genome: outcome.values for genome, outcome in zip(genomes, found, strict=True)}}.items() if known}
+        order = sorted(values)
+        points = np.array([[values[genome]["loss"], values[genome]["size"]] for genome in order]).reshape(-1, 2)
+        size = self._region.good["size"]
+        chosen = rungs(points, self._settings.ladder, NARROWEST * size, self._region.size)
+        places = [self._space.widths(order[i]) for i in chosen]
+        known = [b for b in self._known(self._generation - 1) if b.failed is None]
+        origins = parents(places, [b.widths for b in known], lambda a, b: distance(a, b, self._weights),
+                          self._settings.together)
+        jobs: list[Job] = []
+        for i, (widths, origin) in enumerate(zip(places, origins, strict=True)):
+            names = [b.name for b in known] + [job.name for job in jobs]
+            parent = None if origin is None or not self._settings.warm_start else names[origin]
+            jobs.append(self._climber.job(widths, self._seed, parent, "rung", f"{i + 1} of {len(places)}"))
+        return jobs
+
+    def _choose(self, genomes: Sequence[Genome], found: Sequence[Outcome], taken: Sequence[Mapping[str, int]]
+                ) -> list[Job]:
         """The candidates of this generation that become beacons.
 
         Of those in the region: by rank of non-domination in (loss, size), then the farthest from every beacon, then
-        the smallest, then by key; each no nearer than the threshold to any, those chosen before it included. Failed
+        the smallest, then by key; each no nearer than the threshold to any, those `taken` before it included. Failed
         trainings count as beacons here, so that they are not tried again next door, and in the budget.
         """
         known = self._known(self._generation - 1)
-        left = self._settings.budget - sum(len(jobs) for jobs in self._decided.values())
+        left = self._settings.budget - sum(job.kind == "beacon" for jobs in self._decided.values() for job in jobs)
         inside = [(genome, outcome.values) for genome, outcome in zip(genomes, found, strict=True)
                   if outcome.values is not None and self._region.holds(outcome.values)]
         if not inside or left <= 0:
             return []
         rank = _ranks(np.array([[values["loss"], values["size"]] for _, values in inside]))
-        places = [beacon.widths for beacon in known]
+        places = [*(beacon.widths for beacon in known), *taken]
         chosen: list[Job] = []
         while len(chosen) < min(left, self._settings.together):
             far = [min((distance(self._space.widths(genome), place, self._weights) for place in places),

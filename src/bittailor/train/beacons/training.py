@@ -46,7 +46,7 @@ class Job:
     widths  site -> bits
     seed    of the training
     parent  name of the beacon that it starts from; None for the float network
-    kind    why: "beacon" (during a search), "polish" (after it) or "retrained" (asked for)
+    kind    why: "beacon" or "rung" (during a search), "polish" (after it) or "retrained" (asked for)
     label   what people call it: a generation, a pick
     """
 
@@ -80,7 +80,7 @@ class Trainer:
     recipe: Retraining
     folder: Path
     shown: bool = False
-    _identity: dict[str, Any] = field(default_factory=dict, repr=False)
+    _identity: dict[str, Any] = field(default_factory=dict, repr=False, init=False)
 
     def job(self, widths: Mapping[str, int], seed: int, parent: str | None, kind: str, label: str) -> Job:
         """A job with its name: a digest of everything that its result depends on."""
@@ -99,7 +99,8 @@ class Trainer:
             return
         from bittailor.train.retrain import retrain
 
-        start = Beacon.open(self.folder / job.parent).calibration if job.parent else None
+        origin = self.origin(job)
+        start = Beacon.open(self.folder / origin).calibration if origin else None
         checkpoint = folder / CHECKPOINT
         about = {**job.to_json(), "network": self.calibration.network.fingerprint, "data": self.train.fingerprint,
                  "recipe": self.recipe.identity(), "figures": {}}
@@ -119,6 +120,14 @@ class Trainer:
         save_json(folder / "beacon.json", KIND, VERSION,
                   {**about, "failed": None, "worse": done.worse, "history": done.history, "seconds": done.seconds})
         checkpoint.unlink(missing_ok=True)
+
+    def origin(self, job: Job) -> str | None:
+        """The beacon whose weights a training starts from: the parent, or the nearest of its own parents that did not
+        fail. None: the float network's."""
+        name = job.parent
+        while name and (beacon := Beacon.open(self.folder / name)).failed is not None:
+            name = beacon.about["parent"]
+        return name
 
     @property
     def memory(self) -> int:
@@ -169,18 +178,17 @@ class _Elsewhere:
     trainer: Trainer
 
     def __call__(self, item: tuple[Job, Mapping[str, bytes]]) -> dict[str, bytes]:
-        job, parent = item
+        job, others = item
         with TemporaryDirectory(prefix="bittailor-") as folder:
             place = Path(folder)
-            for name, content in parent.items():
-                write_whole(place / str(job.parent) / name, content)
+            for name, content in others.items():
+                write_whole(place / name, content)
             replace(self.trainer, folder=place, shown=False).run(job)
             return {file.name: file.read_bytes() for file in sorted((place / job.name).iterdir())}
 
 
 def _train_elsewhere(trainer: Trainer, jobs: Sequence[Job], executor: Executor) -> None:
-    items = [(job, {name: read_bytes(trainer.folder / job.parent / name) for name in FILES} if job.parent else {})
-             for job in jobs]
+    items = [(job, _line(trainer, job)) for job in jobs]
     for job, answer in zip(jobs, executor.tasks(_Elsewhere(trainer), items, trainer.memory), strict=True):
         if answer.values is None:
             trainer.fail(job, answer.reason or "no reason was given")
@@ -189,11 +197,23 @@ def _train_elsewhere(trainer: Trainer, jobs: Sequence[Job], executor: Executor) 
                 write_whole(trainer.folder / job.name / name, answer.found[name])
 
 
+def _line(trainer: Trainer, job: Job) -> dict[str, bytes]:
+    """What a training elsewhere needs of its parents, file -> content: of those that failed their notes."""
+    found: dict[str, bytes] = {}
+    name = job.parent
+    while name:
+        failed = Beacon.open(trainer.folder / name).failed is not None
+        for file in FILES[-1:] if failed else FILES:
+            found[f"{name}/{file}"] = read_bytes(trainer.folder / name / file)
+        name = Beacon.open(trainer.folder / name).about["parent"] if failed else None
+    return found
+
+
 def train_all(
     trainer: Trainer, jobs: Sequence[Job], workers: int = 1, executor: Executor | None = None,
 ) -> list[Beacon]:
     """The beacons of jobs, in their order; those that are missing are trained, `workers` at a time, or as tasks of an
-    executor whose workers may lie on other machines (`Executor.remote`).
+    executor whose workers may lie on other machines (`Executor.remote`). One that starts from another waits for it.
 
     Results do not depend on `workers`; those of other processors may differ, as trainings of floats do.
     A training that diverges, or whose process dies again and again, is a failed
@@ -204,13 +224,30 @@ def train_all(
         if job not in missing:  # a kill may have come just before this
             (trainer.folder / job.name / CHECKPOINT).unlink(missing_ok=True)
     missing = list({job.name: job for job in missing}.values())
-    if missing and executor is not None and executor.remote:
-        _train_elsewhere(trainer, missing, executor)
-    elif missing:
-        factory = _Factory(trainer, tuple(missing))
-        with make_executor(max(1, min(workers, len(missing)))) as executor:
-            train = executor.evaluation(factory)
-            for job, outcome in zip(missing, train([(i,) for i in range(len(missing))]), strict=True):
-                if outcome.values is None:
-                    trainer.fail(job, outcome.reason or "no reason was given")
+    waves = _waves(missing)
+    if executor is not None and executor.remote:
+        for wave in waves:
+            _train_elsewhere(trainer, wave, executor)
+    elif waves:
+        with make_executor(max(1, min(workers, max(map(len, waves))))) as executor:
+            for wave in waves:
+                _train_here(trainer, wave, executor)
     return [Beacon.open(trainer.folder / job.name) for job in jobs]
+
+
+def _waves(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs that can be trained side by side, each wave when those before are done: parents before what they start."""
+    waves: list[list[Job]] = []
+    left = list(jobs)
+    while left:
+        names = {job.name for job in left}
+        waves.append([job for job in left if job.parent not in names])
+        left = [job for job in left if job.parent in names]
+    return waves
+
+
+def _train_here(trainer: Trainer, jobs: Sequence[Job], executor: Executor) -> None:
+    train = executor.evaluation(_Factory(trainer, tuple(jobs)))
+    for job, outcome in zip(jobs, train([(i,) for i in range(len(jobs))]), strict=True):
+        if outcome.values is None:
+            trainer.fail(job, outcome.reason or "no reason was given")

@@ -1,0 +1,139 @@
+"""Ladder or beacons: the error of fronts at equal sizes, after equally many training steps.
+
+    python benchmarks/ladder.py --data DIR       # writes results/ladder.csv, a quarter of an hour a task and seed
+    python benchmarks/ladder.py --tasks digits --seeds 0 --generations 6 --epochs 2 --csv look.csv    # a look
+
+One row per task, seed, method and size: of the front members of at most `at_percent` of the size of homogeneous 8 bit
+the one with the lowest error on the items that select, and its test error, measured once, when the search had ended.
+Methods, all searches of equal settings:
+
+    post-training   nothing is retrained
+    beacons         as in MOHAQ: candidates retrained during the search, and members of the front after it
+    ladder          rungs along the front, each retrained from one before it
+    ladder + long   shorter rungs, and members of the front retrained long after the search
+
+A recipe's updates are shared out evenly, so that the last three take as many training steps, about; `training_seconds`
+are those of a possibly busy machine. `int8` is homogeneous 8 bit, as it is and retrained by the same recipe. Rows that
+are in the file are not computed again, and an interrupted search goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from command import SIZE, arguments, as_command, read_rows, stop_after, write_rows
+from headline import HIDDEN, SHARES, TASKS, WIDTHS, smallest_error
+
+import bittailor as bt
+from bittailor.cli.actions import train_task
+from bittailor.runs import Run, retrain_picks
+
+BUDGET = 7
+"""Retrainings of the whole recipe that each method may spend."""
+RUNGS = 12
+
+
+def methods(recipe: bt.Retraining) -> dict[str, bt.BeaconSettings]:
+    """How each method retrains."""
+    long = 3
+    return {
+        "post-training": bt.BeaconSettings(),
+        "beacons": bt.BeaconSettings(budget=3, polish=BUDGET - 3, recipe=recipe),
+        "ladder": bt.BeaconSettings(ladder=RUNGS, rung=BUDGET / RUNGS, recipe=recipe),
+        "ladder + long": bt.BeaconSettings(ladder=RUNGS, rung=(BUDGET - long) / RUNGS, polish=long, recipe=recipe),
+    }
+
+
+def searched(prepared: Any, out: Path, options: Mapping[str, Any], beacons: bt.BeaconSettings) -> Run:
+    """The search of one method, begun or gone on with."""
+    if (out / "result.json").exists() and not Run.open(out).result["interrupted"]:
+        return Run.open(out)
+    settings = bt.SearchSettings(population=options["population"], generations=options["generations"],
+                                 seed=prepared.task.seed)
+    run = bt.run_search(prepared.network, prepared.data, out,
+                        bt.SearchSpec(metric=prepared.metric, task=prepared.task, search=settings, beacons=beacons,
+                                      space=bt.per_operator(prepared.network.graph, WIDTHS), workers=options["workers"],
+                                      objectives=SIZE),
+                        resume=(out / "run.json").exists(), origin=prepared.origin)
+    if run.result["interrupted"]:
+        raise KeyboardInterrupt
+    return run
+
+
+def rows_of(task: str, seed: int, method: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All sizes of one front; with the post-training one, the two of homogeneous 8 bit."""
+    prepared = train_task(bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), seed=seed, data=options["data"]),
+                          cache=options["cache"])
+    recipe = bt.Retraining(epochs=options["epochs"])
+    folder = options["runs"] / f"{task}-{seed}"
+    run = searched(prepared, folder / method.replace(" + ", "-"), options, methods(recipe)[method])
+    about = run.result.get("beacons", {"retrainings": 0, "seconds": 0.0})
+    same = {"task": task, "seed": seed, "method": method}
+    paid = {"retrainings": about["retrainings"], "training_seconds": round(about["seconds"], 1)}
+    base = run.baseline(8)
+    made = []
+    if method == "post-training":
+        (again,) = retrain_picks(run, prepared.data, ["8bit"], recipe=recipe, seed=seed, workers=1)
+        for name, solution, cost in (("int8", base, (0, 0.0)), ("int8 retrained", again.after, (1, None))):
+            if solution is not None:
+                spent = cost[1] if solution.beacon is None else run.beacons[solution.beacon].about["seconds"]
+                made.append({**same, "method": name, "at_percent": 100, "error_valid": solution.values["error"],
+                             "error_test": solution.test, "retrainings": cost[0], "training_seconds": spent})
+    for share in SHARES:
+        best = smallest_error(run.front, share * base.values["size"])
+        if best is not None:
+            made.append({**same, "at_percent": round(100 * share), "error_valid": best.values["error"],
+                         "error_test": best.test, **paid})
+    pick = run.picks.get("retrained")
+    if pick is not None:
+        made.append({**same, "method": f"{method}: pick", "error_valid": pick.values["error"], "error_test": pick.test,
+                     "at_percent": round(100 * pick.values["size"] / base.values["size"], 1), **paid})
+    return made
+
+
+def main() -> int:
+    """Compute what is missing, then print the means."""
+    parser = arguments(__doc__, data=True)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--methods", nargs="+", default=list(methods(bt.Retraining())))
+    parser.add_argument("--runs", type=Path, default=Path("runs/ladder"), help="folder for the runs")
+    parser.add_argument("--csv", type=Path, default=Path("results/ladder.csv"))
+    parser.add_argument("--population", type=int, default=50)
+    parser.add_argument("--generations", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="stop after so long, as Ctrl-C does; the same command goes on")
+    options = vars(parser.parse_args())
+    if options["minutes"]:
+        stop_after(60 * options["minutes"])
+    order = list(methods(bt.Retraining()))
+    for seed in options["seeds"]:
+        for task in options["tasks"]:
+            for method in options["methods"]:
+                rows = read_rows(options["csv"])
+                if any((r["task"], int(r["seed"]), r["method"]) == (task, seed, method) for r in rows):
+                    continue
+                rows += rows_of(task, seed, method, options)
+                rows.sort(key=lambda r: (r["task"], int(r["seed"]), *_place(str(r["method"]), order)))
+                write_rows(options["csv"], rows)
+                print(f"{task} {seed} {method}: done", flush=True)
+    rows = read_rows(options["csv"])
+    for task in dict.fromkeys(r["task"] for r in rows):
+        for method in dict.fromkeys(r["method"] for r in rows if r["task"] == task):
+            here = [r for r in rows if (r["task"], r["method"]) == (task, method)]
+            print(f"{task} {method}: mean test error {mean(float(r['error_test']) for r in here):.2f}, "
+                  f"{len({r['seed'] for r in here})} seeds")
+    print(f"written: {options['csv']}")
+    return 0
+
+
+def _place(method: str, order: list[str]) -> tuple[int, str]:
+    return order.index(method) if method in order else len(order), method
+
+
+if __name__ == "__main__":
+    as_command(main)
