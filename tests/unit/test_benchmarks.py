@@ -102,6 +102,23 @@ def test_the_headline(tmp_path: Path) -> None:
     assert (tmp_path / "h.csv").read_text() == first
 
 
+def test_the_ladder_benchmark(tmp_path: Path) -> None:
+    arguments = ["--tasks", "digits", "--seeds", "0", "--population", "12", "--generations", "4", "--epochs", "1",
+                 "--methods", "post-training", "ladder + long", "--cache", str(tmp_path / "cache"),
+                 "--runs", str(tmp_path / "runs"), "--csv", str(tmp_path / "l.csv")]
+    run("ladder.py", *arguments)
+    first = (tmp_path / "l.csv").read_text()
+    rows = list(csv.DictReader(first.splitlines()))
+    assert {"int8", "int8 retrained", "post-training", "ladder + long"} <= {r["method"] for r in rows}
+    spent = {r["method"]: int(r["retrainings"]) for r in rows}
+    assert spent["post-training"] == 0
+    assert spent["ladder + long"] > 3
+    sizes = [float(r["at_percent"]) for r in rows if r["method"] == "ladder + long"]
+    assert sizes == sorted(sizes)
+    run("ladder.py", *arguments)
+    assert (tmp_path / "l.csv").read_text() == first
+
+
 def test_the_operator_and_beacon_benchmarks(tmp_path: Path) -> None:
     where = ["--tasks", "digits", "--cache", str(tmp_path / "cache")]
     run("operators.py", *where, "--seeds", "0", "--evaluations", "150", "--csv", str(tmp_path / "o.csv"))
