@@ -6,9 +6,9 @@
     python benchmarks/enhance.py --seeds 0 --generations 4 --epochs 2 --csv look.csv --runs runs/look   # a look
 
 One row per seed and solution: `float`; `int8`, homogeneous 8 bit; `post-training`, the pick that is recommended without
-retraining (`certified`, else `careful`); `retrained`, the smallest retrained network that is no worse than int8 on the
-items that select; and `smallest`, the smallest found without retraining. Test data are used once, at the end:
-`diff_test` is by how many dB a solution is better than int8 (negative: worse), with a paired 95 % interval by bootstrap
+retraining (`certified`, else `careful`); `retrained`, the smallest retrained network that is as good as int8 on the
+items that select (the pick of that name); and `smallest`, the smallest found without retraining. Test data are used
+once, at the end: `diff_test` is by how many dB a solution is better than int8 (negative: worse), with a paired 95 % interval by bootstrap
 over voices. `pesq` and `stoi` are means over the test items, where the extra `enhance` is installed. `seconds` are
 those of all evaluations and trainings of the search, summed. A seed decides the division of voices, the float network
 and the search. Rows that are there are not computed again, and an interrupted search goes on.
@@ -93,7 +93,7 @@ def chosen_so_far(run: Run, data: bt.Splits) -> dict[str, Solution | None]:
     for solution in trained:
         (known,) = on_select.of(solution.beacon).evaluate([dict(solution.widths)])
         smallest = found.get("retrained")
-        if run.metric.no_worse(known, values) and (smallest is None or known["size"] < smallest.values["size"]):
+        if run.metric.stands(known, values) and (smallest is None or known["size"] < smallest.values["size"]):
             found["retrained"] = replace(solution, values=known)
     return found
 

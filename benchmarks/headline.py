@@ -70,11 +70,11 @@ def smallest_error(front: Sequence[Solution], size: float) -> Solution | None:
 
 
 def within(run: Run, share: float) -> Solution | None:
-    """Of the retrained solutions of at most this share of the 8-bit size that are no worse than homogeneous 8 bit in
+    """Of the retrained solutions of at most this share of the 8-bit size that are as good as homogeneous 8 bit in
     validation error and loss, the one with the lowest loss: what one would take under a flash budget."""
     base = run.baseline(8).values
     good = [s for s in run.retrained.values()
-            if s.values["size"] <= share * base["size"] and run.metric.no_worse(s.values, base)]
+            if s.values["size"] <= share * base["size"] and run.metric.stands(s.values, base)]
     return min(good, default=None, key=lambda s: (s.values["loss"], s.values["size"], s.key))
 
 

@@ -1,6 +1,6 @@
 """Islands against one search of the same number of evaluations: hypervolume, five seeds a task.
 
-    python benchmarks/islands.py [--tasks digits,vowels] [--minutes 7]     adds what is missing to results/islands.csv
+    python benchmarks/islands.py [--tasks digits,vowels] [--data DIR] [--minutes 7]     # to results/islands.csv
 
 Every search has 1,600 evaluations (what exceeds them is not looked at), the same first solutions (dealt out to the
 islands) and the same network; seeds are those of the search. It stops after so many minutes and goes on where it was
@@ -9,7 +9,6 @@ when it is called again.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import tempfile
 import time
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from command import SIZE
+from command import SIZE, arguments
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
@@ -91,9 +90,9 @@ class Case:
         return self.problem.spec.objectives
 
 
-def case(task: str, folder: Path, executor: Executor) -> Case:
-    """A task with its network trained and calibrated."""
-    prepared = train_task(task)
+def case(task: str, data: str, folder: Path, executor: Executor) -> Case:
+    """A task with its network trained and calibrated; `data` is the folder of data sets that are not fetched."""
+    prepared = train_task(bt.TaskSettings(task, data=data))
     spec = bt.SearchSpec(task=prepared.task, metric=prepared.metric, racing=False, objectives=SIZE)
     problem = Problem(prepared.network, prepared.data, folder, spec, QUIET, None, None)
     ready = calibrate_run(problem)
@@ -109,7 +108,7 @@ def known() -> set[tuple[str, str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, data=True)
     parser.add_argument("--tasks", default="digits,vowels")
     parser.add_argument("--minutes", type=float, default=7)
     asked = parser.parse_args()
@@ -120,7 +119,7 @@ def main() -> None:
         if not left:
             continue
         with tempfile.TemporaryDirectory() as folder, make_executor(2, threaded=True) as executor:
-            ready = case(task, Path(folder), InTurns(executor))
+            ready = case(task, asked.data, Path(folder), InTurns(executor))
             for form, number in left:
                 if time.monotonic() > end:
                     print("call again to go on")

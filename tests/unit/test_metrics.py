@@ -176,6 +176,17 @@ def test_as_good_follows_the_direction(name: str, base: float, good: float, bad:
     assert metric.cost(good) <= worst + 1e-12 < metric.cost(bad)
 
 
+def test_a_solution_stands_within_the_tolerance_of_its_metric() -> None:
+    error, ratio = METRICS["classification_error"], METRICS["si_sdr"]
+    base = {"error": 4.0, "loss": 0.2}
+    assert error.stands({"error": 4.1, "loss": 0.2}, base)
+    assert not error.stands({"error": 4.2, "loss": 0.1}, base)
+    assert not error.stands({"error": 3.0, "loss": 0.2001}, base)  # a loss of its own has nothing to spare
+    heard = {"error": 11.7, "loss": -11.7}
+    assert ratio.stands({"error": 11.65, "loss": -11.65}, heard)  # the metric is the loss
+    assert not ratio.stands({"error": 11.55, "loss": -11.55}, heard)
+
+
 @pytest.mark.parametrize(("name", "y", "outputs", "sequence", "said"), [
     ("accuracy", np.arange(4.0), 3, False, "labels run 0..3"),
     ("accuracy", np.arange(4) / 2, 3, False, "it needs class labels"),

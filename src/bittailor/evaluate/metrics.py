@@ -122,6 +122,14 @@ class Metric:
         """Whether a solution is at least as good as another in this metric (`error`) and in loss."""
         return self.cost(values["error"]) <= self.cost(base["error"]) and values["loss"] <= base["loss"]
 
+    def stands(self, values: Mapping[str, float], base: Mapping[str, float]) -> bool:
+        """Whether a solution that was not chosen by these items is as good as another: in this metric (`as_good`), and
+        in loss. Where the loss is the metric itself (an SI-SDR, a squared error) it has the same to spare: two
+        solutions are never equal in a continuous measure."""
+        same = all(v["loss"] == self.cost(v["error"]) for v in (values, base))
+        worst = self.cost(self.as_good(base["error"]))
+        return self.cost(values["error"]) <= worst and values["loss"] <= (worst if same else base["loss"])
+
     def check(self, targets: Targets, outputs: int, sequence: bool) -> None:
         """DataError unless a network with `outputs` outputs, one per step where `sequence`, can be measured."""
         loss = self.loss_for(targets)

@@ -23,8 +23,8 @@ GLOSSARY: Mapping[str, str] = {
               "known better than either error",
     "beacon": "a retrained network from whose weights its neighbours in the space of widths are quantised without "
               "training; the better of that and the float network's result counts",
-    "retrained": "the smallest of the solutions that were retrained themselves and are no worse than homogeneous 8 bit "
-                 "in error and loss on validation data that no training saw",
+    "retrained": "the smallest of the solutions that were retrained themselves and are as good as homogeneous 8 bit "
+                 "(at most 0.1 points above) and no worse in loss on validation data that no training saw",
     "sensitivity": "by how much the selection loss rises when one site alone gets another width",
     "error": "the metric of the task as it is commonly given, so of an accuracy or a ratio in dB more is better",
     "loss": "cross-entropy, squared error or the like: smoother than the error, it tells how sure a network is",

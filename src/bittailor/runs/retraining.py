@@ -41,15 +41,15 @@ def polish_front(
     """Retrain members of a final front (of loss and size, in the region's sizes): see `beacons.polish`.
 
     beacons  those of the search; extended by what is trained here
-    Returns what was trained, in that order. One holds if it is no worse than `base` in error and loss on the items that
-    select.
+    Returns what was trained, in that order. One holds if it is as good as `base` on the items that select
+    (`Metric.stands`).
     """
     members = [(row, values) for row in rows for values in [row.outcome.known] if values is not None
                and region.small(values) and not any(c.violation(values[c.name]) for c in limits)]
     front = nondominated(np.array([[v["loss"], v["size"]] for _, v in members]).reshape(-1, 2))
     members = [members[i] for i in front]
     trained: list[Beacon] = []
-    no_worse = trainer.metric.no_worse
+    stands = trainer.metric.stands
 
     def train(chosen: list[int]) -> list[bool]:
         jobs = []
@@ -61,10 +61,10 @@ def polish_front(
         made = train_all(trainer, jobs, workers, executor)
         trained.extend(made)
         beacons.update((b.name, b) for b in made)
-        return [b.failed is None and no_worse(valid.evaluate([as_trained(b)])[0], base) for b in made]
+        return [b.failed is None and stands(valid.evaluate([as_trained(b)])[0], base) for b in made]
 
     if members:
-        polish([Member(values["size"], no_worse(values, base)) for _, values in members], train, settings.polish,
+        polish([Member(values["size"], stands(values, base)) for _, values in members], train, settings.polish,
                settings.together)
     return trained
 

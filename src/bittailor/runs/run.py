@@ -191,15 +191,16 @@ class Run:
         careful   by the error on the items that select, with a loss there at most a fifth above, and an error on
                   training items alone at most 0.1 points (`Metric.as_good`) above that of homogeneous 8 bits
         smallest  by the error on the items that select alone: what papers compare; luck is in it
-        retrained  of the solutions that were themselves retrained: no worse in error and in loss on validation items
-                   that no training saw. Few are retrained, so little luck is in it
+        retrained  of the solutions that were themselves retrained: as good in error (at most 0.1 points above) and no
+                   worse in loss on validation items that no training saw (`Metric.stands`). Few are retrained, so
+                   little luck is in it
         Absent where there is none.
         """
         found = dict(self._read[1].picks)
         base, limits, least = self.baseline(8).values, self.limits, self.spec.least
         held = {**base, **self.result.get("held", {})}
         good = [s for s in self.retrained.values()
-                if self.metric.no_worse(s.values, held) and s.values[least] < base[least]
+                if self.metric.stands(s.values, held) and s.values[least] < base[least]
                 and not any(c.violation(s.values[c.name]) for c in limits)]
         if good:
             found["retrained"] = min(good, key=lambda s: (s.values[least], s.values["loss"], s.key))
