@@ -5,13 +5,14 @@
     python benchmarks/enhance.py --so-far       # rows of searches that are not finished: no retraining, no careful pick
     python benchmarks/enhance.py --seeds 0 --generations 4 --epochs 2 --csv look.csv --runs runs/look   # a look
 
-One row per seed and solution: `float`; `int8`, homogeneous 8 bit; `post-training`, the pick that is recommended without
-retraining (`certified`, else `careful`); `retrained`, the smallest retrained network that is as good as int8 on the
-items that select (the pick of that name); and `smallest`, the smallest found without retraining. Test data are used
-once, at the end: `diff_test` is by how many dB a solution is better than int8 (negative: worse), with a paired 95 % interval by bootstrap
-over voices. `pesq` and `stoi` are means over the test items, where the extra `enhance` is installed. `seconds` are
-those of all evaluations and trainings of the search, summed. A seed decides the division of voices, the float network
-and the search. Rows that are there are not computed again, and an interrupted search goes on.
+One row per seed and solution: `float`; `int8`, homogeneous 8 bit; `post-training`, the pick that is recommended
+without retraining (`certified`, else `careful`); `retrained`, the smallest retrained network that is as good as int8
+on the items that select (the pick of that name); and `smallest`, the smallest found without retraining. Test data are
+used once, at the end: `diff_test` is by how many dB a solution is better than int8 (negative: worse), with a paired 95
+% interval by bootstrap over voices. `pesq` and `stoi` are means over the test items, where the extra `enhance` is
+installed. `seconds` are those of all evaluations and trainings of the search, summed. A seed decides the division of
+voices, the float network and the search. Rows that are there are not computed again, and an interrupted search goes
+on.
 
 Retraining is short and gentle (batches as small as in float training, a quarter of its rate): a training step takes
 all 125 frames of an item through the integer network, and an epoch a quarter of a minute.
