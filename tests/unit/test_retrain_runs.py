@@ -202,8 +202,8 @@ def test_killed_in_the_middle_of_a_retraining(own: Path) -> None:
     def begin(out: Path, *more: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "bittailor", "search", f"{own / 'net.py'}:load", "--out", str(out), *QUICK,
-             "--beacons", "2", "--beacon-rule", "first=2", "--beacon-rule", "hopeless=1", "--beacon-rule", "every=1",
-             "--recipe", "epochs=60", "--recipe", "updates=0", *more], stdout=subprocess.DEVNULL)
+             "--ladder", "2",
+             "--recipe", "epochs=200", *more], stdout=subprocess.DEVNULL)
 
     undisturbed = begin(own / "a")
     killed = begin(own / "b")
