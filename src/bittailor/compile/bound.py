@@ -18,6 +18,8 @@ from weakref import ref
 import numpy as np
 
 from bittailor.common.lru import LruCache
+from bittailor.compile.device import DeviceCall, Unpack, unpack_of
+from bittailor.compile.offsets import stored_offsets
 from bittailor.compile.segments import NotLowered
 from bittailor.core.arith import NARROW_BITS, Ints, Lookup, Rescale
 from bittailor.core.ops.forms import (
@@ -41,65 +43,6 @@ from bittailor.core.ops.forms import (
 from bittailor.core.ops.grouped import spread
 from bittailor.core.qformat import QFormat
 from bittailor.core.rsqrt import Gain
-
-UNPACKED_BITS = 32
-"""Packed integers up to this width are read as 32 bits, wider ones as 64."""
-ELEMENT_BITS = 25
-"""Packed integers up to this width span four bytes at most, wherever they begin."""
-
-
-@dataclass(frozen=True)
-class Unpack:
-    """How a device reads an integer of a packed array.
-
-    function  bt_element where it is inline, bt_bits or bt_bits_wide
-    bits      of the integer
-    bytes     of the array, for bt_element
-    span      bytes that the integer may lie in, for bt_element
-    """
-
-    function: str
-    bits: int
-    bytes: int = 0
-    span: int = 0
-
-    @property
-    def called(self) -> str:
-        """The function, with the span of what is inline: bt_element3."""
-        return f"{self.function}{self.span or ''}"
-
-    def text(self, array: str, index: str) -> str:
-        """As a C expression."""
-        size = f", {self.bytes}u" if self.function == "bt_element" else ""
-        return f"{self.function}({array}{size}, {index}, {self.bits}u)"
-
-
-@dataclass(frozen=True)
-class DeviceCall:
-    """What a device runs for one value of an instruction, by the names of `runtime/device/`.
-
-    The C exporter writes these calls, the cost model counts them.
-
-    function  gives the result
-    literals  the integers that stand in the code
-    products  multiplications (the address of a matrix row is one) beside those of the functions called
-    dot       (function, columns) of a dot product
-    unpacks   the packed integers that are read
-    per_row   whether every row has a multiplier of its own, from an array
-    before    the function that looks at the whole vector before the loop, "" for none
-    zeros     zero-points that are taken off values, other than 0
-    odd       whether its limits are other than those of a signed integer, which some cores have an instruction for
-    """
-
-    function: str
-    literals: tuple[int, ...]
-    products: int = 0
-    dot: tuple[str, int] | None = None
-    unpacks: tuple[Unpack, ...] = ()
-    per_row: bool = False
-    before: str = ""
-    zeros: int = 0
-    odd: bool = False
 
 
 class BoundInstruction(ABC):
@@ -194,7 +137,7 @@ class BoundWeighted(BoundRescale):
     def _weighted(self, products: int, dot: tuple[str, int] | None, unpacks: tuple[Unpack, ...]) -> DeviceCall:
         per_row = self.multipliers.size > 1
         if self.offsets is not None:
-            unpacks += (_unpack(self.offsets),)
+            unpacks += (stored_offsets(self.offsets.values).unpack,)
         return self._call("bt_rescale", () if per_row else (int(self.multipliers[0]),), products=products, dot=dot,
                           unpacks=unpacks, per_row=per_row)
 
@@ -245,8 +188,9 @@ class BoundDiagonal(BoundWeighted):
 
     @property
     def device(self) -> DeviceCall:
-        bits = self.weights.bits
-        return self._weighted(0, None, ()) if bits == 1 else self._weighted(1, None, (_unpack(self.weights),))
+        if self.weights.bits == 1:
+            return self._weighted(0, None, ())
+        return self._weighted(1, None, (unpack_of(self.weights.values, self.weights.bits),))
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +201,7 @@ class BoundRows(BoundWeighted):
 
     @property
     def device(self) -> DeviceCall:
-        return self._weighted(1, None, (_unpack(self.weights),))
+        return self._weighted(1, None, (unpack_of(self.weights.values, self.weights.bits),))
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,14 +235,6 @@ class BoundNorm(BoundInstruction):
         g = self.gain
         before = f"bt_{'layer' if self.centred else 'rms'}_norm{8 if self.bits <= 8 else 16}"
         return DeviceCall("bt_normalised", (g.lo, g.hi, g.zero), before=before)
-
-
-def _unpack(packed: Packed) -> Unpack:
-    bits, count = packed.bits, (packed.values.size * packed.bits + 7) // 8
-    span = bits // 8 if bits % 8 == 0 else (bits + 14) // 8
-    if 1 < bits <= ELEMENT_BITS and count >= span:
-        return Unpack("bt_element", bits, count, span)
-    return Unpack("bt_bits" if bits <= UNPACKED_BITS else "bt_bits_wide", bits)
 
 
 def window_function(window: Windowed, source: QFormat) -> str:

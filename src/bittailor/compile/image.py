@@ -17,6 +17,7 @@ from bittailor.compile.blocks import Blocks, Ready, blocks_of
 from bittailor.compile.layouts import DEFAULT_CORE, Laid
 from bittailor.compile.liveness import Liveness, liveness_of
 from bittailor.compile.memory import first_fit
+from bittailor.compile.offsets import stored_offsets
 from bittailor.core.arith import Ints
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import Program
@@ -199,14 +200,21 @@ def _arrays(program: Program, blocks: Blocks) -> Iterator[Array]:
     """Every array, owner by owner."""
     for s in program.stored():
         laid = blocks.laid.get(s.owner)
-        if laid is None or s.item not in ("weights", "offsets"):
-            ctype = {"multipliers": "int32_t", "tables": f"int{s.bits}_t"}.get(s.item, "uint8_t")
-            yield Array(((s.owner, s.item),), s.item, ctype, s.values.ravel(), s.bits)
-        elif s.item == "weights":
+        if laid is not None and s.item == "weights":
             yield from _laid_arrays(s.owner, laid, s.values, s.bits)
             offsets = blocks.bound[s.owner].offsets
             if offsets is not None:
-                yield Array(((s.owner, "offsets"),), "offsets", "uint8_t", offsets.values, offsets.bits)
+                yield _offsets_array(s.owner, offsets.values)
+        elif s.item != "offsets":
+            ctype = {"multipliers": "int32_t", "tables": f"int{s.bits}_t"}.get(s.item, "uint8_t")
+            yield Array(((s.owner, s.item),), s.item, ctype, s.values.ravel(), s.bits)
+        elif laid is None:
+            yield _offsets_array(s.owner, s.values)
+
+
+def _offsets_array(owner: str, values: Ints) -> Array:
+    stored = stored_offsets(values)
+    return Array(((owner, "offsets"),), "offsets", stored.ctype, stored.values, stored.bits)
 
 
 def _laid_arrays(owner: str, laid: Laid, W: Ints, bits: int) -> Iterator[Array]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from bittailor.common.lru import LruCache
 from bittailor.compile.blocks import Blocks, blocks_of, bound_of
-from bittailor.compile.bound import DeviceCall, window_function
+from bittailor.compile.bound import window_function
+from bittailor.compile.device import DeviceCall
 from bittailor.compile.image import SIZES, ctype_of
 from bittailor.compile.layouts import DEFAULT_CORE, Laid
 from bittailor.compile.liveness import Liveness, liveness_of
@@ -221,13 +222,14 @@ def _counted(constants: Constants, device: DeviceCall, laid: Laid | None, featur
         run["dot"] += 1
     for one in device.unpacks:
         run[one.called] += 1
-        run[f"{one.called}.bits"] += 0 if one.span else one.bits
+        run[f"{one.called}.bits"] += one.bits if one.linked else 0
+        run["factor"] += one.factor > 1
     run |= {"row multiplier": int(device.per_row), "zero-point": device.zeros, "odd limits": int(device.odd)}
     for value in device.literals:
         run[f"literal{_literal(value)}"] += 1
     code = Counter({name: n for name, n in run.items() if not name.endswith(".bits")})
     dots = () if device.dot is None or not single else (device.dot,)
-    calls = frozenset([*(name for name, _ in dots), *(one.function for one in device.unpacks if not one.span),
+    calls = frozenset([*(name for name, _ in dots), *(one.function for one in device.unpacks if one.linked),
                        *([device.before] if device.before else [])])
     return _Piece(constants, laid, code, run, dots, single, calls, device.before,
                   frozenset(one.bits for one in device.unpacks if one.span))

@@ -51,11 +51,12 @@ int64_t bt_bits_wide(const uint8_t *packed, size_t index, unsigned bits);
 /* bt_bits of an array of `bytes` bytes where bits (2..25) and bytes are constants: as many bytes as an integer may span
  * are read at once, none of them beyond the end. Arrays that have not so many are no case for it. */
 BT_INLINE int32_t bt_element(const uint8_t *packed, const size_t bytes, size_t index, const unsigned bits) {
-    const unsigned least = bits % 8u == 0u ? bits / 8u : (bits + 14u) / 8u;
+    /* they begin at multiples of the largest power of two in `bits` */
+    const unsigned even = bits & (0u - bits), least = (bits + 15u - (even < 8u ? even : 8u)) / 8u;
     const unsigned span = BT_UNALIGNED && least > 2u && bytes >= 4u ? 4u : least;
     const size_t bit = index * bits, at = bit >> 3, last = bytes - span;
-    /* integers of 8 k or 8 k + 1 bits span as many bytes wherever they begin */
-    const size_t from = (bits % 8u <= 1u && span == least) || at < last ? at : last;
+    /* those of 4 k, 8 k + 1 and 2 bits span as many bytes wherever they begin */
+    const size_t from = ((bits + 7u) / 8u == least && span == least) || at < last ? at : last;
     /* an integer of 24 bits, read as 4 bytes, is their end where it is the array's last */
     const unsigned shift = bits % 8u == 0u && span == least ? 32u - bits : 32u - bits - (unsigned)(bit - 8u * from);
     uint32_t v;
