@@ -7,8 +7,9 @@ Per task a search (kept in --runs and resumed) and four solutions: homogeneous 8
 bits with a 16-bit state; and with weights of 1 and 2 bits in the recurrent layer. Each is exported for every family of
 cores and verified on its cores as `bittailor verify` does, with test items: the whole test set on one core (--full), a
 part of it on the others. A row is written only if every integer and every byte is right; the error is that of the
-integers that the core computed; `flash_any` is what the same solution takes with `--core any`. Rows of the file for
-other tasks are kept.
+integers that the core computed; `flash_any` is what the same solution takes with `--core any`; `selected` and `test`
+are the errors that the search has of its solutions, where they were selected and on the whole test set. Rows of the
+file for other tasks are kept.
 """
 
 from __future__ import annotations
@@ -66,6 +67,14 @@ def _narrow(graph: Graph, layers: list[Recurrence]) -> Iterator[tuple[str, int]]
                     graph.root(name).name for name in previous} else 1
 
 
+def errors(run: Run, name: str) -> dict[str, Any]:
+    """The errors that a search has of one of its solutions; empty where it never saw it."""
+    known = {solution.key: solution for solution in run.homogeneous} | dict(run.picks)
+    found = known.get(name)
+    return {"selected": "" if found is None else round(found.values["error"], 4),
+            "test": "" if found is None or found.test is None else round(found.test, 4)}
+
+
 def row(task: str, name: str, directory: Directory, target: Target, test: Data, metric: Metric) -> dict[str, Any]:
     """Verify a solution on one core. BittailorError with the first thing that is wrong."""
     program = directory.program
@@ -110,11 +119,11 @@ def table(options: argparse.Namespace, task: str) -> list[dict[str, Any]]:
                     export_program(run.program(widths), place, prefix=task, steps=test.x.shape[1], core=target.name,
                                    x=test.x, lengths=test.lengths)
                 part = test if target.name == options.full else test[: options.items]
-                jobs.append(pool.submit(row, task, name, Directory.open(place), target, part, run.metric))
+                jobs.append((name, pool.submit(row, task, name, Directory.open(place), target, part, run.metric)))
         try:
-            return [job.result() for job in jobs]
+            return [job.result() | errors(run, name) for name, job in jobs]
         except BaseException:
-            for job in jobs:
+            for _, job in jobs:
                 job.cancel()
             raise
 

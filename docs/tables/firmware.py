@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from bittailor.compile.layouts import DEFAULT_CORE, FAMILIES
 from bittailor.cost.firmware import cores
 from tables.common import markdown_table, read_csv, read_json
 
 KERNEL_WIDTHS = range(1, 9)
+EIGHT, PICK = "homogeneous 8", "careful"
+"""Solutions of results/firmware.csv that are set side by side."""
 
 
 def firmware() -> str:
@@ -27,6 +30,55 @@ def firmware() -> str:
          "instructions per step", "accuracy on test [%]"],
         lines,
     )
+
+
+def _two(task: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Homogeneous 8 bits and the careful pick of a task in results/firmware.csv, core by core."""
+    rows = {(r["solution"], r["core"]): r for r in read_csv("firmware.csv") if r["task"] == task}
+    for (solution, core), row in rows.items():
+        if solution == EIGHT and (PICK, core) in rows:
+            yield row, rows[PICK, core]
+
+
+def _tasks() -> list[str]:
+    return list(dict.fromkeys(r["task"] for r in read_csv("firmware.csv")))
+
+
+def picks() -> str:
+    """Flash and instructions of the careful picks beside those of homogeneous 8 bits."""
+    lines = []
+    for task in _tasks():
+        for eight, pick in _two(task):
+            line = [task, eight["title"]]
+            for what in ("flash", "instructions_per_step"):
+                a, b = int(eight[what]), int(pick[what])
+                line += [f"{a:,}", f"{b:,}", f"**{b / a:.2f}**" if b > a else f"{b / a:.2f}"]
+            lines.append(line)
+    return markdown_table(["task", "core", "flash [B]: 8 bit", "`careful`", "ratio",
+                           "instructions per step: 8 bit", "`careful`", "ratio"], lines)
+
+
+def pick_errors() -> str:
+    """Errors of the same solutions, as their searches have them."""
+    lines = []
+    for task in _tasks():
+        both = next(_two(task))
+        lines += [[task, name, f"{float(r['selected']):.3f}", f"{float(r['test']):.2f}"]
+                  for name, r in zip(("homogeneous 8 bits", "pick `careful`"), both, strict=True) if r["selected"]]
+    return markdown_table(["task", "solution", "error where it was selected [%]", "test error [%]"], lines)
+
+
+def layout_bytes() -> str:
+    """Flash of the same solutions with each family's layouts, beside the string of packed integers."""
+    rows = {(r["task"], r["solution"], r["core"]): r for r in read_csv("firmware.csv")}
+    families = [family for family in FAMILIES.values() if family.layouts]
+    lines = []
+    for task in _tasks():
+        for solution in (EIGHT, PICK):
+            plain = int(rows[task, solution, DEFAULT_CORE]["flash_any"])
+            sizes = [int(rows[task, solution, family.cores[0]]["flash"]) for family in families]
+            lines.append([task, solution, f"{plain:,}", *(f"{n:,} ({100 * (n / plain - 1):+.1f} %)" for n in sizes)])
+    return markdown_table(["task", "solution", "`any`", *(", ".join(family.cores) for family in families)], lines)
 
 
 def core_models() -> str:
@@ -99,6 +151,9 @@ def kernels_cmsis() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "firmware": firmware,
+    "firmware-picks": picks,
+    "firmware-errors": pick_errors,
+    "layout-bytes": layout_bytes,
     "cores": core_models,
     "kernels": kernels,
     "kernels-28": lambda: kernels(28),
