@@ -3,9 +3,11 @@
     python benchmarks/ladder.py --data DIR       # writes results/ladder.csv, a quarter of an hour a task and seed
     python benchmarks/ladder.py --tasks digits --seeds 0 --generations 6 --epochs 2 --csv look.csv    # a look
 
-One row per task, seed, method and size: of the front members of at most `at_percent` of the size of homogeneous 8 bit
-the one with the lowest error on the items that select, and its test error, measured once, when the search had ended.
-Methods, all searches of equal settings:
+One row per task, seed, method and size, with a test error measured once, when the search had ended. Of what is at most
+`at_percent` of the size of homogeneous 8 bit a row shows, of the front, the member with the lowest error on the items
+that select; and in rows whose method ends with `: retrained`, of what was retrained itself, the solution with the
+lowest loss there (of the front where nothing so small was retrained). `: pick` is the pick of that name. Methods, all
+searches of equal settings:
 
     post-training   nothing is retrained
     beacons         as in MOHAQ: candidates retrained during the search, and members of the front after it
@@ -19,7 +21,7 @@ are in the file are not computed again, and an interrupted search goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -29,7 +31,7 @@ from headline import HIDDEN, SHARES, TASKS, WIDTHS, smallest_error
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
-from bittailor.runs import Run, retrain_picks
+from bittailor.runs import Run, Solution, retrain_picks
 
 BUDGET = 7
 """Retrainings of the whole recipe that each method may spend."""
@@ -63,6 +65,12 @@ def searched(prepared: Any, out: Path, options: Mapping[str, Any], beacons: bt.B
     return run
 
 
+def lowest_loss(retrained: Iterable[Solution], size: float) -> Solution | None:
+    """The solution with the lowest loss up to a size."""
+    return min((s for s in retrained if s.values["size"] <= size), default=None,
+               key=lambda s: (s.values["loss"], s.values["size"]))
+
+
 def rows_of(task: str, seed: int, method: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All sizes of one front; with the post-training one, the two of homogeneous 8 bit."""
     prepared = train_task(bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), seed=seed, data=options["data"]),
@@ -83,10 +91,13 @@ def rows_of(task: str, seed: int, method: str, options: Mapping[str, Any]) -> li
                 made.append({**same, "method": name, "at_percent": 100, "error_valid": solution.values["error"],
                              "error_test": solution.test, "retrainings": cost[0], "training_seconds": spent})
     for share in SHARES:
-        best = smallest_error(run.front, share * base.values["size"])
-        if best is not None:
-            made.append({**same, "at_percent": round(100 * share), "error_valid": best.values["error"],
-                         "error_test": best.test, **paid})
+        size = share * base.values["size"]
+        best = smallest_error(run.front, size)
+        own = lowest_loss(run.retrained.values(), size) or best
+        for name, solution in ((method, best), (f"{method}: retrained", own)):
+            if solution is not None and (name == method or method != "post-training"):
+                made.append({**same, "method": name, "at_percent": round(100 * share),
+                             "error_valid": solution.values["error"], "error_test": solution.test, **paid})
     pick = run.picks.get("retrained")
     if pick is not None:
         made.append({**same, "method": f"{method}: pick", "error_valid": pick.values["error"], "error_test": pick.test,
@@ -122,6 +133,7 @@ def main() -> int:
                 write_rows(options["csv"], rows)
                 print(f"{task} {seed} {method}: done", flush=True)
     rows = read_rows(options["csv"])
+    print("means over the sizes of SHARES, and seeds")
     for task in dict.fromkeys(r["task"] for r in rows):
         for method in dict.fromkeys(r["method"] for r in rows if r["task"] == task):
             here = [r for r in rows if (r["task"], r["method"]) == (task, method)]
@@ -132,7 +144,10 @@ def main() -> int:
 
 
 def _place(method: str, order: list[str]) -> tuple[int, str]:
-    return order.index(method) if method in order else len(order), method
+    """Fronts, then what was retrained itself, then picks and baselines, each in the order of the methods."""
+    name, _, what = method.partition(": ")
+    kind = ("", "retrained", "pick").index(what) if name in order else 3
+    return kind * len(order) + (order.index(name) if name in order else 0), method
 
 
 if __name__ == "__main__":
