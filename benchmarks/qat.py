@@ -41,7 +41,8 @@ from bittailor.train.retrain import _Retrainer, retrain
 
 HIDDEN = {"mnist": 64}
 SMALL = 32
-UPDATES = 12
+ROUNDS, TOGETHER = 5, 8
+"""Rounds of updates that are timed; updates in a round, as many as the teacher is asked about at a time."""
 STYLES = ("8 bit", "mixed", "2 bit", "3 bit", "4 bit")
 HOW: dict[str, dict[str, Any] | None] = {"post-training": None, "retrained": {"distil": 0.0}, "distilled": {}}
 CASES = [(64, 28, 28, 64), (128, 28, 28, 64), (256, 28, 28, 64), (64, 40, 1, 32), (64, 100, 40, 128)]
@@ -65,25 +66,26 @@ def gru_classifier(inputs: int, hidden: int, outputs: int = 10) -> tuple[Network
     return Network(graph, {k: np.asarray(v, np.float64) for k, v in parameters.items()}), gru, head
 
 
-def timed(functions: dict[str, Callable[[], object]], rounds: int = UPDATES) -> dict[str, float]:
-    """Median milliseconds of processor time of each, interleaved, after two rounds to warm up."""
+def timed(functions: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Median milliseconds of processor time of an update of each, interleaved, after a round to warm up."""
     seen: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds + 2):
+    for _ in range(rounds + 1):
         for name, function in functions.items():
             begin = time.process_time()
             function()
-            seen[name].append((time.process_time() - begin) * 1e3)
-    return {name: statistics.median(values[2:]) for name, values in seen.items()}
+            seen[name].append((time.process_time() - begin) * 1e3 / TOGETHER)
+    return {name: statistics.median(values[1:]) for name, values in seen.items()}
 
 
 def speed(batch: int, steps: int, inputs: int, hidden: int) -> dict[str, Any]:
     """One case: milliseconds per update and ratios to plain float training."""
     network, gru, head = gru_classifier(inputs, hidden)
     rng = np.random.default_rng(0)
-    data = Data(rng.normal(size=(batch, steps, inputs)).astype(np.float32), rng.integers(0, 10, batch))
+    several = TOGETHER * batch
+    data = Data(rng.normal(size=(several, steps, inputs)).astype(np.float32), rng.integers(0, 10, several))
     calibration = calibrate(network, data.x)
     widths = style_widths(network.graph, "2 bit")
-    items, x, y = torch.arange(batch), torch.from_numpy(data.x), torch.from_numpy(data.y)
+    x, y = torch.from_numpy(data.x[:batch]), torch.from_numpy(data.y[:batch])
     optimizer = torch.optim.AdamW([*gru.parameters(), *head.parameters()], fused=True)
 
     def plain() -> None:
@@ -92,18 +94,20 @@ def speed(batch: int, steps: int, inputs: int, hidden: int) -> dict[str, Any]:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
+    def plainly() -> None:
+        for _ in range(TOGETHER):
+            plain()
+
     def update(**changes: Any) -> Callable[[], object]:
         settings = Retraining(batch=batch, **changes)
         made = _Retrainer(calibration, widths, data, "error", settings, 0, None, calibration, None, None)
-        made._teach()
-        turn = [0]
 
         def run() -> None:
-            turn[0] += 1
-            made._update(items, turn[0] % settings.scale_every == 0)
+            for i, met in enumerate(made._batches(torch.arange(several).split(batch))):
+                made._update(met, i % settings.scale_every == 0)
         return run
 
-    found = timed({"float": plain, "frozen": update(ranges="frozen", distil=0.0, noise=0.0),
+    found = timed({"float": plainly, "frozen": update(ranges="frozen", distil=0.0, noise=0.0),
                    "learned": update(distil=0.0, noise=0.0), "default": update()})
     row: dict[str, Any] = {"batch": batch, "steps": steps, "inputs": inputs, "hidden": hidden}
     row |= {f"{name}_ms": round(value, 2) for name, value in found.items()}

@@ -12,8 +12,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,9 @@ from torch import Tensor
 
 from bittailor.common.data import Data
 from bittailor.core.arith import Floats
-from bittailor.core.graph import Node, Recurrence
+from bittailor.core.graph import Recurrence
 from bittailor.core.network import Network
 from bittailor.core.program import Program
-from bittailor.core.walk import walk
 from bittailor.engines import ENGINES
 from bittailor.engines.torch.runner import Runner
 from bittailor.errors import BittailorError, RangeError
@@ -39,9 +39,8 @@ from bittailor.train.floats import _threads, one_cycle, tensors
 from bittailor.train.integer import IntegerNetwork
 from bittailor.train.masters import MasterWeights, learnable
 from bittailor.train.recipe import RATE, REACH, Retraining
+from bittailor.train.teacher import ASKED, Batch, Teacher, padded
 
-EVALUATED = 512
-"""Items run at a time where no gradients are wanted."""
 JUDGED = 512
 """Training items, at most, on which the end is compared with the beginning."""
 BACK_OFF, MOST_OFF = 0.25, 4
@@ -163,21 +162,19 @@ class _Retrainer:
         self.backed_off = 0
         self.begun = self._state()
         self.key = self._key()
-        self.x, self.targets = torch.from_numpy(train.x), tensors(train.targets)
+        self.targets = tensors(train.targets)
         seen = train.x[np.arange(train.x.shape[1]) < train.lengths[:, None]]
         # an index is one or another: there is nothing near it
         index = self.graph.sites[self.graph.inputs[0]].role == "index"
         self.noise = 0.0 if index else settings.noise * float(seen.std())
-        self._floats: dict[str, NDArray[np.float32]] = {}
-        self.teacher: Tensor | None = None
-        self.hidden: Tensor | None = None
+        self.most = max(1, int(settings.memory * 2**30 / self.network.item_bytes(train.x.shape[1])))
+        self.teacher = Teacher(calibration.network, bool(settings.distil), self.hidden_site, self.most)
+        self.lessons: Batch | None = None
 
     def run(self) -> Retrained:
         """All epochs, and what comes of them."""
         self._resume()
         began = time.perf_counter() - self.seconds
-        if self.done < self.epochs:
-            self._teach()
         while self.done < self.epochs:
             loss, metric = self._held_epoch()
             self.done += 1
@@ -211,9 +208,7 @@ class _Retrainer:
         outputs = torch.from_numpy(np.asarray(self.outputs(some), np.float32))
         teacher = None
         if self.settings.distil:
-            parts = [self._asked(some.x[i : i + EVALUATED], some.lengths[i : i + EVALUATED])[0]
-                     for i in range(0, len(some), EVALUATED)]
-            teacher = self._padded([part for part in parts if part is not None])
+            teacher = self.teacher.about(some).outputs
         loss = float(self.loss(outputs, tensors(some.targets), teacher))
         metric = self._measure(outputs.numpy(), some.targets)
         return (loss if math.isfinite(loss) else math.inf), metric if self.metric.learns else self.metric.cost(metric)
@@ -247,32 +242,41 @@ class _Retrainer:
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
 
     def _epoch(self) -> tuple[float, float]:
-        settings, items = self.settings, len(self.x)
+        settings, items = self.settings, len(self.train)
         if settings.ranges == "recalibrated" and self.done:
             self._recalibrate()
         order = torch.randperm(items, generator=self.generator)
         batches = torch.split(order, settings.batch)
         total, met = 0.0, []
-        for i, chosen in enumerate(batches):
+        for i, batch in enumerate(self._batches(batches)):
             share = (self.done * len(batches) + i) / (self.epochs * len(batches))
             for group in self.optimizer.param_groups:
                 group["lr"] = group["peak"] * one_cycle(share) * BACK_OFF**self.backed_off
-            loss, real = self._update(chosen, i % settings.scale_every == 0)
+            loss, real = self._update(batch, i % settings.scale_every == 0)
             met.append(real)
-            total += loss * len(chosen)
+            total += loss * len(batch)
         mean = total / items
         if not math.isfinite(mean):
             raise self._diverged(f"the mean loss is {mean:g}")
-        return mean, self._measure(self._padded(met).numpy(), self.train.targets[order.numpy()])
+        return mean, self._measure(padded(met, self.train.x.shape[1]).numpy(), self.train.targets[order.numpy()])
 
-    def _padded(self, parts: list[Tensor]) -> Tensor:
-        """Batches joined; of values per step, a batch has as many steps as its longest item."""
-        if parts[0].dim() == 3:
-            steps = self.x.shape[1]
-            parts = [torch.nn.functional.pad(part, (0, 0, 0, steps - part.shape[1])) for part in parts]
-        return torch.cat(parts)
+    def _batches(self, batches: Sequence[Tensor]) -> Iterator[Batch]:
+        """What each update meets. Of noisy items, the teacher is asked about several batches at a time."""
+        if self.lessons is None:
+            quiet = Teacher(self.calibration.network, False, "") if self.noise else self.teacher
+            self.lessons = quiet.about(self.train)  # of items without noise once for all
+        together = max(1, ASKED // self.settings.batch)
+        for start in range(0, len(batches), together):
+            group = batches[start : start + together]
+            whole = self.lessons.part(torch.cat(list(group)))
+            if self.noise:
+                x = whole.x + self.noise * torch.randn(whole.x.shape, generator=self.generator)
+                whole = self.teacher.batch(whole.items, x, self.targets.lengths[whole.items])
+            end = 0
+            for batch in group:
+                yield whole.part(slice(end, end := end + len(batch)))
 
-    def _update(self, items: Tensor, scales: bool) -> tuple[float, Tensor]:
+    def _update(self, batch: Batch, scales: bool) -> tuple[float, Tensor]:
         """One step of the optimiser; the loss, and the outputs before it."""
         settings, masters = self.settings, self.masters
         try:
@@ -283,7 +287,7 @@ class _Retrainer:
             raise self._diverged(str(error)) from None
         total, reals = 0.0, []
         parameters, steps = dict[str, Tensor](), dict[str, Tensor]()
-        for part, share in self._parts(items):
+        for part, share in self._parts(batch):
             loss, real, gradients = self._gradients(part, scales, share)
             total += loss
             reals.append(real)
@@ -304,31 +308,24 @@ class _Retrainer:
         masters.refresh()
         masters.confine()
         self.moved = True
-        return total, self._padded(reals) if len(reals) > 1 else reals[0]
+        return total, padded(reals, self.train.x.shape[1]) if len(reals) > 1 else reals[0]
 
-    def _parts(self, items: Tensor) -> list[tuple[Tensor, float]]:
+    def _parts(self, batch: Batch) -> list[tuple[Batch, float]]:
         """A batch in parts that memory holds, each with its share of the mean: of items, or of steps or phones."""
-        most = max(1, int(self.settings.memory * 2**30 / self.network.item_bytes(self.x.shape[1])))
-        if len(items) <= most:
-            return [(items, 1.0)]
-        parts = torch.tensor_split(items, -(-len(items) // most))
-        amounts = [self._amount(self.train.targets[part.numpy()]) for part in parts]
+        if len(batch) <= self.most:
+            return [(batch, 1.0)]
+        ends = np.linspace(0, len(batch), -(-len(batch) // self.most) + 1).astype(int)
+        parts = [batch.part(slice(i, j)) for i, j in pairwise(ends)]
+        amounts = [self._amount(self.train.targets[part.items.numpy()]) for part in parts]
         return [(part, amount / sum(amounts)) for part, amount in zip(parts, amounts, strict=True)]
 
     def _gradients(
-        self, items: Tensor, scales: bool, share: float
+        self, batch: Batch, scales: bool, share: float
     ) -> tuple[float, Tensor, tuple[dict[str, Tensor], dict[str, Tensor]]]:
-        """`share` times the loss of items; their outputs; the gradients of parameters and learned scales."""
-        settings = self.settings
-        x, targets = self.x[items], self.targets[items]
+        """`share` times the loss of a batch; its outputs; the gradients of parameters and learned scales."""
+        targets, teacher = self.targets[batch.items], batch.outputs
         lengths = targets.lengths
-        teacher = None if self.teacher is None else self.teacher[items]
-        hidden = None if self.hidden is None else self.hidden[items]
-        if self.noise:
-            x = x + self.noise * torch.randn(x.shape, generator=self.generator)
-            if settings.distil or settings.hidden_match:
-                teacher, hidden = self._asked(x.numpy(), lengths.numpy())
-        x = x[:, : int(lengths.max())]
+        x = batch.x[:, : int(lengths.max())]
         out = self.network.step(torch.from_numpy(self._quantised(x)), lengths, scales)
         scale = self.network.formats[self.graph.outputs[0]].scale[0]
         real = ((out.transpose(0, 1) if self.sequence else out) * scale).requires_grad_()
@@ -341,8 +338,8 @@ class _Retrainer:
         gradient = gradient.transpose(0, 1) if self.sequence else gradient
         total = float(loss.detach())
         extra: dict[str, Tensor] = {}
-        if hidden is not None:
-            more, extra[self.hidden_site] = self._match(hidden, share)
+        if batch.hidden is not None:
+            more, extra[self.hidden_site] = self._match(batch.hidden, share)
             total += more
         return total, real.detach(), self.network.backward(gradient, extra)
 
@@ -373,35 +370,6 @@ class _Retrainer:
             if isinstance(step, Recurrence):
                 return step.outputs[0]
         raise BittailorError("hidden_match needs a recurrent layer; this network has none")
-
-    def _teach(self) -> None:
-        """The teacher's outputs on the training items, once; with noise they are asked for batch by batch."""
-        settings = self.settings
-        if self.noise or not (settings.distil or settings.hidden_match):
-            return
-        parts = [self._asked(self.train.x[i : i + EVALUATED], self.train.lengths[i : i + EVALUATED])
-                 for i in range(0, len(self.train), EVALUATED)]
-        if settings.distil:
-            self.teacher = self._padded([outputs for outputs, _ in parts if outputs is not None])
-        if settings.hidden_match:
-            self.hidden = self._padded([hidden for _, hidden in parts if hidden is not None])
-
-    def _asked(self, x: NDArray[np.float32], lengths: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
-        """The float network's outputs and hidden states, in float32."""
-        network = self.calibration.network
-
-        def apply(node: Node, inputs: list[Any]) -> Any:
-            op = node.operator
-            params: Any = {role: self._floats[name] for role, name in zip(op.roles, node.params, strict=False)}
-            return op.real(inputs, params, lengths)
-
-        if not self._floats:
-            self._floats = {name: np.asarray(value, np.float32) for name, value in network.parameters.items()}
-        steps = int(lengths.max())
-        found = walk(self.graph, {self.graph.inputs[0]: x[:, :steps]}, lengths, apply, lambda site: 0.0)
-        outputs = torch.from_numpy(np.asarray(found[self.graph.outputs[0]], np.float32))
-        hidden = torch.from_numpy(found[self.hidden_site]) if self.hidden_site else None
-        return (outputs if self.settings.distil else None), hidden
 
     def _recalibrate(self) -> None:
         """Ranges from the network as it is now."""
