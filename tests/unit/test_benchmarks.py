@@ -109,7 +109,8 @@ def test_the_ladder_benchmark(tmp_path: Path) -> None:
     run("ladder.py", *arguments)
     first = (tmp_path / "l.csv").read_text()
     rows = list(csv.DictReader(first.splitlines()))
-    assert {"int8", "int8 retrained", "post-training", "ladder + long", "ladder + long: retrained"} <= {r["method"] for r in rows}
+    made = {r["method"] for r in rows}
+    assert {"int8", "int8 retrained", "post-training", "ladder + long", "ladder + long: retrained"} <= made
     spent = {r["method"]: int(r["retrainings"]) for r in rows}
     assert spent["post-training"] == 0
     assert spent["ladder + long"] > 3
