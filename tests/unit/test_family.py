@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ from test_runs import small_data, small_network
 import bittailor as bt
 from bittailor.errors import FormatError
 from bittailor.evaluate.evaluator import Evaluator
-from bittailor.evaluate.family import CandidateEvaluation
+from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.quantise.calibration import Calibration
+from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.search import Gene, InProcess, SearchSettings, Space, Store, make_executor, search
-from bittailor.search.space import Structure
+from bittailor.search.executors.base import WorkerState
+from bittailor.search.space import Genome, Structure
+from bittailor.search.store import Outcome
 
 
 @dataclass(frozen=True)
@@ -110,3 +115,36 @@ def test_two_structures_through_evaluation_store_and_front(
                        guides={"error": "loss"})
         assert apart.front.genomes == result.front.genomes
         assert [(r.key, r.outcome.values) for r in other.rows()] == [(r.key, r.outcome.values) for r in rows]
+
+
+class Remote(InProcess):
+    """Takes the state apart and together again, as if it had travelled."""
+
+    remote = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[int, ...]] = []
+
+    def run(self, state: WorkerState, genomes: Sequence[Genome]) -> Iterator[Outcome]:
+        self.asked += genomes
+        return super().run(WorkerState(pickle.loads(state.blob)), genomes)
+
+
+@pytest.mark.parametrize("metric", ["classification_error", "accuracy"])
+def test_what_is_compared_item_by_item_is_computed_where_candidates_are(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, remote = small_network(), Remote()
+    data = small_data(network)
+    here = CandidateEvaluation(bt.per_operator(network.graph), OneNetwork(bt.calibrate(network, data.train.x)),
+                               data.test, metric, "reference", ("size",))
+    widths = [homogeneous_widths(network.graph, bits) for bits in (8, 3)]
+    there = replace(here, door=remote).evaluator()
+    monkeypatch.setattr(there, "engine", None)
+    for (error, costs), (wanted, parts) in zip(there.measured(widths), here.evaluator().measured(widths), strict=True):
+        assert error == wanted
+        np.testing.assert_array_equal(costs, parts)
+        assert costs is not None
+        assert costs.mean() == pytest.approx(-error if metric == "accuracy" else error)
+    assert len(remote.asked) == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,12 @@ from bittailor.cost import FIGURES, PLATFORMS, Figure, Platform, Workload, accou
 from bittailor.cost.firmware import Core, Costs, cores
 from bittailor.engines import ENGINES
 from bittailor.errors import BittailorError, DataError, RangeError
+from bittailor.evaluate.certify import item_costs
 from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration
 
+QUANTISED_VALUES = 1 << 16
+"""How many input values are quantised at a time: they stay in a processor's cache."""
 HELD_VALUES = 1 << 25
 """How many output values, of 8 bytes in each of two forms, an evaluator holds at a time: half a gigabyte."""
 
@@ -47,16 +51,19 @@ class Candidate:
     metric: Metric
     work: Workload
 
-    @cached_property
+    @property
     def error(self) -> float:
         """The task's metric."""
-        return self.metric.value(self.outputs, self.data.targets)
+        return self._measured[0]
 
-    @cached_property
+    @property
     def loss(self) -> float:
         """What is smooth beside the metric, and minimised: its loss."""
-        targets = self.data.targets
-        return self.metric.loss_for(targets).of(self.outputs, targets)
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self) -> tuple[float, float]:
+        return self.metric.with_loss(self.outputs, self.data.targets)
 
     @cached_property
     def stored(self) -> int:
@@ -125,6 +132,10 @@ OBJECTIVES: Table[Objective] = Table("objective", {o.name: o for o in (
 )})
 
 
+MEASURED = ("error", "loss")
+"""Objectives that depend on data; all others are known of a program."""
+
+
 def objectives_with(platforms: Sequence[Platform], metric: Metric | None = None) -> Table[Objective]:
     """`OBJECTIVES`, and those of a user's platforms; `error` as the metric has it: with its title, unit and direction.
     BittailorError where a name stands for two of them."""
@@ -168,7 +179,7 @@ class Evaluator:
             raise BittailorError(f"the engine '{engine}' cannot run here: {missing}")
         self._binder: Binder = calibration.binder()
         self._parts: dict[tuple[int, ...], Data] = {}
-        self._inputs: dict[tuple[QFormat, Any, Any], NDArray[np.signedinteger[Any]]] = {}
+        self._inputs: dict[tuple[QFormat, int, int], NDArray[np.signedinteger[Any]]] = {}
         check_task(calibration.network, data, self.metric)
 
     def program(self, widths: dict[str, int]) -> tuple[Plan, Program]:
@@ -194,11 +205,14 @@ class Evaluator:
         return [program.read_output(q) for program, q in zip(programs, results, strict=True)]
 
     def _quantised(self, program: Program, items: slice) -> NDArray[np.signedinteger[Any]]:
+        """The input's integers, the same array each time: a part is a view of the whole."""
         fmt = program.input_format
-        key = fmt, items.start, items.stop
+        key = fmt, *items.indices(len(self.data))[:2]
         if key not in self._inputs:
-            kind = np.int8 if fmt.storage == "int8" else np.int16
-            self._inputs[key] = program.quantise_input(self.data.x[items]).astype(kind)
+            whole = fmt, 0, len(self.data)
+            if whole not in self._inputs:
+                self._inputs[whole] = _quantised(program, self.data.x)
+            self._inputs[key] = self._inputs[whole][items]
         return self._inputs[key]
 
     def candidate(self, plan: Plan, program: Program, outputs: Floats, items: slice = slice(None)) -> Candidate:
@@ -223,6 +237,10 @@ class Evaluator:
     def values(self, candidate: Candidate) -> dict[str, float]:
         """Objective values; `error` is always among them."""
         return {"error": candidate.error} | {o.name: float(o.of(candidate)) for o in self.objectives}
+
+    def exact(self, candidate: Candidate) -> dict[str, float]:
+        """The same with NaN for what depends on data: error and loss."""
+        return {"error": nan} | {o.name: nan if o.name in MEASURED else float(o.of(candidate)) for o in self.objectives}
 
     def evaluate(self, widths: Sequence[dict[str, int]]) -> list[dict[str, float]]:
         """Objective values of several candidates; RangeError for one that cannot be bound or run."""
@@ -252,6 +270,13 @@ class Evaluator:
         for _, candidate in self.candidates([(i, *self.program(w)) for i, w in enumerate(widths)]):
             yield candidate.outputs
 
+    def measured(self, widths: Sequence[dict[str, int]]) -> list[tuple[float, NDArray[np.float64] | None]]:
+        """The error of several candidates, and the metric item by item, minimised (`certify.item_costs`); RangeError as
+        in `program`."""
+        targets = self.data.targets
+        return [(self.metric.value(outputs, targets), item_costs(self.metric, outputs, targets))
+                for outputs in self.each_output(widths)]
+
     def _portions(
         self, bound: Sequence[tuple[int, Plan, Program]], items: int
     ) -> Iterator[Sequence[tuple[int, Plan, Program]]]:
@@ -262,6 +287,15 @@ class Evaluator:
         together = max(1, HELD_VALUES // each)
         for start in range(0, len(bound), together):
             yield bound[start : start + together]
+
+
+def _quantised(program: Program, x: NDArray[Any]) -> NDArray[np.signedinteger[Any]]:
+    """Integers of an input [items, steps, features], as small as they may be."""
+    found = np.empty(x.shape, np.int8 if program.input_format.storage == "int8" else np.int16)
+    step = max(1, QUANTISED_VALUES // max(1, x[0].size))
+    for start in range(0, len(x), step):
+        found[start : start + step] = program.quantise_input(x[start : start + step])
+    return found
 
 
 def check_task(network: Network, data: Data, metric: Metric) -> None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bittailor.common.data import Data
 from bittailor.cost import Platform
 from bittailor.errors import RangeError
@@ -132,6 +135,29 @@ class CandidateEvaluation:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "door"}
 
 
+@dataclass(frozen=True, eq=False)
+class ItemEvaluation:
+    """What measures candidates item by item (`Evaluator.measured`): the state of an executor's workers. Picklable. The
+    `terms` of an outcome are float64 [1, items]; None where the metric has no such parts.
+
+    candidates  evaluates them
+    """
+
+    candidates: CandidateEvaluation
+
+    def __call__(self) -> Callable[[Sequence[Genome]], list[Outcome]]:
+        """The worker."""
+        return self.outcomes
+
+    def outcomes(self, genomes: Sequence[Genome]) -> list[Outcome]:
+        """The outcomes of genomes of one network."""
+        start = time.perf_counter()
+        rows = self.candidates.evaluator().measured([self.candidates.space.widths(genome) for genome in genomes])
+        seconds = (time.perf_counter() - start) / max(1, len(genomes))
+        return [Outcome({"error": error}, None, seconds, terms=None if costs is None else costs[None])
+                for error, costs in rows]
+
+
 class Elsewhere(Evaluator):
     """An evaluator whose candidates are evaluated by the workers of an executor: baselines, sensitivities, picks on
     test data. What needs the outputs themselves it computes here."""
@@ -141,10 +167,20 @@ class Elsewhere(Evaluator):
                          evaluation.platforms)
         self._sites = tuple(site.name for site in calibration.network.graph.free)
         self._executor = executor
-        self._state = WorkerState(replace(evaluation, space=Spelt(self._sites), family=OneNetwork(calibration)))
+        own = replace(evaluation, space=Spelt(self._sites), family=OneNetwork(calibration))
+        self._state, self._by_item = WorkerState(own), WorkerState(ItemEvaluation(own))
 
     def attempt(self, widths: Sequence[dict[str, int]]) -> list[dict[str, float] | RangeError]:
-        genomes = [tuple(w[site] for site in self._sites) for w in widths]
-        outcomes = self._executor.run(self._state, genomes)
         return [RangeError(outcome.reason or "") if outcome.values is None else dict(outcome.values)
-                for outcome in outcomes]
+                for outcome in self._executor.run(self._state, self._genomes(widths))]
+
+    def measured(self, widths: Sequence[dict[str, int]]) -> list[tuple[float, NDArray[np.float64] | None]]:
+        found: list[tuple[float, NDArray[np.float64] | None]] = []
+        for outcome in self._executor.run(self._by_item, self._genomes(widths)):
+            if outcome.values is None:
+                raise RangeError(outcome.reason or "")
+            found.append((outcome.values["error"], None if outcome.terms is None else outcome.terms[0]))
+        return found
+
+    def _genomes(self, widths: Sequence[dict[str, int]]) -> list[Genome]:
+        return [tuple(w[site] for site in self._sites) for w in widths]

@@ -61,6 +61,10 @@ class Metric:
         """The metric item by item, float64 [items], whose mean is `value`; None where it has no such parts."""
         return None
 
+    def with_loss(self, outputs: Values, targets: Targets) -> tuple[float, float]:
+        """`value` and the loss; a subclass may compute at once what both need."""
+        return self.value(outputs, targets), self.loss_for(targets).of(outputs, targets)
+
     def amount(self, targets: Targets) -> float:
         """What `value` is a mean over: items, or phones that were said."""
         return len(targets)
@@ -353,7 +357,23 @@ class MeanSquaredError(Metric):
         return losses.SQUARED_ERROR.per_item(outputs, targets)
 
 
-class SiSdr(Metric):
+class _OfLoss(Metric):
+    """The negative of its loss, item by item."""
+
+    loss: Loss
+    maximise = True
+
+    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
+        found = self.loss.per_item(outputs, targets)
+        assert found is not None
+        return -found
+
+    def with_loss(self, outputs: Values, targets: Targets) -> tuple[float, float]:
+        loss = self.loss.of(outputs, targets)
+        return -loss, loss
+
+
+class SiSdr(_OfLoss):
     """Scale-invariant signal-to-distortion ratio, mean over items, in dB; within ±100.
 
     Of an item's output e and target s, its steps and their features in one row: 10 log10(|as|² / |as - e|²) with
@@ -361,22 +381,16 @@ class SiSdr(Metric):
     Source  Le Roux, Wisdom, Erdogan, Hershey: SDR - half-baked or well done? (ICASSP 2019, arXiv 1811.02508).
     """
 
-    name, title, unit, maximise = "si_sdr", "SI-SDR", "dB", True
+    name, title, unit = "si_sdr", "SI-SDR", "dB"
     loss = losses.NEGATIVE_SI_SDR
 
-    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
-        return -losses.NEGATIVE_SI_SDR.per_item(outputs, targets)
 
-
-class MaskedSiSdr(Metric):
+class MaskedSiSdr(_OfLoss):
     """The scale-invariant signal-to-distortion ratio of the signal that a mask makes of a noisy one, mean over items,
     in dB: see `masks.MaskedSiSdr`."""
 
-    name, title, unit, maximise = "masked_si_sdr", "SI-SDR of the masked signal", "dB", True
+    name, title, unit = "masked_si_sdr", "SI-SDR of the masked signal", "dB"
     loss = masks.MASKED_SI_SDR
-
-    def per_item(self, outputs: Values, targets: Targets) -> ItemValues:
-        return -masks.MASKED_SI_SDR.per_item(outputs, targets)
 
     def references(self, targets: Targets) -> Mapping[str, Values]:
         noisy = masks.signals(targets.extras[masks.NOISY])

@@ -74,8 +74,8 @@ class PartialEvaluation:
     candidates  evaluates them on all
     stops       where parts end
 
-    It is asked for (first, last, *genome): parts `first` to `last` - 1. The values of an outcome are those of the part;
-    its `terms` are [2, items of the part].
+    It is asked for (first, last, *genome): parts `first` to `last` - 1. The `terms` of an outcome are [2, items of the
+    part]; its values are there with the first part, NaN where they depend on data.
     """
 
     candidates: CandidateEvaluation
@@ -111,8 +111,8 @@ class PartialEvaluation:
             except RangeError as error:
                 found[i] = Outcome(None, str(error))
         for place, candidate in evaluator.candidates(bound, items):
-            found[place] = Outcome(evaluator.values(candidate), terms=terms(evaluator.metric, candidate.outputs,
-                                                                          candidate.data.targets))
+            found[place] = Outcome({} if items.start else evaluator.exact(candidate),
+                                   terms=terms(evaluator.metric, candidate.outputs, candidate.data.targets))
         return found
 
     def __getstate__(self) -> dict[str, Any]:
@@ -231,7 +231,7 @@ class Racing:
             if found.values is None or found.terms is None:
                 c.outcome = Outcome(None, found.reason, c.seconds)
             else:
-                c.values = dict(found.values)
+                c.values |= found.values
                 c.parts.append(found.terms * np.array([[self._sign], [1.0]]))
 
     def _finish(self, c: _Running) -> None:

@@ -29,6 +29,7 @@ class Part:
     """The items of one role, with what is compared with on them.
 
     name        "confirm" or "test"
+    float_error of the float network
     float_costs of the float network, item by item; None where the metric has no such parts
     """
 
@@ -37,6 +38,7 @@ class Part:
     metric: Metric
     evaluators: SolutionEvaluators
     base_costs: Costs | None
+    float_error: float
     float_costs: Costs | None
 
     @classmethod
@@ -45,7 +47,9 @@ class Part:
         """`outputs`: of the float network."""
         metric = evaluators.of(None).metric
         ((_, costs),) = evaluators.measured([base])
-        return cls(name, data, metric, evaluators, costs, item_costs(metric, outputs(data), data.targets))
+        real = outputs(data)
+        return cls(name, data, metric, evaluators, costs, metric.value(real, data.targets),
+                   item_costs(metric, real, data.targets))
 
     def against_base(self, costs: Costs) -> Differences:
         """A solution's item costs against homogeneous 8 bit."""

@@ -10,7 +10,6 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from bittailor.evaluate.certify import item_costs
 from bittailor.evaluate.family import Evaluators
 from bittailor.evaluate.metrics import Metric
 from bittailor.runs.forms import Solution
@@ -45,11 +44,8 @@ class SolutionEvaluators(Evaluators[str | None]):
         found: dict[int, tuple[float, NDArray[np.float64] | None]] = {}
         for beacon in dict.fromkeys(s.beacon for s in solutions):
             members = [i for i, s in enumerate(solutions) if s.beacon == beacon]
-            evaluator = self.of(beacon)
-            metric, targets = evaluator.metric, evaluator.data.targets
-            for i, outputs in zip(members, evaluator.each_output([dict(solutions[i].widths) for i in members]),
-                                  strict=True):
-                found[i] = metric.value(outputs, targets), item_costs(metric, outputs, targets)
+            rows = self.of(beacon).measured([dict(solutions[i].widths) for i in members])
+            found |= zip(members, rows, strict=True)
         return [found[i] for i in range(len(solutions))]
 
     def tested(self, solutions: Sequence[Solution]) -> list[Solution]:

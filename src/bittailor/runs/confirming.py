@@ -10,7 +10,7 @@ from typing import Any
 from bittailor.common.data import Data
 from bittailor.evaluate.masks import RATE
 from bittailor.evaluate.speech_quality import EXTRA, installed
-from bittailor.runs.calibrating import Calibrated, float_error
+from bittailor.runs.calibrating import Calibrated
 from bittailor.runs.certificate import Part, certify
 from bittailor.runs.choice import SolutionEvaluators
 from bittailor.runs.forms import Solution
@@ -72,12 +72,12 @@ def confirm(problem: Problem, ready: Calibrated, chosen: Chosen) -> Chosen:
 def test(problem: Problem, ready: Calibrated, chosen: Chosen) -> Chosen:
     """The one use of the test data: for the finished front, its picks and its baselines."""
     problem.display.tell("measuring front, picks and baselines on test data")
-    chosen = _compared(chosen, _part(problem, ready, "test", problem.data.test))
+    part = _part(problem, ready, "test", problem.data.test)
+    chosen = _compared(chosen, part)
     note_figures(ready.beacons.values(), ready.evaluators_with_values(problem.roles.held),
                  ready.evaluators(problem.data.test))
-    real = {**chosen.real, "test": float_error(problem, ready, problem.data.test)}
     _listen(problem, ready, chosen.picks)
-    return replace(chosen, real=real)
+    return replace(chosen, real={**chosen.real, "test": part.float_error})
 
 
 def _part(problem: Problem, ready: Calibrated, name: str, data: Data) -> Part:

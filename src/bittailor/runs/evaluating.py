@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bittailor.engines import ENGINES
+from bittailor.evaluate.evaluator import MEASURED
 from bittailor.evaluate.racing import LEAST, PartialEvaluation, Racing, stops, suits
 from bittailor.runs.calibrating import Calibrated
 from bittailor.runs.folder import take_beacons
@@ -74,7 +75,7 @@ def _races(problem: Problem, ready: Calibrated) -> bool:
 def _racing(problem: Problem, ready: Calibrated, executor: Executor) -> Racing:
     data, metric = problem.roles.select, ready.evaluator.metric
     parts = stops(len(data))
-    exact = {o.name: -1.0 if o.maximise else 1.0 for o in problem.objectives if o.name not in ("error", "loss")}
+    exact = {o.name: -1.0 if o.maximise else 1.0 for o in problem.objectives if o.name not in MEASURED}
     return Racing(executor.evaluation(PartialEvaluation(ready.candidates, parts)), parts, metric, data.targets, exact,
                   problem.spec.guide)
 
