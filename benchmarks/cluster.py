@@ -2,6 +2,7 @@
 
     python benchmarks/cluster.py waiting [--milliseconds 2,20,200] [--workers 1,2,4,8,16,32]   results/cluster.csv
     python benchmarks/cluster.py real        the real thing with 2 processes, against the same in this process
+    python benchmarks/cluster.py real --task phones --metric per_beam --threads 2    the same where a metric is long
     python benchmarks/cluster.py simulate    results/cluster_simulated.csv: what a thousand machines would need
 
 Waiting: an evaluation sleeps, so that a few cores can carry many workers: threads of two Dask processes, since to
@@ -113,12 +114,13 @@ def measured(cluster: Executor, seconds: float, workers: int, target_s: float) -
             round(1000 * cpu / found.evaluations, 3), round(load, 1)]
 
 
-def real() -> None:
-    """A search of digits on two processes, against the same in this process: equal, and how long each took."""
+def real(task: str, metric: str, population: int, generations: int, workers: int) -> None:
+    """A search on processes, against the same by threads of this process: equal, and how long each took."""
     from bittailor.cli.actions import train_task
 
-    prepared = train_task("digits")
-    spec = bt.SearchSpec(task=prepared.task, workers=1, search=bt.SearchSettings(population=40, generations=25))
+    prepared = train_task(task, metric=metric)
+    spec = bt.SearchSpec(task=prepared.task, metric=prepared.metric, workers=workers,
+                         search=bt.SearchSettings(population=population, generations=generations))
     took: dict[str, float] = {}
     runs: dict[str, bt.Run] = {}
     for name, place in {"this process": "", "local:1": "local:1", "local:2": "local:2"}.items():
@@ -129,7 +131,8 @@ def real() -> None:
             took[name] = time.perf_counter() - start
             runs[name] = run
             assert run.front == runs["this process"].front, name
-            print(f"{name}: {took[name]:.1f} s, start and end included; load {os.getloadavg()[0]:.1f}", flush=True)
+            print(f"{name}: {took[name]:.1f} s for {run.result['evaluations']} evaluations, start and end included; "
+                  f"load {os.getloadavg()[0]:.1f}", flush=True)
 
 
 def vars_of(spec: bt.SearchSpec) -> dict[str, Any]:
@@ -272,11 +275,16 @@ def main() -> None:
     parser.add_argument("--milliseconds", type=numbers, default=[2, 20, 200])
     parser.add_argument("--workers", type=numbers, default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--seconds", type=float, default=6.0, help="that a row should take, about")
+    parser.add_argument("--task", default="digits", help="of `real`")
+    parser.add_argument("--metric", default="", help="of `real`; the task's own if not given")
+    parser.add_argument("--population", type=int, default=40)
+    parser.add_argument("--generations", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=1, help="of this process, in `real`")
     asked = parser.parse_args()
     if asked.what == "waiting":
         waiting(asked.milliseconds, asked.workers, asked.seconds)
     elif asked.what == "real":
-        real()
+        real(asked.task, asked.metric, asked.population, asked.generations, asked.threads)
     else:
         simulate()
 

@@ -56,7 +56,9 @@ def test_parts_grow_to_all_items() -> None:
         found = racing.stops(items)
         assert found[-1] == items
         assert list(found) == sorted(set(found))
-        assert len(found) == 1 or found[-1] >= 1.5 * found[-2]
+        sizes = np.diff((0, *found))
+        assert len(found) == 1 or sizes[-1] >= (min(sizes[-2], racing.MOST * items) - 1) / 2
+        assert len(found) == 1 or max(sizes) <= max(racing.FIRST, racing.MOST * items * 1.5 + 1)
 
 
 def test_some_are_given_up_and_none_of_them_is_shown(network: bt.Network, data: bt.Splits, tmp_path: Path) -> None:
@@ -154,12 +156,12 @@ def _labels() -> Any:
 def test_the_radius_covers_at_every_look() -> None:
     """A mean of differences is misjudged at any look in no more than about the risk, of 400 sequences."""
     rng = np.random.default_rng(0)
-    items, looks = 4000, [500, 1000, 2000]
+    items, looks = 4000, [500, 1000, 1800, 2600, 3400]
     wrong = 0
     for _ in range(400):
         values = rng.standard_t(5, items)
         spread = values.std()
-        wrong += any(values[:n].mean() - racing.radius(n, items) * spread > values.mean() for n in looks)
+        wrong += any(values[:n].mean() - racing.radius(n, items, len(looks)) * spread > values.mean() for n in looks)
     assert wrong <= 400 * racing.RISK + 3 * (400 * racing.RISK) ** 0.5
 
 
@@ -187,3 +189,26 @@ def _cases(rng: np.random.Generator) -> Iterator[tuple[str, Any, bt.Data]]:
     yield "mse", rng.normal(size=(8, 3)), bt.Data(x, rng.normal(size=(8, 3)).astype(np.float32), lengths)
     yield "per", rng.normal(size=(8, 6, 4)), bt.Data(x, y, lengths)
     yield "si_sdr", rng.normal(size=(8, 6, 2)), bt.Data(x, rng.normal(size=(8, 6, 2)).astype(np.float32), lengths)
+
+
+def test_the_first_items_stand_for_all_where_they_came_sorted(
+    network: bt.Network, data: bt.Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    make = racing.Racing.__init__
+
+    def noted(self: racing.Racing, ask: Any, parts: Any, metric: Any, targets: Any, *rest: Any) -> None:
+        asked.append(targets.y)
+        make(self, ask, parts, metric, targets, *rest)
+
+    monkeypatch.setattr(racing.Racing, "__init__", noted)
+    valid = data.valid[np.argsort(data.valid.y, kind="stable")]
+    options = bt.RoleSettings(select_items=0, confirm=0.0)
+    run = searched(network, bt.Splits(data.train, valid, data.test), tmp_path / "run", roles=options)
+    assert run.result["items"]["select"] == len(valid)
+    assert len(set(valid.y[:racing.FIRST].tolist())) < len(set(valid.y.tolist()))
+    assert set(asked[0][:racing.FIRST].tolist()) == set(valid.y.tolist())
+    select = run.spec.divide(bt.Splits(data.train, valid, data.test)).select
+    evaluator = Evaluator(run.calibration, select, "classification_error", "reference", ("loss", "size"))
+    (plain,) = evaluator.evaluate([dict(run.front[0].widths)])
+    assert run.front[0].values["error"] == plain["error"]

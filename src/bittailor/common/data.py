@@ -194,14 +194,15 @@ def _check_steps(y: NDArray[np.int64], beyond: NDArray[np.bool_]) -> None:
 
 
 def real_numbers(value: ArrayLike, name: str, dtype: Any = np.float64) -> NDArray[Any]:
-    """An array of real numbers; DataError for complex numbers, texts or anything that is no array."""
+    """An array of real numbers, as they are where `dtype` is None; DataError for complex numbers, texts or anything
+    that is no array."""
     try:
         found = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} cannot be read as numbers: {error}") from None
     if found.dtype.kind not in "biuf":
         raise DataError(f"{name} cannot be read as numbers: it is of type {found.dtype}")
-    return found.astype(dtype, copy=False)
+    return found if dtype is None else found.astype(dtype, copy=False)
 
 
 def whole_numbers(value: ArrayLike, name: str) -> NDArray[np.int64]:

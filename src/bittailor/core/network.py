@@ -79,9 +79,12 @@ class Network:
         """Where there are several outputs: name -> its columns of the output. Empty otherwise."""
         return self.graph.parts
 
-    def check_input(self, x: ArrayLike, lengths: ArrayLike | None = None) -> tuple[Floats, NDArray[np.int64]]:
-        """x as float64 [items, steps, features] and lengths [items]; DataError says what does not fit."""
-        values = real_numbers(x, "the input")
+    def check_input(
+        self, x: ArrayLike, lengths: ArrayLike | None = None, dtype: Any = np.float64
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """x [items, steps, features], of a type or (None) as it is, and lengths [items]; DataError says what does not
+        fit."""
+        values = real_numbers(x, "the input", dtype)
         site = self.graph.sites[self.graph.inputs[0]]
         if site.role == "index":
             values = check_indices(values, site)

@@ -6,21 +6,23 @@ exactly (sizes), and has the lower loss, or whatever guides selection, with conf
 higher an error on those items. It keeps an estimate of its values, which selection looks at: the rival's value and the
 difference to it. It is never on the front, and never picked.
 
-Differences are paired, item by item. The bound is an asymptotic confidence sequence, valid at every look, narrowed for
-drawing from the finite number of items there are. What is given up depends on a candidate and the generations before
-alone: not on workers, nor on where a search was cut short.
+Differences are paired, item by item. The bound is normal, at looks that are fixed beforehand and share the risk evenly
+(Bonferroni), narrowed for drawing from the finite number of items there are. What is given up depends on a candidate
+and the generations before alone: not on workers, nor on where a search was cut short. Bound, risk and looks were chosen
+on mnist, seed 1, where none of some 450 candidates was given up wrongly; a confidence sequence for any number of looks,
+with a risk of 0.01, ran a fifth more sequences there.
 
 Sources  Maron and Moore: Hoeffding races (NIPS 1993); Birattari, Stützle, Paquete, Varrentrapp: A racing algorithm for
          configuring metaheuristics (GECCO 2002).
-         Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas: Time-uniform central limit theory and asymptotic confidence
-         sequences (Annals of Statistics 52, 2024, arXiv 2103.06476), equation 10.
+         Cochran: Sampling Techniques (Wiley, 3rd edition 1977), section 2.6: the finite population correction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import log, sqrt
+from math import sqrt
+from statistics import NormalDist
 from time import perf_counter
 from typing import Any
 
@@ -42,12 +44,12 @@ from bittailor.search.store import Outcome
 Terms = NDArray[np.float64]
 """[2, items]: what every item adds to error and loss, minimised."""
 
-FIRST, GROWTH = 500, 2
-"""Items of the first part, and how much larger each part is than the one before."""
+FIRST, MOST = 500, 0.2
+"""Items of the first part. The next ones double what there is, by no more than this share of all items."""
 LEAST = 2000
 """Items below which it does not pay: candidates are then run on all at once."""
-RISK = 0.01
-"""Of giving up a candidate that is no worse than the rival, for each pair of them."""
+RISK = 0.05
+"""Of giving up a candidate that is no worse than the rival, for each pair of them, at all looks together."""
 TOGETHER = 32
 """Candidates that race side by side: what a killed process loses at most."""
 _PROGRAMS = 256
@@ -55,10 +57,10 @@ _PROGRAMS = 256
 
 def stops(items: int) -> tuple[int, ...]:
     """After how many items candidates are looked at; the last is all of them."""
-    found, stop = [], FIRST
-    while stop * 3 <= items * 2:
+    found, stop, most = [], FIRST, max(1, round(MOST * items))
+    while stop + most // 2 < items:
         found.append(stop)
-        stop *= GROWTH
+        stop += min(stop, most)
     return (*found, items)
 
 
@@ -136,11 +138,19 @@ def terms(metric: Metric, outputs: Any, targets: Targets) -> Terms:
 
 @dataclass(eq=False)
 class _Running:
-    """A candidate on its way through the items."""
+    """A candidate on its way through the items.
+
+    rivals   places of those that are no worse in what is known exactly
+    sums     float64 [rivals, 2]: by how much it is worse in error and loss, of all items so far
+    squares  float64 [rivals]: the same of the squares, in what guides
+    """
 
     genome: Genome
     parts: list[Terms] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)
+    rivals: NDArray[np.intp] | None = None
+    sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    squares: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     seconds: float = 0.0
     outcome: Outcome | None = None
 
@@ -250,29 +260,36 @@ class Racing:
         return np.array([[sign * row[name] for name, sign in self._exact.items()] for row in rows]).reshape(
             len(rows), len(self._exact))
 
+    def _met(self, c: _Running, stop: int, against: _Field) -> NDArray[np.intp]:
+        """The rivals of a candidate, which its latest part, up to `stop`, is compared with."""
+        if c.rivals is None:
+            c.rivals = np.flatnonzero((against.costs <= self._costs([c.values])).all(axis=1))
+            c.sums, c.squares = np.zeros((len(c.rivals), 2)), np.zeros(len(c.rivals))
+        part = c.parts[-1]
+        ahead = part - against.terms[:, :, stop - part.shape[1] : stop][c.rivals]
+        c.sums += ahead.sum(axis=2)
+        c.squares += np.einsum("rn,rn->r", ahead[:, self._guide], ahead[:, self._guide])
+        return c.rivals
+
     def _given_up(self, c: _Running, stop: int, against: _Field) -> bool:
         """Whether rivals dominate it with confidence after so many items; it then has its outcome."""
-        above = (against.costs <= self._costs([c.values])).all(axis=1)
-        if not above.any():
+        rivals = self._met(c, stop, against)
+        if not len(rivals):
             return False
-        # the part first: what is chosen from it is copied
-        ahead = c.terms[None] - against.terms[:, :, :stop][above]
-        mean = ahead.mean(axis=2) * self._scale
-        spread = ahead[:, self._guide].std(axis=1) * self._scale[self._guide]
-        sure = mean[:, self._guide] - radius(stop, self._parts[-1]) * spread
+        guide, mean = self._guide, c.sums / stop * self._scale
+        spread = np.sqrt(np.maximum(0.0, c.squares / stop - (c.sums[:, guide] / stop) ** 2)) * self._scale[guide]
+        sure = mean[:, guide] - radius(stop, self._parts[-1], len(self._parts) - 1) * spread
         best = int(sure.argmax())
         worse = int(mean[:, 0].argmax())
         if sure[best] <= 0 or mean[worse, 0] < 0:
             return False
-        full = against.full[above]
+        full = against.full[rivals]
         estimate = float(full[worse, 0] + mean[worse, 0]), float(full[best, 1] + mean[best, 1])
         c.outcome = Outcome(self._with(c, estimate), None, c.seconds, dropped=stop)
         return True
 
 
-def radius(items: int, of: int, risk: float = RISK) -> float:
-    """How far the mean of `items` of `of` differences may be from that of all, in standard deviations, at every look at
-    once; narrowest about where the first look is."""
-    wide = (-2 * log(risk) + log(-2 * log(risk)) + 1) / FIRST
-    grown = items * wide + 1
-    return sqrt(2 * grown / (items**2 * wide) * log(sqrt(grown) / (2 * risk) + 1)) * sqrt(max(0.0, 1 - items / of))
+def radius(items: int, of: int, looks: int, risk: float = RISK) -> float:
+    """How far below the mean of all `of` differences that of the first `items` may be, in standard deviations, at so
+    many looks at once."""
+    return NormalDist().inv_cdf(1 - risk / looks) * sqrt(max(0.0, 1 / items - 1 / of))

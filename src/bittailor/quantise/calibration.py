@@ -348,13 +348,13 @@ def calibrate(
     expect(network, Network, "network", "from_torch(module, features) makes one")
     settings = settings or CalibrationSettings()
     expect(settings, CalibrationSettings, "settings")
-    values, sizes = network.check_input(x, lengths)
+    values, sizes = network.check_input(x, lengths, None)  # floats of 64 bits are made piece by piece
     chosen = evenly(len(values), settings.items)
     with algebra_threads(1):
         return _calibrated(network, values[chosen], sizes[chosen], settings)
 
 
-def _calibrated(network: Network, values: Floats, sizes: Ints, settings: CalibrationSettings) -> Calibration:
+def _calibrated(network: Network, values: NDArray[Any], sizes: Ints, settings: CalibrationSettings) -> Calibration:
     graph = network.graph
     width = sum(site.features for site in graph.sites.values() if site.kind == "activation")
     each = 8 * max(1, width * values.shape[1])

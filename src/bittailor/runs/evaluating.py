@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from bittailor.engines import ENGINES
 from bittailor.evaluate.evaluator import MEASURED
@@ -55,7 +57,7 @@ def evaluation(problem: Problem, ready: Calibrated, store: Store) -> Iterator[Ev
             # of islands only the front of all is polished
             yield (Evaluation(plain, retraining=work) if problem.spec.islands.number > 1 else
                    Evaluation(work.search, work.search.announce, work.search.revise, work))
-        elif _races(problem, ready):
+        elif races(problem, ready):
             def racing() -> Evaluation:
                 own = _racing(problem, ready, executor)
                 return Evaluation(own, own.announce, again=racing)
@@ -65,7 +67,7 @@ def evaluation(problem: Problem, ready: Calibrated, store: Store) -> Iterator[Ev
             yield Evaluation(plain)
 
 
-def _races(problem: Problem, ready: Calibrated) -> bool:
+def races(problem: Problem, ready: Calibrated) -> bool:
     """Whether racing is asked for, pays, and suits the metric."""
     few = problem.roles.select[:2]
     return (problem.spec.racing and len(problem.roles.select) >= LEAST
@@ -73,10 +75,13 @@ def _races(problem: Problem, ready: Calibrated) -> bool:
 
 
 def _racing(problem: Problem, ready: Calibrated, executor: Executor) -> Racing:
-    data, metric = problem.roles.select, ready.evaluator.metric
+    candidates, data, metric = ready.candidates, problem.roles.select, ready.evaluator.metric
+    if problem.roles.training is None:  # as they came, perhaps sorted; mixed ones stand for all from the first on
+        data = data[np.random.default_rng(problem.spec.roles.seed).permutation(len(data))]
+        candidates = replace(candidates, data=data)
     parts = stops(len(data))
     exact = {o.name: -1.0 if o.maximise else 1.0 for o in problem.objectives if o.name not in MEASURED}
-    return Racing(executor.evaluation(PartialEvaluation(ready.candidates, parts)), parts, metric, data.targets, exact,
+    return Racing(executor.evaluation(PartialEvaluation(candidates, parts)), parts, metric, data.targets, exact,
                   problem.spec.guide)
 
 

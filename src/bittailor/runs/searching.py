@@ -22,11 +22,12 @@ from bittailor.engines import ENGINES
 from bittailor.engines.native import variant_here
 from bittailor.errors import BittailorError
 from bittailor.evaluate.evaluator import Objective, check_task
+from bittailor.evaluate.racing import LEAST
 from bittailor.quantise.spaces import WIDTHS
 from bittailor.runs.calibrating import Calibrated, calibrate_run, float_error
 from bittailor.runs.choice import STOPPED_SECONDS, SolutionEvaluators, front_of, pick
 from bittailor.runs.confirming import Chosen, confirm, former_looks, test
-from bittailor.runs.evaluating import BeaconWork, Evaluation, evaluation
+from bittailor.runs.evaluating import BeaconWork, Evaluation, evaluation, races
 from bittailor.runs.folder import begin, check_store
 from bittailor.runs.forms import Solution
 from bittailor.runs.islands import Archipelago, island_facts
@@ -146,7 +147,10 @@ def staffed(problem: Problem) -> Iterator[Problem]:
 def seed(problem: Problem, ready: Calibrated) -> list[Genome]:
     """What the first population holds besides random solutions."""
     problem.display.tell(f"making the first population by {problem.spec.seeding}")
-    return SEEDINGS[problem.spec.seeding](problem.space, problem.network.graph, ready.evaluator)
+    evaluator = ready.evaluator
+    if races(problem, ready) and problem.roles.training is not None:  # the first items stand for all
+        evaluator = ready.evaluators_with_values(problem.roles.select[:LEAST]).of(None)
+    return SEEDINGS[problem.spec.seeding](problem.space, problem.network.graph, evaluator)
 
 
 def _search(
