@@ -86,7 +86,8 @@ class Built:
     def run_only(self, q: NDArray[np.int64]) -> NDArray[np.int64]:
         """Run one item: output."""
         x = np.ascontiguousarray(q.astype(self.in_type))
-        y = np.zeros((len(q), self.model.outputs) if self.model.per_step else self.model.outputs, self.out_type)
+        rows = (len(q) - self.model.late,) if self.model.per_step else ()
+        y = np.zeros((*rows, self.model.outputs), self.out_type)
         assert self.call("run", self.state, self.scratch, x, ctypes.c_size_t(len(q)), y) == 0
         return y.astype(np.int64)
 

@@ -158,17 +158,17 @@ def index_network(rng: Rng, rows: int = 11, features: int = 5) -> Network:
     return Network(graph, random_parameters(graph, rng))
 
 
-def random_network(rng: Rng, features: int | None = None, without: Collection[str] = ()) -> Network:
+def random_network(rng: Rng, features: int | None = None, without: Collection[str] = ("crop",)) -> Network:
     """Any chain of layers over steps, then (mostly) over single values, with branches and joins.
 
-    without  "norm", "conv": kinds of operators that are not drawn
+    without  "norm", "conv", "crop": kinds of operators that are not drawn. With "crop" a network takes one step as well
     """
     b = Builder()
     sizes = [1, 2, 3, 5, 15, 16, 17, 31, 33, 48, 64, 100]
     x = b.input("input", features or int(rng.choice(sizes[:9])))
     for i in range(int(rng.integers(1, 4))):
         if "conv" not in without and rng.random() < 0.2:
-            x = conv(b, rng, x, f"c{i}", int(rng.choice(sizes)))
+            x = conv(b, rng, x, f"c{i}", int(rng.choice(sizes)), "crop" not in without)
         x = _layer(b, rng, x, f"s{i}", int(rng.choice(sizes)), "norm" not in without)
     end = rng.choice(["last", "first", "mean", "sum", "max", "sequence"], p=[0.3, 0.15, 0.15, 0.1, 0.15, 0.15])
     if end != "sequence":
@@ -221,11 +221,14 @@ def odd_recurrence(b: Builder, rng: Rng, p: str, x: str, features: int, reverse:
     return b.op("add", f"{p}.out", y, wide)
 
 
-def conv(b: Builder, rng: Rng, x: str, p: str, features: int) -> str:
-    """A convolution over the steps, causal or looking ahead, perhaps in groups or of every feature alone."""
+def conv(b: Builder, rng: Rng, x: str, p: str, features: int, crop: bool = False) -> str:
+    """A convolution over the steps, causal or looking ahead, perhaps in groups or of every feature alone; where `crop`
+    allows it, perhaps without its first outputs."""
     width, taps, dilation = b.features(x), int(rng.integers(2, 5)), int(rng.choice([1, 1, 2, 3]))
     ahead = int(rng.choice([0, 0, 0, 1, (taps - 1) * dilation]))
     window = b.op("window", f"{p}.window", x, taps=taps, dilation=dilation, ahead=ahead)
+    if crop and rng.random() < 0.4:
+        window = b.op("crop", f"{p}.crop", window, steps=int(rng.integers(1, 4)))
     bias = f"{p}.b" if rng.random() < 0.5 else None
     divisors = [n for n in range(2, width + 1) if width % n == 0]
     if divisors and rng.random() < 0.5:
@@ -273,11 +276,11 @@ def exposing(program: Program, site: str) -> Program:
     return replace(program, graph=replace(graph, steps=steps, outputs=(site,)))
 
 
-def random_lengths(rng: Rng, items: int, steps: int) -> NDArray[np.int64] | None:
-    """None, or any lengths of 1..steps, at least one of them full with probability one half."""
+def random_lengths(rng: Rng, items: int, steps: int, least: int = 1) -> NDArray[np.int64] | None:
+    """None, or any lengths of least..steps, at least one of them full with probability one half."""
     if rng.random() < 0.4:
         return None
-    lengths = rng.integers(1, steps + 1, items)
+    lengths = rng.integers(least, steps + 1, items)
     if rng.random() < 0.5:
         lengths[rng.integers(items)] = steps
     return lengths
@@ -306,9 +309,9 @@ def random_case(seed: int, network: Network | None = None, style: str | None = N
     """A network, a plan and an input. Weights stand at their extremes now and then. The next seed's, where the scales
     of this one differ too much to be bound, as happens once in thousands."""
     rng = np.random.default_rng(seed)
-    given, network = network, network or random_network(rng)
+    given, network = network, network or random_network(rng, without=())
     style = style or str(rng.choice(["narrow", "wide", "any"], p=[0.4, 0.2, 0.4]))
-    plan = random_plan(network, sample(rng, network, 6, 7), rng, style)
+    plan = random_plan(network, sample(rng, network, 6, 6 + network.graph.least_steps), rng, style)
     rounding: Any = None
     if rng.random() < 0.2:
         def rounding(site: str, fmt: QFormat) -> NDArray[np.int64]:
@@ -318,9 +321,10 @@ def random_case(seed: int, network: Network | None = None, style: str | None = N
     except RangeError:
         return random_case(seed + 1, given, style)
     items = int(rng.choice([1, 2, 7, 8, 9, 16, 21]))
-    steps = int(rng.choice([1, 2, 5, 11]))
+    least = network.graph.least_steps
+    steps = least - 1 + int(rng.choice([1, 2, 5, 11]))
     q = input_integers(rng, program, (items, steps, network.features))
-    return Case(seed, program, q, random_lengths(rng, items, steps))
+    return Case(seed, program, q, random_lengths(rng, items, steps, least))
 
 
 def same_constants(a: Any, b: Any) -> None:

@@ -160,9 +160,9 @@ FUNCTIONS: dict[str, Any] = {
 }
 POINTWISE = ("add", "sub", "mul", "one_minus", "affine", "relu", "requantise")
 NORMS = ("layer_norm", "rms_norm")
-WINDOWS = ("window",)
+WINDOWS = ("window", "crop")
 OVER_TIME = ("last", "first", "mean", "sum", "max")
-COPIES = ("last", "first", "max", "window")
+COPIES = ("last", "first", "max", "window", "crop")
 """Their output has the format of their input."""
 
 
@@ -359,6 +359,11 @@ def window(node: Json, formats: Json, steps: list[list[int]]) -> list[list[int]]
     return y
 
 
+def crop(node: Json, steps: list[list[int]]) -> list[list[int]]:
+    """The valid steps of one item without the first ones."""
+    return [list(values) for t, values in enumerate(steps) if t >= node["options"]["steps"]]
+
+
 # --- section 4: recurrence --------------------------------------------------------------------------------------
 
 
@@ -387,17 +392,19 @@ def run(graph: Json, plan: Json, constants: Json, item: list[list[int]]) -> dict
     values: dict[str, Any] = {graph["inputs"][0]: item}
     for step in graph["steps"]:
         if "recurrence" in step:
-            values.update(recur(graph, step, formats, constants, values, len(item)))
+            values.update(recur(graph, step, formats, constants, values, len(values[step["inputs"][0]])))
             continue
         sources = [values[name] for name in step["inputs"]]
         own = constants[step["output"]]
-        if step["op"] in WINDOWS:
+        if step["op"] == "window":
             values[step["output"]] = window(step, formats, sources[0])
+        elif step["op"] == "crop":
+            values[step["output"]] = crop(step, sources[0])
         elif step["op"] in OVER_TIME:
             values[step["output"]] = over_time(step, own, formats, sources[0])
         elif isinstance(sources[0][0], list):
             values[step["output"]] = [
-                apply(step, own, formats, [s[t] for s in sources]) for t in range(len(item))
+                apply(step, own, formats, [s[t] for s in sources]) for t in range(len(sources[0]))
             ]
         else:
             values[step["output"]] = apply(step, own, formats, sources)
@@ -659,15 +666,17 @@ def network(
             if bias:
                 shapes["head.b"] = [classes]
             x, width = "head.out", classes
-        elif op.startswith("conv"):  # conv:taps:dilation:ahead:groups, with twice the features
-            taps, dilation, ahead, groups = map(int, op.split(":")[1:])
+        elif op.startswith("conv"):  # conv:taps:dilation:ahead:groups:drops, with twice the features
+            taps, dilation, ahead, groups, drops = map(int, op.split(":")[1:])
             steps.append(node("window", "conv.window", x, taps=taps, dilation=dilation, ahead=ahead))
+            if drops:
+                steps.append(node("crop", "conv.crop", "conv.window", steps=drops))
             params = ("conv.W", "conv.b") if bias else ("conv.W",)
             shapes["conv.W"] = [2 * width, width * taps // groups]
             if bias:
                 shapes["conv.b"] = [2 * width]
             kind, more = ("grouped_linear", {"groups": groups}) if groups > 1 else ("linear", {})
-            steps.append(node(kind, "conv.out", "conv.window", params=params, features=2 * width, **more))
+            steps.append(node(kind, "conv.out", steps[-1]["output"], params=params, features=2 * width, **more))
             x, width = "conv.out", 2 * width
         elif op in NORMS:
             steps.append(node(op, op, x, features=width, eps=1e-5))
@@ -744,9 +753,10 @@ CASES: dict[str, Json] = {
             "options": {"scaled": True}},
     "sru_plain": {"seed": 14, "cell": "sru", "widths": (1, 9), "end": "last linear", "bias": False, "per_row": True,
                   "options": {"skip": None, "activation": "tanh"}},
-    "conv": {"seed": 17, "widths": (2, 12), "end": "conv:3:1:0:1 last linear", "steps": 6},
-    "conv_ahead": {"seed": 18, "widths": (1, 8), "end": "conv:3:2:2:1 mean linear", "steps": 6, "directions": 2},
-    "conv_depthwise": {"seed": 19, "widths": (2, 16), "end": "conv:2:3:0:3 linear", "steps": 6, "per_row": True},
+    "conv": {"seed": 17, "widths": (2, 12), "end": "conv:3:1:0:1:0 last linear", "steps": 6},
+    "conv_ahead": {"seed": 18, "widths": (1, 8), "end": "conv:3:2:2:1:0 mean linear", "steps": 6, "directions": 2},
+    "conv_depthwise": {"seed": 19, "widths": (2, 16), "end": "conv:2:3:0:3:0 linear", "steps": 6, "per_row": True},
+    "conv_valid": {"seed": 23, "widths": (2, 12), "end": "conv:3:1:0:1:2 mean linear", "steps": 6, "least": 3},
     "embedding": {"seed": 20, "widths": (1, 12), "end": "last linear", "features": 3, "rows": 7, "per_row": True},
     "layer_norm": {"seed": 15, "widths": (2, 12), "end": "layer_norm linear last", "hidden": 5},
     "rms_norm": {"seed": 16, "widths": (4, 16), "end": "rms_norm mean linear", "hidden": 4},
@@ -759,9 +769,13 @@ CASES: dict[str, Json] = {
 def make_case(
     seed: int, widths: tuple[int, int], end: str, features: int = 2, hidden: int = 3, layers: int = 1,
     directions: int = 1, bias: bool = True, bias_bits: int | None = None, per_row: bool = False, steps: int = 4,
-    cell: str = "gru", options: Json | None = None, rows: int = 0,
+    cell: str = "gru", options: Json | None = None, rows: int = 0, least: int = 1,
 ) -> Json:
-    """One vector: everything that goes in, and the integers that must come out. `rows`: of a table, if there is one."""
+    """One vector: everything that goes in, and the integers that must come out.
+
+    rows   of a table, if there is one
+    least  the fewest steps of an item
+    """
     rng = random.Random(seed)
     graph = network(features, hidden, layers, directions, bias, end, 2, cell, options, rows)
     parameters = draw_parameters(rng, graph.pop("parameters"))
@@ -770,7 +784,7 @@ def make_case(
         return rng.randint(max(widths[0], 2) if kind == "activation" else widths[0], widths[1])
 
     plan = draw_plan(rng, graph, parameters, draw, bias_bits, per_row)
-    lengths = [steps, max(1, steps - 2), 1]
+    lengths = [steps, max(least, steps - 2), least]
     x: Any = [[[round(rng.gauss(0.0, 1.0), 3) for _ in range(features)] for _ in range(steps)] for _ in lengths]
     if rows:  # an index is the integer itself
         plan["input"] = {"kind": "activation", "bits": 16, "scale": [1.0], "zero_point": 0}

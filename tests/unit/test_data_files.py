@@ -53,6 +53,15 @@ def test_the_three_parts_with_lengths_groups_and_extras(tmp_path: Path, kind: st
     assert splits.fingerprint == read_splits(written(tmp_path, values, kind), seed=5).fingerprint
 
 
+def test_targets_that_begin_later(tmp_path: Path) -> None:
+    values = arrays(20) | {"y": np.ones((20, 3, 2), np.float32), "late": np.array(1)}
+    splits = read_splits(written(tmp_path, values))
+    assert [part.late for part in (splits.train, splits.valid, splits.test)] == [1, 1, 1]
+    for late in (np.array([1, 2]), np.array(0.5)):
+        with pytest.raises(DataError, match="late is one whole number"):
+            read_splits(written(tmp_path, values | {"late": late}))
+
+
 @pytest.mark.parametrize(("ends", "sizes"), [
     (("",), (18, 6, 6)), (("_train",), (18, 6, 6)), (("_train", "_valid"), (24, 30, 6)),
     (("_train", "_test"), (24, 6, 30)),

@@ -54,6 +54,8 @@ READ: dict[str, Callable[[], tuple[Any, ...]]] = {
                           K.Dense(3), K.Activation("sigmoid")),
     "Conv1D": lambda: (K.Conv1D(6, 3, dilation_rate=2, padding="causal", activation="relu"), K.GRU(4), K.Dense(2)),
     "Conv1D groups": lambda: (K.Conv1D(6, 4, padding="same", groups=3, use_bias=False), K.GRU(4), K.Dense(2)),
+    "Conv1D valid": lambda: (K.Conv1D(6, 3), K.GRU(4, return_sequences=True), K.Dense(2)),
+    "Cropping1D": lambda: (K.GRU(4, return_sequences=True), K.Cropping1D((2, 0)), K.Dense(2)),
     "Embedding": lambda: (K.Embedding(9, 3), K.GRU(4), K.Dense(2)),
     "LayerNormalization": lambda: (K.GRU(4, return_sequences=True), K.LayerNormalization(), K.Dense(2)),
     "LayerNormalization bare": lambda: (K.GRU(4), K.LayerNormalization(center=False, scale=False), K.Dense(2)),
@@ -114,7 +116,7 @@ def test_nested_models_fixed_steps_and_batches_are_read() -> None:
 
 @pytest.mark.parametrize(("layers", "said"), [
     (lambda: (K.Masking(), K.GRU(4)), "Masking.*lengths"),
-    (lambda: (K.Conv1D(4, 3), K.GRU(4)), "fewer than the sequence"),
+    (lambda: (K.GRU(4, return_sequences=True), K.Cropping1D((1, 2))), r"cropping=\(1, 2\)"),
     (lambda: (K.Conv1D(4, 3, strides=2), K.GRU(4)), "strides=2"),
     (lambda: (K.Embedding(4, 3, mask_zero=True), K.GRU(4)), "mask_zero"),
     (lambda: (K.RNN(K.GRUCell(4)),), "cells of your own"),

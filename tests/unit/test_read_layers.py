@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import bittailor as bt
 from bittailor.core.network import Network
@@ -29,7 +31,7 @@ FEATURES, ROWS = 4, 30
 class Module(nn.Module):
     """A forward of one line, with some layers."""
 
-    def __init__(self, forward: Callable[[nn.Module, Tensor], Tensor], **layers: nn.Module) -> None:
+    def __init__(self, forward: Callable[..., Any], **layers: nn.Module) -> None:
         super().__init__()
         self._forward = forward
         for name, layer in layers.items():
@@ -92,7 +94,6 @@ def test_a_convolution(name: str, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize(("net", "why"), [
-    (nn.Conv1d(FEATURES, 5, 3), r"2 steps fewer .* functional\.pad\(x, \(2, 0\)\)"),
     (nn.Conv1d(FEATURES, 5, 3, stride=2, padding=1), r"stride=2"),
     (nn.Conv1d(FEATURES, 5, 3, padding=1, padding_mode="reflect"), r"padding_mode='reflect'"),
     (nn.Sequential(nn.Conv1d(FEATURES, 5, 3, padding=2), nn.ReLU()), r"2 steps more than the sequence has"),
@@ -102,6 +103,81 @@ def test_a_convolution(name: str, rng: np.random.Generator) -> None:
 def test_a_convolution_that_is_refused(net: nn.Module, why: str) -> None:
     with pytest.raises(UnsupportedNetwork, match=why):
         bt.from_torch(Module(over_steps, net=net))
+
+
+def sequence(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """As `over_steps`, then a bidirectional GRU."""
+    return m.gru(m.net(x.transpose(1, 2)).transpose(1, 2))[0]
+
+
+VALID = {
+    "plain": (Module(over_steps, net=nn.Conv1d(FEATURES, 5, 3)), 2),
+    "dilated, in groups": (Module(over_steps, net=nn.Conv1d(FEATURES, 6, 3, dilation=3, groups=2)), 6),
+    "half padded": (Module(over_steps, net=nn.Sequential(nn.ZeroPad1d((1, 0)), nn.Conv1d(FEATURES, 5, 4))), 2),
+    "looking ahead": (Module(over_steps, net=nn.Sequential(nn.ZeroPad1d((0, 1)), nn.Conv1d(FEATURES, 5, 4))), 2),
+    "two": (Module(over_steps, net=nn.Sequential(nn.Conv1d(FEATURES, 5, 3), nn.ReLU(), nn.Conv1d(5, 4, 2))), 3),
+    "then causal": (Module(over_steps, net=nn.Sequential(nn.Conv1d(FEATURES, 5, 3), nn.ConstantPad1d((2, 0), 0.0),
+                                                         nn.Conv1d(5, 4, 3))), 2),
+    "states": (Module(sequence, net=nn.Conv1d(FEATURES, 5, 3),
+                      gru=nn.GRU(5, 4, batch_first=True, bidirectional=True)), 2),
+    "mean": (Module(lambda m, x: m.head(over_steps(m, x).mean(1)), net=nn.Conv1d(FEATURES, 5, 3), head=nn.Linear(5, 2)),
+             2),
+    "first": (Module(lambda m, x: sequence(m, x)[:, 0], net=nn.Conv1d(FEATURES, 5, 3),
+                     gru=nn.GRU(5, 4, batch_first=True, bidirectional=True)), 2),
+    "residual": (Module(lambda m, x: over_steps(m, x) + x[:, 4:], net=nn.Conv1d(FEATURES, FEATURES, 3, dilation=2)), 4),
+    "of a sequence": (Module(lambda m, x: m.gru(x)[0][:, 3:], gru=nn.GRU(FEATURES, 4, batch_first=True)), 3),
+    "narrow": (Module(lambda m, x: m.gru(x.narrow(1, 2, x.size(1) - 2))[1][0],
+                      gru=nn.GRU(FEATURES, 4, batch_first=True)), 2),
+}
+"""Name -> module without padding, and how many steps its network drops."""
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_a_convolution_without_padding(name: str, rng: np.random.Generator) -> None:
+    module, dropped = VALID[name]
+    network = bt.from_torch(module)
+    assert network.graph.least_steps == dropped + 1
+    agrees(module, network, rng.normal(size=(3, 9, FEATURES)))
+    agrees(module, network, rng.normal(size=(2, dropped + 1, FEATURES)))
+    with pytest.raises(DataError, match=f"drops the first {dropped} steps, so it needs {dropped + 1} or more"):
+        network(np.zeros((1, dropped, FEATURES)))
+
+
+class Packed(nn.Module):
+    """A convolution without padding, then final states of sequences of different lengths."""
+
+    def __init__(self, less: int) -> None:
+        super().__init__()
+        self.less, self.net = less, nn.Conv1d(FEATURES, 5, 3)
+        self.gru, self.head = nn.GRU(5, 4, batch_first=True, bidirectional=True), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        y = pack_padded_sequence(over_steps(self, x), lengths - self.less, batch_first=True, enforce_sorted=False)
+        states = self.gru(y)[1]
+        return self.head(torch.cat([states[0], states[1]], 1))
+
+
+def test_lengths_behind_a_convolution_without_padding(rng: np.random.Generator) -> None:
+    module = Packed(2)
+    network, x, lengths = bt.from_torch(module), rng.normal(size=(3, 9, FEATURES)), np.array([9, 3, 5])
+    with torch.no_grad():
+        wanted = module.double()(torch.tensor(x), torch.tensor(lengths)).numpy()
+    assert np.abs(network(x, lengths) - wanted).max() < 1e-9
+    with pytest.raises(UnsupportedNetwork, match="lengths that forward is given, less 2"):
+        bt.from_torch(Packed(0))
+    with pytest.raises(DataError, match=r"must lie in 3\.\.9 \(the network drops the first 2\); got 2\.\.9"):
+        network(x, [9, 2, 5])
+
+
+@pytest.mark.parametrize(("forward", "why"), [
+    (lambda m, x: over_steps(m, x) + x, r"lack 0 and 2 of the sequence's first steps; .*x\[:, 2:\]"),
+    (lambda m, x: torch.cat([over_steps(m, x), x], -1), r"lack 0 and 2 of the sequence's first steps"),
+    (lambda m, x: (over_steps(m, x), x), r"lack 0 and 2 of the sequence's first steps"),
+    (lambda m, x: over_steps(m, x) + x[:, 1:-1], r"\[1:-1\] on the steps"),
+])
+def test_values_that_begin_at_different_steps(forward: Callable[..., Any], why: str) -> None:
+    with pytest.raises(UnsupportedNetwork, match=why):
+        bt.from_torch(Module(forward, net=nn.Conv1d(FEATURES, FEATURES, 3)))
 
 
 @pytest.mark.parametrize("norm", [

@@ -75,14 +75,15 @@ def set_up(network: Network, plan: Plan, learned: frozenset[str] = frozenset()) 
 def same_everywhere(network: Network, plan: Plan, rng: Rng) -> None:
     """The same integers as the reference engine at every site, on random inputs and lengths."""
     program = bind(network, plan)
-    items, steps = int(rng.choice([1, 2, 7, 16])), int(rng.choice([1, 2, 5, 9]))
+    least = network.graph.least_steps
+    items, steps = int(rng.choice([1, 2, 7, 16])), int(rng.choice([1, 2, 5, 9])) + least - 1
     q = input_integers(rng, program, (items, steps, network.features))
-    lengths = random_lengths(rng, items, steps)
+    lengths = random_lengths(rng, items, steps, least)
     full = np.full(items, steps) if lengths is None else lengths
     wanted = Reference().trace(program, q, lengths)
     trained = set_up(network, plan)
     # what earlier batches of fewer or more steps left behind must not matter
-    others = [int(n) for n in rng.integers(1, 12, 2)]
+    others = [int(n) for n in rng.integers(least, 11 + least, 2)]
     earlier = [(input_integers(rng, program, (items, n, q.shape[2])), np.full(items, n)) for n in others]
     for x, sizes in (*earlier, (q, full)):
         out = trained.step(torch.from_numpy(x), torch.from_numpy(sizes), keep=True)
@@ -95,9 +96,9 @@ def same_everywhere(network: Network, plan: Plan, rng: Rng) -> None:
 
 @pytest.mark.parametrize("round_", range(12))
 def test_integers_of_random_networks(rng: Rng, round_: int) -> None:
-    network = random_network(rng)
+    network = random_network(rng, without=())
     style = str(rng.choice(["narrow", "wide", "any"]))
-    plan = random_plan(network, rng.normal(size=(6, 7, network.features)), rng, style)
+    plan = random_plan(network, sample(rng, network, 6, 6 + network.graph.least_steps), rng, style)
     same_everywhere(network, plan, rng)
 
 
@@ -156,13 +157,15 @@ def test_work_that_does_not_recur_is_done_once() -> None:
 def torch_walk(graph: Graph, x: Tensor, lengths: Tensor, p: Mapping[str, Tensor]) -> Tensor:
     """The float network in differentiable form, plainly."""
     values, rows = {graph.inputs[0]: x}, torch.arange(len(x))
-    steps = x.shape[1]
     for step in graph.steps:
         if isinstance(step, Node):
-            values[step.output] = torch_op(step, [values[n] for n in step.inputs], p, lengths)
+            values[step.output] = torch_op(step, [values[n] for n in step.inputs], p,
+                                           lengths - graph.late[step.inputs[0]])
             continue
+        late = graph.late[step.inputs[0]]
+        own, steps = lengths - late, x.shape[1] - late
         order = torch.stack([
-            torch.where(t < lengths, lengths - 1 - t if step.reverse else torch.full_like(lengths, t), t)
+            torch.where(t < own, own - 1 - t if step.reverse else torch.full_like(own, t), t)
             for t in range(steps)
         ], 1)
         now = {s.previous: x.new_zeros(len(x), graph.sites[s.update].features) for s in step.states}
@@ -170,7 +173,7 @@ def torch_walk(graph: Graph, x: Tensor, lengths: Tensor, p: Mapping[str, Tensor]
         for t in range(steps):
             now |= {name: values[name][rows, order[:, t]] for name in step.inputs}
             for node in step.nodes:
-                now[node.output] = torch_op(node, [now[n] for n in node.inputs], p, lengths)
+                now[node.output] = torch_op(node, [now[n] for n in node.inputs], p, own)
             now |= {s.previous: now[s.update] for s in step.states}
             for name in step.outputs:
                 seen[name].append(now[name])
@@ -197,6 +200,8 @@ def torch_op(node: Node, x: list[Tensor], parameters: Mapping[str, Tensor], leng
         y = torch.nn.functional.conv1d(x[0].transpose(1, 2), p[0][:, :, None], p[1] if len(p) > 1 else None,
                                        groups=groups)
         return y.transpose(1, 2)
+    if node.op == "crop":
+        return x[0][:, node.options["steps"] :]
     if node.op == "window":
         span, ahead = (node.options["taps"] - 1) * node.options["dilation"], node.options["ahead"]
         valid = torch.arange(x[0].shape[1])[None] < lengths[:, None]
@@ -220,9 +225,11 @@ def torch_op(node: Node, x: list[Tensor], parameters: Mapping[str, Tensor], leng
 
 def gradients_agree(network: Network, rng: Rng) -> None:
     """At 16 bits and with roomy ranges, straight-through gradients are those of the float network."""
-    x = sample(rng, network, 8, 6)
-    lengths = random_lengths(rng, 8, 6)
-    sizes = torch.from_numpy(np.full(8, 6) if lengths is None else lengths)
+    least, late = network.graph.least_steps, network.graph.late[network.output]
+    steps = 5 + least
+    x = sample(rng, network, 8, steps)
+    lengths = random_lengths(rng, 8, steps, least)
+    sizes = torch.from_numpy(np.full(8, steps) if lengths is None else lengths)
     ranges = {k: (min(1.5 * a, -0.1), max(1.5 * b, 0.1)) for k, (a, b) in calibrate(network, x, sizes.numpy()).items()}
     plan = plan_of(network, ranges, {s.name: 32 if s.kind == "bias" else 16 for s in network.graph.free})
     trained = set_up(network, plan)
@@ -233,11 +240,11 @@ def gradients_agree(network: Network, rng: Rng) -> None:
     weights = torch.from_numpy(rng.normal(size=out.shape))
     sequence = out.dim() == 3
     if sequence:
-        weights *= (torch.arange(6)[None] < sizes[:, None])[:, :, None]
+        weights *= (torch.arange(steps - late)[None] < sizes[:, None] - late)[:, :, None]
     (out * weights).sum().backward()
     trained.step(torch.from_numpy(plan.formats[network.graph.inputs[0]].quantise(x)), sizes)
     given = weights.float()
-    found, _ = trained.backward(given.transpose(0, 1)[: int(sizes.max())] if sequence else given)
+    found, _ = trained.backward(given.transpose(0, 1)[: int(sizes.max()) - late] if sequence else given)
     wanted = {k: p.grad for k, p in parameters.items() if p.grad is not None}
     missing = torch.cat([(found[name] - gradient).ravel() for name, gradient in wanted.items()])
     whole = torch.cat([gradient.ravel() for gradient in wanted.values()])

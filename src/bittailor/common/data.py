@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bittailor.common.records import expect
+from bittailor.common.records import expect, whole
 from bittailor.errors import DataError
 
 
@@ -24,7 +24,7 @@ class Targets:
     """What outputs are measured against: NumPy arrays, or torch tensors while something is trained.
 
     y        as in `Data.y`
-    lengths  int64 [items]
+    lengths  int64 [items]: of those steps that have targets
     extras   as in `Data.extras`
     """
 
@@ -65,6 +65,8 @@ class Data:
              validation. Empty where there are none; not a part of the fingerprint
     extras   name -> numbers [items, …] that a metric or a loss is given beside `y`, such as the noisy signal that a
              mask is applied to
+    late     for a network that gives no output for the first so many steps (`Graph.late`; a convolution without
+             padding): targets for each step begin behind those, `steps - late` of them, and items are longer
     """
 
     x: NDArray[np.float32]
@@ -72,6 +74,7 @@ class Data:
     lengths: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     groups: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    late: int = 0
 
     def __post_init__(self) -> None:
         x = real_numbers(self.x, "x", np.float32)
@@ -83,7 +86,8 @@ class Data:
             bad = int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2)))[0])
             raise DataError(f"x holds NaN or infinity (first in item {bad}); clean the data first")
         y = np.asarray(self.y)
-        shapes = ((), (x.shape[1], 2), (x.shape[1],) if x.shape[1] > 1 else None)
+        steps = x.shape[1] - whole(self.late, "late", 0, x.shape[1] - 1)
+        shapes = ((), (steps, 2), (steps,) if x.shape[1] > 1 else None)
         if y.dtype.kind in "iub" and y.ndim and y.shape[1:] in shapes:
             y = y.astype(np.int64)
         else:
@@ -95,13 +99,14 @@ class Data:
             raise DataError(f"x has {len(x)} items but y has {len(y)}")
         lengths = whole_numbers(self.lengths, "lengths")
         lengths = np.full(len(x), x.shape[1]) if lengths.size == 0 else lengths
-        if lengths.shape != (len(x),) or lengths.min() < 1 or lengths.max() > x.shape[1]:
-            raise DataError(f"lengths must be {len(x)} values in 1..{x.shape[1]}; got shape {lengths.shape}, "
-                            f"{lengths.min()}..{lengths.max()}")
+        if lengths.shape != (len(x),) or lengths.min() <= self.late or lengths.max() > x.shape[1]:
+            raise DataError(f"lengths must be {len(x)} values in {1 + self.late}..{x.shape[1]}; got shape "
+                            f"{lengths.shape}, {lengths.min()}..{lengths.max()}")
         lengths = lengths.astype(np.int64)
         beyond = np.arange(x.shape[1])[None, :] >= lengths[:, None]
         if beyond.any() and x[beyond].any():
             x = np.where(beyond[:, :, None], np.float32(0), x)
+        beyond = beyond[:, self.late :]
         if y.ndim == 3 and y.dtype == np.int64:
             _check_steps(y, beyond)
         if y.ndim == 2 and y.dtype == np.int64:
@@ -111,8 +116,9 @@ class Data:
         groups = whole_numbers(self.groups, "groups")
         if groups.size and groups.shape != (len(x),):
             raise DataError(f"groups must be {len(x)} numbers, one an item; got shape {groups.shape}")
-        if y.ndim == 3 and y.dtype == np.float32 and y.shape[1] != x.shape[1]:
-            raise DataError(f"x has {x.shape[1]} steps but y has {y.shape[1]}")
+        if y.ndim == 3 and y.dtype == np.float32 and y.shape[1] != steps:
+            raise DataError(f"x has {x.shape[1]} steps but y has {y.shape[1]}" + (
+                f"; with late={self.late} it has {steps}" if self.late else ""))
         extras = {name: np.ascontiguousarray(values) for name, values in self.extras.items()}
         for name, values in extras.items():
             if values.shape[:1] != (len(x),) or values.dtype.kind not in "biufc":
@@ -135,12 +141,12 @@ class Data:
         """The items chosen by a slice, an index array or a mask."""
         return Data(self.x[items], self.y[items], self.lengths[items],
                     self.groups[items] if self.groups.size else self.groups,
-                    {name: values[items] for name, values in self.extras.items()})
+                    {name: values[items] for name, values in self.extras.items()}, self.late)
 
     @property
     def targets(self) -> Targets:
         """What outputs are measured against."""
-        return Targets(self.y, self.lengths, self.extras)
+        return Targets(self.y, self.lengths - self.late, self.extras)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -149,6 +155,8 @@ class Data:
         for name, value in (("", self.x), ("", self.y), ("", self.lengths), *sorted(self.extras.items())):
             digest.update(f"{name}{value.dtype.str}{value.shape}".encode())
             digest.update(value.tobytes())
+        if self.late:
+            digest.update(f"late{self.late}".encode())
         return digest.hexdigest()[:16]
 
 

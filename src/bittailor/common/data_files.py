@@ -4,6 +4,7 @@
     x_valid, …, x_test, …                             the same of the other parts
     ANY_train, ANY_valid, ANY_test                    an extra called ANY
     x, y, lengths, groups, ANY                        of one part, as whose every name lacks its ending
+    late                                              a number, `Data.late` of all parts; 0 where it is not there
 
 What a file lacks of validation and test data is set aside from its training data, a fifth of them each, by the seed;
 whole groups stay together, classes keep their shares.
@@ -40,9 +41,10 @@ def read_splits(path: Path | str, seed: int = 0) -> Splits:
     Raises  FileError where it cannot be read, DataError, with the names of arrays, where they are no data.
     """
     arrays = _arrays(Path(path))
-    found = {part: _part(path, part, arrays) for part in PARTS if _names(part, arrays)}
+    late = _late(path, arrays.pop("late", np.zeros((), np.int64)))
+    found = {part: _part(path, part, arrays, late) for part in PARTS if _names(part, arrays)}
     if not found and _names("", arrays):
-        found = {"train": _part(path, "", arrays)}
+        found = {"train": _part(path, "", arrays, late)}
     if "train" not in found:
         raise DataError(f"{path} holds {', '.join(sorted(arrays)[:8]) or 'no arrays'}; expected x_train and y_train "
                         "(and x_valid, y_valid, x_test, y_test), or x and y")
@@ -67,7 +69,13 @@ def _names(part: str, arrays: Arrays) -> dict[str, str]:
     return {name: name for name in arrays if not any(name.endswith(end) for end in ends)} if "x" in arrays else {}
 
 
-def _part(path: Path | str, part: str, arrays: Arrays) -> Data:
+def _late(path: Path | str, value: NDArray[Any]) -> int:
+    if value.size != 1 or value.dtype.kind not in "iu":
+        raise DataError(f"{path}: late is one whole number; got {value.dtype} {value.shape}")
+    return int(value.reshape(()))
+
+
+def _part(path: Path | str, part: str, arrays: Arrays, late: int) -> Data:
     named = _names(part, arrays)
     end = f"_{part}" if part else ""
     given = {name: arrays[where] for name, where in named.items()}
@@ -78,7 +86,7 @@ def _part(path: Path | str, part: str, arrays: Arrays) -> Data:
     none = np.empty(0, np.int64)
     try:
         return Data(given["x"], given["y"], whole_numbers(given.get("lengths", none), "lengths"),
-                    _numbered(given.get("groups", none)), extras)
+                    _numbered(given.get("groups", none)), extras, late)
     except BittailorError as error:
         raise DataError(f"{path}, {part or 'x and y'}: {error}") from None
 

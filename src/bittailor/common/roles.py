@@ -110,12 +110,12 @@ def _mixed(parts: list[Data]) -> Data:
     x, y = [_longer(part.x, steps, 0) for part in parts], [part.y for part in parts]
     labels = parts[0].y.dtype.kind == "i"
     if y[0].ndim == 3 or (y[0].ndim == 2 and labels):  # per step
-        y = [_longer(part.y, steps, -1 if labels else 0) for part in parts]
+        y = [_longer(part.y, steps - part.late, -1 if labels else 0) for part in parts]
     place = np.concatenate([(np.arange(len(part)) + 0.5) / len(part) for part in parts])
     order = np.argsort(place, kind="stable")
     extras = {name: np.concatenate([part.extras[name] for part in parts])[order] for name in parts[0].extras}
     return Data(np.concatenate(x)[order], np.concatenate(y)[order],
-                np.concatenate([part.lengths for part in parts])[order], extras=extras)
+                np.concatenate([part.lengths for part in parts])[order], extras=extras, late=parts[0].late)
 
 
 def _longer(values: NDArray[np.generic], steps: int, fill: int) -> NDArray[np.generic]:

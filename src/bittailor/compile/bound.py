@@ -27,6 +27,7 @@ from bittailor.core.ops.forms import (
     Averaged,
     Constants,
     Copied,
+    Cropped,
     DiagonalProduct,
     GroupedProduct,
     Joined,
@@ -320,6 +321,7 @@ FORMS: Mapping[type[Constants], Callable[[Any, Sequence[QFormat]], tuple[BoundIn
     Largest: lambda form, inputs: (),
     Copied: lambda form, inputs: (),
     Windowed: lambda form, inputs: (),
+    Cropped: lambda form, inputs: (),
 }
 """How an operator's form is bound."""
 

@@ -80,6 +80,7 @@ class Group:
     out      where the results go
     writes   per operand: whether its gradient is written (True) or added to (False)
     hoisted  operands whose share of the sum is computed before the loop, for all steps
+    late     how many of the input's first steps it does not see
     """
 
     form: Form | None
@@ -90,6 +91,7 @@ class Group:
     out: Ref
     writes: list[bool] = field(default_factory=list)
     hoisted: tuple[int, ...] = ()
+    late: int = 0
 
     @property
     def name(self) -> str:
@@ -103,6 +105,11 @@ class Loop:
 
     layer: str
     groups: tuple[Group, ...]
+
+    @property
+    def late(self) -> int:
+        """How many of the input's first steps it does not see."""
+        return self.groups[0].late if self.groups else 0
 
 
 @dataclass(frozen=True)
@@ -197,7 +204,7 @@ class _Maker:
     def _turn(self, name: str, source: Ref, site: str) -> Ref:
         """A copy in the other order of time."""
         out = self._buffer(name, [site])
-        self.order.append(Group(None, (), "outer", "", (source,), out))
+        self.order.append(Group(None, (), "outer", "", (source,), out, late=self.graph.late[site]))
         return out
 
     # --- groups ------------------------------------------------------------------------------------------------
@@ -260,7 +267,9 @@ class _Maker:
         hoisted: tuple[int, ...] = ()
         if phase == "loop" and form is Affine:
             hoisted = tuple(i for i, ref in enumerate(ins) if not self.buffers[ref.buffer].layer)
-        return Group(form, tuple(nodes), phase, layer, tuple(ins), out, hoisted=hoisted)
+        over_time = nodes[0].operator.over_time
+        late = self.graph.late[nodes[0].inputs[0] if over_time else sites[0]]
+        return Group(form, tuple(nodes), phase, layer, tuple(ins), out, hoisted=hoisted, late=late)
 
     # --- what is needed of every buffer -------------------------------------------------------------------------
 

@@ -55,22 +55,22 @@ def liveness_of(graph: Graph) -> Liveness:
     return known
 
 
-def reads_of(phases: Iterable[Phase], alias: Mapping[str, str]) -> dict[str, list[Read]]:
-    """Site -> who reads it; an alias is its source."""
+def reads_of(phases: Iterable[Phase], order: Order) -> dict[str, list[Read]]:
+    """Site -> who reads it; an alias or a crop is its source."""
     reads: dict[str, list[Read]] = {}
     for phase in phases:
         for ins in phase.body:
             for name in ins.reads:
-                reads.setdefault(alias.get(name, name), []).append(Read(phase.number, name == ins.whole))
+                reads.setdefault(order.home(name), []).append(Read(phase.number, name == ins.whole))
     return reads
 
 
 def _analysed(order: Order) -> Liveness:
     # a mean or sum reads what was added up, not the sequence
-    reads = reads_of((phase for phase in order.phases if phase.made.isdisjoint(order.sums)), order.alias)
+    reads = reads_of((phase for phase in order.phases if phase.made.isdisjoint(order.sums)), order)
     if order.output in order.alias:
         end = order.phases[-1].number + 1 if order.phases else 0
-        reads.setdefault(order.alias[order.output], []).append(Read(end, True))
+        reads.setdefault(order.home(order.output), []).append(Read(end, True))
     commits, vectors = _states(order, reads)
     spans, sequences = _rest(order, reads)
     return Liveness(order, frozenset(order.states.keys() - commits), commits, vectors | spans, sequences)

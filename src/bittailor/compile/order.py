@@ -46,6 +46,7 @@ class Order:
     sums       output of a mean or sum -> its source, whose values are added up
     alias      output of a last/first -> the site whose memory still holds it
     windows    output of a window -> its phase's instruction
+    crops      output of a crop -> the site whose memory it is
     """
 
     graph: Graph
@@ -57,6 +58,11 @@ class Order:
     sums: Mapping[str, str]
     alias: Mapping[str, str]
     windows: Mapping[str, Window]
+    crops: Mapping[str, str]
+
+    def home(self, site: str) -> str:
+        """The site whose memory holds it: its own, or that of an alias or a crop."""
+        return self.crops.get(home := self.alias.get(site, site), home)
 
     @property
     def input(self) -> str:
@@ -87,7 +93,7 @@ class Order:
     @property
     def counts_steps(self) -> bool:
         """Whether the state must know which step it is."""
-        return self.streaming and bool(self.kept or self.sums)
+        return self.streaming and bool(self.kept or self.sums or self.graph.least_steps > 1)
 
 
 def order_of(graph: Graph) -> Order:
@@ -104,6 +110,11 @@ _ORDERS: LruCache[int, Order] = LruCache(64)
 def _ordered(graph: Graph) -> Order:
     segments = arrange(graph)
     windows = {s.body[0].output: _window(s) for s in segments if s.kind is Kind.WINDOW}
+    crops = dict[str, str]()
+    for segment in segments:
+        if segment.kind is Kind.CROP:
+            source = segment.body[0].lanes[0]
+            crops[segment.body[0].output] = crops.get(source, source)
     runs, pass_of = _joined(graph.inputs[0], [s for s in segments if s.kind in STEPWISE], windows)
     passes = []
     count = 0
@@ -113,12 +124,12 @@ def _ordered(graph: Graph) -> Order:
         count += len(phases)
     head = _numbered([s for s in segments if s.kind not in STEPWISE], count)
     states = {update: previous for segment in segments for previous, update in segment.states}
-    order = Order(graph, tuple(passes), head, pass_of, states, {}, {}, {}, windows)
+    order = Order(graph, tuple(passes), head, pass_of, states, {}, {}, {}, windows, crops)
     kept, sums, alias = _ends(order, segments)
     return replace(order, kept=kept, sums=sums, alias=alias)
 
 
-STEPWISE = (Kind.LOOP, Kind.WINDOW)
+STEPWISE = (Kind.LOOP, Kind.WINDOW, Kind.CROP)
 """Kinds of segments that run over the steps."""
 
 
@@ -153,7 +164,7 @@ def _joined(
 
 
 def _numbered(segments: Sequence[Segment], first: int) -> tuple[Phase, ...]:
-    phases = [phase for segment in segments for phase in segment.phases]
+    phases = [replace(phase, late=segment.late) for segment in segments for phase in segment.phases]
     return tuple(replace(phase, number=first + i) for i, phase in enumerate(phases))
 
 
@@ -168,7 +179,7 @@ def _ends(order: Order, segments: Sequence[Segment]) -> tuple[dict[str, str], di
             sums[target] = source
         elif segment.kind is Kind.MAX:
             kept[target] = source
-        elif source == order.input and not order.streaming:
+        elif order.home(source) == order.input and not order.streaming:
             alias[target] = source  # the caller's array holds every step
         elif (segment.kind is Kind.FIRST) == order.passes[order.pass_of[source]].reverse:
             alias[target] = source

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import groupby
 
 from bittailor.common.cached import cached_property
 from bittailor.compile.memory import first_fit
 from bittailor.core.graph import Graph, Node, Recurrence
-from bittailor.core.ops.forms import Averaged, Constants, Largest, Summed, Windowed
+from bittailor.core.ops.forms import Averaged, Constants, Cropped, Largest, Summed, Windowed
 from bittailor.core.ops.time import Pick
 from bittailor.errors import UnsupportedNetwork
 
@@ -20,7 +20,8 @@ class NotLowered(UnsupportedNetwork):
 
 
 class Kind(Enum):
-    """What a segment is: a loop over steps, operators on single values, one operator over time, or a window."""
+    """What a segment is: a loop over steps, operators on single values, one operator over time, a window, or a sequence
+    that begins later."""
 
     LOOP = auto()
     ONCE = auto()
@@ -30,6 +31,7 @@ class Kind(Enum):
     WINDOW = auto()
     SUM = auto()
     MAX = auto()
+    CROP = auto()
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,13 @@ class Phase:
 
     layer   the recurrence that it belongs to, "" for none
     number  its place in an order
+    late    how many of the first steps it is not run for
     """
 
     body: tuple[Instruction, ...]
     layer: str = ""
     number: int = 0
+    late: int = 0
 
     @property
     def features(self) -> int:
@@ -133,8 +137,9 @@ class Phase:
 class Segment:
     """A recurrence, a chain of operators over steps or on single values, or one operator over time.
 
-    phases  in order; none for the last or first step, which is only a place
+    phases  in order; none for the last or first step or a crop, which are only places
     states  (previous, update)
+    late    how many of the input's first steps what it reads lacks
     """
 
     kind: Kind
@@ -142,6 +147,7 @@ class Segment:
     phases: tuple[Phase, ...] = ()
     states: tuple[tuple[str, str], ...] = ()
     reverse: bool = False
+    late: int = 0
 
     @cached_property
     def made(self) -> frozenset[str]:
@@ -160,13 +166,27 @@ def arrange(graph: Graph) -> tuple[Segment, ...]:
     if len(graph.inputs) != 1:
         raise NotLowered("there is no compiled form of networks with more than one input")
     segments: list[Segment] = []
-    for kind, steps in groupby(graph.steps, lambda step: _chained(graph, step)):
+    for (late, kind), steps in groupby(_by_beginning(graph), lambda pair: (pair[0], _chained(graph, pair[1]))):
         if kind is None:
-            segments += (_recurrence(graph, step) if isinstance(step, Recurrence) else _over_time(graph, step)
-                         for step in steps)
+            segments += (replace(_recurrence(graph, step) if isinstance(step, Recurrence) else _over_time(graph, step),
+                                 late=late) for _, step in steps)
         else:
-            segments.append(_chain(graph, kind, [step for step in steps if isinstance(step, Node)]))
+            nodes = [step for _, step in steps if isinstance(step, Node)]
+            segments.append(replace(_chain(graph, kind, nodes), late=late))
     return tuple(segments)
+
+
+def _by_beginning(graph: Graph) -> list[tuple[int, Node | Recurrence]]:
+    """The steps in an order in which none follows one that begins later, each with how many of the input's first steps
+    it lacks: what it reads never begins later than it does itself. Operators on single values have them all behind."""
+    last = graph.least_steps - 1
+
+    def late(step: Node | Recurrence) -> int:
+        if isinstance(step, Recurrence) or step.operator.over_time:
+            return graph.late[step.inputs[0]]
+        return graph.late[step.output] if graph.sites[step.output].sequence else last
+
+    return sorted(((late(step), step) for step in graph.steps), key=lambda pair: pair[0])
 
 
 def _chained(graph: Graph, step: Node | Recurrence) -> Kind | None:
@@ -206,6 +226,9 @@ def _over_time(graph: Graph, node: Node) -> Segment:
     if op.form is Windowed:
         body = (Instruction(node, graph.sites[node.output].features, (), node.inputs[0]),)
         return Segment(Kind.WINDOW, body, (Phase(body),))
+    if op.form is Cropped:
+        body = (Instruction(node, graph.sites[node.output].features, node.inputs),)
+        return Segment(Kind.CROP, body, (Phase(body),))
     kind = OVER_TIME.get(op.form)
     if isinstance(op, Pick):
         kind = Kind.FIRST if op.step == 0 else Kind.LAST

@@ -6,10 +6,11 @@ unrolled over the steps of a sequence. A cell is written as its equations (see `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bittailor.common.cached import cached_property
 from bittailor.common.records import make, shown
 from bittailor.core.ops import OPS, Op
 from bittailor.core.qformat import INDEX_FORMAT, MOST_INDICES, Kind, QFormat, symmetric_unit_format
@@ -28,7 +29,8 @@ class Site:
     name      its path, e.g. "gru0.r.pre", "head.W"
     role      input, index (an input whose values are row numbers of a table), activation, state, weight or bias
     shape     weight (out, in); otherwise (features,)
-    sequence  whether there is a value for every step (activations outside of a recurrence may have just one)
+    sequence  whether there is a value for every step, or for every one after some that were dropped (activations
+              outside of a recurrence may have just one)
     tied      the site whose format this one shares (it is a copy, not a result), or None
     proven    a real range that the value cannot leave, whatever the data, or None
     """
@@ -146,6 +148,25 @@ class Graph:
             else:
                 yield step
 
+    @cached_property
+    def late(self) -> Mapping[str, int]:
+        """Activation site -> how many of the input's first steps it lacks; 0 for what is no sequence."""
+        found = dict.fromkeys(self.inputs, 0)
+        for step in self.steps:
+            if isinstance(step, Recurrence):
+                inner = (*(node.output for node in step.nodes), *(state.previous for state in step.states))
+                found |= dict.fromkeys(inner, begins(found, step.inputs, step.name))
+            else:
+                whole = [name for name in step.inputs if self.sites[name].sequence]
+                late = begins(found, whole, step.output) + step.operator.drops
+                found[step.output] = late if self.sites[step.output].sequence else 0
+        return found
+
+    @property
+    def least_steps(self) -> int:
+        """The fewest steps that an item may have."""
+        return 1 + max(self.late.values(), default=0)
+
     @property
     def parts(self) -> dict[str, slice]:
         """Where a network has several outputs: name -> the columns of the output site that hold it. Empty otherwise."""
@@ -217,6 +238,16 @@ class Graph:
         return found
 
 
+def begins(late: Mapping[str, int], names: Iterable[str], reader: str) -> int:
+    """How many of the input's first steps these sites lack, all alike; UnsupportedNetwork where they do not."""
+    first = {late[name]: name for name in names}
+    if len(first) > 1:
+        (a, one), (b, other), *_ = sorted(first.items())
+        raise UnsupportedNetwork(f"{reader} joins {one} and {other}, of which the one lacks the first {a} steps of the "
+                                 f"input and the other {b}; leave as many away of both: x[:, {b - a}:]")
+    return next(iter(first), 0)
+
+
 def _node_to_json(node: Node) -> dict[str, Any]:
     return {"op": node.op, "inputs": list(node.inputs), "output": node.output, "params": list(node.params),
             "options": dict(node.options)}
@@ -281,10 +312,12 @@ class Builder:
         self._states: list[State] = []
         self._proven: dict[str, tuple[float, float] | None] = {}
         self._read: list[str] = []
+        self._late: dict[str, int] = {}
 
     def input(self, name: str, features: int) -> str:
         """An input sequence of the network."""
         self._inputs.append(name)
+        self._late[name] = 0
         return self._add(Site(name, "input", (features,)))
 
     def index(self, name: str, count: int) -> str:
@@ -292,6 +325,7 @@ class Builder:
         if not 1 <= count <= MOST_INDICES:
             raise UnsupportedNetwork(f"{name} has {count} indices; at most {MOST_INDICES}, which 16 bits hold")
         self._inputs.append(name)
+        self._late[name] = 0
         return self._add(Site(name, "index", (1,), proven=(0.0, count - 1.0)))
 
     def embedding(self, output: str, x: str, weight: str, features: int) -> str:
@@ -313,6 +347,10 @@ class Builder:
     def is_sequence(self, name: str) -> bool:
         """Whether a site has a value for every step."""
         return self._sites[name].sequence
+
+    def late(self, name: str) -> int:
+        """How many of the input's first steps an activation site lacks."""
+        return self._late[name]
 
     def op(self, op: str, output: str, *inputs: str, params: tuple[str, ...] = (), **options: Any) -> str:
         """Any operator of `OPS`."""
@@ -364,6 +402,8 @@ class Builder:
     def end(self, name: str, cell: str, outputs: tuple[str, ...], reverse: bool = False) -> None:
         """Close the recurrence that `begin` opened."""
         assert self._open is not None
+        inner = (*(node.output for node in self._open), *(state.previous for state in self._states))
+        self._late |= dict.fromkeys(inner, begins(self._late, self._read, name))
         self._steps.append(Recurrence(
             name, cell, tuple(dict.fromkeys(self._read)), tuple(self._states), tuple(self._open), outputs, reverse
         ))
@@ -391,6 +431,8 @@ class Builder:
         tied = node.inputs[0] if op.tied else None
         self._add(Site(node.output, role, (features,), sequence, tied, proven))
         if self._open is None:
+            late = begins(self._late, [s.name for s in sources if s.sequence], node.output) + op.drops
+            self._late[node.output] = late if sequence else 0
             self._steps.append(node)
         else:
             inner = {n.output for n in self._open} | {s.previous for s in self._states}

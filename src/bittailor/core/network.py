@@ -92,10 +92,10 @@ class Network:
             raise DataError(f"the network takes [items, steps, {self.features}]; got shape {values.shape}")
         if 0 in values.shape:
             raise DataError(f"the input has shape {values.shape}: it is empty; give at least one item and one step")
-        return values, check_lengths(lengths, *values.shape[:2])
+        return values, check_lengths(lengths, len(values), values.shape[1], self.graph.least_steps)
 
     def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Floats:
-        """The network's output, float64."""
+        """The network's output, float64; what `Graph.late` says of it are first steps that it lacks."""
         return self.trace(x, lengths, keep=False)[self.output]
 
     def trace(self, x: ArrayLike, lengths: ArrayLike | None = None, keep: bool = True) -> dict[str, Floats]:
@@ -108,10 +108,10 @@ class Network:
         """
         values, sizes = self.check_input(x, lengths)
 
-        def apply(node: Node, inputs: list[Floats]) -> Floats:
+        def apply(node: Node, inputs: list[Floats], own: NDArray[np.int64]) -> Floats:
             op = node.operator
             params = {role: self.parameters[name] for role, name in zip(op.roles, node.params, strict=False)}
-            return op.real(inputs, params, sizes)
+            return op.real(inputs, params, own)
 
         return walk(self.graph, {self.graph.inputs[0]: values}, sizes, apply, lambda site: 0.0, keep)
 
@@ -149,8 +149,10 @@ def check_indices(x: Floats, site: Site) -> Floats:
     return x[..., None] if x.ndim == 2 else x
 
 
-def check_lengths(lengths: ArrayLike | None, items: int, steps: int) -> NDArray[np.int64]:
-    """The items' lengths as int64 [items], all steps where not given; DataError unless each is 1..steps."""
+def check_lengths(lengths: ArrayLike | None, items: int, steps: int, least: int = 1) -> NDArray[np.int64]:
+    """The items' lengths as int64 [items], all steps where not given; DataError unless each is least..steps."""
+    if steps < least:
+        raise DataError(f"the network drops the first {least - 1} steps, so it needs {least} or more; got {steps}")
     if lengths is None:
         return np.full(items, steps, np.int64)
     try:
@@ -159,6 +161,7 @@ def check_lengths(lengths: ArrayLike | None, items: int, steps: int) -> NDArray[
         raise DataError(f"lengths must be {items} integers; got {shown(lengths)}") from None
     if sizes.shape != (items,) or sizes.dtype.kind not in "iu":
         raise DataError(f"lengths must be {items} integers; got shape {sizes.shape} of {sizes.dtype}")
-    if sizes.min() < 1 or sizes.max() > steps:
-        raise DataError(f"lengths must lie in 1..{steps}; got {sizes.min()}..{sizes.max()}")
+    if sizes.min() < least or sizes.max() > steps:
+        why = f" (the network drops the first {least - 1})" if least > 1 else ""
+        raise DataError(f"lengths must lie in {least}..{steps}{why}; got {sizes.min()}..{sizes.max()}")
     return sizes.astype(np.int64)

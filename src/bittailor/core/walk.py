@@ -16,7 +16,7 @@ from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops.base import steps_mask
 
 Array = NDArray[Any]
-Apply = Callable[[Node, list[Array]], Array]
+Apply = Callable[[Node, list[Array], NDArray[np.int64]], Array]
 
 
 def walk(
@@ -27,32 +27,41 @@ def walk(
     rest: Callable[[str], float],
     keep: bool = False,
     carried: dict[str, Array] | None = None,
+    late: Mapping[str, int] | None = None,
 ) -> dict[str, Array]:
     """Compute every site outside of recurrences (with `keep`, inside too).
 
     inputs   per input site: [items, steps, features]
     lengths  [items], 1..steps
-    apply    (node, input arrays) -> output array
+    apply    (node, input arrays, lengths of its first input) -> output array
     rest     site -> the value that stands for 0.0 there: where states start, what fills beyond a length
     carried  site of a previous state -> [items, features]: where layers start in place of `rest`; afterwards, where
              they ended
+    late     site -> how many of the first steps it lacks; the graph's own where not given
     Returns site -> [items, steps, features] for sequences, [items, features] for the rest.
     """
     values: dict[str, Array] = dict(inputs)
+    late = graph.late if late is None else late
     steps = next(iter(inputs.values())).shape[1]
-    mask = steps_mask(lengths, steps)
-    ragged = not mask.all()
+    ragged = bool((lengths < steps).any())
+
+    def own(name: str) -> NDArray[np.int64]:
+        return np.maximum(lengths - late[name], 0) if late[name] else lengths
+
+    def filled(name: str, y: Array) -> Array:
+        mask = steps_mask(own(name), y.shape[1])
+        return np.where(mask[:, :, None], y, np.asarray(rest(name), y.dtype))
+
     for name in inputs:
         if ragged:
-            values[name] = np.where(mask[:, :, None], values[name], rest(name))
+            values[name] = filled(name, values[name])
     for step in graph.steps:
+        sizes = own(step.inputs[0])
         if isinstance(step, Recurrence):
-            values.update(_recur(graph, step, values, lengths, apply, rest, keep, carried))
+            values.update(_recur(graph, step, values, sizes, apply, rest, keep, carried))
         else:
-            y = apply(step, [values[name] for name in step.inputs])
-            if ragged and graph.sites[step.output].sequence:
-                y = np.where(mask[:, :, None], y, np.asarray(rest(step.output), y.dtype))
-            values[step.output] = y
+            y = apply(step, [values[name] for name in step.inputs], sizes)
+            values[step.output] = filled(step.output, y) if ragged and graph.sites[step.output].sequence else y
     return values
 
 
@@ -75,7 +84,7 @@ def _recur(
     inner: list[Node] = []
     for node in layer.nodes:
         if all(name in whole for name in node.inputs):
-            whole[node.output] = apply(node, [whole[name] for name in node.inputs])
+            whole[node.output] = apply(node, [whole[name] for name in node.inputs], lengths)
         else:
             inner.append(node)
     read = {name for node in inner for name in node.inputs} | {state.update for state in layer.states}
@@ -99,7 +108,7 @@ def _recur(
         at = (rows, np.maximum(lengths - 1 - t, 0)) if layer.reverse else (slice(None), t)
         now.update({name: whole[name][at] for name in fed})
         for node in inner:
-            now[node.output] = apply(node, [now[name] for name in node.inputs])
+            now[node.output] = apply(node, [now[name] for name in node.inputs], lengths)
         if t < shortest:
             for name in shown:
                 out[name][at] = now[name]

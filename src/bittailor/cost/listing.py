@@ -77,7 +77,8 @@ def describe(program: Program, core: str = DEFAULT_CORE) -> Listing:
     """What the C of a program is made of, with the layouts of a core. NotLowered for what phases and instructions have
     no form for."""
     loops, once = _loops(program.graph)
-    blocks = blocks_of(program, liveness_of(program.graph).order, core)
+    order = liveness_of(program.graph).order
+    blocks = blocks_of(program, order, core)
     code, step, head = Counter(once.code), Work(), Work()
     step.amounts.update(once.step)
     head.amounts.update(once.head)
@@ -85,11 +86,13 @@ def describe(program: Program, core: str = DEFAULT_CORE) -> Listing:
         # the C library may copy byte by byte
         step.amounts["committed byte"] += features * SIZES[ctype_of(program.formats[site])]
     runtime: set[str] = set()
-    windows = liveness_of(program.graph).order.windows
+    windows = order.windows
     for reading, phase, moves in loops:
         work, n = head if reading else step, phase.features
         if phase.made & windows.keys():
             runtime.add(_add_window(program, phase, windows[phase.body[0].output], code, work))
+            continue
+        if phase.made & order.crops.keys():  # nothing is computed, nothing is moved
             continue
         code["loop"] += 1
         work.amounts["start"] += 1
@@ -196,7 +199,7 @@ def _moves(live: Liveness, phase: Phase) -> Mapping[str, int]:
     sites = [ins.output for ins in phase.body]
     stores = sum((site in live.in_place) + (site in live.sequences) + (site in live.vectors)
                  + (site == order.output) for site in sites)
-    kept = sum(order.alias.get(site, site) in live.sequences for site in (*loads, *sites))
+    kept = sum(order.home(site) in live.sequences for site in (*loads, *sites))
     return {"iteration": 1, "load": len(loads), "store": stores, "kept step": kept,
             "sum": sum(source in sites for source in order.sums.values()),
             "keep": sum(source in sites for source in order.kept.values())}

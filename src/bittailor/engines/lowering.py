@@ -27,7 +27,7 @@ from bittailor.engines import bytecode as bc
 from bittailor.engines.lowering_numbers import Bytes, Facts, Layout, Operators, _round
 
 SEGMENTS = {Kind.LOOP: bc.LOOP, Kind.ONCE: bc.ONCE, Kind.LAST: bc.LAST, Kind.FIRST: bc.FIRST, Kind.MEAN: bc.MEAN,
-            Kind.WINDOW: bc.WINDOW, Kind.SUM: bc.SUM, Kind.MAX: bc.MAX}
+            Kind.WINDOW: bc.WINDOW, Kind.SUM: bc.SUM, Kind.MAX: bc.MAX, Kind.CROP: bc.CROP}
 PICKS, SUMS = (Kind.LAST, Kind.FIRST, Kind.MAX), (Kind.MEAN, Kind.SUM)
 """Segments whose output is like its input, and those of a sum over steps."""
 """What the runtime calls the kinds of segments."""
@@ -87,10 +87,14 @@ class Structure:
         self.tables = self._emit()
 
     def _without_aliases(self, segments: Sequence[Segment]) -> list[Segment]:
-        """The last step of a state's sequence is the state at the end: nothing to copy."""
+        """The last step of a state's sequence is the state at the end, and a sequence that begins later has the same
+        rows: nothing to copy."""
         updates = {(update, s.reverse): previous for s in segments for previous, update in s.states}
         kept = []
         for segment in segments:
+            if segment.kind is Kind.CROP:
+                self._alias[segment.body[0].output] = self._home(segment.body[0].lanes[0])
+                continue
             if segment.kind in (Kind.LAST, Kind.FIRST):
                 ins = segment.body[0]
                 previous = updates.get((ins.lanes[0], segment.kind is Kind.FIRST))
@@ -170,7 +174,11 @@ class Structure:
         """Segments and phases as bytes; fills `blanks`."""
         segments: list[tuple[int, ...]] = []
         phases: list[tuple[int, ...]] = []
+        late = 0
         for i, segment in enumerate(self._segments):
+            if segment.late > late:
+                segments.append((bc.CROP, 0, 0, segment.late - late, 0, 0, 0, 0))
+                late = segment.late
             first, count = self._states[i]
             if segment.kind in PICKS:
                 ins = segment.body[0]
@@ -318,6 +326,14 @@ class Structure:
         return (x.qmin if held.form == 8 else 0) - x.zero_point
 
 
+def _needed(graph: Graph) -> tuple[Segment, ...]:
+    """The segments without those that begin later than a sequence that leaves: it does not depend on them, and it would
+    have lost the steps that they drop."""
+    site = graph.sites[graph.outputs[0]]
+    segments = arrange(graph)
+    return tuple(s for s in segments if s.late <= graph.late[site.name]) if site.sequence else segments
+
+
 class Lowering:
     """Lowers programs for one layout, remembering what it can. Memory is bounded."""
 
@@ -340,7 +356,7 @@ class Lowering:
         graph, formats = program.graph, program.formats
         order = self._orders.get(id(graph))
         if order is None:
-            order = self._orders.put(id(graph), (graph, arrange(graph), list(graph.nodes())))
+            order = self._orders.put(id(graph), (graph, _needed(graph), list(graph.nodes())))
         _, segments, nodes = order
         facts = [self._operators.facts(node, program.constants[node.output], formats) for node in nodes]
         coarse = tuple([f.bits > 8 for f in formats.values()])

@@ -123,7 +123,8 @@ class Native(Engine):
         for i, (program, q) in enumerate(jobs):
             expect_program(program)
             fmt = program.input_format
-            key = (id(q), fmt.bits, *program.input_range, program.graph.sites[program.graph.inputs[0]].features)
+            graph = program.graph
+            key = (id(q), fmt.bits, *program.input_range, graph.sites[graph.inputs[0]].features, graph.least_steps)
             if key not in packed:
                 packed[key] = _Input(program, q, lengths)
                 alive.append(q)
@@ -138,7 +139,8 @@ class Native(Engine):
         site = program.graph.sites[program.graph.outputs[0]]
         if any(isinstance(c, Accumulated) for c in program.constants.values()) and x.lengths.max() > MEAN_MOST_STEPS:
             raise RangeError(f"a mean or sum over {x.lengths.max()} steps; at most {MEAN_MOST_STEPS} are proved")
-        shape = (x.items, x.steps, site.features) if site.sequence else (x.items, site.features)
+        steps = (x.steps - program.graph.late[site.name],) if site.sequence else ()
+        shape = (x.items, *steps, site.features)
         runtime, lowering = self._for(x.items)
         block = runtime.layout.items
         step = -(-x.items // (parts * block)) * block

@@ -42,10 +42,11 @@ def expect_program(program: Program) -> None:
 
 
 def check_integers(
-    program: Program, q: ArrayLike, lengths: ArrayLike | None, kind: type[np.integer[Any]] = np.int64
+    program: Program, q: ArrayLike, lengths: ArrayLike | None, kind: type[np.integer[Any]] = np.int64,
+    whole: bool = True,
 ) -> tuple[NDArray[Any], Ints]:
     """Input integers as `kind` (wide enough for the input format) and lengths as int64, checked against the
-    program; used by every engine."""
+    program; used by every engine. `whole` sequences have the steps that the network drops, and one more."""
     expect_program(program)
     try:
         values = np.asarray(q)
@@ -60,7 +61,8 @@ def check_integers(
     low, high = program.input_range
     if values.min() < low or values.max() > high:
         raise DataError(f"input integers {values.min()}..{values.max()} are outside {low}..{high}")
-    return values.astype(kind, copy=False), check_lengths(lengths, *values.shape[:2])
+    least = program.graph.least_steps if whole else 1
+    return values.astype(kind, copy=False), check_lengths(lengths, len(values), values.shape[1], least)
 
 
 class Reference(Engine):
@@ -95,13 +97,13 @@ class Reference(Engine):
     def _walk(
         self, program: Program, q: Ints, lengths: Ints, keep: bool, counts: dict[str, Saturation] | None
     ) -> dict[str, NDArray[np.int64]]:
-        def apply(node: Node, inputs: list[Ints]) -> Ints:
+        def apply(node: Node, inputs: list[Ints], own: Ints) -> Ints:
             op, constants = node.operator, program.constants[node.output]
             formats = [program.formats[name] for name in node.inputs]
             if counts is not None and isinstance(op, RescaledOp):
                 saturation = self._saturation(op, constants, formats, inputs)
                 counts[node.output] = saturation + counts.get(node.output, Saturation(0, 0, 0))
-            return op.integers(constants, formats, inputs, lengths)
+            return op.integers(constants, formats, inputs, own)
 
         def rest(site: str) -> int:
             return program.formats[site].zero_point

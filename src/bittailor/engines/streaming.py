@@ -5,7 +5,7 @@ The arithmetic is the reference engine's; whatever way a sequence is cut, the in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike
 
 from bittailor.core.arith import Ints
 from bittailor.core.graph import Graph, Node, Recurrence
-from bittailor.core.ops.forms import Accumulated, Copied, Largest, Windowed
+from bittailor.core.ops.forms import Accumulated, Constants, Copied, Cropped, Largest, Windowed
 from bittailor.core.ops.time import accumulated, step_max, step_sum
 from bittailor.core.ops.window import Window, windowed
 from bittailor.core.program import Program
+from bittailor.core.qformat import QFormat
 from bittailor.core.walk import walk
 from bittailor.engines.reference import check_integers
 from bittailor.errors import DataError, UnsupportedNetwork
@@ -71,7 +72,7 @@ def carried(program: Program) -> tuple[Carried, ...]:
         elif ending := _ending(program, step):
             least = program.formats[step.output].qmin if ending == MAX else 0
             found.append(Carried(step.output + ending, graph.sites[step.output].features, least))
-    if any(item.name.endswith((SUM, FIRST)) for item in found):
+    if any(item.name.endswith((SUM, FIRST)) for item in found) or graph.least_steps > 1:
         found.append(Carried(STEPS, 1, 0))
     return tuple(found)
 
@@ -98,39 +99,70 @@ def stream(
     before   from `start`, or from the piece before
     lengths  [items], 1..steps: how many of the piece's steps belong to an item; an item whose piece is not full ends
     Returns an output for every step of the piece, or, if the network ends in one value for each item, that of the
-    sequence so far. DataError for what does not fit.
+    sequence so far. Where the network drops first steps, what it says of them, or of nothing else yet, is the
+    zero-point; then all items have had as many steps before. DataError for what does not fit.
     """
-    values, sizes = check_integers(program, q, lengths)
+    values, sizes = check_integers(program, q, lengths, whole=False)
     things = carried(program)
     held = _checked(program, things, before, len(values))
-    count = held[STEPS][:, 0] + sizes if STEPS in held else sizes
+    before_it = _before(program, held)
+    late = {name: max(0, min(steps - before_it, values.shape[1])) for name, steps in program.graph.late.items()}
 
-    def apply(node: Node, inputs: list[Ints]) -> Ints:
+    def apply(node: Node, inputs: list[Ints], own: Ints) -> Ints:
         op, constants = node.operator, program.constants[node.output]
         formats = [program.formats[name] for name in node.inputs]
-        if isinstance(constants, Largest):
-            found = np.maximum(held[node.output + MAX], step_max(formats[0], inputs[0], sizes))
-            held[node.output + MAX] = found
-            return found
-        if isinstance(constants, Accumulated):
-            total = held[node.output + SUM] = held[node.output + SUM] + step_sum(formats[0], inputs[0], sizes)
-            return accumulated(constants, total, count)
+        if isinstance(constants, Cropped):
+            return inputs[0][:, late[node.output] - late[node.inputs[0]] :]
         if isinstance(constants, Windowed):
-            y, held[node.output + PAST] = _after(constants, held[node.output + PAST], inputs[0], sizes)
+            y, held[node.output + PAST] = _after(constants, held[node.output + PAST], inputs[0], own)
             return y
-        if node.output + FIRST in held:
-            found = np.where(held[STEPS] > 0, held[node.output + FIRST], inputs[0][:, 0])
-            held[node.output + FIRST] = found
-            return found
-        return op.integers(constants, formats, inputs, sizes)
+        if op.over_time:
+            gone = program.graph.late[node.inputs[0]]
+            return _so_far(node, constants, formats[0], inputs[0], own, held, gone)
+        return op.integers(constants, formats, inputs, own)
 
     def rest(site: str) -> int:
         return program.formats[site].zero_point
 
-    y = walk(program.graph, {program.graph.inputs[0]: values}, sizes, apply, rest, carried=held)
+    output = program.graph.outputs[0]
+    y = walk(program.graph, {program.graph.inputs[0]: values}, sizes, apply, rest, carried=held, late=late)[output]
+    if program.graph.sites[output].sequence and late[output]:
+        y = np.concatenate([np.full((len(y), late[output], y.shape[2]), rest(output)), y], axis=1)
     if STEPS in held:
-        held[STEPS] = count[:, None]
-    return y[program.graph.outputs[0]], [held[item.name] for item in things]
+        held[STEPS] = held[STEPS] + sizes[:, None]
+    return y, [held[item.name] for item in things]
+
+
+def _before(program: Program, held: Mapping[str, Ints]) -> int:
+    """How many steps came before a piece, where the network drops any."""
+    if program.graph.least_steps == 1:
+        return 0
+    steps = np.unique(held[STEPS])
+    if len(steps) > 1 or steps[0] < 0:
+        raise DataError(f"the network drops first steps, so all items of a piece have had as many before; these "
+                        f"had {steps.min()}..{steps.max()}")
+    return int(steps[0])
+
+
+def _so_far(
+    node: Node, constants: Constants, fmt: QFormat, x: Ints, own: Ints, held: dict[str, Ints], late: int
+) -> Ints:
+    """An operator over time, of all steps so far; `late` is how many of the first do not count."""
+    name = node.output
+    if isinstance(constants, Largest):
+        held[name + MAX] = np.maximum(held[name + MAX], step_max(fmt, x, own))
+        return held[name + MAX]
+    if isinstance(constants, Accumulated):
+        held[name + SUM] = held[name + SUM] + step_sum(fmt, x, own)
+        count = np.maximum(held[STEPS][:, 0] - late, 0) + own
+        return accumulated(constants, held[name + SUM], np.maximum(count, 1))
+    if name + FIRST in held:
+        if x.shape[1]:
+            held[name + FIRST] = np.where(held[STEPS] > late, held[name + FIRST], x[:, 0])
+        return held[name + FIRST]
+    if not x.shape[1]:
+        return np.full((len(x), x.shape[2]), fmt.zero_point)
+    return np.asarray(node.operator.integers(constants, [fmt], [x], np.maximum(own, 1)))
 
 
 def _after(window: Windowed, past: Ints, x: Ints, sizes: Ints) -> tuple[Ints, Ints]:

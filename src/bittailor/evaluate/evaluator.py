@@ -303,4 +303,13 @@ def check_task(network: Network, data: Data, metric: Metric) -> None:
     if data.x.shape[2] != network.features:
         raise DataError(f"the data has {data.x.shape[2]} features per step; the network takes {network.features}")
     site = network.graph.sites[network.output]
+    late = network.graph.late[network.output]
+    if data.late != late:
+        what = (f"no output for the first {late} steps: leave them away of the targets and say so, "
+                f"Data(x, y[:, {late}:], late={late})" if late else
+                "an output for every step, or one for each item: leave it away")
+        raise DataError(f"the data have late={data.late}, and the network gives {what}")
+    if data.lengths.min() < network.graph.least_steps:
+        raise DataError(f"an item has {data.lengths.min()} steps; the network drops the first "
+                        f"{network.graph.least_steps - 1} steps, so it needs more: leave such items away")
     metric.check(data.targets, site.features, site.sequence)

@@ -18,6 +18,7 @@ from bittailor.common.registry import Table
 from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.program import Program
 from bittailor.engines.reference import check_integers
+from bittailor.errors import BittailorError
 from bittailor.export.base import Exporter, ExportSettings, Samples, check_amounts, check_program, fingerprint
 from bittailor.export.c import CExporter
 from bittailor.export.folder import check_files, check_target, read_export
@@ -87,6 +88,10 @@ def export_program(
     exporter.check(program, settings)
     target = Path(folder)
     check_target(target, force)
+    least = program.graph.least_steps
+    if steps is not None and steps < least:
+        raise BittailorError(f"the network drops the first {least - 1} steps of a sequence, so the longest one has "
+                             f"{least} or more; got {steps} steps")
     samples = _samples(program, steps, x, lengths, items, seed)
     written = write_export(program, target, force, exporter, settings, samples)
     return Exported(target, written, exporter.summary(target, written))
@@ -99,9 +104,11 @@ def _samples(
     if x is None:
         (low, high), rng = program.input_range, np.random.default_rng(seed)
         features = program.graph.sites[program.graph.inputs[0]].features
-        most = min(RANDOM_STEPS, steps or RANDOM_STEPS)
+        least = program.graph.least_steps
+        most = RANDOM_STEPS + least - 1
+        most = min(most, steps or most)
         q = rng.integers(low, high + 1, (items, most, features))
-        sizes = np.append(most, rng.integers(1, most + 1, items - 1))
+        sizes = np.append(most, rng.integers(least, most + 1, items - 1))
         return Samples(q, sizes, f"The inputs are random integers, seed {seed}.")
     values = np.asarray(x)[:items]
     given = None if lengths is None else np.asarray(lengths)[:items]

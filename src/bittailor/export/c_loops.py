@@ -43,22 +43,23 @@ class _Loops:
         lines = [f"void {p}_step({p}_state *state, {p}_scratch *scratch, const {p}_in x[FEATURES], {p}_out *y) {{\n"]
         if order.sums:
             lines.append(f"    const int counted = state->{COUNTER} < {MEAN_MOST_STEPS}u;\n")
-        if order.kept:
-            lines.append(f"    const int first = state->{COUNTER} == 0u;\n")
         lines += self._unused()
         body = "".join(self._body(0, "    "))
         lines.append(body if len(lines) > 1 else body.lstrip("\n"))
         if order.counts_steps:
             lines.append(f"    if (state->{COUNTER} < {MEAN_MOST_STEPS}u)\n        state->{COUNTER}++;\n")
         lines += self._head("    if (y == NULL)\n        return;\n", f"state->{COUNTER}")
-        y = "y == NULL ? NULL : y + t * OUTPUTS" if self.model.per_step else "t + 1u == steps ? y : NULL"
+        late = self.model.late
+        y = "t + 1u == steps ? y : NULL"
+        if self.model.per_step:
+            y = f"y == NULL{f' || t < {late}u' if late else ''} ? NULL : y + {_after('t', late)} * OUTPUTS"
         return "".join(lines) + "}\n\n" + fill("run_streaming.c", prefix=p, limit=self._limit(), y=y)
 
     def passes(self) -> str:
         """A whole sequence, in passes over its steps."""
         p, order = self.model.prefix, self.order
         lines = [f"int {p}_run({p}_state *state, {p}_scratch *scratch, const {p}_in *x, size_t steps, {p}_out *y) {{\n",
-                 f"    if (steps == 0{self._limit()})\n        return -1;\n", f"    {p}_reset(state);\n",
+                 f"    if ({self._limit()})\n        return -1;\n", f"    {p}_reset(state);\n",
                  *self._unused()]
         for i, run in enumerate(order.passes):
             words = "from the last step to the first" if run.reverse else "from the first step to the last"
@@ -67,14 +68,14 @@ class _Loops:
             body = "".join(self._body(i, "        "))
             if "frame" in body:
                 lines.append(f"        const {p}_in *const frame = x + t * FEATURES;\n")
-            if "if (first" in body:
-                lines.append(f"        const int first = t == {'steps - 1u' if run.reverse else '0'};\n")
             lines += [body if lines[-1].endswith(";\n") else body.lstrip("\n"), "    }\n"]
         lines += self._head("    if (y == NULL)\n        return 0;\n", "(uint32_t)steps")
         return "".join(lines) + "    return 0;\n}\n"
 
     def _limit(self) -> str:
-        return "" if self.model.limit is None else f" || steps > {self.model.macro}_MAX_STEPS"
+        least = self.program.graph.least_steps
+        few = "steps == 0" if least == 1 else f"steps < {least}u"
+        return few if self.model.limit is None else f"{few} || steps > {self.model.macro}_MAX_STEPS"
 
     def _unused(self) -> Iterator[str]:
         if not self.model.image.scratch:
@@ -90,12 +91,23 @@ class _Loops:
             seen = "".join(self._observers(order.input, value, "i", indent + "    "))
             if seen:
                 yield f"{indent}for (size_t i = 0; i < FEATURES; i++) {{\n{seen}{indent}}}\n"
+        late = 0
         for phase in order.passes[at].phases:
+            if phase.late > late:
+                yield self._left(late := phase.late, indent)
             yield from self._loop(phase, at, indent)
             for update, last in self.live.commits.items():
                 if last == phase.number:
                     member = f"state->{self.names[update]}"
                     yield f"{indent}memcpy({member}, {self.model.scratch[update, False]}, sizeof {member});\n"
+
+    def _left(self, late: int, indent: str) -> str:
+        """What follows begins with a later step."""
+        what = f"\n{indent}/* what follows begins after {late} frames */\n"
+        if not self.order.streaming:
+            return f"{what}{indent}if (t < {late}u)\n{indent}    continue;\n"
+        return (f"{what}{indent}if (state->{COUNTER} < {late}u) {{\n{indent}    state->{COUNTER}++;\n"
+                f"{indent}    return;\n{indent}}}\n")
 
     def _head(self, leave: str, counted: str) -> Iterator[str]:
         order, indent = self.order, "    "
@@ -115,8 +127,8 @@ class _Loops:
 
     def _loop(self, phase: Phase, at: int | None, indent: str, counted: str = "") -> Iterator[str]:
         """One loop over features: what it reads, an operator a line, what outlives it."""
-        if phase.made & self.order.windows.keys():
-            yield from self._window(phase, at, indent)
+        if phase.made & (self.order.windows.keys() | self.order.crops.keys()):
+            yield from self._moved(phase, at, indent)
             return
         inner = indent + "    "
         scope = _Scope(self.model, phase, at, counted)
@@ -137,29 +149,40 @@ class _Loops:
             yield f"{inner}TRACE({self.number[site]}u, {_index(ins)}, {self.names[site]});\n"
         yield f"{indent}}}\n"
 
-    def _window(self, phase: Phase, at: int | None, indent: str) -> Iterator[str]:
-        """The frames around a step side by side: of a ring of past ones, or of the whole sequence."""
+    def _moved(self, phase: Phase, at: int | None, indent: str) -> Iterator[str]:
+        """A window, by a call, or a crop, which has nothing to do; and what looks at it."""
         site = phase.body[0].output
+        to = self.model.vector(site, phase.number, at)
+        yield f"\n{_comment(phase, indent)}"
+        if site in self.order.windows:
+            yield from self._window(site, to, phase, at, indent)
+        inner = indent + "    "
+        lines = [*self._observers(site, f"{to}[i]", "i", inner)]
+        if site == self.order.output:
+            lines.append(f"{inner}if (y != NULL)\n{inner}    y[{self._row()}i] = {to}[i];\n")
+        if lines:
+            yield f"{indent}for (size_t i = 0; i < {phase.features}u; i++) {{\n{''.join(lines)}{indent}}}\n"
+        yield f"{indent}TRACE_ALL({self.number[site]}u, {to}, {phase.features}u);\n"
+
+    def _window(self, site: str, to: str, phase: Phase, at: int | None, indent: str) -> Iterator[str]:
+        """The frames around a step side by side: of a ring of past ones, or of the whole sequence."""
         window, fmt = self.order.windows[site], self.program.formats[site]
         function, of = window_function(window.of, fmt), window.of
-        frame = f"{self.program.graph.sites[window.source].features}u"
-        to = self.model.vector(site, phase.number, at)
-        shape = [frame, f"{of.taps}u", f"{of.dilation}u"]
+        features = self.program.graph.sites[window.source].features
+        shape = [f"{features}u", f"{of.taps}u", f"{of.dilation}u"]
         if of.ahead:
-            terms = [self.model.sequence(window.source), "steps", "t", *shape, f"{of.ahead}u", str(fmt.zero_point), to]
+            first = _from(self.model.sequence(window.source), phase.late * features)
+            terms = [first, _after("steps", phase.late), _after("t", phase.late), *shape, f"{of.ahead}u",
+                     str(fmt.zero_point), to]
         else:
             ring, place = self.names[site], self.names[position_of(site)]
             x = self.model.vector(window.source, phase.number, at)
             terms = [f"state->{ring}", f"&state->{place}", x, *shape, to]
-        yield f"\n{_comment(phase, indent)}{indent}{function}(\n{indent}    {', '.join(terms)});\n"
-        inner = indent + "    "
-        lines = [*self._observers(site, f"{to}[i]", "i", inner)]
-        if site == self.order.output:
-            base = "" if self.order.streaming else "t * OUTPUTS + "
-            lines.append(f"{inner}if (y != NULL)\n{inner}    y[{base}i] = {to}[i];\n")
-        if lines:
-            yield f"{indent}for (size_t i = 0; i < {phase.features}u; i++) {{\n{''.join(lines)}{indent}}}\n"
-        yield f"{indent}TRACE_ALL({self.number[site]}u, {to}, {phase.features}u);\n"
+        yield f"{indent}{function}(\n{indent}    {', '.join(terms)});\n"
+
+    def _row(self) -> str:
+        """Where the output of a step begins."""
+        return "" if self.order.streaming else f"{_after('t', self.model.late)} * OUTPUTS + "
 
     def _line(self, scope: _Scope, ins: Instruction) -> Line:
         constants = self.program.constants[ins.output]
@@ -245,8 +268,7 @@ class _Loops:
         if site == order.output and at is None:
             yield f"{indent}y[{index}] = {value};\n"
         elif site == order.output:
-            base = "" if order.streaming else "t * OUTPUTS + "
-            yield f"{indent}if (y != NULL)\n{indent}    y[{base}{index}] = {value};\n"
+            yield f"{indent}if (y != NULL)\n{indent}    y[{self._row()}{index}] = {value};\n"
 
     def _observers(self, site: str, value: str, index: str, indent: str) -> Iterator[str]:
         """Sums over steps, kept steps and maxima that look at this site."""
@@ -261,7 +283,15 @@ class _Loops:
                 kept = f"state->{self.names[target]}[{index}] = ({ctype_of(formats[site])}){value};"
                 largest = isinstance(self.program.constants[target], Largest)
                 also = f" || {value} > state->{self.names[target]}[{index}]" if largest else ""
-                yield f"{indent}if (first{also})\n{indent}    {kept}\n"
+                yield f"{indent}if ({self._first(site)}{also})\n{indent}    {kept}\n"
+
+    def _first(self, site: str) -> str:
+        """Whether the step is the first that a pass sees of a site."""
+        late = self.program.graph.late[site]
+        if self.order.streaming:
+            return f"state->{COUNTER} == {late}u"
+        reverse = self.order.passes[self.order.pass_of[site]].reverse
+        return f"t == {'steps - 1' if reverse else late}u"
 
 
 @dataclass
@@ -271,10 +301,14 @@ class _Scope:
     model: Model
     phase: Phase
     at: int | None
-    counted: str
+    steps: str
 
     def __post_init__(self) -> None:
         self.loads: dict[str, None] = {}
+
+    def counted(self, site: str) -> str:
+        graph = self.model.program.graph
+        return _after(self.steps, graph.late[graph.producer[site].inputs[0]])
 
     def value(self, site: str) -> str:
         if site not in self.phase.made:
@@ -301,6 +335,11 @@ class _Scope:
 def _from(vector: str, start: int) -> str:
     """A vector from one of its features on."""
     return f"{vector} + {start}" if start else vector
+
+
+def _after(count: str, late: int) -> str:
+    """A number of steps or frames without the first ones."""
+    return f"({count} - {late}u)" if late else count
 
 
 def _index(ins: Instruction) -> str:

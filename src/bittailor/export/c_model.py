@@ -101,6 +101,11 @@ class Model:
         return self.program.graph.sites[self.order.output].sequence
 
     @property
+    def late(self) -> int:
+        """How many of the first frames give no output."""
+        return self.program.graph.late[self.order.output] if self.per_step else self.program.graph.least_steps - 1
+
+    @property
     def limit(self) -> int | None:
         """The longest sequence that `run` takes, if there is one."""
         most = MEAN_MOST_STEPS if self.order.sums else None
@@ -180,22 +185,25 @@ class Model:
 
     def sequence(self, site: str) -> str:
         """The C expression of the first of all steps of a site."""
+        site = self.order.home(site)
         return "x" if site == self.order.input else f"{self.scratch[site, True]}[0]"
 
     def vector(self, site: str, phase: int, at: int | None) -> str:
         """The C expression of a site's values of the current step, read in a phase of pass `at` (None: the head)."""
         order, live = self.order, self.live
-        home = order.alias.get(site, site)
-        last = at is None and site != home and self._is_last(site)
+        home = order.home(site)
+        last = at is None and site in order.alias and self._is_last(site)
+        late = self.program.graph.late[order.alias[site]] if site in order.alias else 0
         if home == order.input:
             if order.streaming:
                 return "x"
-            return "frame" if at is not None else "(x + (steps - 1u) * FEATURES)" if last else "x"
+            first = f"(x + {late}u * FEATURES)" if late else "x"
+            return "frame" if at is not None else "(x + (steps - 1u) * FEATURES)" if last else first
         if home in self._previous:
             return f"state->{self.names[self._previous[home]]}"
         if home in order.states and at in (order.pass_of[home], None):
             old = home not in live.in_place and at is not None and phase <= live.commits[home]
             return self.scratch[home, False] if old else f"state->{self.names[home]}"
         if home in live.sequences:
-            return f"{self.scratch[home, True]}[{'t' if at is not None else 'steps - 1u' if last else '0'}]"
+            return f"{self.scratch[home, True]}[{'t' if at is not None else 'steps - 1u' if last else late}]"
         return f"state->{self.names[home]}" if home in order.kept else self.scratch[home, False]

@@ -29,6 +29,7 @@ from bittailor.core.ops.forms import (
     Averaged,
     Constants,
     Copied,
+    Cropped,
     DiagonalProduct,
     GroupedProduct,
     Joined,
@@ -46,8 +47,8 @@ from bittailor.core.ops.forms import (
 class Scope(Protocol):
     """What an instruction may ask for while its line is written."""
 
-    counted: str
-    """The number of steps so far."""
+    def counted(self, site: str) -> str:
+        """The number of steps that a sum or mean runs over."""
 
     def value(self, site: str) -> str:
         """The site's value of this feature, int32_t."""
@@ -183,7 +184,8 @@ def _rows(s: Scope, ins: Instruction, bound: BoundRows) -> Line:
 
 
 def _mean(s: Scope, ins: Instruction, bound: BoundMean) -> Line:
-    return Line(s.sum(ins.output), bound.device.function, (s.counted, *_numbers(bound, number(bound.multiplier))))
+    numbers = _numbers(bound, number(bound.multiplier))
+    return Line(s.sum(ins.output), bound.device.function, (s.counted(ins.output), *numbers))
 
 
 def _total(s: Scope, ins: Instruction, bound: BoundTotal) -> Line:
@@ -223,9 +225,9 @@ EMITTERS: Mapping[type[Constants], Emit] = {
 }
 """How the line of an operator's form is written."""
 
-MOVED = (Copied, Largest, Windowed)
-"""Forms that compute nothing: `Copied` and `Largest` are where their source is kept, and `c_loops` writes the call of a
-window."""
+MOVED = (Copied, Cropped, Largest, Windowed)
+"""Forms that compute nothing: `Copied` and `Largest` are where their source is kept, `Cropped` is its source, and
+`c_loops` writes the call of a window."""
 
 
 def missing(ops: Iterable[str]) -> list[str]:

@@ -28,7 +28,7 @@ class Golden:
     steps   per item
     x, y    valid frames of all items, one after the other; outputs per item or per frame
     traced  steps of the first item whose sites are kept
-    sites   site -> [rows, features]: a row per step, or for single values one per sequence of 1, 2, … steps
+    sites   site -> [rows, features]: a row per step that it has, or for single values one per beginning of the sequence
     """
 
     steps: Sequence[int]
@@ -45,15 +45,18 @@ class Golden:
         program, order, q = model.program, model.order, samples.q
         steps = samples.lengths.tolist()
         out = reference.run(program, q, samples.lengths)
-        y = np.concatenate([out[i, :n].ravel() if model.per_step else out[i].ravel() for i, n in enumerate(steps)])
+        rows = [n - model.late for n in steps]
+        y = np.concatenate([out[i, :n].ravel() if model.per_step else out[i].ravel() for i, n in enumerate(rows)])
         x = np.concatenate([q[i, :n].ravel() for i, n in enumerate(steps)])
-        traced = min(TRACED_STEPS, steps[0])
+        least = program.graph.least_steps
+        traced = min(TRACED_STEPS + least - 1, steps[0])
         first = q[:1, :traced]
         sites = {site: values[0] for site, values in reference.trace(program, first).items() if site in order.traced}
         single = [site for site in sites if not program.graph.sites[site].sequence]
         if order.streaming and single:
             # while it streams, the head sees every beginning of the sequence
-            begun = reference.trace(program, np.repeat(first, traced, axis=0), np.arange(1, traced + 1))
+            lengths = np.arange(least, traced + 1)
+            begun = reference.trace(program, np.repeat(first, len(lengths), axis=0), lengths)
             sites |= {site: begun[site] for site in single}
         return cls(steps, x, y, traced, {site: np.atleast_2d(sites[site]) for site in order.traced})
 
@@ -88,11 +91,12 @@ def selftest_source(model: Model, golden: Golden) -> str:
                  f"        {p}_step(&state, &scratch, {p}_golden_x + t * {model.macro}_FEATURES, y);")
     else:
         trace = f"    (void){p}_run(&state, &scratch, {p}_golden_x, {model.macro}_GOLDEN_TRACED, y);"
-    rows = max(golden.steps) if model.per_step else 1
-    traced = golden.traced if model.per_step and not model.order.streaming else 1
+    rows = max(golden.steps) - model.late if model.per_step else 1
+    traced = golden.traced - model.late if model.per_step and not model.order.streaming else 1
+    steps = f"steps - {model.late}u" if model.late else "steps"
     return fill(
         "selftest.c", prefix=p, PREFIX=model.macro, version=__version__, trace=trace,
-        rows="steps" if model.per_step else "1", output=plain(model.order.output),
+        rows=steps if model.per_step else "1", output=plain(model.order.output),
         traced_outputs=traced * model.outputs, golden_outputs=rows * model.outputs,
         items=len(golden.steps), sites=len(golden.sites),
     )

@@ -69,15 +69,16 @@ def real(scale: float, name: str, zero_point: int) -> str:
 
 def output_words(model: Model) -> str:
     """What y means after a frame of a stream."""
+    late = f" The first {model.late} after a reset give none: y stays as it is." if model.late else ""
     if model.per_step:
-        return "The network has an output for every frame."
+        return f"The network has an output for every frame.{late}"
     order = model.order
     words = {"last": "the last frame is this one", "first": "the first frame is kept",
              "max": "the maximum is that of the frames so far",
              "sum": f"the sum runs over the frames so far, the first {MEAN_MOST_STEPS:,} at most",
              "mean": f"the mean runs over the frames so far, the first {MEAN_MOST_STEPS:,} at most"}
     ends = sorted({model.program.graph.producer[site].op for site in (*order.alias, *order.kept, *order.sums)})
-    return f"y is the output as if the sequence ended here: {', '.join(words[end] for end in ends)}."
+    return f"y is the output as if the sequence ended here: {', '.join(words[end] for end in ends)}.{late}"
 
 
 def numbers(values: Ints, indent: int) -> str:
@@ -225,6 +226,10 @@ def not_streaming(model: Model) -> str:
 
 
 def _run(model: Model) -> str:
-    y = f"y: [steps][{model.outputs}], one output per frame" if model.per_step else f"y: [{model.outputs}]"
+    late = model.late
+    frames, after = (f"steps - {late}", f" after the first {late}") if late else ("steps", "")
+    y = f"y: [{frames}][{model.outputs}], one output per frame{after}" if model.per_step else f"y: [{model.outputs}]"
+    least = model.program.graph.least_steps
+    few = "steps is 0" if least == 1 else f"there are fewer than {least} steps"
     limit = "" if model.limit is None else f" or more than {model.macro}_MAX_STEPS"
-    return f"{y}; may be NULL. Returns 0, or -1 if steps is 0{limit} (then nothing was computed)."
+    return f"{y}; may be NULL. Returns 0, or -1 if {few}{limit} (then nothing was computed)."

@@ -52,7 +52,8 @@ def _example(model: Model) -> str:
     p = model.prefix
     if not model.order.streaming:
         steps = f"{model.macro}_MAX_STEPS" if model.limit is not None else "steps"
-        y = f"{p}_out y[{'steps * ' if model.per_step else ''}{model.macro}_OUTPUTS];"
+        rows = f"{f'(steps - {model.late})' if model.late else 'steps'} * " if model.per_step else ""
+        y = f"{p}_out y[{rows}{model.macro}_OUTPUTS];"
         return (f"/* frames: the whole sequence, [steps][{model.macro}_FEATURES], steps <= {steps} */\n"
                 f"{y}\nif ({p}_run(&state, &scratch, frames, steps, y) == 0) {{\n    /* y is the result */\n}}")
     return (f"{p}_reset(&state);\n"

@@ -123,7 +123,7 @@ class Firmware:
             "FW_FEATURES": f"{graph.sites[order.input].features}u",
             "FW_OUTPUTS": f"{graph.sites[order.output].features}u",
             "FW_STEPS": f"{self.longest}u", "FW_STREAM": str(int(order.streaming)),
-            "FW_SEQUENCE": str(int(graph.sites[order.output].sequence)),
+            "FW_SEQUENCE": str(int(graph.sites[order.output].sequence)), "FW_LATE": f"{graph.late[order.output]}u",
         }
 
     @property
@@ -144,8 +144,8 @@ class Firmware:
     def run(
         self, q: Ints, lengths: Ints, counted: int = 0, timeout: float = TIMEOUT
     ) -> tuple[Ints, Counts | None]:
-        """Output integers of items, [items, outputs] or [items, steps, outputs] (0 beyond an item's length), and the
-        instruction counts of the first `counted` items (None on a target that cannot count).
+        """Output integers of items, [items, outputs] or [items, steps, outputs] of the steps that have one (0 beyond an
+        item's end), and the instruction counts of the first `counted` items (None on a target that cannot count).
 
         q [items, steps, features], lengths [items]. Raises Differs if steps and whole sequences do not agree.
         """
@@ -160,8 +160,9 @@ class Firmware:
         flat = np.frombuffer(ran.files["outputs.bin"], kind).astype(np.int64)
         if not site.sequence:
             return flat.reshape(len(lengths), site.features)
-        outputs = np.zeros((len(lengths), longest, site.features), np.int64)
-        outputs[np.arange(longest) < lengths[:, None]] = flat.reshape(-1, site.features)
+        late = self.program.graph.late[site.name]
+        outputs = np.zeros((len(lengths), longest - late, site.features), np.int64)
+        outputs[np.arange(longest - late) < lengths[:, None] - late] = flat.reshape(-1, site.features)
         return outputs
 
     def trace(self, q: Ints, timeout: float = TIMEOUT) -> dict[str, Ints]:

@@ -46,7 +46,8 @@ class IntegerModule(nn.Module):
     lengths  int [items], 1..steps; all steps where not given
     state    from `start` or from the piece before; not for networks with reversed layers
     Returns  [items, outputs], or an output per step in the layout of x; of the type of x, int64 for integers. With a
-             state: a pair of the outputs and the next state. Steps beyond a length hold 0.0.
+             state: a pair of the outputs and the next state. Steps beyond a length hold 0.0. Where the network gives no
+             output for the first `late` steps, whole sequences have so many fewer; in a stream they hold 0.0.
 
     There is no gradient; asking for one is a BittailorError. The module has no parameters and is always in evaluation.
     """
@@ -61,6 +62,7 @@ class IntegerModule(nn.Module):
         self.batch_first = batch_first
         self.inputs = program.graph.sites[program.graph.inputs[0]].features
         self.outputs, self.per_step = site.features, site.sequence
+        self.late = program.graph.late[site.name]
         self.fingerprint = fingerprint(program)
 
     @property
@@ -94,7 +96,7 @@ class IntegerModule(nn.Module):
         alone = x.dim() == 2
         q = x[None] if alone else x if self.batch_first else x.transpose(0, 1)
         if state is None:
-            y = torch.ops.bittailor.run(q, lengths, self.program_bytes, self.outputs, self.per_step)
+            y = torch.ops.bittailor.run(q, lengths, self.program_bytes, self.outputs, self.per_step, self.late)
             return self._laid_out(y, alone)
         y, *after = torch.ops.bittailor.stream(q, lengths, list(state), self.program_bytes, self.outputs,
                                                self.per_step)
@@ -111,6 +113,7 @@ class IntegerModule(nn.Module):
         found = self(padded, lengths, state)
         y, after = found if state is not None else (found, None)
         if self.per_step:
+            lengths = lengths if state is not None else lengths - self.late
             y = pack_padded_sequence(y, lengths, batch_first=self.batch_first, enforce_sorted=False)
         return y if state is None else (y, after)
 
@@ -119,7 +122,8 @@ class IntegerModule(nn.Module):
         given = state_dict.get(f"{prefix}program_bytes")
         if isinstance(given, Tensor):
             new = IntegerModule(_program(given))
-            if (new.inputs, new.outputs, new.per_step) != (self.inputs, self.outputs, self.per_step):
+            if (new.inputs, new.outputs, new.per_step, new.late) != (
+                    self.inputs, self.outputs, self.per_step, self.late):
                 raise BittailorError(f"the state holds a program of {new.inputs} inputs and {new.outputs} outputs; "
                                      f"this module has {self.inputs} and {self.outputs}")
             self.program_bytes = given.detach().clone().to(self.program_bytes.device)
@@ -176,7 +180,9 @@ def _lengths(lengths: Tensor | None) -> np.ndarray[Any, Any] | None:
 
 
 @torch.library.custom_op("bittailor::run", mutates_args=())
-def _run(x: Tensor, lengths: Tensor | None, program: Tensor, outputs: int, per_step: bool) -> Tensor:
+def _run(
+    x: Tensor, lengths: Tensor | None, program: Tensor, outputs: int, per_step: bool, late: int = 0
+) -> Tensor:
     found = _program(program)
     return _outputs(found, ENGINES[_engine()].run(found, _integers(found, x), _lengths(lengths)), x)
 
@@ -191,14 +197,16 @@ def _stream(
     return [_outputs(found, y, x), *(torch.from_numpy(value.copy()).to(x.device) for value in after)]
 
 
-def _like_output(x: Tensor, outputs: int, per_step: bool) -> Tensor:
-    shape = (*x.shape[:2], outputs) if per_step else (x.shape[0], outputs)
+def _like_output(x: Tensor, outputs: int, per_step: bool, late: int = 0) -> Tensor:
+    shape = (x.shape[0], x.shape[1] - late, outputs) if per_step else (x.shape[0], outputs)
     return x.new_empty(shape, dtype=x.dtype if x.dtype.is_floating_point else torch.int64)
 
 
 @_run.register_fake
-def _(x: Tensor, lengths: Tensor | None, program: Tensor, outputs: int, per_step: bool) -> Tensor:
-    return _like_output(x, outputs, per_step)
+def _(
+    x: Tensor, lengths: Tensor | None, program: Tensor, outputs: int, per_step: bool, late: int = 0
+) -> Tensor:
+    return _like_output(x, outputs, per_step, late)
 
 
 @_stream.register_fake

@@ -167,7 +167,8 @@ def run_engine(program: Program, q: Ints, lengths: Ints) -> Ints:
     """What the best engine gives, with 0 beyond an item's length."""
     expected = ENGINES[best_engine()].run(program, q, lengths).astype(np.int64)
     if expected.ndim == 3:
-        expected[np.arange(expected.shape[1]) >= lengths[:, None]] = 0
+        late = program.graph.late[program.graph.outputs[0]]
+        expected[np.arange(expected.shape[1]) >= lengths[:, None] - late] = 0
     return expected
 
 
@@ -175,11 +176,13 @@ def random_items(program: Program, items: int, most: int | None, seed: int) -> t
     """Random input integers [items, steps, features] over their whole range, some at its ends, and lengths."""
     rng, (low, high) = np.random.default_rng(seed), program.input_range
     features = program.graph.sites[program.graph.inputs[0]].features
-    steps = min(STEPS, most or STEPS)
+    least = program.graph.least_steps
+    steps = STEPS + least - 1
+    steps = min(steps, most or steps)
     q = rng.integers(low, high + 1, (items, steps, features))
     extreme = rng.random(items) < 0.2
     q[extreme] = rng.choice([low, high], q[extreme].shape)
-    return q, np.append(steps, rng.integers(1, steps + 1, items - 1))
+    return q, np.append(steps, rng.integers(least, steps + 1, items - 1))
 
 
 def examine(

@@ -367,11 +367,11 @@ def _calibrated(network: Network, values: NDArray[Any], sizes: Ints, settings: C
     for start in range(0, len(values), batch):
         piece, size = values[start : start + batch], sizes[start : start + batch]
         piece = piece[:, : int(size.max())]
-        mask = steps_mask(size, piece.shape[1])
         for name, array in network.trace(piece, size).items():
             if name not in parts and name not in moments:
                 continue
-            rows = array[mask] if graph.sites[name].sequence else array
+            own = size - graph.late[name]
+            rows = array[steps_mask(own, array.shape[1])] if graph.sites[name].sequence else array
             if name in moments:
                 moments[name] += rows.T @ rows
                 counts[name] += len(rows)

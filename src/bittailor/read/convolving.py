@@ -1,8 +1,9 @@
 """Convolutions over the steps: padding before, inside or behind them becomes a window that reaches back and ahead.
 
 A convolution of taps that span S steps needs S frames more than it gives. They come from padding, by the layer or in
-front of it, and what is too many is cut off behind; what is left must be as many steps as the sequence has. How many of
-the S stand behind the last step is how far the window looks ahead: none in a causal convolution.
+front of it, and what is too many is cut off behind. How many of the S stand behind the last step is how far the window
+looks ahead: none in a causal convolution. Without padding the first steps have no output: what would be theirs is
+dropped.
 """
 
 from __future__ import annotations
@@ -76,14 +77,14 @@ def framed(w: Writer, source: Any) -> Framed:
     if isinstance(source, Framed):
         return source
     x = w.single(source)
-    return Framed(x.axes, x.features, x.sites, fixed=x.fixed)
+    return Framed(x.axes, x.features, x.sites, fixed=x.fixed, late=x.late)
 
 
 def cut(w: Writer, x: Framed, place: int, at: Any) -> Framed | Tensor:
     """x[..., start:stop, ...] on the steps: frames that are too many are left away."""
     if x.axes[place] != STEPS or not isinstance(at, slice) or at.step not in (None, 1):
         raise Refusal(f"[{at}] of {x.text()} with {x.before + x.after} steps too many")
-    start, stop, more = at.start or 0, at.stop, x.before + x.after
+    start, stop, more = at.start or 0, at.stop, x.before + x.after - x.late
     if stop is None:
         last = 0
     elif isinstance(stop, Dim) and stop.atoms == STEPS:
@@ -98,27 +99,33 @@ def cut(w: Writer, x: Framed, place: int, at: Any) -> Framed | Tensor:
 
 
 def settled(w: Writer, x: Framed) -> Framed | Tensor:
-    """The convolution, as soon as it gives as many steps as the sequence has."""
+    """The convolution, as soon as it gives as many steps as the sequence has, or fewer."""
     more = x.before + x.after
     if x.conv is None:
-        return Tensor(x.axes, x.features, x.sites, fixed=x.fixed) if x.before == x.after == 0 else x
-    if more < 0:
-        raise Refusal(f"it gives {-more} steps fewer than the sequence has; pad it in front to make it causal: "
-                      f"functional.pad(x, ({-more}, 0)), or take padding='same'")
+        return Tensor(x.axes, x.features, x.sites, fixed=x.fixed, late=x.late) if x.before == x.after == 0 else x
     if more > 0:
         return x
     conv = x.conv
     ahead = x.after + conv.span
     if not 0 <= ahead <= conv.span:
         raise Refusal(f"it begins {x.before} steps late: padding and what is cut off must leave it at its own steps")
-    return Tensor(x.axes, len(conv.weight), ((_written(w, x, conv, ahead),),), fixed=x.fixed)
+    written = _written(w, x, conv, ahead, -more)
+    return Tensor(x.axes, len(conv.weight), ((written,),), fixed=x.fixed, late=x.late - more)
 
 
-def _written(w: Writer, x: Framed, conv: Convolution, ahead: int) -> SiteRef:
+def dropped(w: Writer, x: Tensor, steps: int) -> Tensor:
+    """x[:, steps:], a sequence without its first steps."""
+    site = w.builder.op("crop", w.name(w.local_name("crop")), w.site(x), steps=steps)
+    return replace(x, sites=((SiteRef(site),),), late=x.late + steps)
+
+
+def _written(w: Writer, x: Framed, conv: Convolution, ahead: int, drops: int) -> SiteRef:
     p, site = w.name(w.layer_name(conv.path, "conv")), w.site(Tensor(x.axes, x.features, x.sites))
     rows, _, taps = conv.weight.shape
     if taps > 1:
         site = w.builder.op("window", f"{p}.window", site, taps=taps, dilation=conv.dilation, ahead=ahead)
+    if drops:
+        site = w.builder.op("crop", f"{p}.crop", site, steps=drops)
     w.parameters |= {f"{p}.W": conv.weight.reshape(rows, -1)} | ({} if conv.bias is None else {f"{p}.b": conv.bias})
     bias = None if conv.bias is None else f"{p}.b"
     if conv.groups > 1:

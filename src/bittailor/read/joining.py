@@ -32,5 +32,6 @@ def joined(w: Writer, outputs: Sequence[Output]) -> str:
         texts = ", ".join(f"'{out.name}' {out.tensor.text()}" for out in outputs)
         raise Refusal(f"cannot read its outputs together: {texts}; several outputs must all be for each step or all "
                       "for each item. Return one, or give each a network of its own")
+    w.check_beginnings(tensors)
     sites = [w.site(value) for value in tensors]
     return w.builder.op("concat", w.name("outputs"), *sites, names=[out.name for out in outputs])

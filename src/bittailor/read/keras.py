@@ -17,7 +17,7 @@ from bittailor.core.arith import Floats
 from bittailor.core.network import Network
 from bittailor.errors import UnsupportedNetwork
 from bittailor.read.arithmetic import ARITHMETIC, activation
-from bittailor.read.convolving import convolved, same_padding
+from bittailor.read.convolving import convolved, dropped, same_padding
 from bittailor.read.embedding import embedded
 from bittailor.read.finishing import compare, pruned
 from bittailor.read.folding import fold
@@ -213,6 +213,13 @@ def _convolution(w: Writer, layer: Any, x: Tensor) -> Tensor:
     return _activated(w, layer, back)
 
 
+def _cropping(w: Writer, layer: Any, x: Tensor) -> Tensor:
+    first, last = layer.get_config()["cropping"]
+    if last:
+        raise Refusal(f"cropping={(first, last)}: of the steps only first ones can be left away")
+    return dropped(w, x, first) if first else x
+
+
 def _embedding(w: Writer, layer: Any, x: Tensor) -> Tensor:
     if layer.get_config()["mask_zero"]:
         raise Refusal("mask_zero: a network takes the lengths of sequences beside them; make it without")
@@ -336,7 +343,8 @@ LAYERS: dict[str, Callable[[Writer, Any, Tensor], Tensor]] = {
     "TimeDistributed": _wrapped, "Activation": _activated, "ReLU": _relu, "Softmax": _softmax,
     "ELU": _function("elu", "alpha"), "LeakyReLU": _function("leaky_relu", "negative_slope"),
     "GlobalAveragePooling1D": _pooled("mean"), "GlobalMaxPooling1D": _pooled("amax"),
-    "BatchNormalization": _batch_norm, "Rescaling": _rescaling, "Conv1D": _convolution, "Embedding": _embedding,
+    "BatchNormalization": _batch_norm, "Rescaling": _rescaling, "Conv1D": _convolution,
+    "Cropping1D": _cropping, "Embedding": _embedding,
     "LayerNormalization": _norm("layer_norm"), "RMSNormalization": _norm("rms_norm"),
 }
 """By the name of the class."""
@@ -365,7 +373,7 @@ def _check(model: Any, network: Network, out: Tensor) -> None:
     items, steps, *features = model.inputs[0].shape
     rng = np.random.default_rng(0)
     proven = network.graph.sites[network.graph.inputs[0]].proven
-    for length in _LENGTHS if steps is None else (steps,):
+    for length in [n + network.graph.least_steps - 1 for n in _LENGTHS] if steps is None else [steps]:
         shape = (items or 3, length)
         x = rng.normal(size=(*shape, network.features)) if features else rng.integers(
             0, int(proven[1]) + 1 if proven else 1, shape).astype(np.float64)

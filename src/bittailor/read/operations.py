@@ -17,6 +17,7 @@ from torch.nn.utils import rnn
 
 from bittailor.read import layers
 from bittailor.read.arithmetic import ARITHMETIC, activation
+from bittailor.read.recurrence import is_lengths, lengths_wanted
 from bittailor.read.shapes import SHAPES, Operation
 from bittailor.read.symbolic import (
     FEATURES,
@@ -69,8 +70,8 @@ def _arange(w: Writer, *args: Any, **_: Any) -> ItemIndex:
 
 def _pack(w: Writer, x: Any, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True) -> PackedSequence:
     value = w.single(x)
-    if not isinstance(lengths, StepIndex) or lengths.offset:
-        raise Refusal("its lengths must be the lengths that forward is given, unchanged")
+    if not is_lengths(value, lengths):
+        raise Refusal(lengths_wanted(value))
     if value.axes != ((ITEMS, STEPS, FEATURES) if batch_first else (STEPS, ITEMS, FEATURES)):
         raise Refusal(f"with batch_first={batch_first} it is given {value.text()}")
     return PackedSequence(replace(value, axes=(ITEMS, STEPS, FEATURES)))
@@ -81,7 +82,7 @@ def _unpack(w: Writer, packed: Any, batch_first: bool = False, padding_value: fl
     if not isinstance(packed, PackedSequence):
         raise Refusal("it is given something that is not a packed sequence")
     value = packed.tensor
-    return value if batch_first else permute(value, (1, 0, 2)), StepIndex((ITEMS,), 1)
+    return value if batch_first else permute(value, (1, 0, 2)), StepIndex((ITEMS,), 1, -value.late)
 
 
 def _ignored(w: Writer, *_: Any, **__: Any) -> None:

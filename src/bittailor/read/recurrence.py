@@ -19,6 +19,7 @@ from bittailor.read.symbolic import (
     Refusal,
     SiteRef,
     StepIndex,
+    Tensor,
     WrongLayout,
     Zeros,
 )
@@ -66,6 +67,16 @@ def is_zero(w: Writer, state: Any) -> bool:
     return isinstance(state, Zeros) or (isinstance(state, Constant) and not w.tensor(state).any())
 
 
+def is_lengths(x: Tensor, given: Any) -> bool:
+    """Whether something is the lengths of a sequence's items: those that forward is given, less the steps it lacks."""
+    return isinstance(given, StepIndex) and given.offset == -x.late
+
+
+def lengths_wanted(x: Tensor) -> str:
+    """Why others are refused."""
+    return f"its lengths must be the lengths that forward is given, {f'less {x.late}' if x.late else 'unchanged'}"
+
+
 def recurrent(
     w: Writer, path: str, layers: Layers, source: Any, given: Any = None, names: Sequence[str] = ()
 ) -> Any:
@@ -73,15 +84,15 @@ def recurrent(
 
     names  of the layers, where they are not to be called after the path
     """
-    lengths = isinstance(given, StepIndex) and given.offset == 0 and layers.takes_lengths
+    packed = isinstance(source, PackedSequence)
+    x = w.single(source.tensor if packed else source)
+    lengths = is_lengths(x, given) and layers.takes_lengths
     zeros = all(is_zero(w, state) for state in (given if isinstance(given, tuple) else (given,)))
     if given is not None and not zeros and not lengths:
-        raise Refusal("its lengths must be the lengths that forward is given, unchanged" if layers.takes_lengths
-                      else "it is given an initial state; a state starts at zero: leave the argument "
-                      "away. A program can be given another in a stream")
-    packed = isinstance(source, PackedSequence)
+        raise Refusal(lengths_wanted(x) if layers.takes_lengths else
+                      "it is given an initial state; a state starts at zero: leave the argument away. A program can be "
+                      "given another in a stream")
     order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first or packed else (STEPS, ITEMS, FEATURES)
-    x = w.single(source.tensor if packed else source)
     if x.axes != order:
         text = (f"cannot read '{path}' ({layers.kind}): batch_first={layers.batch_first} takes "
                 f"{replace(x, axes=order).text()} but is given {x.text()}")

@@ -9,7 +9,7 @@ from functools import partial
 from types import EllipsisType
 from typing import Any
 
-from bittailor.read.convolving import cut
+from bittailor.read.convolving import cut, dropped
 from bittailor.read.scaling import scaled
 from bittailor.read.symbolic import (
     FEATURES,
@@ -100,19 +100,27 @@ def _pick(w: Writer, value: Tensor, place: int, op: str, keep: bool) -> Tensor:
 
 def _step(value: Tensor, at: Any) -> tuple[str, bool]:
     """Which step an index means, and whether its axis stays."""
-    last = (-1, Dim(STEPS, -1))
+    size = value.size(STEPS)
+    last = (-1, size - 1 if isinstance(size, int) else replace(size, offset=size.offset - 1))
     if at in last:
         return "last", False
     if isinstance(at, int) and at == 0:
         return "first", False
     if isinstance(at, slice) and at.step in (None, 1):
-        if at.start in last and at.stop in (None, Dim(STEPS)):
+        if at.start in last and at.stop in (None, size):
             return "last", True
         if at.start in (None, 0) and at.stop == 1:
             return "first", True
     text = f"{at.start}:{at.stop}" if isinstance(at, slice) else str(at)
-    raise Refusal(f"[{text}] on the steps of {value.text()}; only the last step, the first step and the "
-                  "mean over all of them can be read")
+    raise Refusal(f"[{text}] on the steps of {value.text()}; only the last step, the first step, all but some of the "
+                  "first, and the mean over all of them can be read")
+
+
+def _drops(value: Tensor, at: Any) -> bool:
+    """Whether a slice leaves away some of the first steps, and not all but the last."""
+    size = value.size(STEPS)
+    whole = isinstance(at, slice) and at.step in (None, 1) and at.stop in (None, size)
+    return whole and isinstance(at.start, int) and at.start > 0 and at.start + 1 != size
 
 
 def _index_axis(w: Writer, value: Tensor, place: int, at: Any) -> Tensor:
@@ -123,6 +131,8 @@ def _index_axis(w: Writer, value: Tensor, place: int, at: Any) -> Tensor:
         return value
     if axis == STEPS and isinstance(at, int) and 0 <= at < w.unrolled:
         return replace(value, axes=(*value.axes[:place], *value.axes[place + 1:]), at=at)
+    if axis == STEPS and _drops(value, at):
+        return dropped(w, w.single(value), at.start)
     if axis == STEPS:
         return _pick(w, value, place, *_step(value, at))
     if axis in STATES and isinstance(at, int | slice):
@@ -191,13 +201,13 @@ def _advanced(w: Writer, value: Tensor, given: Sequence[Any]) -> Tensor:
     fits = len(given) >= 2 and places == [0, 1] and all(each == FULL for each in given[2:])
     if not fits or any(not isinstance(each, wanted[value.axes[i]]) for i, each in enumerate(given[:2])):
         raise Refusal("of indices by tensors only out[torch.arange(items), lengths - 1] can be read")
-    _check_last(given[places[value.axes.index(STEPS)]])
+    _check_last(given[places[value.axes.index(STEPS)]], value)
     return _pick(w, permute(value, (value.axes.index(ITEMS), value.axes.index(STEPS), 2)), 1, "last", False)
 
 
-def _check_last(index: Any) -> None:
-    if not isinstance(index, StepIndex) or index.offset != -1:
-        raise Refusal("only the index lengths - 1, each item's last step, can be read")
+def _check_last(index: Any, value: Tensor) -> None:
+    if not isinstance(index, StepIndex) or index.offset != -1 - value.late:
+        raise Refusal(f"only the index lengths - {1 + value.late}, each item's last step, can be read")
 
 
 def _select(w: Writer, x: Any, dim: int, index: Any) -> Tensor:
@@ -205,14 +215,16 @@ def _select(w: Writer, x: Any, dim: int, index: Any) -> Tensor:
     return _index_axis(w, w.single(x) if not isinstance(value, Tensor) else value, value.axis(dim), index)
 
 
-def _narrow(w: Writer, x: Any, dim: int, start: int, length: int) -> Tensor:
+def _narrow(w: Writer, x: Any, dim: int, start: int, length: Size) -> Tensor:
+    if isinstance(length, Dim):
+        return _select(w, x, dim, slice(start, replace(length, offset=length.offset + start)))
     stop = start + length
     return _select(w, x, dim, slice(start, stop if stop or start >= 0 else None))
 
 
 def _gather(w: Writer, x: Any, dim: int, index: Any, **_: Any) -> Tensor:
     value = w.single(x)
-    _check_last(index)
+    _check_last(index, value)
     if value.axes[value.axis(dim)] != STEPS:
         raise Refusal(f"it gathers along an axis of {value.text()} that is not the steps")
     return _pick(w, value, value.axis(dim), "last", True)

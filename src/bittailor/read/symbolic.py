@@ -60,15 +60,18 @@ class Shaped:
     axes      the meaning of each axis
     features  size of the atom "features"
     fixed     sizes of the atoms "items" and "steps" where the source is written for one number of them
+    late      how many of the sequence's first steps it lacks
     """
 
     axes: Axes
     features: int
     fixed: tuple[tuple[str, int], ...] = field(default=(), kw_only=True)
+    late: int = field(default=0, kw_only=True)
 
     def count(self, atom: str) -> int | None:
         """How many values an atom has; None where only the data knows."""
-        return {"features": self.features, **dict(self.fixed)}.get(atom)
+        sizes = {"features": self.features, **dict(self.fixed)}
+        return sizes[atom] - self.late if atom == "steps" and atom in sizes else sizes.get(atom)
 
     def shape(self) -> tuple[Size, ...]:
         """Size of each axis."""
@@ -77,7 +80,7 @@ class Shaped:
     def size(self, axis: Axis) -> Size:
         """Size of one axis."""
         counts = [count for atom in axis if (count := self.count(atom)) is not None]
-        return prod(counts) if len(counts) == len(axis) else Dim(axis)
+        return prod(counts) if len(counts) == len(axis) else Dim(axis, -self.late if axis == STEPS else 0)
 
     def axis(self, dim: int) -> int:
         """A dimension as 0 .. number of axes - 1."""
@@ -144,7 +147,7 @@ class Framed(Shaped):
 
     def size(self, axis: Axis) -> Size:
         """Size of one axis."""
-        return Dim(axis, self.before + self.after) if axis == STEPS else super().size(axis)
+        return Dim(axis, self.before + self.after - self.late) if axis == STEPS else super().size(axis)
 
 
 @dataclass(frozen=True)

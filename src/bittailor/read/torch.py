@@ -136,9 +136,9 @@ def _check(
     required: bool,
 ) -> None:
     """Refuse a network that does not compute what the module computes, on random sequences."""
-    rng, shape = np.random.default_rng(0), (len(_PROBE_LENGTHS), max(_PROBE_LENGTHS))
+    ragged = np.array(_PROBE_LENGTHS) + network.graph.least_steps - 1
+    rng, shape = np.random.default_rng(0), (len(ragged), max(ragged))
     x = rng.normal(size=(*shape, network.features)) if rows is None else rng.integers(0, rows, shape).astype(float)
-    ragged = np.array(_PROBE_LENGTHS)
     full = np.full(len(x), x.shape[1])
     for sizes, needed in ((full, True), (ragged, required)):
         if lengths is None and sizes is ragged:

@@ -170,6 +170,7 @@ class Writer:
         """An operator on values with equal axes."""
         values = [self.single(source) for source in sources]
         first = values[0]
+        self.check_beginnings(values)
         for other in values[1:]:
             if (other.axes, other.features) != (first.axes, first.features):
                 raise Refusal(f"its operands are {first.text()} with {first.features} features and "
@@ -202,8 +203,16 @@ class Writer:
         self._parts[out] = tuple(sites)
         return out
 
+    def check_beginnings(self, values: Sequence[Tensor]) -> None:
+        """A refusal where sequences lack different numbers of first steps."""
+        lacks = sorted({value.late for value in values if STEPS in value.axes})
+        if len(lacks) > 1:
+            raise Refusal(f"its operands lack {' and '.join(map(str, lacks))} of the sequence's first steps; leave as "
+                          f"many away of each, such as x[:, {lacks[1] - lacks[0]}:]")
+
     def joined(self, values: Sequence[Tensor]) -> SiteRef:
         """The concatenation of tensors of one site each."""
+        self.check_beginnings(values)
         return SiteRef(self.concat([self.site(value) for value in values], self.name(self.local_name("concat"))))
 
     def taken_apart(self, value: Tensor) -> Tensor | None:

@@ -136,6 +136,8 @@ static int bt_segment_ok(const bt_view *v, const bt_segment *s) {
                 return 0;
         return bt_phases_ok(v, s);
     }
+    if (s->kind == BT_CROP)
+        return s->count < BT_MOST;
     if (s->kind == BT_WINDOW)
         return s->in < h->buffers && s->out < h->buffers && s->in != s->out && v->buffers[s->in].kind == BT_SEQUENCE
             && v->buffers[s->out].kind == BT_SEQUENCE && v->buffers[s->in].size == v->buffers[s->out].size
@@ -662,6 +664,18 @@ static void bt_output(const bt_view *v, const bt_block *block, size_t item, size
     }
 }
 
+/* From here on sequences begin `count` steps later. */
+static void bt_crop(const bt_view *v, bt_block *block, const bt_segment *s) {
+    for (uint32_t b = 0; b < v->head->buffers; b++)
+        if (v->buffers[b].kind == BT_SEQUENCE)
+            block->base[b] += bt_rows(&v->buffers[b]) * s->count;
+    for (size_t n = 0; n < BT_ITEMS; n++)
+        block->lengths[n] -= s->count;
+    block->longest -= s->count;
+    block->shortest -= s->count;
+    block->steps -= s->count;
+}
+
 static void bt_run_segments(const bt_view *v, bt_block *block) {
     for (uint32_t i = 0; i < v->head->segments; i++) {
         const bt_segment *s = &v->segments[i];
@@ -672,6 +686,7 @@ static void bt_run_segments(const bt_view *v, bt_block *block) {
         case BT_SUM: bt_run_sum(v, block, s); break;
         case BT_MAX: bt_run_max(v, block, s); break;
         case BT_WINDOW: bt_run_window(v, block, s); break;
+        case BT_CROP: bt_crop(v, block, s); break;
         default: bt_pick(v, block, s); break;
         }
     }
@@ -684,6 +699,15 @@ static int bt_has_sum(const bt_view *v) {
     return 0;
 }
 
+/* How many of the first steps are left away in all. */
+static uint64_t bt_dropped(const bt_view *v) {
+    uint64_t steps = 0;
+    for (uint32_t i = 0; i < v->head->segments; i++)
+        if (v->segments[i].kind == BT_CROP)
+            steps += v->segments[i].count;
+    return steps;
+}
+
 int bt_run(const void *program, size_t bytes, const void *input, size_t input_bytes, unsigned input_size,
            const int32_t *lengths, size_t items, size_t steps, size_t first, size_t last, int64_t *output,
            size_t output_bytes, void *scratch, size_t scratch_bytes) {
@@ -694,7 +718,10 @@ int bt_run(const void *program, size_t bytes, const void *input, size_t input_by
         return status;
     if (input == NULL || !bt_aligned(output) || !bt_aligned(scratch) || (uintptr_t)input % (input_size == 2 ? 2 : 1))
         return BT_NULL;
-    size_t need = bt_scratch_of(&v, steps), axis = v.buffers[v.head->out].kind == BT_SEQUENCE ? steps : 1;
+    if (steps <= bt_dropped(&v))
+        return BT_LENGTH;
+    const size_t dropped = (size_t)bt_dropped(&v);
+    size_t need = bt_scratch_of(&v, steps), axis = v.buffers[v.head->out].kind == BT_SEQUENCE ? steps - dropped : 1;
     if (need == 0 || scratch_bytes < need || (input_size != 1 && input_size != 2) || first > last || last > items
         || items > (SIZE_MAX >> 4) / steps / v.head->in_features
         || input_bytes < items * steps * v.head->in_features * input_size
@@ -702,16 +729,16 @@ int bt_run(const void *program, size_t bytes, const void *input, size_t input_by
         || output_bytes < items * axis * v.head->out_features * sizeof(int64_t))
         return BT_SHORT;
     for (size_t i = first; lengths != NULL && i < last; i++)
-        if (lengths[i] < 1 || (size_t)lengths[i] > steps)
+        if (lengths[i] < 1 || (size_t)lengths[i] <= dropped || (size_t)lengths[i] > steps)
             return BT_LENGTH;
     if (bt_has_sum(&v) && steps > BT_MEAN_STEPS)
         for (size_t i = first; i < last; i++)
             if (lengths == NULL || lengths[i] > BT_MEAN_STEPS)
                 return BT_LENGTH;
-    block.steps = steps;
     size_t row = (size_t)v.head->in_features * input_size;
     for (size_t item = first; item < last; item += BT_ITEMS) {
         size_t count = last - item < BT_ITEMS ? last - item : BT_ITEMS;
+        block.steps = steps;
         bt_place(&v, &block, scratch);
         block.longest = 0;
         block.shortest = steps;

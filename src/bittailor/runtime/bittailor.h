@@ -48,8 +48,10 @@ enum bt_status {
     BT_NULL = 1,    /* a pointer is null or not aligned to 8 bytes */
     BT_PROGRAM = 2, /* the program is not one, is damaged, or was made for other lanes or items */
     BT_SHORT = 3,   /* a buffer is shorter than its shape says */
-    BT_LENGTH = 4,  /* a length is outside 1..steps, or a mean or sum runs over more than 65,535 steps */
-    BT_RANGE = 5    /* an input integer is outside the program's input format */
+    BT_LENGTH =
+        4,       /* a length is outside 1..steps, or below 1 + the steps that BT_CROP leaves away, or a mean or sum runs
+                     * over more than 65,535 steps */
+    BT_RANGE = 5 /* an input integer is outside the program's input format */
 };
 
 /* No buffer. */
@@ -71,7 +73,8 @@ enum bt_segment_kind {
      * last one `first_state` steps later than the step at hand, of `states` features; fill values beyond an item's ends */
     BT_WINDOW = 5,
     BT_SUM = 6, /* like BT_MEAN, the sum over the steps */
-    BT_MAX = 7  /* buffer out = the largest value of the item's steps of buffer in */
+    BT_MAX = 7, /* buffer out = the largest value of the item's steps of buffer in */
+    BT_CROP = 8 /* what follows sees sequences without the first `count` steps */
 };
 
 /* v: tile operands; acc: integer dot product with a buffer; W: 64-bit sums, the others are 32-bit. */
@@ -124,7 +127,7 @@ typedef struct bt_buffer {
 
 typedef struct bt_segment {
     uint32_t kind, reverse;
-    uint32_t first, count;        /* phases; BT_MEAN, BT_SUM: instruction */
+    uint32_t first, count;        /* phases; BT_MEAN, BT_SUM: instruction; BT_CROP: steps */
     uint32_t in, out;             /* buffers of BT_LAST, BT_FIRST, BT_MAX, BT_WINDOW */
     uint32_t first_state, states; /* the buffers of kind BT_STATE that this loop advances */
 } bt_segment;                     /* 32 bytes */
@@ -178,7 +181,7 @@ BT_API size_t bt_scratch(const void *program, size_t bytes, size_t steps);
  *
  * input    [items, steps, in_features] integers of the input format, int8 or int16 (input_size 1 or 2 bytes)
  * lengths  [items], 1..steps, or NULL if all items have `steps`
- * output   [items, steps, out_features] or, without a step axis, [items, out_features]; only the given items are written
+ * output   [items, steps less those that BT_CROP leaves away, out_features] or, without a step axis, [items, out_features]; only the given items are written
  * scratch  bt_scratch(...) bytes, aligned to 8 (64 is faster); nothing in it is kept between calls
  * The *_bytes are what the caller really holds; a value that is too small is an error, not an overrun.
  */

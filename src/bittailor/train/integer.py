@@ -123,7 +123,7 @@ class IntegerNetwork(Forward[TrainingRows]):
         """Gradients after a `step`: of parameters by site, of learned scales by site.
 
         gradient  of the loss by the real outputs, in the shape `step` gave
-        hidden    further gradients by real values of the watched sites, [steps, items, features]
+        hidden    further gradients by real values of the watched sites, [its steps, items, features]
         """
         ws = self.ws
         assert ws is not None
@@ -134,8 +134,10 @@ class IntegerNetwork(Forward[TrainingRows]):
                 ws.array("grads", buffer.name).zero_()
         self.output(ws, "grads").add_(gradient)
         for site, extra in (hidden or {}).items():
+            ws.settle(self.graph.late[site])
             ws.cube("grads", self.schedule.outside[site]).add_(extra)
         for step in reversed(self.schedule.order):
+            ws.settle(step.late)
             if isinstance(step, Loop):
                 self._backward_loop(ws, step)
             elif self.schedule.buffers[step.name].trainable:

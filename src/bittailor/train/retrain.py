@@ -162,7 +162,8 @@ class _Retrainer:
         self.backed_off = 0
         self.begun = self._state()
         self.key = self._key()
-        self.targets = tensors(train.targets)
+        self.targets, self.lengths = tensors(train.targets), torch.from_numpy(train.lengths)
+        self.steps = train.x.shape[1] - self.graph.late[self.graph.outputs[0]]  # of an output per step
         seen = train.x[np.arange(train.x.shape[1]) < train.lengths[:, None]]
         # an index is one or another: there is nothing near it
         index = self.graph.sites[self.graph.inputs[0]].role == "index"
@@ -258,7 +259,7 @@ class _Retrainer:
         mean = total / items
         if not math.isfinite(mean):
             raise self._diverged(f"the mean loss is {mean:g}")
-        return mean, self._measure(padded(met, self.train.x.shape[1]).numpy(), self.train.targets[order.numpy()])
+        return mean, self._measure(padded(met, self.steps).numpy(), self.train.targets[order.numpy()])
 
     def _batches(self, batches: Sequence[Tensor]) -> Iterator[Batch]:
         """What each update meets. Of noisy items, the teacher is asked about several batches at a time."""
@@ -271,7 +272,7 @@ class _Retrainer:
             whole = self.lessons.part(torch.cat(list(group)))
             if self.noise:
                 x = whole.x + self.noise * torch.randn(whole.x.shape, generator=self.generator)
-                whole = self.teacher.batch(whole.items, x, self.targets.lengths[whole.items])
+                whole = self.teacher.batch(whole.items, x, self.lengths[whole.items])
             end = 0
             for batch in group:
                 yield whole.part(slice(end, end := end + len(batch)))
@@ -308,7 +309,7 @@ class _Retrainer:
         masters.refresh()
         masters.confine()
         self.moved = True
-        return total, padded(reals, self.train.x.shape[1]) if len(reals) > 1 else reals[0]
+        return total, padded(reals, self.steps) if len(reals) > 1 else reals[0]
 
     def _parts(self, batch: Batch) -> list[tuple[Batch, float]]:
         """A batch in parts that memory holds, each with its share of the mean: of items, or of steps or phones."""
@@ -323,8 +324,7 @@ class _Retrainer:
         self, batch: Batch, scales: bool, share: float
     ) -> tuple[float, Tensor, tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """`share` times the loss of a batch; its outputs; the gradients of parameters and learned scales."""
-        targets, teacher = self.targets[batch.items], batch.outputs
-        lengths = targets.lengths
+        targets, lengths, teacher = self.targets[batch.items], self.lengths[batch.items], batch.outputs
         x = batch.x[:, : int(lengths.max())]
         out = self.network.step(torch.from_numpy(self._quantised(x)), lengths, scales)
         scale = self.network.formats[self.graph.outputs[0]].scale[0]
@@ -358,6 +358,7 @@ class _Retrainer:
         """Loss and gradient of the hidden states against the teacher's, [items, steps, features]."""
         ws = self.network.ws
         assert ws is not None
+        ws.settle(self.graph.late[self.hidden_site])
         ref = self.network.schedule.outside[self.hidden_site]
         scale = self.network.formats[self.hidden_site].scale[0]
         valid = ws.valid

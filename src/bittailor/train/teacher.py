@@ -69,8 +69,9 @@ class Teacher:
             return Batch(items, x, None, None)
         parts = [self._asked(x[i : i + self.most], lengths[i : i + self.most]) for i in range(0, len(x), self.most)]
         outputs, hidden = ([p for p in of if p is not None] for of in zip(*parts, strict=True))
-        return Batch(items, x, padded(outputs, x.shape[1]) if outputs else None,
-                     padded(hidden, x.shape[1]) if hidden else None)
+        late = self._graph.late
+        return Batch(items, x, padded(outputs, x.shape[1] - late[self._graph.outputs[0]]) if outputs else None,
+                     padded(hidden, x.shape[1] - late[self.hidden]) if hidden else None)
 
     def about(self, data: Data) -> Batch:
         """The same of whole data."""
@@ -80,10 +81,10 @@ class Teacher:
         """Outputs and hidden states, up to the longest of these items."""
         sizes = lengths.numpy()
 
-        def apply(node: Node, inputs: list[Any]) -> Any:
+        def apply(node: Node, inputs: list[Any], own: NDArray[np.int64]) -> Any:
             op = node.operator
             params: Any = {role: self._floats[name] for role, name in zip(op.roles, node.params, strict=False)}
-            return op.real(inputs, params, sizes)
+            return op.real(inputs, params, own)
 
         values: NDArray[np.float32] = x.numpy()[:, : int(sizes.max())]
         found = walk(self._graph, {self._graph.inputs[0]: values}, sizes, apply, lambda site: 0.0)

@@ -4,6 +4,7 @@ from typing import Any
 
 from bittailor.common.registry import Table
 from bittailor.core.ops.base import Bound, Op
+from bittailor.core.ops.crop import Crop
 from bittailor.core.ops.diagonal import Diagonal
 from bittailor.core.ops.elementwise import Add, Mul, OneMinus, Relu, Requantise, ScaleShift, Sub
 from bittailor.core.ops.embedding import Embedding
@@ -32,6 +33,7 @@ OPS: Table[Op[Any]] = Table("operator", {op.name: op for op in (
     LayerNorm(),
     RMSNorm(),
     Window(),
+    Crop(),
     Pick("last", -1),
     Pick("first", 0),
     Mean(),

@@ -56,13 +56,18 @@ class Op(ABC, Generic[C]):
     access: Access = "feature"
     """How it reads: output feature i from input features i; from the whole vector; inputs laid side by side; from input
     feature i and statistics of the whole vector; from the features of a group; from a table, by an index; a step from
-    those around it; or from a whole sequence and its lengths."""
+    those around it or a later one; or from a whole sequence and its lengths."""
     roles: tuple[str, ...] = ()
     """Names of its parameters, in order; the last may be left out."""
     tied: bool = False
     """The output has the format of the first input; nothing is computed, nothing is rounded."""
     clips_below: bool = False
     """Cutting off low values is what it is for, so it is not counted as saturation."""
+
+    @property
+    def drops(self) -> int:
+        """How many of its input's first steps its output lacks."""
+        return 0
 
     @property
     def over_time(self) -> bool:

@@ -330,6 +330,16 @@ class Windowed(Constants):
         _demand(place.inputs[0] == place.output, "another format than what it copies")
 
 
+@dataclass(frozen=True, eq=False)
+class Cropped(Constants):
+    """y[t] = q[t + steps]. Nothing is computed, and nothing is moved where steps are counted from the input's first."""
+
+    steps: int
+
+    def check(self, place: Place) -> None:
+        _demand(place.inputs[0] == place.output, "another format than what it copies")
+
+
 def part(parts: Mapping[str, Part], role: str, kind: type[P]) -> P:
     """The part of this role; KeyError where it is missing, TypeError where it is of another kind."""
     found = parts[role]

@@ -154,7 +154,7 @@ def step_sum(fmt: QFormat, x: Ints, lengths: Ints) -> Ints:
 def step_max(fmt: QFormat, x: Ints, lengths: Ints) -> Ints:
     """The largest x over an item's steps: [items, steps, features] -> [items, features]."""
     mask = steps_mask(lengths, x.shape[1])
-    return np.asarray(np.where(mask[:, :, None], x, fmt.qmin).max(axis=1))
+    return np.asarray(np.where(mask[:, :, None], x, fmt.qmin).max(axis=1, initial=fmt.qmin))
 
 
 def accumulated(constants: Accumulated, total: Ints, steps: Ints) -> Ints:

@@ -68,12 +68,13 @@ class Torch(Engine):
         groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
         for i, (program, q) in enumerate(jobs):
             expect_program(program)
-            key = id(q), *program.input_range, program.graph.sites[program.graph.inputs[0]].features
+            graph = program.graph
+            key = id(q), *program.input_range, graph.sites[graph.inputs[0]].features, graph.least_steps
             if key not in alive:
                 values, sizes = check_integers(program, q, lengths, np.int16)
                 alive[key] = np.require(values, requirements=["C", "W"])
             checked.append(alive[key])
-            groups.setdefault((id(program.graph), checked[i].shape), []).append(i)
+            groups.setdefault((id(graph), checked[i].shape), []).append(i)
         results: dict[int, Ints] = {}
         with self._lock:
             for members in groups.values():

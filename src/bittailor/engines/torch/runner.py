@@ -83,6 +83,7 @@ class Forward(ABC, Generic[R]):
         with _full_precision():
             self._load(ws, inputs)
             for step in self.schedule.order:
+                ws.settle(step.late)
                 if isinstance(step, Loop):
                     self._loop(ws, step)
                 else:
@@ -101,7 +102,9 @@ class Forward(ABC, Generic[R]):
 
     def output(self, ws: Workspace[R], kind: str) -> Tensor:
         """Where the output lies, or its gradient."""
-        ref = self.schedule.outside[self.graph.outputs[0]]
+        (name,) = self.graph.outputs
+        ws.settle(self.graph.late[name])
+        ref = self.schedule.outside[name]
         if self.schedule.buffers[ref.buffer].sequence:
             return ws.cube(kind, ref)
         return ws.array(kind, ref.buffer)[..., ref.start : ref.start + ref.width]
@@ -129,7 +132,6 @@ class Forward(ABC, Generic[R]):
         ws = self.ws
         assert ws is not None
         assert ws.keep
-        mask = steps_mask(ws.lengths.cpu().numpy(), ws.given)
         found = {}
         copies = {state.previous for step in self.graph.steps if isinstance(step, Recurrence) for state in step.states}
         for name, ref in self.schedule.inside.items():
@@ -139,10 +141,12 @@ class Forward(ABC, Generic[R]):
             if not self.schedule.buffers[ref.buffer].sequence:
                 found[name] = ws.array("ints", ref.buffer)[:, ref.start : ref.start + ref.width].cpu().numpy() + zero
                 continue
+            ws.settle(late := self.graph.late[name])
+            mask = steps_mask(ws.lengths.cpu().numpy(), ws.given - late)
             cube = ws.cube("ints", ref)
             if name in self.schedule.reversed_sites:
                 cube = ws.turn(cube)
-            whole = np.full((ws.count, ws.given, ref.width), zero, np.int64)
+            whole = np.full((ws.count, ws.given - late, ref.width), zero, np.int64)
             whole[:, : ws.steps] = cube.transpose(0, 1).cpu().numpy() + zero
             found[name] = np.where(mask[:, :, None], whole, zero)
         return found
@@ -192,6 +196,7 @@ class Runner(Forward[Rows]):
             values = out.to("cpu", torch.int64).numpy()
             return [values[:, i] + p.output_format.zero_point for i, p in enumerate(programs)]
         values = (out * valid).to("cpu", torch.int64).permute(2, 1, 0, 3).numpy()
+        steps -= self.graph.late[self.graph.outputs[0]]
         whole = np.zeros((len(programs), len(lengths), steps, values.shape[3]), np.int64)
         whole[:, :, : values.shape[2]] = values
         return [whole[i] + p.output_format.zero_point for i, p in enumerate(programs)]

@@ -46,6 +46,17 @@ class Rows:
 R = TypeVar("R", bound=Rows)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Extent:
+    """What a batch is from one of its steps on; see `Workspace.settle`. `order` turns its items' own steps."""
+
+    late: int
+    steps: int
+    lengths: Tensor
+    valid: Tensor
+    order: Tensor | None
+
+
 class Workspace(ABC, Generic[R]):
     """Arrays for batches of `items` sequences of up to `steps` steps.
 
@@ -64,22 +75,38 @@ class Workspace(ABC, Generic[R]):
         self._loops: dict[str, list[list[R]]] = {}
         self._partials: dict[str, Tensor] = {}
         self.items = torch.arange(items, device=self.device)
-        self.lengths = torch.full((items,), steps)
-        self.steps = self.given = steps
-        self.valid = self.column(torch.ones(steps, items))
-        self._order: Tensor | None = None
+        self.given = steps
+        self._extents: dict[int, _Extent] = {}
+        self._all = torch.full((items,), steps)
+        self.settle(0)
         for buffer in schedule.buffers.values():
             self.allocate(buffer)
 
     def begin(self, lengths: Tensor, given: int) -> None:
-        """Set the lengths of the next batch, int64 [items]; `steps` is the largest of them, `given` what its arrays
-        have."""
-        self.steps, self.given = int(lengths.max()), given
-        ragged = bool((lengths != self.steps).any())
-        self.lengths = lengths.to(self.device)
-        at = torch.arange(self.steps, device=self.device)[:, None]
-        self.valid = self.column((at < self.lengths).to(torch.float32))
-        self._order = self.column(torch.where(at < self.lengths, self.lengths - 1 - at, at)) if ragged else None
+        """Set the lengths of the next batch, int64 [items]; `given` is how many steps its arrays have."""
+        self._all, self.given = lengths, given
+        self._extents.clear()
+        self.settle(0)
+
+    def settle(self, late: int) -> None:
+        """Have everything below see sequences without so many of the first steps, until the next call.
+
+        steps    of the longest item
+        lengths  [items], of each
+        valid    1.0 where a step is the item's own, [steps, items] and as `column` has it
+        """
+        if late not in self._extents:
+            lengths = self._all - late
+            steps = int(lengths.max())
+            ragged = bool((lengths != steps).any())
+            lengths = lengths.to(self.device)
+            at = torch.arange(steps, device=self.device)[:, None]
+            valid = self.column((at < lengths).to(torch.float32))
+            order = self.column(torch.where(at < lengths, lengths - 1 - at, at)) if ragged else None
+            self._extents[late] = _Extent(late, steps, lengths, valid, order)
+        found = self._extents[late]
+        self.late, self.steps, self.lengths, self.valid, self._order = (
+            found.late, found.steps, found.lengths, found.valid, found.order)
 
     def close(self) -> None:
         """Let go of everything now: rows know their workspace, so it would stay until the next search for cycles."""
@@ -102,10 +129,11 @@ class Workspace(ABC, Generic[R]):
     def loop(self, step: Loop) -> Sequence[list[R]]:
         """Per step of time, the rows of the loop's groups in order."""
         if self.most > PREPARED_STEPS:
-            return _Made(self.steps, lambda t: [self.rows(group, t) for group in step.groups])
+            late = self.late
+            return _Made(self.steps, lambda t: [self.rows(group, late + t) for group in step.groups])
         if step.layer not in self._loops:
             self._loops[step.layer] = [[self.rows(group, t) for group in step.groups] for t in range(self.most)]
-        return self._loops[step.layer][: self.steps]
+        return self._loops[step.layer][self.late : self.late + self.steps]
 
     def whole(self, group: Group) -> R:
         """The rows of all steps together."""
@@ -116,7 +144,8 @@ class Workspace(ABC, Generic[R]):
 
     def cube(self, kind: str, ref: Ref) -> Tensor:
         """[steps, items, (programs,) features] of a sequence."""
-        steps = self._arrays[kind, ref.buffer][ref.shift : ref.shift + self.steps]
+        first = self.late + ref.shift
+        steps = self._arrays[kind, ref.buffer][first : first + self.steps]
         return steps[..., ref.start : ref.start + ref.width]
 
     def array(self, kind: str, name: str) -> Tensor:
@@ -136,7 +165,7 @@ class Workspace(ABC, Generic[R]):
                      for i, other in enumerate(step.groups) if other is group]
             for t, made in enumerate(self._loops.get(group.layer, ())):
                 made[at].partial = kept[t]
-        return kept[: self.steps].flatten(0, 1)
+        return kept[self.late : self.late + self.steps].flatten(0, 1)
 
     # --- how it is made -------------------------------------------------------------------------------------------
 
@@ -162,13 +191,14 @@ class Workspace(ABC, Generic[R]):
         """The views of a group on one step of time, or on all."""
 
     def view(self, kind: str, ref: Ref, t: int | None, per_step: bool = False) -> Tensor | None:
-        """[rows, features]; `per_step` arrays have no extra slot of a state."""
+        """[rows, features]; `t` counts from the input's first step; `per_step` arrays have no extra slot of a state."""
         array = self._arrays.get((kind, ref.buffer))
         if array is None:
             return None
         if array.dim() == 3 + len(self.lead):
             shift = 0 if per_step else ref.shift
-            array = array[shift : shift + self.steps].flatten(0, 1) if t is None else array[t + shift]
+            first = self.late + shift
+            array = array[first : first + self.steps].flatten(0, 1) if t is None else array[t + shift]
         return array[..., ref.start : ref.start + ref.width]
 
     def views(self, kind: str, group: Group, t: int | None) -> list[Tensor]:

@@ -73,9 +73,10 @@ def _readme(program: Program, settings: ExportSettings, samples: Samples) -> str
         f"| `step.onnx` | `{source}` int32 [items, {features}] and what is carried: "
         + ", ".join(f"`{item.name}` (starts at {item.start})" for item in carried(program))
         + f" | `{output}` int32 [items, {site.features}], and the same as `….next` |\n")
+    steps = f"steps - {graph.late[output]}" if graph.late[output] else "steps"
     return fill(
         "onnx.md", about=settings.about, version=__version__, input=source, output=output, features=features, step=step,
-        shape=f"[items, steps, {site.features}]" if site.sequence else f"[items, {site.features}]",
+        shape=f"[items, {steps}, {site.features}]" if site.sequence else f"[items, {site.features}]",
         x_scale=repr(x.scale[0]), x_zero=x.zero_point, x_low=x.qmin, x_high=x.qmax,
         y_scale=repr(y.scale[0]), y_zero=y.zero_point, words=samples.words,
     )

@@ -19,9 +19,10 @@ def run_model(program: Program, about: str, layout: type[Run] = Run, standard: S
     made.write()
     (source,), (output,) = graph.inputs, graph.outputs
     site = graph.sites[output]
-    shape: list[int | str] = ["items", "steps", site.features] if site.sequence else ["items", site.features]
+    steps = "steps_left" if graph.late[output] else "steps"
+    shape: list[int | str] = ["items", steps, site.features] if site.sequence else ["items", site.features]
     inputs = [tensor(source, made.kind, ["items", "steps", graph.sites[source].features], words(program, source)),
-              tensor(LENGTHS, "int64", ["items"], "valid steps of each item, 1..steps")]
+              tensor(LENGTHS, "int64", ["items"], f"valid steps of each item, {graph.least_steps}..steps")]
     outputs = [tensor(output, made.kind, shape, words(program, output))]
     return model_bytes("run", made.w, inputs, outputs, about, __version__, metadata(program), standard)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bittailor.core.arith import Floats, Ints
 from bittailor.core.graph import Node
-from bittailor.core.ops.forms import Copied, Weighted
+from bittailor.core.ops.forms import TableRows, Weighted
 from bittailor.core.program import Program
 from bittailor.core.walk import walk
 from bittailor.engines.streaming import MAX, Carried
@@ -56,6 +56,16 @@ def real_weights(program: Program, node: Node) -> RealWeights:
     return RealWeights(W, step / x.scale[0], bias if bias.any() else None, step)
 
 
+def real_table(program: Program, node: Node) -> RealWeights:
+    """The table of an embedding."""
+    constants = program.constants[node.output]
+    assert isinstance(constants, TableRows)
+    r = constants.rescale
+    step = r.multipliers[0] * 2.0**-r.shift * program.formats[node.output].scale[0]
+    step = np.maximum(step, float(np.finfo(np.float32).tiny))
+    return RealWeights(constants.W.values, step, None, step)
+
+
 def real_start(program: Program, item: Carried) -> float:
     """What is carried into the first frame, as a real value: 0, or the least value of a maximum."""
     return program.formats[item.name.removesuffix(MAX)].low if item.name.endswith(MAX) else 0.0
@@ -72,15 +82,17 @@ def fake_quantised(program: Program, x: NDArray[Any], lengths: Ints) -> Floats:
     formats, (source,) = program.formats, program.graph.inputs
     real = {node.output: real_weights(program, node).real for node in program.graph.nodes()
             if isinstance(program.constants[node.output], Weighted)}
+    real |= {node.output: real_table(program, node).real for node in program.graph.nodes()
+             if isinstance(program.constants[node.output], TableRows)}
 
     def rounded(site: str, values: Floats) -> Floats:
         fmt = formats[site]
         q = np.rint(values / fmt.scale[0]) + fmt.zero_point
         return fmt.dequantise(np.clip(q, fmt.qmin, fmt.qmax))
 
-    def apply(node: Node, inputs: list[Floats]) -> Floats:
-        y = node.operator.real(inputs, real.get(node.output, {}), lengths)
-        return y if isinstance(program.constants[node.output], Copied) else rounded(node.output, y)
+    def apply(node: Node, inputs: list[Floats], own: Ints) -> Floats:
+        y = node.operator.real(inputs, real.get(node.output, {}), own)
+        return y if node.operator.tied else rounded(node.output, y)
 
     values = walk(program.graph, {source: rounded(source, np.asarray(x, np.float64))}, lengths, apply, lambda _: 0.0)
     return values[program.graph.outputs[0]]

@@ -13,7 +13,7 @@ from typing import ClassVar
 from onnx import GraphProto, ValueInfoProto, helper
 
 from bittailor.core.graph import Node, Recurrence
-from bittailor.core.ops.forms import Accumulated, Averaged, Copied, Largest, Windowed
+from bittailor.core.ops.forms import Accumulated, Averaged, Copied, Cropped, Largest, Windowed
 from bittailor.core.program import Program
 from bittailor.engines.streaming import FIRST, MAX, PAST, STEPS, SUM, Carried, carried
 from bittailor.errors import UnsupportedNetwork
@@ -117,8 +117,8 @@ class Run(Layout):
         w.scope = LENGTHS
         steps = w.op("Gather", w.op("Shape", name), w.number(1, "int64"), axis=0)
         steps = w.op("Range", w.number(0, "int64"), steps, w.number(1, "int64"))
-        self.mask = w.op("Less", w.op("Reshape", steps, w.numbers([-1, 1, 1])),
-                         w.op("Reshape", LENGTHS, w.numbers([1, -1, 1])))
+        self.whole = w.op("Less", w.op("Reshape", steps, w.numbers([-1, 1, 1])),
+                          w.op("Reshape", LENGTHS, w.numbers([1, -1, 1])))
         self.items = w.op("Shape", LENGTHS)
         self.values[name] = self.masked(x, name)
         for step in graph.steps:
@@ -133,10 +133,25 @@ class Run(Layout):
             value = w.op("Transpose", value, perm=[1, 0, 2])
         self.finished(value, output)
 
+    def mask(self, site: str) -> str:
+        """Whether a step is an item's own, of those that the site has."""
+        late = self.program.graph.late[site]
+        return self.dropped(self.whole, late) if late else self.whole
+
+    def dropped(self, value: str, steps: int) -> str:
+        """A sequence without its first steps."""
+        w = self.w
+        return w.once("Slice", value, w.numbers([steps]), w.numbers([ENDLESS]), w.numbers([0]))
+
+    def lengths(self, site: str) -> str:
+        """How many of a site's steps are an item's own."""
+        late = self.program.graph.late[site]
+        return self.w.once("Sub", LENGTHS, self.w.number(late, "int64")) if late else LENGTHS
+
     def masked(self, value: str, site: str) -> str:
         """The zero-point beyond each item's end."""
         self.w.scope = site
-        return self.w.named(self.w.op("Where", self.mask, value, self.zero(site)), site + MASKED)
+        return self.w.named(self.w.op("Where", self.mask(site), value, self.zero(site)), site + MASKED)
 
     def one(self, node: Node) -> str:
         """An operator outside of recurrences."""
@@ -145,13 +160,17 @@ class Run(Layout):
             return self.mean(node)
         if isinstance(constants, Largest):
             w.scope = node.output
-            own = w.op("Where", self.mask, self.values[node.inputs[0]], self.least(node.output))
+            own = w.op("Where", self.mask(node.inputs[0]), self.values[node.inputs[0]], self.least(node.output))
             found = w.op("ReduceMax", own, w.numbers([0]), keepdims=0)
             return w.named(found, node.output, words(self.program, node.output))
         if isinstance(constants, Copied):
             w.scope = node.output
-            found = self.picked(self.values[node.inputs[0]], constants.step)
+            found = self.picked(node.inputs[0], constants.step)
             return w.named(found, node.output, words(self.program, node.output))
+        if isinstance(constants, Cropped):
+            w.scope = node.output
+            found = self.dropped(self.values[node.inputs[0]], constants.steps)
+            return w.named(found, node.output + WHOLE, words(self.program, node.output))
         if isinstance(constants, Windowed):
             return self.masked(self.windows(node, constants), node.output)
         if not self.program.graph.sites[node.output].sequence:
@@ -171,12 +190,12 @@ class Run(Layout):
             taps.append(w.op("Slice", padded, w.numbers([first]), w.numbers([last]), w.numbers([0])))
         return w.named(self.beside(taps, [0, 0, -1]), node.output + WHOLE, words(self.program, node.output))
 
-    def picked(self, value: str, step: int) -> str:
+    def picked(self, site: str, step: int) -> str:
         """One of each item's own steps: its first, or its last."""
-        w = self.w
+        w, value = self.w, self.values[site]
         if step == 0:
             return w.op("Gather", value, w.number(0, "int64"), axis=0)
-        last = w.once("Unsqueeze", w.once("Sub", LENGTHS, w.number(1, "int64")), w.numbers([1]))
+        last = w.once("Unsqueeze", w.once("Sub", self.lengths(site), w.number(1, "int64")), w.numbers([1]))
         count = w.once("Squeeze", self.items, w.numbers([0]))
         rows = w.once("Range", w.number(0, "int64"), count, w.number(1, "int64"))
         at = w.once("Concat", last, w.once("Unsqueeze", rows, w.numbers([1])), axis=1)
@@ -187,7 +206,7 @@ class Run(Layout):
         w, (source,) = self.w, node.inputs
         w.scope = node.output
         total = w.op("ReduceSum", self.addend(source), w.numbers([0]), keepdims=0)
-        steps = w.once("Unsqueeze", LENGTHS, w.numbers([1]))
+        steps = w.once("Unsqueeze", self.lengths(source), w.numbers([1]))
         return w.named(self.average(node, total, steps), node.output, words(self.program, node.output))
 
     def recur(self, layer: Recurrence) -> None:
@@ -217,7 +236,7 @@ class Run(Layout):
         for state in layer.states:
             shape = w.op("Concat", self.items, w.numbers([sites[state.update].features]), axis=0)
             starts.append(w.op("Expand", self.zero(state.update), shape))
-        scanned = [self.mask, *(self.turned(layer, whole[name]) for name in fed)]
+        scanned = [self.mask(layer.inputs[0]), *(self.turned(layer, whole[name]) for name in fed)]
         ends = [f"{layer.name}/{next_name(state.previous)}" for state in layer.states]
         w.nodes.append(helper.make_node("Scan", [*starts, *scanned], [*ends, *(name + LOOPED for name in shown)],
                                         layer.name, num_scan_inputs=len(scanned), body=body))
@@ -228,7 +247,7 @@ class Run(Layout):
         """Each item's own steps from last to first, if the layer runs so."""
         if not layer.reverse:
             return value
-        return self.w.once("ReverseSequence", value, LENGTHS, batch_axis=1, time_axis=0)
+        return self.w.once("ReverseSequence", value, self.lengths(layer.inputs[0]), batch_axis=1, time_axis=0)
 
     def body(self, layer: Recurrence, fed: Iterable[str], inner: Iterable[Node], shown: Iterable[str]) -> GraphProto:
         """One step; an item that has ended keeps its states."""
@@ -273,40 +292,69 @@ class Step(Layout):
             self.values[node.output] = self.one(node)
         for step in graph.steps:
             if isinstance(step, Recurrence):
-                self.after |= {state.previous: self.values[state.update] for state in step.states}
+                self.after |= {state.previous: self.begun(state.update, self.values[state.update], state.previous)
+                               for state in step.states}
         for item in names:
             w.scope = item
             w.named(w.op("Identity", self.after[item]), next_name(item))
-        self.finished(self.values[graph.outputs[0]], graph.outputs[0])
+        (output,) = graph.outputs
+        w.scope = output
+        self.finished(self.begun(output, self.values[output], self.zero(output)), output)
+
+    def begun(self, site: str, value: str, otherwise: str) -> str:
+        """A value, as soon as the site has its first step."""
+        late = self.program.graph.late[site]
+        if not late:
+            return value
+        return self.w.op("Where", self.w.once("GreaterOrEqual", STEPS, self.w.number(late, "int64")), value, otherwise)
 
     def one(self, node: Node) -> str:
         """An operator; what reads a sequence reads this step of it."""
         constants, w = self.program.constants[node.output], self.w
-        if not isinstance(constants, Accumulated | Copied | Largest | Windowed):
-            return self.apply(w, node, self.values, "")
+        if not isinstance(constants, Accumulated | Copied | Cropped | Largest | Windowed):
+            return self.apply(w, node, self.values, self.suffix(node.output))
         (source,), name = node.inputs, node.output
+        shown = name + self.suffix(name), words(self.program, name)
         w.scope = name
         if isinstance(constants, Windowed):
-            return w.named(self.window(source, name, constants), name, words(self.program, name))
+            return w.named(self.window(source, name, constants), *shown)
+        late = self.program.graph.late[source]
         if isinstance(constants, Largest):
-            value = self.after[name + MAX] = w.op("Max", name + MAX, self.values[source])
+            most = w.op("Max", name + MAX, self.values[source])
+            value = self.after[name + MAX] = self.begun(source, most, name + MAX)
             value = w.op("Identity", value)
         elif isinstance(constants, Accumulated):
-            total = self.after[name + SUM] = w.op("Add", name + SUM, self.addend(source))
-            value = self.average(node, total, self.after[STEPS])
-        elif constants.step == 0:
-            first = w.op("Equal", STEPS, w.number(0, "int64"))
+            total = w.op("Add", name + SUM, self.addend(source))
+            total = self.after[name + SUM] = self.begun(source, total, name + SUM)
+            value = self.average(node, total, self.count(late))
+        elif isinstance(constants, Copied) and constants.step == 0:
+            first = w.op("Equal", STEPS, w.number(late, "int64"))
             value = self.after[name + FIRST] = w.op("Where", first, self.values[source], name + FIRST)
             value = w.op("Identity", value)
+        elif isinstance(constants, Copied):
+            value = w.op("Identity", self.begun(source, self.values[source], self.zero(source)))
         else:
             value = w.op("Identity", self.values[source])
-        return w.named(value, name, words(self.program, name))
+        return w.named(value, *shown)
+
+    def suffix(self, site: str) -> str:
+        """What a site's name ends in: an output that begins later is given its name when it has begun."""
+        graph = self.program.graph
+        return LOOP if site == graph.outputs[0] and graph.late[site] else ""
+
+    def count(self, late: int) -> str:
+        """How many steps there are so far without the first ones, or 1 before there is any."""
+        w = self.w
+        if not late:
+            return self.after[STEPS]
+        return w.once("Max", w.once("Sub", self.after[STEPS], w.number(late, "int64")), w.number(1, "int64"))
 
     def window(self, source: str, name: str, window: Windowed) -> str:
         """This frame and those that are carried."""
         w, features = self.w, self.program.graph.sites[source].features
         whole, axis = w.op("Concat", name + PAST, self.values[source], axis=1), w.numbers([1])
-        self.after[name + PAST] = w.op("Slice", whole, w.numbers([features]), w.numbers([ENDLESS]), axis)
+        past = w.op("Slice", whole, w.numbers([features]), w.numbers([ENDLESS]), axis)
+        self.after[name + PAST] = self.begun(source, past, name + PAST)
         firsts = [k * window.dilation * features for k in range(window.taps)]
         taps = [w.op("Slice", whole, w.numbers([at]), w.numbers([at + features]), axis) for at in firsts]
         return self.beside(taps, [0, -1])

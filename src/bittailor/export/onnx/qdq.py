@@ -83,9 +83,10 @@ def _readme(program: Program, settings: ExportSettings) -> str:
         f"| `step.onnx` | `{source}` float32 [items, {features}] and what is carried: "
         + ", ".join(f"`{item.name}` (starts at {real_start(program, item):.9g})" for item in carried(program))
         + f" | `{output}` float32 [items, {site.features}], and the same as `….next` |\n")
+    steps = f"steps - {graph.late[output]}" if graph.late[output] else "steps"
     return fill(
         "onnx_qdq.md", about=settings.about, version=__version__, input=source, output=output, features=features,
-        shape=f"[items, steps, {site.features}]" if site.sequence else f"[items, {site.features}]", step=step)
+        shape=f"[items, {steps}, {site.features}]" if site.sequence else f"[items, {site.features}]", step=step)
 
 
 def verify_qdq(

@@ -13,11 +13,12 @@ import numpy as np
 from onnx import ValueInfoProto
 
 from bittailor.core.graph import Node
-from bittailor.core.ops.forms import Averaged, DiagonalProduct, Weighted
+from bittailor.core.ops.forms import Averaged, DiagonalProduct, GroupedProduct, TableRows, Weighted
+from bittailor.core.ops.grouped import spread
 from bittailor.core.qformat import QFormat
 from bittailor.engines.streaming import STEPS, Carried
 from bittailor.errors import UnsupportedNetwork
-from bittailor.export.onnx.floats import real_start, real_weights
+from bittailor.export.onnx.floats import real_start, real_table, real_weights
 from bittailor.export.onnx.layout import WHOLE, Layout, Run, Step, words
 from bittailor.export.onnx.writer import Standard, Writer, tensor
 
@@ -26,6 +27,20 @@ QDQ = Standard(21, 10)
 
 FLOAT = "float32"
 
+LEAST = float(np.finfo(np.float32).tiny)
+"""Under a root that is divided by, so that the norm of nothing is nothing."""
+
+
+def normalised(w: Writer, a: str, features: int, eps: float, centred: bool) -> str:
+    """The features of a step over the root of their variance, or of their mean square."""
+    if centred and eps > 0:
+        return w.op("LayerNormalization", a, w.array("ones", np.ones(features, np.float32)), axis=-1, epsilon=eps)
+    axis = w.numbers([-1])
+    if centred:
+        a = w.op("Sub", a, w.op("ReduceMean", a, axis, keepdims=1))
+    power = w.op("ReduceMean", w.op("Mul", a, a), axis, keepdims=1)
+    power = w.op("Max", w.op("Add", power, w.number(eps, FLOAT)), w.number(LEAST, FLOAT))
+    return w.op("Div", a, w.op("Sqrt", power))
 
 
 def softplus(w: Writer, a: str, beta: float = 1.0, threshold: float = math.inf) -> str:
@@ -49,7 +64,9 @@ OPERATORS: Mapping[str, Callable[..., str]] = {
     "one_minus": lambda w, a: w.op("Sub", w.number(1.0, FLOAT), a),
     "requantise": lambda w, a: a,
     "relu": lambda w, a: w.op("Relu", a),
-    "concat": lambda w, *parts: w.op("Concat", *parts, axis=-1),
+    "layer_norm": lambda w, a, features, eps: normalised(w, a, features, eps, True),
+    "rms_norm": lambda w, a, features, eps: normalised(w, a, features, eps, False),
+    "concat": lambda w, *parts, names=(): w.op("Concat", *parts, axis=-1),
     "sigmoid": lambda w, a: w.op("Sigmoid", a),
     "tanh": lambda w, a: w.op("Tanh", a),
     "hardsigmoid": lambda w, a: w.op("HardSigmoid", a, alpha=1 / 6, beta=0.5),
@@ -91,7 +108,10 @@ def weighted(w: Writer, layout: Layout, node: Node, x: str, steps: bool) -> str:
     assert isinstance(constants, Weighted)
     kind, terms = f"int{8 if constants.W.bits <= 8 else 16}", list[str]()
     diagonal = isinstance(constants, DiagonalProduct)
-    integers = w.array("W", (held.W[:, 0] if diagonal else held.W).astype(kind))
+    W = held.W[:, 0] if diagonal else held.W
+    if isinstance(constants, GroupedProduct):
+        W = spread(W, constants.groups)
+    integers = w.array("W", W.astype(kind))
     weights = _read(w.root, integers, "W.scale", held.scale)
     if held.bias is not None and np.abs(held.bias).max() < 1 << 31:
         terms = [_read(w.root, w.array("b", held.bias.astype("int32")), "b.scale", held.bias_scale)]
@@ -103,9 +123,19 @@ def weighted(w: Writer, layout: Layout, node: Node, x: str, steps: bool) -> str:
     # not MatMul: onnxruntime makes MatMulNBits of it, which rounds its inputs to 8 bits
     if not steps:
         return w.op("Gemm", x, weights, *terms, transB=1)
-    rows, columns = held.W.shape
+    rows, columns = W.shape
     flat = w.op("Gemm", w.once("Reshape", x, w.numbers([-1, columns])), weights, *terms, transB=1)
     return w.op("Reshape", flat, w.once("Concat", w.once("Shape", x, start=0, end=2), w.numbers([rows]), axis=0))
+
+
+def looked_up(w: Writer, layout: Layout, node: Node, x: str) -> str:
+    """Row x of a table; x is clipped to the rows that there are."""
+    constants, held = layout.program.constants[node.output], real_table(layout.program, node)
+    assert isinstance(constants, TableRows)
+    kind = f"int{8 if constants.W.bits <= 8 else 16}"
+    table = _read(w.root, w.array("W", held.W.astype(kind)), "W.scale", held.scale)
+    x = w.op("Clip", x, w.number(0.0, FLOAT), w.number(float(len(held.W) - 1), FLOAT))
+    return w.op("Squeeze", w.op("Gather", table, w.cast(x, "int64")), w.numbers([-2]))
 
 
 def _read(w: Writer, value: str, role: str, scale: np.ndarray) -> str:
@@ -123,7 +153,10 @@ class Floats(Layout):
     def apply(self, w: Writer, node: Node, values: Mapping[str, str], suffix: str) -> str:
         w.scope = node.output
         inputs = [values[name] for name in node.inputs]
-        if isinstance(self.program.constants[node.output], Weighted) and node.op != "grouped_linear":
+        constants = self.program.constants[node.output]
+        if isinstance(constants, TableRows):
+            value = looked_up(w, self, node, inputs[0])
+        elif isinstance(constants, Weighted):
             value = weighted(w, self, node, inputs[0], suffix == WHOLE)
         elif node.op in OPERATORS:
             value = OPERATORS[node.op](w, *inputs, **node.options)

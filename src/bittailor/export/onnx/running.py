@@ -121,14 +121,16 @@ def traced(session: Session, program: Program, q: Ints, lengths: Ints) -> dict[s
     for node in program.graph.nodes():
         name = node.output
         if name + LOOPED in found:
-            value = _in_order(found[name + LOOPED].swapaxes(0, 1), lengths, name in backwards)
+            own = lengths - program.graph.late[name]
+            value = _in_order(found[name + LOOPED].swapaxes(0, 1), own, name in backwards)
         elif name + WHOLE in found:
             value = found[name + WHOLE].swapaxes(0, 1)
         else:
             value = found[name]
         value = value.astype(np.int64)
         if program.graph.sites[name].sequence and value.ndim == 3:
-            value[np.arange(value.shape[1]) >= lengths[:, None]] = program.formats[name].zero_point
+            own = lengths[:, None] - program.graph.late[name]
+            value[np.arange(value.shape[1]) >= own] = program.formats[name].zero_point
         sites[name] = value
     return sites
 

@@ -37,7 +37,8 @@ def read(path: Path | str, input_features: int | None = None) -> Network:
         sequence = _sequence(model)
         network, reader, outs = _read(model, sequence, input_features)
         _warn(model, reader, name)
-        cases = probes(model, sequence, reader.layout, network.features, _rows(model, sequence) or 1)
+        cases = probes(model, sequence, reader.layout, network.features, _rows(model, sequence) or 1,
+                       network.graph.least_steps)
         for case, found in zip(cases, _run(model, cases, name), strict=True):
             _compare(network, case, outs, found)
     except UnsupportedNetwork as error:

@@ -17,7 +17,8 @@ from bittailor.read.onnx.loading import STANDARD, Input, Model, Node, parts
 from bittailor.read.onnx.operations import HINTS, OPERATIONS, SUPPORTED, vector
 from bittailor.read.onnx.recurrent import KINDS, layers_of
 from bittailor.read.onnx.sizes import is_sizes
-from bittailor.read.recurrence import numbered, stacked
+from bittailor.read.recurrence import is_lengths as is_lengths_of
+from bittailor.read.recurrence import lengths_wanted, numbered, stacked
 from bittailor.read.symbolic import (
     FEATURES,
     ITEMS,
@@ -200,12 +201,12 @@ class Reader(GraphWriter):
             state = held.get(name)
             if not (state is None or isinstance(state, Zeros) or (isinstance(state, np.ndarray) and not state.any())):
                 raise Refusal(f"its {name} is not zero; a state starts at zero: leave it away")
-        lengths = held.get("lengths")
-        if lengths is not None and not (isinstance(lengths, StepIndex) and lengths.offset == 0):
-            raise Refusal("its sequence_lens must be the lengths that the graph is given, unchanged")
         layers = layers_of(node, held)
         order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first else (STEPS, ITEMS, FEATURES)
         x = self.single(held["X"])
+        lengths = held.get("lengths")
+        if lengths is not None and not is_lengths_of(x, lengths):
+            raise Refusal(lengths_wanted(x).replace("forward", "the graph"))
         if x.axes != order:
             text = f"cannot read {node.text}: it takes {replace(x, axes=order).text()} but is given {x.text()}"
             raise WrongLayout(text) if set(x.axes) == set(order) else UnsupportedNetwork(text)

@@ -36,13 +36,13 @@ class Probe:
     feeds: dict[str, NDArray[Any]]
 
 
-def probes(model: Model, sequence: Input, layout: Axes, features: int, rows: int) -> list[Probe]:
-    """Random sequences: of full length and, where the file takes lengths, of different ones; of indices below `rows`,
-    where the file takes them."""
+def probes(model: Model, sequence: Input, layout: Axes, features: int, rows: int, least: int = 1) -> list[Probe]:
+    """Random sequences: of full length and, where the file takes lengths, of different ones, `least` steps or more; of
+    indices below `rows`, where the file takes them."""
     fixed = {axis: size for axis, size in zip(layout, sequence.axes, strict=True) if isinstance(size, int)}
-    count, steps = fixed.get(ITEMS, len(PROBE_LENGTHS)), fixed.get(STEPS, max(PROBE_LENGTHS))
+    count, steps = fixed.get(ITEMS, len(PROBE_LENGTHS)), fixed.get(STEPS, max(PROBE_LENGTHS) + least - 1)
     rng = np.random.default_rng(0)
-    ragged = np.array([max(1, steps * PROBE_LENGTHS[i % 3] // max(PROBE_LENGTHS)) for i in range(count)])
+    ragged = np.array([max(least, steps * PROBE_LENGTHS[i % 3] // max(PROBE_LENGTHS)) for i in range(count)])
     takes = any(is_lengths(each) for each in model.inputs)
     x = rng.normal(size=(count, steps, features))
     if sequence.whole:

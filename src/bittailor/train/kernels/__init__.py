@@ -18,7 +18,7 @@ from bittailor.train.kernels.normalising import Normalise
 from bittailor.train.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
 from bittailor.train.kernels.tables import LookUp
 from bittailor.train.kernels.time import Max, Mean, Pick, Sum, Turn
-from bittailor.train.kernels.windows import GroupedMatMul, Windows
+from bittailor.train.kernels.windows import Crop, GroupedMatMul, Windows
 
 GRADIENTS: Mapping[type[forms.Constants], type[Trainable[Any]]] = {
     forms.MatrixProduct: MatMul,
@@ -35,6 +35,7 @@ GRADIENTS: Mapping[type[forms.Constants], type[Trainable[Any]]] = {
     forms.Largest: Max,
     forms.Copied: Pick,
     forms.Windowed: Windows,
+    forms.Cropped: Crop,
 }
 """Form -> kernel."""
 

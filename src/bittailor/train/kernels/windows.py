@@ -26,6 +26,21 @@ class Windows(Trainable[forms.Windowed], windows.Windows[TrainingRows]):
             target[there] += back[here, ..., k] * valid[there]
 
 
+class Crop(Trainable[forms.Cropped], windows.Crop[TrainingRows]):
+    """The steps that are left get their gradient, those that were dropped none."""
+
+    arrays = ()
+
+    def backward(self, rows: TrainingRows) -> None:
+        if not self.trainable[0]:
+            return
+        ws, (node,) = rows.workspace, self.group.nodes
+        ws.settle(self.group.late - node.operator.drops)
+        self.gradient_of_all_steps(rows)
+        ws.settle(self.group.late)
+        ws.cube("grads", self.group.ins[0]).add_(ws.cube("grads", self.group.out))
+
+
 class GroupedMatMul(MatMul[forms.GroupedProduct], windows.GroupedMatMul[TrainingRows]):
     """Of a whole matrix's gradient what lies inside the groups."""
 

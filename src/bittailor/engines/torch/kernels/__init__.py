@@ -15,7 +15,7 @@ from bittailor.engines.torch.kernels.normalising import Normalise
 from bittailor.engines.torch.kernels.rescaling import Affine, Diagonal, Joined, MatMul, Product
 from bittailor.engines.torch.kernels.tables import LookUp
 from bittailor.engines.torch.kernels.time import Max, Mean, Pick, Sum, Turn
-from bittailor.engines.torch.kernels.windows import GroupedMatMul, Windows
+from bittailor.engines.torch.kernels.windows import Crop, GroupedMatMul, Windows
 
 KERNELS: dict[type[forms.Constants], type[Kernel[Any, Any]]] = {
     forms.MatrixProduct: MatMul,
@@ -32,6 +32,7 @@ KERNELS: dict[type[forms.Constants], type[Kernel[Any, Any]]] = {
     forms.Largest: Max,
     forms.Copied: Pick,
     forms.Windowed: Windows,
+    forms.Cropped: Crop,
 }
 """Form -> kernel."""
 

@@ -1,4 +1,4 @@
-"""Windows over a sequence, and matrices of groups of features, which are multiplied as whole ones."""
+"""Windows over a sequence, sequences that begin later, and matrices of groups of features, multiplied as whole ones."""
 
 from __future__ import annotations
 
@@ -45,6 +45,16 @@ class Windows(Kernel[forms.Windowed, R]):
             last = max(first, last)
             found.append((slice(first + shift, last + shift) if last > first else slice(0, 0), slice(first, last)))
         return found
+
+
+class Crop(Kernel[forms.Cropped, R]):
+    """The same steps, but for the first ones: rows stay where they are."""
+
+    def forward(self, rows: R) -> None:
+        ws = rows.workspace
+        ws.cube("ints", self.group.out).copy_(ws.cube("ints", self.group.ins[0]))
+        if rows.real is not None:
+            rows.real.copy_(rows.out)
 
 
 class GroupedMatMul(MatMul[forms.GroupedProduct, R]):
