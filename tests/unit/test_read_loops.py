@@ -163,11 +163,11 @@ def some_steps(m: Any, x: Tensor) -> Tensor:
 
 REFUSED: dict[str, tuple[Forward, str]] = {
     "not alike": (unlike, r"mul\(\).*one step of a loop"),
-    "by hand": (by_hand, r"add\(\).*Zeros"),
+    "by hand": (by_hand, r"add\(\).*zeros of the data's size"),
     "from the second": (from_the_second, r"'cell' \(GRUCell\): its state must be what it gave at the step before"),
     "learned": (learned, r"'cell' \(GRUCell\): its first state must be zero"),
     "learned, of a layer": (lambda m, x: m.gru(x, m.h0[None].repeat(1, x.size(0), 1))[0],
-                            r"'gru' \(GRU\): it is given an initial state; a state starts at zero"),
+                            r"'gru' \(GRU\): it is given an initial state that is not zero"),
     "without steps": (lambda m, x: m.cell(x[:, -1]), r"'cell' \(GRUCell\): its input must be a step of a sequence"),
     "some steps": (some_steps, r"stack\(\).*joins"),
     "not filled": (lambda m, x: m.gru(x, x.new(1, x.size(0), 4))[0], r"'gru' \(GRU\): it is given an initial state"),

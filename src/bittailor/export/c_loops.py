@@ -66,7 +66,7 @@ class _Loops:
             loop = "for (size_t t = steps; t-- > 0;)" if run.reverse else "for (size_t t = 0; t < steps; t++)"
             lines.append(f"\n    /* pass {i + 1} of {len(order.passes)}, {words} */\n    {loop} {{\n")
             body = "".join(self._body(i, "        "))
-            if "frame" in body:
+            if re.search(r"\bframe\b", body):
                 lines.append(f"        const {p}_in *const frame = x + t * FEATURES;\n")
             lines += [body if lines[-1].endswith(";\n") else body.lstrip("\n"), "    }\n"]
         lines += self._head("    if (y == NULL)\n        return 0;\n", "(uint32_t)steps")

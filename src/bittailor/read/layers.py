@@ -85,7 +85,8 @@ def conv1d(
     if values is None or values.ndim != 3:
         raise Refusal("its weight must be a parameter of the module with three axes")
     if _one(stride, "stride") != 1:
-        raise Refusal(f"stride={_one(stride, 'stride')}; a network has an output for every step, or one for all")
+        raise Refusal(f"stride={_one(stride, 'stride')}; a network has an output for every step, or one for all; "
+                      "use stride=1, or thin out the data before the network")
     apart = _one(dilation, "dilation")
     if padding == "same":
         ends = same_padding(values.shape[2], apart)

@@ -90,8 +90,8 @@ def recurrent(
     zeros = all(is_zero(w, state) for state in (given if isinstance(given, tuple) else (given,)))
     if given is not None and not zeros and not lengths:
         raise Refusal(lengths_wanted(x) if layers.takes_lengths else
-                      "it is given an initial state; a state starts at zero: leave the argument away. A program can be "
-                      "given another in a stream")
+                      "it is given an initial state that is not zero, and a state starts at zero: train it without, "
+                      "layer(x). While it runs, a program can be given any: module(x, state=…), PREFIX_state in C")
     order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first or packed else (STEPS, ITEMS, FEATURES)
     if x.axes != order:
         text = (f"cannot read '{path}' ({layers.kind}): batch_first={layers.batch_first} takes "

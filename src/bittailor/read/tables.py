@@ -68,6 +68,9 @@ _POOLING = "of pooling, that of all steps to one can be read: mean, sum or max o
 _COPIES = "values of one step are not copied to others; give the decoder its own input, or keep the encoder alone"
 _DIVISION = "a division by values of the data; let the caller divide, or compare without it"
 
+_STATISTICS = ("it takes the statistics of a whole sequence; normalise the data before the network, or use LayerNorm "
+               "or RMSNorm over the features of a step, or BatchNorm1d")
+
 HINTS: dict[str, str] = {
     "RNNCellBase": "a cell of one step; use nn.GRU or nn.LSTM, which have the loop over the steps inside",
     "_ConvNd": "of convolutions nn.Conv1d over the steps is known; apply others to the data before the network",
@@ -80,6 +83,9 @@ HINTS: dict[str, str] = {
               "frequencies as features",
     **dict.fromkeys(("repeat_interleave", "tile", "expand_as"), _COPIES),
     **dict.fromkeys(("norm", "normalize", "cosine_similarity"), _DIVISION),
+    **dict.fromkeys(("_InstanceNorm", "GroupNorm", "instance_norm", "group_norm", "std", "var"), _STATISTICS),
+    **dict.fromkeys(("log", "log1p", "log10", "log2", "exp", "sqrt", "rsqrt", "sin", "cos"),
+                    "there is no operator for it; apply it to the data before the network"),
     "argmax": "return the values before argmax; the metric takes the largest",
     "flip": "sequences are not turned round; bidirectional=True runs a layer from the end",
     "stack": "it makes a new axis; torch.cat on the features can be read",

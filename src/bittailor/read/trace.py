@@ -161,5 +161,10 @@ def _untraceable(module: nn.Module, tracer: Tracer, error: Exception, fixed: lis
     where = f"'{path}' ({kind})" if path else kind
     reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
     given = f" (read with {', '.join(f'{name} at its default or None' for name in fixed)})" if fixed else ""
+    first, *more = arguments(module)
+    if any(default is inspect.Parameter.empty for _, default in more) and "NoneType" in reason:
+        names = ", ".join(name for name, default in more if default is inspect.Parameter.empty)
+        return (f"cannot trace {where}{at}: forward needs {names} beside {first[0]}, and a network takes one sequence: "
+                "join them on the features before it; lengths are known by a name with 'len' in it")
     return (f"cannot trace {where}{at}: {reason}{given}\n"
             "  forward must do the same whatever the data: no loop over the steps, no condition on values")

@@ -23,6 +23,7 @@ from bittailor.read.symbolic import (
     SiteRef,
     Tensor,
     WrongLayout,
+    Zeros,
 )
 
 
@@ -91,6 +92,9 @@ class Writer:
             raise Refusal(f"'{value.path}' is a tensor of the module; it can be a factor, a divisor or a term")
         if isinstance(value, int | float):
             raise Refusal(f"it is given the number {value:g}; a number can be a factor, a divisor or a term")
+        if isinstance(value, Zeros):
+            raise Refusal("it is given zeros of the data's size, as a state of a cell of one's own starts with; states "
+                          "are those of nn.GRU, nn.LSTM, nn.RNN and their cells")
         if value is None:
             raise Refusal("it is given None: arguments of forward other than the first are at their default "
                           "or None")
@@ -173,8 +177,10 @@ class Writer:
         self.check_beginnings(values)
         for other in values[1:]:
             if (other.axes, other.features) != (first.axes, first.features):
+                whole = "; a value of the whole sequence cannot meet each step: do it to the data before the network"
+                once = (STEPS in first.axes) != (STEPS in other.axes)
                 raise Refusal(f"its operands are {first.text()} with {first.features} features and "
-                              f"{other.text()} with {other.features}; nothing is broadcast")
+                              f"{other.text()} with {other.features}; nothing is broadcast{whole if once else ''}")
         sites = [self.site(value) for value in values]
         return replace(first, sites=((SiteRef(self.builder.op(op, self.name(name), *sites)),),))
 
