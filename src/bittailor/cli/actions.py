@@ -19,7 +19,7 @@ from bittailor.compile.layouts import DEFAULT_CORE
 from bittailor.core.program import Program
 from bittailor.engines import ENGINES, best_engine
 from bittailor.errors import BittailorError, FileError
-from bittailor.evaluate.metrics import Measure, Metric, metric_of
+from bittailor.evaluate.metrics import ForeignMetric, Measure, Metric, metric_of
 from bittailor.runs import Retrained, Run, retrain_picks, run_search, run_sensitivity
 from bittailor.runs.presets import PRESETS
 from bittailor.runs.problem import QUIET, Display
@@ -289,6 +289,9 @@ def run_data(run: Run, data: Path | None = None, own: str = "") -> tuple[Splits,
     if task.name in TASKS:
         splits, metric = TASKS[task.name].load(_folder(data, task), task.seed), run.metric
     elif not own and (file := _file(data, task)) is not None:
+        if isinstance(run.metric, ForeignMetric) and ":" in task.name:
+            raise BittailorError(f"{run.path} was searched with the metric '{run.metric.name}' of {task.name}, and "
+                                 f"computing it runs that file; if you trust it, add:  --from {task.name}")
         splits, metric = read_splits(file, task.seed), run.metric_given(None)
     elif own:
         prepared = load_own(own, replace(task, data=str(data or task.data)))

@@ -17,7 +17,7 @@ from bittailor.read.joining import Output, joined
 from bittailor.read.onnx.loading import Input, Model, Node, load
 from bittailor.read.onnx.reader import Reader, is_lengths
 from bittailor.read.onnx.recurrent import KINDS, written_wrongly
-from bittailor.read.onnx.running import Probe, check_installed, outputs_of, probes
+from bittailor.read.onnx.running import Probe, check_installed, freed, outputs_of, probes
 from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Axes, Tensor, WrongLayout
 
 LAYOUTS: dict[int, tuple[Axes, ...]] = {
@@ -41,9 +41,29 @@ def read(path: Path | str, input_features: int | None = None) -> Network:
                        network.graph.least_steps)
         for case, found in zip(cases, _run(model, cases, name), strict=True):
             _compare(network, case, outs, found)
+        if said := _elsewhere(model, sequence, reader, network, outs):
+            warnings.warn(f"{name}: {said}", stacklevel=3)
     except UnsupportedNetwork as error:
         raise UnsupportedNetwork(f"{name}: {error}") from None
     return network
+
+
+def _elsewhere(model: Model, sequence: Input, reader: Reader, network: Network, outs: list[Output]) -> str:
+    """What is to be said of a file that fixes its number of steps: whether what was read agrees on another number."""
+    other = freed(model, sequence, reader.layout)
+    if other is None:
+        return ""
+    steps = sequence.axes[reader.layout.index(STEPS)]
+    fixed = f"it fixes its number of steps, {steps}, so what was read was compared on that alone"
+    cases = probes(*other, reader.layout, network.features, _rows(model, sequence) or 1, network.graph.least_steps + 4)
+    try:
+        for case, found in zip(cases, outputs_of(other[0], cases, "it"), strict=True):
+            _compare(network, case, outs, found)
+    except FileError:
+        return f"{fixed}; with another the file does not run"
+    except UnsupportedNetwork:
+        return f"{fixed}; with another the file computes something else"
+    return ""
 
 
 def _compare(network: Network, case: Probe, outs: list[Output], found: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -49,6 +49,26 @@ def probes(model: Model, sequence: Input, layout: Axes, features: int, rows: int
         x = rng.integers(0, rows, (count, steps, 1)).astype(np.float64)
     return [_probe(model, sequence, layout, x, lengths)
             for lengths in [np.full(count, steps), *([ragged] if takes else [])]]
+
+
+def freed(model: Model, sequence: Input, layout: Axes) -> tuple[Model, Input] | None:
+    """The model with its number of steps left open, where it fixes one; None where it does not. Whether it runs on
+    another number is for the runtime to say: the nodes stay as they are."""
+    place = layout.index(STEPS)
+    if not isinstance(sequence.axes[place], int):
+        return None
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    for value in proto.graph.input:
+        if value.name == sequence.name:
+            value.type.tensor_type.shape.dim[place].dim_param = "steps"
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del proto.graph.value_info[:]
+    axes = tuple("steps" if i == place else axis for i, axis in enumerate(sequence.axes))
+    opened = replace(sequence, axes=axes)
+    inputs = tuple(opened if each is sequence else each for each in model.inputs)
+    return replace(model, proto=proto, inputs=inputs), opened
 
 
 def _probe(model: Model, sequence: Input, layout: Axes, x: Floats, lengths: NDArray[np.int64]) -> Probe:
