@@ -413,6 +413,8 @@ class Entry:
     refused   what the message says, for one that is not read
     data      makes [items, steps, features] of random numbers; those themselves if not given
     softmax   what stands behind its outputs and is left away
+    onnx      why its file, by torch's exporter, is not read as the module is; empty where it is
+    keras     whether `zoo_keras.py` has it, too, read as the module is
     """
 
     title: str
@@ -422,43 +424,47 @@ class Entry:
     refused: str = ""
     data: Callable[[np.ndarray], np.ndarray] | None = None
     softmax: Callable[..., Tensor] | None = None
+    onnx: str = ""
+    keras: bool = False
 
 
+UNROLLED, TAKEN_APART = "its loop is unrolled", "its layers are taken apart"
+NOT_WRITTEN = "the exporter refuses it"
 FEATURES_FIRST, STEPS_FIRST = (0, 2, 1), (1, 0, 2)
 ZOO: dict[str, Entry] = {
-    "keyword_gru": Entry("keyword spotting, GRU", KeywordGru),
+    "keyword_gru": Entry("keyword spotting, GRU", KeywordGru, keras=True),
     "keyword_stack": Entry("keyword spotting, BatchNorm1d, 2 layers, mean", KeywordStack, layout=FEATURES_FIRST,
-                           softmax=F.softmax),
+                           softmax=F.softmax, keras=True),
     "rnnoise": Entry("RNNoise (2018), gains and voice activity", RnNoise),
-    "nsnet2": Entry("NSNet2", NsNet2),
+    "nsnet2": Entry("NSNet2", NsNet2, keras=True),
     "nsnet": Entry("NSNet, statistics as buffers", NsNet),
     "deepspeech2": Entry("DeepSpeech2, summed directions, BatchNorm1d", DeepSpeech2, softmax=F.log_softmax),
     "deepar": Entry("DeepAR, mean and deviation", DeepAr),
     "forecaster": Entry("forecaster of one series, LSTM", Forecaster, 1, (0, 1)),
     "residual": Entry("forecaster of a change, GRU", Residual),
-    "tagger": Entry("sequence labelling, bidirectional LSTM", Tagger, softmax=F.log_softmax),
-    "projected_lstm": Entry("LSTM with projection", ProjectedLstm),
-    "sru": Entry("SRU, maximum over steps", SruClassifier),
-    "mingru": Entry("minGRU, residuals, GELU", MinGruStack),
+    "tagger": Entry("sequence labelling, bidirectional LSTM", Tagger, softmax=F.log_softmax, keras=True),
+    "projected_lstm": Entry("LSTM with projection", ProjectedLstm, onnx=NOT_WRITTEN),
+    "sru": Entry("SRU, maximum over steps", SruClassifier, onnx=TAKEN_APART),
+    "mingru": Entry("minGRU, residuals, GELU", MinGruStack, onnx=TAKEN_APART),
     "ecg": Entry("ECG, mean and maximum, PReLU", Ecg),
     "activity": Entry("human activity, 2 LSTMs, steps first", Activity),
     "elman": Entry("system identification, nn.RNN of ReLUs", Elman, data=lambda x: 20.0 + 10.0 * x),
-    "char_rnn": Entry("names of languages, nn.RNN", CharRnn, layout=STEPS_FIRST, softmax=F.log_softmax),
-    "battery": Entry("state of charge, LSTM, clamp", BatteryCharge),
+    "char_rnn": Entry("names of languages, nn.RNN", CharRnn, layout=STEPS_FIRST, softmax=F.log_softmax, keras=True),
+    "battery": Entry("state of charge, LSTM, clamp", BatteryCharge, keras=True),
     "vad": Entry("voice activity, [items, features, steps], ReLU6", VoiceActivity, layout=FEATURES_FIRST),
-    "cell_loop": Entry("time sequence prediction, LSTMCells in a loop", CellLoop, 1, (0, 1)),
-    "ligru": Entry("light GRU, phones", LightGru),
+    "cell_loop": Entry("time sequence prediction, LSTMCells in a loop", CellLoop, 1, (0, 1), onnx=UNROLLED),
+    "ligru": Entry("light GRU, phones", LightGru, onnx=TAKEN_APART),
     "event_count": Entry("counting events, sum over steps", EventCount),
     "rnnoise_conv": Entry("RNNoise 0.2, Conv1d with silence in front", RnNoiseConv),
     "rnnoise_valid": Entry("RNNoise 0.2 as published, Conv1d without padding", rnnoise_valid),
-    "nsnet2_norm": Entry("NSNet2 with LayerNorm", NsNet2Norm),
-    "gru4rec": Entry("GRU4Rec, Embedding", Gru4Rec, layout=(0, 1), data=lambda x: indices(x, 60)),
+    "nsnet2_norm": Entry("NSNet2 with LayerNorm", NsNet2Norm, keras=True),
+    "gru4rec": Entry("GRU4Rec, Embedding", Gru4Rec, layout=(0, 1), data=lambda x: indices(x, 60), keras=True),
     "sentiment": Entry("sentiment, Embedding, both directions", Sentiment, layout=(0, 1),
-                       data=lambda x: indices(x, 80)),
+                       data=lambda x: indices(x, 80), keras=True),
     "tcn_gru": Entry("TCN blocks and a GRU", ConvolutionsThenGru, layout=FEATURES_FIRST),
-    "separable": Entry("keyword spotting, depthwise separable Conv1d", SeparableKeyword),
+    "separable": Entry("keyword spotting, depthwise separable Conv1d", SeparableKeyword, keras=True),
     "mingru_rms": Entry("language model, Embedding, RMSNorm, residual", MinGruRms, layout=(0, 1),
-                        data=lambda x: indices(x, 50)),
+                        data=lambda x: indices(x, 50), onnx=NOT_WRITTEN),
     "deepspeech2_conv": Entry("DeepSpeech2 with Conv2d", DeepSpeech2Conv, 13, refused=r"'conv' \(Conv2d\)"),
     "attention": Entry("GRU with attention over steps", Attention, refused="a softmax over the steps is attention"),
     "speaker": Entry("speaker encoder GE2E", SpeakerEncoder, refused="a division by values"),
@@ -505,6 +511,11 @@ def float_difference(name: str, network: Network) -> float:
     return worst
 
 
+def read_as(network: Network) -> str:
+    """Its operators and layers, in order."""
+    return " ".join(step.op if isinstance(step, Node) else step.cell for step in network.graph.steps)
+
+
 def row(name: str) -> dict[str, str]:
     """What the table says of it; the integers of engines and exported C are what the test compares."""
     entry = ZOO[name]
@@ -512,11 +523,12 @@ def row(name: str) -> dict[str, str]:
         network = from_torch(made(name), entry.features)
     except UnsupportedNetwork as error:
         message = re.sub(r" at zoo.py:\d+", "", str(error).splitlines()[0])
-        return {"name": name, "network": entry.title, "read": "no", "as": message, "difference": ""}
-    steps = [step.op if isinstance(step, Node) else step.cell for step in network.graph.steps]
+        return {"name": name, "network": entry.title, "read": "no", "as": message, "difference": "", "onnx": "",
+                "keras": ""}
     difference = float_difference(name, network)
     bound = next(bound for bound in ("1e-06", "1e-05", "1e-04", "1") if difference <= float(bound))
-    return {"name": name, "network": entry.title, "read": "yes", "as": " ".join(steps), "difference": bound}
+    return {"name": name, "network": entry.title, "read": "yes", "as": read_as(network), "difference": bound,
+            "onnx": entry.onnx or "alike", "keras": "alike" if entry.keras else ""}
 
 
 def main() -> None:

@@ -15,8 +15,9 @@ def rows() -> list[dict[str, str]]:
 
 def read() -> str:
     """Those that are read."""
-    body = [[row["network"], f"`{row['as']}`", f"< {row['difference']}"] for row in rows() if row["read"] == "yes"]
-    return markdown_table(["network", "read as", "float difference"], body)
+    body = [[row["network"], f"`{row['as']}`", f"< {row['difference']}", row["onnx"], row["keras"] or "–"]
+            for row in rows() if row["read"] == "yes"]
+    return markdown_table(["network", "read as", "float difference", "its ONNX file", "in Keras"], body)
 
 
 def refused() -> str:

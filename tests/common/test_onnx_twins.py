@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 from pathlib import Path
 
@@ -15,7 +16,7 @@ torch = pytest.importorskip("torch")
 import zoo  # noqa: E402
 from bittailor.core.network import Network  # noqa: E402
 from bittailor.errors import UnsupportedNetwork  # noqa: E402
-from bittailor.read import from_onnx, from_torch  # noqa: E402
+from bittailor.read import from_keras, from_onnx, from_torch  # noqa: E402
 
 READ = [name for name, entry in zoo.ZOO.items() if not entry.refused]
 REFUSED = {
@@ -26,7 +27,7 @@ REFUSED = {
 }
 """A loop over cells, and layers of `bittailor.nn`, which ONNX has no nodes for: what the exporter unrolled or took to
 pieces."""
-NOT_EXPORTED = ("projected_lstm", "mingru_rms")
+NOT_EXPORTED = [name for name in READ if zoo.ZOO[name].onnx == zoo.NOT_WRITTEN]
 """What torch's exporter refuses itself."""
 ONCE = ("rnnoise",)
 """The module calls one function of one value twice; the exporter writes it once."""
@@ -43,6 +44,28 @@ def exported(name: str, module: torch.nn.Module, network: Network, file: Path) -
     free = {i: AXES[axis] for i, axis in enumerate(entry.layout) if axis < 2}
     with contextlib.redirect_stdout(io.StringIO()):
         torch.onnx.export(module, (given,), file, dynamo=False, input_names=["x"], dynamic_axes={"x": free})
+
+
+def test_the_table_says_what_is_not_read_from_files() -> None:
+    assert {name for name in READ if zoo.ZOO[name].onnx} == {*REFUSED, *NOT_EXPORTED}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own variables
+def test_a_keras_twin_is_read_as_the_module_is() -> None:
+    TWINS = pytest.importorskip("zoo_keras").TWINS
+    assert set(TWINS) == {name for name in READ if zoo.ZOO[name].keras}
+    with zoo.RESULT.open(newline="") as file:
+        wanted = {row["name"]: row["as"] for row in csv.DictReader(file)}
+    for name, make in TWINS.items():
+        assert zoo.read_as(from_keras(make())) == wanted[name], name
+
+
+@pytest.mark.parametrize("name", NOT_EXPORTED)
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+def test_what_the_exporter_refuses(name: str, tmp_path: Path) -> None:
+    module = zoo.made(name)
+    with pytest.raises((RuntimeError, torch.onnx.errors.OnnxExporterError)):
+        exported(name, module, from_torch(module, zoo.ZOO[name].features), tmp_path / "m.onnx")
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporter's own, on itself and on what it traces

@@ -718,7 +718,7 @@ int bt_run(const void *program, size_t bytes, const void *input, size_t input_by
         return status;
     if (input == NULL || !bt_aligned(output) || !bt_aligned(scratch) || (uintptr_t)input % (input_size == 2 ? 2 : 1))
         return BT_NULL;
-    if (steps <= bt_dropped(&v))
+    if (steps != 0 && steps <= bt_dropped(&v))
         return BT_LENGTH;
     const size_t dropped = (size_t)bt_dropped(&v);
     size_t need = bt_scratch_of(&v, steps), axis = v.buffers[v.head->out].kind == BT_SEQUENCE ? steps - dropped : 1;
