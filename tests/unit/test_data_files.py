@@ -177,6 +177,13 @@ def leaves():
 
 def nothing():
     return None
+
+def wrongly(output, target):
+    return float(output.argmax() != target)
+
+def measured():
+    import bittailor as bt
+    return net(), bt.metric(wrongly)
 '''
 
 
@@ -279,6 +286,20 @@ def test_an_onnx_file_is_searched_with_data_from_a_file(
     status, said = bittailor(monkeypatch, capsys, "retrain", "run", "--pick", "best", "--data", "d.npz")
     assert status == 2
     assert "these are not the data" in said
+
+
+def test_a_metric_of_ones_own_is_code_that_has_to_be_named_again(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run may come from anybody, so it does not run what it remembers."""
+    pytest.importorskip("torch")
+    monkeypatch.chdir(own)
+    words = ("search", "own.py:measured", "--data", "d.npz", "--out", "run", *SMALL)
+    assert bittailor(monkeypatch, capsys, *words)[0] == 0
+    status, said = bittailor(monkeypatch, capsys, "sensitivity", "run")
+    assert (status, len(said.splitlines())) == (2, 1)
+    assert "the metric 'wrongly' of own.py:measured" in said
+    assert "add:  --from own.py:measured" in said
 
 
 def test_a_module_of_ones_own_takes_its_data_and_metric_from_the_command_line(

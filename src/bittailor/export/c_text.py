@@ -25,6 +25,9 @@ def header(model: Model, about: str) -> str:
     limit = "" if model.limit is None else (
         f"/* The longest sequence that {model.prefix}_run takes. */\n"
         f"#define {model.macro}_MAX_STEPS {model.limit}u\n")
+    if model.late:
+        limit += ("/* The first frames of a sequence, which give no output. */\n"
+                  f"#define {model.macro}_LATE {model.late}u\n")
     return fill(
         "model.h", prefix=model.prefix, PREFIX=model.macro, version=__version__, about=plain(about),
         features=model.features, outputs=model.outputs, in_type=ctype_of(x), out_type=ctype_of(y),
