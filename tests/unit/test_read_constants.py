@@ -44,6 +44,7 @@ class Net(nn.Module):
         self.register_buffer("std", torch.rand(3) + 0.5)
         self.W, self.g = nn.Parameter(torch.randn(3, 3)), nn.Parameter(torch.rand(1))
         self.late_mean = torch.full((1, 1, 3), 0.25)
+        self.conv = nn.Conv1d(features, 3, 3)
         self.run = forward
 
     def forward(self, x: Tensor) -> Any:
@@ -55,7 +56,16 @@ def layers(network: Network) -> list[str]:
     return [step.op for step in network.graph.steps if hasattr(step, "op")]
 
 
+def convolved(m: Any, x: Tensor, padding: int = 0) -> Tensor:
+    return m.conv(F.pad(x.transpose(1, 2), (padding, 0))).transpose(1, 2)
+
+
 READ: dict[str, tuple[Forward, list[str]]] = {
+    "buffers and a convolution": (lambda m, x: convolved(m, (x - m.mean) / m.std), ["window", "crop", "linear"]),
+    "a factor and padding": (lambda m, x: convolved(m, x / m.std, 2), ["window", "linear"]),
+    "a shift and padding": (lambda m, x: convolved(m, x - m.mean, 2), ["diagonal", "window", "linear"]),
+    "a shift and half of the padding": (lambda m, x: convolved(m, x - m.mean, 1),
+                                        ["diagonal", "window", "crop", "linear"]),
     "a number": (lambda m, x: m.gru(x * 0.5)[0], []),
     "a quotient": (lambda m, x: m.gru(x / 255)[0], []),
     "mean and deviation": (lambda m, x: m.gru((x - m.mean) / (m.std + 1e-5))[0], []),
@@ -102,7 +112,7 @@ def same_everywhere(network: Network, seed: int = 0) -> Program:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(8, 7, network.features))
     program = bind(network, random_plan(network, x, rng, "any"))
-    q, lengths = program.quantise_input(x), random_lengths(rng, 8, 7)
+    q, lengths = program.quantise_input(x), random_lengths(rng, 8, 7, network.graph.least_steps)
     wanted = ENGINES["reference"].run(program, q, lengths)
     for name, engine in ENGINES.items():
         if engine.available() is None:

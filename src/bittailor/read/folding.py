@@ -1,7 +1,8 @@
 """Factors and shifts become part of the weights beside them: what is left has as few operators as can be.
 
 An `affine` or `diagonal` operator is folded into the linear operator before it, if nothing else reads that, or into all
-operators that read it, if they are all linear. The network's function stays the same, in floats as in exact arithmetic.
+operators that read it, if they are all linear, also behind a window; a shift not where padding, which it would shift as
+well, stands in that. The network's function stays the same, in floats as in exact arithmetic.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from bittailor.core.arith import Floats
 from bittailor.core.checks import built_again
 from bittailor.core.graph import Graph, Node, Recurrence, Site
+from bittailor.core.ops.window import Window
 
 Parameters = dict[str, Floats]
 WEIGHTED = ("linear", "diagonal")
@@ -47,7 +49,7 @@ class _Folding:
             if node.op not in SCALING:
                 continue
             (source,) = node.inputs
-            after = readers.get(node.output, [])
+            after, taps = self._after(node, readers)
             before = self._before(node, outside, readers)
             if (before is not None and before.op in (*WEIGHTED, "affine")
                     and all(used[name] == 1 for name in before.params)):
@@ -55,7 +57,7 @@ class _Folding:
                 return True
             if (after and node.output not in self.graph.outputs and all(each.op in WEIGHTED for each in after)
                     and all(used[name] == 1 for each in after for name in each.params)):
-                self._replace(node, {each.output: self._in_front(each, node) for each in after}, source)
+                self._replace(node, {each.output: self._in_front(each, node, taps) for each in after}, source)
                 return True
         return False
 
@@ -68,6 +70,20 @@ class _Folding:
             node = outside[source]
             if node.op not in OVER_TIME:
                 return node
+
+    def _after(self, node: Node, readers: Mapping[str, list[Node]]) -> tuple[list[Node], int]:
+        """The operators that read it, perhaps behind a window, and how often a feature stands in what they read."""
+        after, taps = readers.get(node.output, []), 1
+        while len(after) == 1 and after[0].op in ("window", "crop") and after[0].output not in self.graph.outputs:
+            moved = after[0].operator
+            after = readers.get(after[0].output, [])
+            if isinstance(moved, Window):
+                of = moved.constants
+                full = of.ahead == 0 and [each.operator.drops >= of.span for each in after] == [True]
+                if taps > 1 or (self._terms(node)[1].any() and not full):
+                    return [], 1
+                taps = of.taps
+        return after, taps
 
     def _terms(self, node: Node) -> tuple[Floats, Floats]:
         """Factor and shift of each feature."""
@@ -93,9 +109,9 @@ class _Folding:
         bias = self.parameters[before.params[1]] if len(before.params) > 1 else 0.0
         return self._with_bias(before, bias * factor + shift)
 
-    def _in_front(self, after: Node, node: Node) -> Node:
-        """`after` with what `node` does to its input."""
-        factor, shift = self._terms(node)
+    def _in_front(self, after: Node, node: Node, taps: int) -> Node:
+        """`after` with what `node` does to its input, in which each feature stands so often."""
+        factor, shift = (np.repeat(values, taps) for values in self._terms(node))
         W = self.parameters[after.params[0]]
         more = W @ shift if after.op == "linear" else W[:, 0] * shift
         self.parameters[after.params[0]] = W * (factor if after.op == "linear" else factor[:, None])
