@@ -12,7 +12,7 @@ import pytest
 from test_runs import small_data, small_network
 
 import bittailor as bt
-from bittailor.evaluate import racing
+from bittailor.evaluate import racing, sensitivity
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.metrics import METRICS
 from bittailor.runs.problem import Display
@@ -212,3 +212,21 @@ def test_the_first_items_stand_for_all_where_they_came_sorted(
     evaluator = Evaluator(run.calibration, select, "classification_error", "reference", ("loss", "size"))
     (plain,) = evaluator.evaluate([dict(run.front[0].widths)])
     assert run.front[0].values["error"] == plain["error"]
+
+
+def test_the_first_population_is_measured_on_the_first_items(
+    network: bt.Network, data: bt.Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    analyse = sensitivity.analyse
+
+    def noted(evaluator: Evaluator, *rest: Any) -> Any:
+        seen.append(len(evaluator.data))
+        return analyse(evaluator, *rest)
+
+    monkeypatch.setattr(sensitivity, "analyse", noted)
+    monkeypatch.setattr("bittailor.runs.searching.LEAST", 50)
+    short = bt.SearchSettings(population=12, generations=1, seed=1)
+    whole = searched(network, data, tmp_path / "off", search=short, racing=False)
+    searched(network, data, tmp_path / "on", search=short)
+    assert seen == [whole.result["items"]["select"], 50]
