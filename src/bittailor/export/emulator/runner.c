@@ -104,7 +104,7 @@ static int stream(uint32_t item, size_t steps, int counted) {
         } else {
             NAME(_step)(&fw_state, &fw_scratch, frame, NULL);
         }
-        if (FW_SEQUENCE && t >= FW_LATE) {
+        if (FW_SEQUENCE && t + 1u > FW_LATE) {
             out_t *row = outputs + (t - FW_LATE) * FW_OUTPUTS;
             if (counted && memcmp(streamed, row, sizeof streamed) != 0) {
                 return failed("a step gives another output than the run", item);
