@@ -1,0 +1,50 @@
+"""Ladders and beacons at equal sizes: results/ladder.csv."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+from tables.common import Row, by_task, markdown_table, read_csv
+
+
+def ladder() -> str:
+    """Test error of each method at each size, mean over seeds; retrainings and their seconds."""
+    every = read_csv("ladder.csv")
+    sizes = sorted({float(r["at_percent"]) for r in every if ":" not in r["method"] and r["at_percent"] != "100"})
+    made = []
+    for task, rows in by_task("ladder.csv").items():
+        whole = {name: _mean([r for r in rows if r["method"] == name]) for name in ("int8", "int8 retrained")}
+        for method in dict.fromkeys(r["method"] for r in rows if not r["method"].endswith(": pick")):
+            here = [r for r in rows if r["method"] == method]
+            if method in whole:
+                continue
+            at = [_mean([r for r in here if float(r["at_percent"]) == size]) for size in sizes]
+            seeds = len({r["seed"] for r in here})
+            spent = [statistics.mean(float(r[key]) for r in here) for key in ("retrainings", "training_seconds")]
+            made.append([task, str(seeds), f"{whole['int8']} / {whole['int8 retrained']}", method, *at,
+                         f"**{_mean(here)}**", f"{spent[0]:.0f}", f"{spent[1]:.0f}"])
+    return markdown_table(["task", "seeds", "8 bit / retrained", "method", *(f"at {size:.0f} %" for size in sizes),
+                           "mean", "retrainings", "their seconds"], made)
+
+
+def ladder_picks() -> str:
+    """The pick `retrained` of each method, mean over the seeds that have one."""
+    made = []
+    for task, rows in by_task("ladder.csv").items():
+        seeds = len({r["seed"] for r in rows})
+        for method in dict.fromkeys(r["method"] for r in rows if r["method"].endswith(": pick")):
+            here = [r for r in rows if r["method"] == method]
+            smaller = statistics.mean(100 - float(r["at_percent"]) for r in here)
+            made.append([task, method.removesuffix(": pick"), f"{len(here)} of {seeds}", f"{smaller:.0f}", _mean(here),
+                         *(_mean([r for r in rows if r["method"] == name and r["seed"] in {h["seed"] for h in here}])
+                           for name in ("int8", "int8 retrained"))])
+    return markdown_table(["task", "method", "seeds with one", "smaller by [%]", "its test error", "8 bit",
+                           "8 bit retrained"], made)
+
+
+def _mean(rows: list[Row]) -> str:
+    return f"{statistics.mean(float(r['error_test']) for r in rows):.2f}" if rows else "–"
+
+
+TABLES: dict[str, Callable[[], str]] = {"ladder": ladder, "ladder-picks": ladder_picks}
