@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bittailor.compile.bound import ELEMENT_BITS
+from bittailor.compile.device import ELEMENT_BITS
 from bittailor.core import arith
 from bittailor.core.arith import Lookup, Rescale, pack, unpack
 from bittailor.core.ops import OPS
@@ -118,7 +118,7 @@ def bits_cases(rng: np.random.Generator) -> Cases:
             (call, (i, bits), int(v)) for call in calls for i, v in enumerate(values)])
         for count in range(1, 21) if 1 < bits <= ELEMENT_BITS else ():
             packed = pack(values[:count], bits)
-            if packed.size >= (bits // 8 if bits % 8 == 0 else (bits + 14) // 8):
+            if packed.size >= max((i * bits % 8 + bits + 7) // 8 for i in range(8)):
                 cases.operations(packed.tobytes(), [
                     ("element", (i, bits, packed.size), int(v)) for i, v in enumerate(values[:count])])
     return cases
