@@ -2,12 +2,12 @@
 
     python benchmarks/large.py                  # writes results/large.json; an hour or two on 2 cores
     python benchmarks/large.py --minutes 9      # stops after so long; the same command goes on
+    python benchmarks/large.py --only sensitivity report            # some steps, which need the search before them
     python benchmarks/large.py --population 8 --generations 3 --folder runs/look --out look.json    # a look
 
 257 -> 400 -> two GRU layers of 400 -> 600 -> 600 -> 257, a mask for every frame, as public networks of this kind have
 them; trained briefly here, so that errors mean little, while time and memory do not depend on them. Few and short
-items (those of the task `enhance`, a second each): a candidate of this size is bound and packed anew each time, which
-costs as much as the frames.
+items (those of the task `enhance`, a second each): a candidate costs what its frames cost.
 
 Every step is a command of `bittailor` in a process of its own, as a user would type it: its seconds (of all pieces
 where it was stopped and resumed), those of its processors, and the most memory it had, as the system counts them.
@@ -172,6 +172,7 @@ def main() -> int:
     parser.add_argument("--population", type=int, default=40)
     parser.add_argument("--generations", type=int, nargs=2, default=(40, 40), help="per operator, and per row")
     parser.add_argument("--widths", default="1-8")
+    parser.add_argument("--only", nargs="+", default=(), help="take these steps alone, by name")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--prepare", action="store_true", help="train the network, nothing else")
     options = parser.parse_args()
@@ -185,7 +186,7 @@ def main() -> int:
     for name, command in commands(options.folder, options.population, tuple(options.generations),
                                   options.widths).items():
         before = steps.get(name, Step())
-        if before.done:
+        if before.done or (options.only and name not in options.only):
             continue
         steps[name] = step = measured(command, before, options.folder, deadline - time.monotonic())
         body = {"steps": {each: asdict(s) for each, s in steps.items()}, **facts(options.folder)}
