@@ -28,6 +28,7 @@ from tables import (
     hardware,
     headline,
     holds,
+    ladder,
     layers,
     metrics,
     packages,
@@ -42,8 +43,8 @@ from tables.common import ROOT
 
 DOCS = ROOT / "docs"
 SUBJECTS = (
-    readme, post_training, headline, holds, training, firmware, speed, hardware, coverage, metrics, packages, cluster,
-    everywhere, commands, api, cell, layers, zoo, enhance, page,
+    readme, post_training, headline, holds, ladder, training, firmware, speed, hardware, coverage, metrics, packages,
+    cluster, everywhere, commands, api, cell, layers, zoo, enhance, page,
 )
 MARKER = re.compile(r"<!-- (?:table|value):(.*?) -->")
 TABLE = re.compile(r"(<!-- table:([^\n]*?) -->\n).*?(<!-- end -->)", re.S)
