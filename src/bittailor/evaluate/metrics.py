@@ -62,7 +62,8 @@ class Metric:
         return None
 
     def with_loss(self, outputs: Values, targets: Targets) -> tuple[float, float]:
-        """`value` and the loss; a subclass may compute at once what both need."""
+        """`value` and the loss of outputs [items, outputs] or [items, steps, outputs]; a subclass may compute at once
+        what both need."""
         return self.value(outputs, targets), self.loss_for(targets).of(outputs, targets)
 
     def amount(self, targets: Targets) -> float:
