@@ -413,6 +413,13 @@ def test_features_that_a_file_leaves_open_can_be_given(tmp_path: Path) -> None:
     assert bt.from_onnx(saved(tmp_path, model), 3).features == 3
 
 
+@pytest.mark.parametrize("axes", [(2**40, "items", 3), (4, 2**40, 3), (2**20, 2**20, 3)])
+def test_sizes_that_nobody_can_run_are_refused(axes: tuple[str | int, ...], tmp_path: Path) -> None:
+    model = model_of([recurrent("GRU", ["", "h"], linear_before_reset=1)], weights("GRU"), [sequence(axes)], ["h"])
+    with pytest.raises(UnsupportedNetwork, match="too much to run it and compare; export it with"):
+        bt.from_onnx(saved(tmp_path, model))
+
+
 # -- files that nobody meant ------------------------------------------------------------
 
 

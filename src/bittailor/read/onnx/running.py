@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from bittailor.core.arith import Floats
-from bittailor.errors import BittailorError
+from bittailor.errors import BittailorError, UnsupportedNetwork
 from bittailor.export.onnx.running import MISSING, Session
 from bittailor.read.onnx.loading import Input, Model
 from bittailor.read.onnx.reader import is_lengths
@@ -20,6 +20,8 @@ from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Axes
 
 PROBE_LENGTHS = (7, 4, 1)
 """Of the items that a file is run on whose numbers of items and steps are free."""
+MOST_FED = 2**24
+"""Values of an input, at most, that a file is run on: what it makes of them takes many times their room."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,9 @@ def probes(model: Model, sequence: Input, layout: Axes, features: int, rows: int
     indices below `rows`, where the file takes them."""
     fixed = {axis: size for axis, size in zip(layout, sequence.axes, strict=True) if isinstance(size, int)}
     count, steps = fixed.get(ITEMS, len(PROBE_LENGTHS)), fixed.get(STEPS, max(PROBE_LENGTHS) + least - 1)
+    if count * steps * features > MOST_FED:
+        raise UnsupportedNetwork(f"its input is fixed at {count:,} items of {steps:,} steps and {features:,} features, "
+                                 "too much to run it and compare; export it with these numbers left open")
     rng = np.random.default_rng(0)
     ragged = np.array([max(least, steps * PROBE_LENGTHS[i % 3] // max(PROBE_LENGTHS)) for i in range(count)])
     takes = any(is_lengths(each) for each in model.inputs)
