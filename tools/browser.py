@@ -42,6 +42,8 @@ class Browser:
         self._folder = tempfile.TemporaryDirectory(prefix="bittailor-browser-", ignore_cleanup_errors=True)
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
+        self._ready = select.poll()  # takes any descriptor, where select() knows the first thousand
+        self._ready.register(self._in, select.POLLIN)
         # the protocol's pipes are 3 and 4 of the child
         command = 'exec 3<&"$0" 4>&"$1"; shift; exec "$@"'
         self._process = subprocess.Popen(
@@ -82,7 +84,7 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            if not select.select([self._in], [], [], PATIENCE)[0]:
+            if not self._ready.poll(1000 * PATIENCE):
                 raise TimeoutError("the browser does not answer")
             part = os.read(self._in, 1 << 20)
             if not part:

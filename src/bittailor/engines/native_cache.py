@@ -103,6 +103,11 @@ def load_checked(path: Path) -> ctypes.CDLL:
         raise Unusable(f"cannot be opened ({error.strerror or error})") from None
     try:
         _check_file(path, handle)
+        about = os.fstat(handle)
+        known = _LOADED.get((about.st_dev, about.st_ino))
+        if known is not None:  # its file is held open, so that no other has its number
+            os.close(handle)
+            return known
         # by the open file where the system has a name for it, so that what is loaded is what was read
         opened = Path(f"/proc/self/fd/{handle}")
         loaded = ctypes.CDLL(str(opened if opened.exists() else path))
@@ -113,13 +118,14 @@ def load_checked(path: Path) -> ctypes.CDLL:
         os.close(handle)
         raise
     if opened.exists():
-        _OPEN.append(handle)  # the loader knows libraries by name: another file must not get this one's
+        # held open for good: the loader knows libraries by name, and another file must not get this one's
+        _LOADED[about.st_dev, about.st_ino] = loaded
     else:
         os.close(handle)
     return loaded
 
 
-_OPEN: list[int] = []
+_LOADED: dict[tuple[int, int], ctypes.CDLL] = {}
 
 
 def _check_file(path: Path, handle: int) -> None:
