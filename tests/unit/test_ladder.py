@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_beacons import SEARCH, Fake, run, whole
+from test_family import Remote
 from test_runs import small_data, small_network
+from typer.testing import CliRunner
 
 import bittailor as bt
+from bittailor.cli.main import app
 from bittailor.train import retrain as training
 from bittailor.train.beacons import BeaconSettings
 from bittailor.train.beacons.ladder import NARROWEST, parents, rungs
@@ -158,6 +162,36 @@ def test_one_that_fails_leaves_the_others_standing(
     calls = len(fake.calls)
     assert whole(run(network, data, tmp_path / "run", {**LADDER, "together": 1}, resume=True)) == whole(found)
     assert len(fake.calls) == calls
+
+
+def test_a_cluster_trains_the_same_rungs(
+    network: bt.Network, data: bt.Splits, undisturbed: bt.Run, tmp_path: Path, fake: Fake
+) -> None:
+    """Beacons travel as bytes, of parents that failed their notes, so that a rung finds where to start."""
+    assert whole(run(network, data, tmp_path / "far", LADDER, executor=Remote())) == whole(undisturbed)
+    rule = {**LADDER, "together": 1}
+    found = []
+    for name, executor in (("near", None), ("failed", Remote())):
+        fake.calls.clear()
+        fake.fail = {2}  # 1 is where its children go then
+        found.append(run(network, data, tmp_path / name, rule, executor=executor))
+        assert any(b.failed for b in found[-1].beacons.values())
+    assert whole(found[0]) == whole(found[1])
+
+
+def test_a_run_without_its_beacons_is_shown(network: bt.Network, data: bt.Splits, tmp_path: Path, fake: Fake) -> None:
+    """They may be deleted to save room: what they were worth is in the result."""
+    found = run(network, data, tmp_path / "run", LADDER)
+    said = f"{len(found.result['beacons']['search'])} beacons and rungs during the search"
+    assert said in shown(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "beacons")
+    assert said in shown(tmp_path / "run")
+
+
+def shown(folder: Path) -> str:
+    done = CliRunner().invoke(app, ["show", str(folder)])
+    assert done.exit_code == 0, done.output
+    return " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(("rule", "words"), [({"ladder": -1}, "ladder"), ({"climb": 0}, "climb"),

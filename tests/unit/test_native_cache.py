@@ -216,3 +216,14 @@ def test_a_compiler_that_makes_no_library_is_said_in_one_line(tmp_path: Path, mo
         assert engines.best_engine() == "torch"
         assert caplog.messages == [f"{message}; a slower engine serves"]
     engines._warn.cache_clear()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files are held open only where open files have names")
+def test_a_library_that_is_loaded_is_not_loaded_again(cache: Path) -> None:
+    """Its file is held open, so each further load would take one more of a process's open files."""
+    again = ("from bittailor.engines.native_cache import load_checked; from pathlib import Path; import os, sys\n"
+             "(path,) = Path(sys.argv[1]).iterdir()\n"
+             "first, held = load_checked(path), len(os.listdir('/proc/self/fd'))\n"
+             "print([load_checked(path) is first for _ in range(3)], len(os.listdir('/proc/self/fd')) - held)")
+    done = subprocess.run([sys.executable, "-c", again, str(cache)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("[True, True, True] 0\n", 0), done.stderr

@@ -86,10 +86,8 @@ def print_run(run: Run) -> None:
     print_picks(screen, run)
     if "beacons" in result:
         made = result["beacons"]
-        rungs = sum(run.beacons[name].about["kind"] == "rung" for name in made["search"])
-        say(screen, f"retrainings: {rungs} rungs of a ladder and {len(made['search']) - rungs} beacons during the "
-                    f"search, {len(made['polish'])} members of the front after it, {made['failed']} failed; "
-                    f"{made['seconds']:.0f} s of training")
+        say(screen, f"retrainings: {len(made['search'])} beacons and rungs during the search, {len(made['polish'])} "
+                    f"members of the front after it, {made['failed']} failed; {made['seconds']:.0f} s of training")
     if result.get("islands"):
         each = " ".join(f"{island['hypervolume']:.4f}" for island in result["islands"])
         say(screen, f"islands: hypervolume {each}; of all together {result['hypervolume']['front']:.4f}")

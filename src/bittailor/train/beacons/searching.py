@@ -207,12 +207,13 @@ class BeaconSearch:
         for earlier in sorted(self._decided):
             if earlier > generation or earlier in self._entered:
                 continue
-            jobs = self._decided[earlier]
-            for trainer, kind, some in ((self._climber, "rung", [job for job in jobs if job.kind == "rung"]),
-                                        (self._trainer, "beacon", [job for job in jobs if job.kind != "rung"])):
-                if self._say and some:
-                    self._say(f"generation {earlier}: retraining {len(some)} {kind}{'s' * (len(some) > 1)}")
-                self._entered.setdefault(earlier, []).extend(train_all(trainer, some, self._workers, self._executor))
+            made: list[Beacon] = []
+            for kind, trainer in (("rung", self._climber), ("beacon", self._trainer)):
+                jobs = [job for job in self._decided[earlier] if job.kind == kind]
+                if self._say and jobs:
+                    self._say(f"generation {earlier}: retraining {len(jobs)} {kind}{'s' * (len(jobs) > 1)}")
+                made += train_all(trainer, jobs, self._workers, self._executor)
+            self._entered[earlier] = made
 
     def _rungs(self, genomes: Sequence[Genome], found: Sequence[Outcome]) -> list[Job]:
         """The rungs of the ladder: members of the front of loss and size of everything evaluated so far."""

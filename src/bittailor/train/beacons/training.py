@@ -99,8 +99,8 @@ class Trainer:
             return
         from bittailor.train.retrain import retrain
 
-        origin = self.origin(job)
-        start = Beacon.open(self.folder / origin).calibration if origin else None
+        line = self.line(job)
+        start = line[-1].calibration if line and line[-1].failed is None else None
         checkpoint = folder / CHECKPOINT
         about = {**job.to_json(), "network": self.calibration.network.fingerprint, "data": self.train.fingerprint,
                  "recipe": self.recipe.identity(), "figures": {}}
@@ -121,13 +121,15 @@ class Trainer:
                   {**about, "failed": None, "worse": done.worse, "history": done.history, "seconds": done.seconds})
         checkpoint.unlink(missing_ok=True)
 
-    def origin(self, job: Job) -> str | None:
-        """The beacon whose weights a training starts from: the parent, or the nearest of its own parents that did not
-        fail. None: the float network's."""
+    def line(self, job: Job) -> list[Beacon]:
+        """Its parent, where that failed its parent's own, and so on up to one that did not fail, the last: a training
+        starts from that one's weights, from the float network's where all failed or there is none."""
+        found: list[Beacon] = []
         name = job.parent
-        while name and (beacon := Beacon.open(self.folder / name)).failed is not None:
-            name = beacon.about["parent"]
-        return name
+        while name:
+            found.append(beacon := Beacon.open(self.folder / name))
+            name = None if beacon.failed is None else beacon.about["parent"]
+        return found
 
     @property
     def memory(self) -> int:
@@ -188,25 +190,15 @@ class _Elsewhere:
 
 
 def _train_elsewhere(trainer: Trainer, jobs: Sequence[Job], executor: Executor) -> None:
-    items = [(job, _line(trainer, job)) for job in jobs]
+    # of parents that failed their notes alone are there
+    items = [(job, {f"{beacon.name}/{name}": read_bytes(beacon.folder / name) for beacon in trainer.line(job)
+                    for name in (FILES if beacon.failed is None else FILES[-1:])}) for job in jobs]
     for job, answer in zip(jobs, executor.tasks(_Elsewhere(trainer), items, trainer.memory), strict=True):
         if answer.values is None:
             trainer.fail(job, answer.reason or "no reason was given")
         for name in FILES:  # beacon.json is last: it says that the others are there
             if name in (answer.found or {}):
                 write_whole(trainer.folder / job.name / name, answer.found[name])
-
-
-def _line(trainer: Trainer, job: Job) -> dict[str, bytes]:
-    """What a training elsewhere needs of its parents, file -> content: of those that failed their notes."""
-    found: dict[str, bytes] = {}
-    name = job.parent
-    while name:
-        failed = Beacon.open(trainer.folder / name).failed is not None
-        for file in FILES[-1:] if failed else FILES:
-            found[f"{name}/{file}"] = read_bytes(trainer.folder / name / file)
-        name = Beacon.open(trainer.folder / name).about["parent"] if failed else None
-    return found
 
 
 def train_all(
