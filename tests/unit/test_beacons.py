@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.errors import BittailorError, FileError
@@ -21,22 +20,13 @@ from bittailor.train.beacons.base import site_weights
 from bittailor.train.beacons.polish import Member, polish
 from bittailor.train.recipe import Retraining
 from bittailor.train.retrain import Retrained
+from small import small_data, small_network
 
 # MOHAQ's beacons: weight bits of L0..L3, Pr1..Pr3, FC
 MOHAQ = {"152": (4, 2, 4, 2, 4, 2, 2, 2), "156": (16, 2, 2, 2, 2, 2, 2, 2), "192": (2, 2, 2, 2, 8, 8, 2, 2),
          "199": (8, 2, 2, 2, 8, 8, 2, 2)}
 SEARCH = bt.SearchSettings(population=16, generations=9, seed=3)
 RULE = {"budget": 3, "polish": 2, "share": 0.7, "hopeless": 1.0, "threshold": 0.1, "first": 3, "every": 2}
-
-
-@pytest.fixture(scope="module")
-def network() -> bt.Network:
-    return small_network()
-
-
-@pytest.fixture(scope="module")
-def data(network: bt.Network) -> bt.Splits:
-    return small_data(network)
 
 
 class Fake:

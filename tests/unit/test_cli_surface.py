@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_runs import small_data, small_network
 from typer.testing import CliRunner
 
 import bittailor as bt
@@ -22,6 +21,7 @@ from bittailor.cli.main import app
 from bittailor.cli.options import PANELS, SPEC_OPTIONS
 from bittailor.cli.tables import Grid
 from bittailor.common.console import console
+from small import small_data, small_network
 
 ROOT = Path(__file__).resolve().parents[2]
 

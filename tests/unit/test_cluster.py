@@ -19,7 +19,6 @@ import pytest
 from search_toy import OBJECTIVES, SEEDS, SETTINGS, SPACE, make_fragile, make_toy, run, summary, values
 from test_beacons import run as beacon_run
 from test_beacons import whole
-from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.errors import BittailorError
@@ -27,6 +26,7 @@ from bittailor.runs.problem import Display
 from bittailor.search import Executor, SearchSettings, Store, search
 from bittailor.search.executors.connecting import ClusterSettings, connect
 from bittailor.train.recipe import Retraining
+from small import small_data, small_network
 
 pytest.importorskip("distributed")
 

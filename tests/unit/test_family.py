@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.errors import FormatError
@@ -22,6 +21,7 @@ from bittailor.search import Gene, InProcess, SearchSettings, Space, Store, make
 from bittailor.search.executors.base import WorkerState
 from bittailor.search.space import Genome, Structure
 from bittailor.search.store import Outcome
+from small import small_data, small_network
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_runs import small_data, small_network
 from typer.testing import CliRunner
 
 import bittailor as bt
 from bittailor.cli.main import app
+from small import small_data, small_network
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from search_toy import SEEDS, SETTINGS, SPACE, summary
 from search_toy import values as toy_values
 from test_mohaq_paper import speech_network
-from test_runs import small_network
 
 import bittailor as bt
 from bittailor.core.graph import Builder
@@ -28,6 +27,7 @@ from bittailor.quantise.spaces import SPACES
 from bittailor.quantise.spaces import of_platform as platform_space
 from bittailor.search import Outcome, search
 from bittailor.search.front import ReferenceBox, make_front, signs
+from small import small_network
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "hardware.md").read_text()
 CHIP = re.findall(r"```toml\n(.*?)```", PAGE, re.S)[0]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from test_hardware import CHIP, chip
-from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.cost import PLATFORMS, Workload
@@ -17,6 +16,7 @@ from bittailor.cost.platform_file import PlatformError
 from bittailor.errors import BittailorError, UnknownName
 from bittailor.evaluate.evaluator import of_platform
 from bittailor.quantise.spaces import of_platform as platform_space
+from small import small_data, small_network
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from search_toy import OBJECTIVES, SEEDS, SPACE, evaluate
-from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.errors import BittailorError
@@ -137,16 +136,6 @@ class Stop(Display):
 
 SPEC = bt.SearchSpec(search=SETTINGS, islands=ISLANDS, workers=1,
                      calibration=bt.CalibrationSettings(method="minmax", rounding="nearest"))
-
-
-@pytest.fixture(scope="module")
-def network() -> bt.Network:
-    return small_network()
-
-
-@pytest.fixture(scope="module")
-def data(network: bt.Network) -> bt.Splits:
-    return small_data(network)
 
 
 @pytest.fixture(scope="module")

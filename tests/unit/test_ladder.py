@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_beacons import SEARCH, Fake, run, whole
 from test_family import Remote
-from test_runs import small_data, small_network
 from typer.testing import CliRunner
 
 import bittailor as bt
@@ -23,16 +22,6 @@ from bittailor.train.beacons.ladder import NARROWEST, parents, rungs
 from bittailor.train.recipe import Retraining
 
 LADDER = {"budget": 0, "polish": 0, "ladder": 5, "climb": 3, "share": 0.8}
-
-
-@pytest.fixture(scope="module")
-def network() -> bt.Network:
-    return small_network()
-
-
-@pytest.fixture(scope="module")
-def data(network: bt.Network) -> bt.Splits:
-    return small_data(network)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.cli.actions import (
@@ -38,6 +37,7 @@ from bittailor.evaluate.metrics import METRICS, metric_of
 from bittailor.quantise.spaces import per_layer
 from bittailor.search.constraints import ConstraintError
 from bittailor.train.recipe import Retraining
+from small import small_data, small_network
 
 Rng = np.random.Generator
 ROOT = Path(__file__).resolve().parents[2]

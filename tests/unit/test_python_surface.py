@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.common import html, log, units
@@ -22,6 +21,7 @@ from bittailor.runs.frames import frame_of
 from bittailor.search.front import make_front
 from bittailor.search.loop import Status
 from bittailor.search.progress import Hooked, Logged, Notebook, default_progress
+from small import small_data, small_network
 
 SPEC = bt.SearchSpec(search=bt.SearchSettings(population=10, generations=3), workers=1)
 
@@ -147,7 +147,7 @@ def test_what_a_hook_raises_loses_nothing(given: tuple[bt.Network, bt.Splits], t
 
 SCRIPT = '''
 import sys; sys.path[:0] = {path!r}
-from test_runs import small_data, small_network
+from small import small_data, small_network
 import bittailor as bt, logging
 {first}
 network = small_network()

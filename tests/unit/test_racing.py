@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.evaluate import racing, sensitivity
@@ -17,6 +16,7 @@ from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.metrics import METRICS
 from bittailor.runs.problem import Display
 from bittailor.search.executors import Given
+from small import small_data, small_network
 
 SETTINGS = bt.SearchSettings(population=12, generations=6, seed=1)
 

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_runs import small_data, small_network
 from typer.testing import CliRunner
 
 import bittailor as bt
@@ -17,6 +16,7 @@ from bittailor.cli.main import app
 from bittailor.errors import BittailorError, DataError
 from bittailor.runs import retrain_picks
 from bittailor.train.beacons import BeaconSettings
+from small import small_data, small_network
 
 OWN = '''
 import numpy as np, torch

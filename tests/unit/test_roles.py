@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.common.roles import LEAST_CONFIRM, RoleSettings, divide
 from bittailor.errors import BittailorError, FileError
 from bittailor.runs.certificate import said
+from small import small_data, small_network
 
 
 def numbered(items: int, start: int, groups: int = 0, steps: int = 3) -> bt.Data:

@@ -11,8 +11,6 @@ import pytest
 from numpy.typing import NDArray
 
 import bittailor as bt
-from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.errors import BittailorError, FileError, RangeError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.runs import seeds
@@ -20,39 +18,7 @@ from bittailor.runs.problem import Display
 from bittailor.search.executors import Given
 from bittailor.search.optimisers.generational import Generational, unseen
 from bittailor.search.space import Genome
-
-
-def small_network(seed: int = 0, inputs: int = 3, hidden: int = 5, outputs: int = 3) -> bt.Network:
-    rng = np.random.default_rng(seed)
-    b = Builder()
-    h = add_layer(b, CELLS["gru"], "gru0", b.input("input", inputs), hidden)
-    y = b.linear("head.out", b.op("last", "last", h), "head.W", outputs, "head.b")
-    graph = b.graph(y)
-    parameters = {s.name: rng.normal(size=s.shape) for s in graph.sites.values() if s.kind in ("weight", "bias")}
-    return bt.Network(graph, parameters)
-
-
-def small_data(network: bt.Network, seed: int = 0, items: int = 60) -> bt.Splits:
-    """Data whose labels are what the float network says, so that its error is 0."""
-    rng = np.random.default_rng(seed)
-
-    def part() -> bt.Data:
-        x = rng.normal(size=(items, 6, network.features)).astype(np.float32)
-        lengths = rng.integers(1, 7, items)
-        return bt.Data(x, network(x, lengths).argmax(-1), lengths)
-
-    return bt.Splits(part(), part(), part())
-
-
-@pytest.fixture(scope="module")
-def network() -> bt.Network:
-    return small_network()
-
-
-@pytest.fixture(scope="module")
-def data(network: bt.Network) -> bt.Splits:
-    return small_data(network)
-
+from small import small_network
 
 SETTINGS = bt.SearchSettings(population=20, generations=4, seed=3)
 

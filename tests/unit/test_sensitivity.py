@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_runs import small_data, small_network
 
 import bittailor as bt
 from bittailor.cli.show import print_sensitivity
@@ -17,6 +16,7 @@ from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.sensitivity import Response, Sensitivity, analyse, parameter_genes, path, seeds
 from bittailor.report.sensitivity import write_sensitivity
 from bittailor.runs.seeding import SEEDINGS
+from small import small_data, small_network
 
 
 @pytest.fixture(scope="module")

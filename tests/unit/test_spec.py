@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_hardware import CHIP
-from test_runs import small_data, small_network
 from typer.testing import CliRunner, Result
 
 import bittailor as bt
@@ -31,6 +30,7 @@ from bittailor.runs.spec import DEFAULTS, layered
 from bittailor.search.optimisers.operators import CROSSOVERS, MUTATIONS
 from bittailor.tasks import TASKS
 from bittailor.train.recipe import RANGES, Retraining
+from small import small_data, small_network
 
 RECORDS = (SearchSpec, TaskSettings, SpaceSettings, bt.SearchSettings, bt.CalibrationSettings, bt.BeaconSettings,
            Retraining, Origin)

@@ -28,9 +28,9 @@ from bittailor.engines.lowering_numbers import Bytes, Facts, Layout, Operators, 
 
 SEGMENTS = {Kind.LOOP: bc.LOOP, Kind.ONCE: bc.ONCE, Kind.LAST: bc.LAST, Kind.FIRST: bc.FIRST, Kind.MEAN: bc.MEAN,
             Kind.WINDOW: bc.WINDOW, Kind.SUM: bc.SUM, Kind.MAX: bc.MAX, Kind.CROP: bc.CROP}
+"""What the runtime calls the kinds of segments."""
 PICKS, SUMS = (Kind.LAST, Kind.FIRST, Kind.MAX), (Kind.MEAN, Kind.SUM)
 """Segments whose output is like its input, and those of a sum over steps."""
-"""What the runtime calls the kinds of segments."""
 
 
 @dataclass
