@@ -22,7 +22,7 @@ from bittailor.core.qformat import QFormat
 from bittailor.engines import Reference
 from bittailor.errors import RangeError
 from bittailor.quantise.spaces import per_operator
-from golden import make_golden
+from golden import by_hand
 from golden.cases import golden_network, golden_plan, random_golden
 
 REFERENCE = Reference()
@@ -45,7 +45,7 @@ def check_against_plain(network: Network, plan: Plan, q: np.ndarray, lengths: np
     formats = {name: fmt.to_json() for name, fmt in plan.formats.items()}
     parameters = {name: values.tolist() for name, values in network.parameters.items()}
     try:
-        constants = make_golden.bind_all(graph, formats, parameters)
+        constants = by_hand.bind_all(graph, formats, parameters)
     except ValueError:
         with pytest.raises(RangeError):
             bind(network, plan)
@@ -54,7 +54,7 @@ def check_against_plain(network: Network, plan: Plan, q: np.ndarray, lengths: np
     sites = REFERENCE.trace(program, q, lengths)
     output = REFERENCE.run(program, q, lengths)
     for i, length in enumerate(lengths):
-        wanted = make_golden.run(graph, formats, constants, q[i, :length].tolist())
+        wanted = by_hand.run(graph, formats, constants, q[i, :length].tolist())
         assert wanted.keys() == sites.keys()
         for name, values in wanted.items():
             got = sites[name][i]

@@ -21,7 +21,7 @@ from bittailor.core.ops.normalising import deviations
 from bittailor.core.qformat import INDEX_FORMAT, QFormat
 from bittailor.core.rsqrt import integer_root, normal_shift
 from bittailor.errors import RangeError, UnsupportedNetwork
-from golden import make_golden
+from golden import by_hand, make_golden
 from values import edges_and_random
 
 OPTIONS: dict[str, list[dict[str, float]]] = {
@@ -72,11 +72,11 @@ def test_integers_are_those_of_plain_python(name: str, seed: int) -> None:
     op = OPS[name].of(options)
     node, formats = case(name, ins, out, options)
     constants = op.bind(Bound(tuple(ins), out))
-    plain = make_golden.bind(node, formats, {})
+    plain = by_hand.bind(node, formats, {})
     columns = values_for(rng, ins)
     got = op.integers(constants, ins, [np.array([v]) for v in columns])
     assert got.shape == (1, op.features([len(v) for v in columns], {}))
-    assert got[0].tolist() == make_golden.apply(node, plain, formats, columns)
+    assert got[0].tolist() == by_hand.apply(node, plain, formats, columns)
     assert out.qmin <= got.min() <= got.max() <= out.qmax
 
 
@@ -129,12 +129,12 @@ def norm_vectors(rng: random.Random, x: QFormat, features: int) -> list[list[int
 def test_normalised_integers_are_those_of_plain_python(name: str, seed: int) -> None:
     rng = random.Random(seed)
     x, out, options, plain = draw_norm(name, rng)
-    bound = make_golden.bind(plain["node"], plain["formats"], {})
+    bound = by_hand.bind(plain["node"], plain["formats"], {})
     op = OPS[name].of(options)
     constants = op.bind(Bound((x,), out))
     vectors = norm_vectors(rng, x, options["features"])
     got = op.integers(constants, [x], [np.array(vectors)])
-    assert got.tolist() == [make_golden.apply(plain["node"], bound, plain["formats"], [v]) for v in vectors]
+    assert got.tolist() == [by_hand.apply(plain["node"], bound, plain["formats"], [v]) for v in vectors]
 
 
 @pytest.mark.parametrize("name", NORMS)
@@ -179,13 +179,13 @@ def test_over_time_with_ragged_lengths(name: str, seed: int) -> None:
     out = x if OPS[name].tied else draw_format(rng)
     node, formats = case(name, [x], out)
     constants = OPS[name].bind(Bound((x,), out))
-    plain = make_golden.bind(node, formats, {})
+    plain = by_hand.bind(node, formats, {})
     pool = edges_and_random(x.qmin, x.qmax, rng, 20)
     q = [[[rng.choice(pool) for _ in range(features)] for _ in range(steps)] for _ in range(items)]
     lengths = [rng.randint(1, steps) for _ in range(items)]
     got = OPS[name].integers(constants, [x], [np.array(q)], np.array(lengths))
     for i, length in enumerate(lengths):
-        assert got[i].tolist() == make_golden.over_time(node, plain, formats, q[i][:length])
+        assert got[i].tolist() == by_hand.over_time(node, plain, formats, q[i][:length])
     real = OPS[name].real([x.dequantise(q)], {}, np.array(lengths))
     exact = np.clip(real, out.low, out.high) / out.scale[0] + out.zero_point
     assert np.abs(got - exact).max() <= 0.5 + 1e-3
@@ -202,7 +202,7 @@ def test_window(seed: int) -> None:
     q = [[rng.randint(x.qmin, x.qmax) for _ in range(features)] for _ in range(steps)]
     op = OPS["window"].of(options)
     got = op.integers(op.bind(Bound((x,), x)), [x], [np.array([q])])
-    assert got[0].tolist() == make_golden.window(node, formats, q)
+    assert got[0].tolist() == by_hand.window(node, formats, q)
     assert np.array_equal(op.real([x.dequantise([q])], {}), x.dequantise(got))
     assert op.features([features], options) == got.shape[2]
 
@@ -217,7 +217,7 @@ def test_crop(seed: int) -> None:
     q = [[rng.randint(x.qmin, x.qmax) for _ in range(features)] for _ in range(steps)]
     op = OPS["crop"].of(node["options"])
     got = op.integers(op.bind(Bound((x,), x)), [x], [np.array([q])])
-    assert got[0].tolist() == make_golden.crop(node, q)
+    assert got[0].tolist() == by_hand.crop(node, q)
     assert np.array_equal(op.real([x.dequantise([q])], {}), x.dequantise(got))
     assert (op.features([features], node["options"]), op.drops) == (features, dropped)
 
@@ -238,7 +238,7 @@ def test_grouped_linear(seed: int) -> None:
     op = OPS["grouped_linear"].of(options)
     params = {"W": (wf.quantise(weights), wf), "b": (quantise_bias(np.array(bias), bf.bits, wf, x), bf)}
     try:
-        plain = make_golden.bind(node, formats, {"W": weights, "b": bias})
+        plain = by_hand.bind(node, formats, {"W": weights, "b": bias})
     except ValueError:
         with pytest.raises(RangeError):
             op.bind(Bound((x,), out, params))
@@ -246,7 +246,7 @@ def test_grouped_linear(seed: int) -> None:
     pool = edges_and_random(x.qmin, x.qmax, rng, 20)
     q = [[rng.choice(pool) for _ in range(groups * columns)] for _ in range(20)]
     got = op.integers(op.bind(Bound((x,), out, params)), [x], [np.array(q)])
-    assert got.tolist() == [make_golden.apply(node, plain, formats, [v]) for v in q]
+    assert got.tolist() == [by_hand.apply(node, plain, formats, [v]) for v in q]
     assert np.array_equal(gathered(spread(params["W"][0], groups), groups), params["W"][0])
 
 
@@ -260,11 +260,11 @@ def test_embedding(seed: int) -> None:
     options = {"features": columns, "rows": rows}
     node = make_golden.node("embedding", "y", "x0", params=("W",), **options)
     formats = {"x0": INDEX_FORMAT.to_json(), "y": out.to_json(), "W": wf.to_json()}
-    plain = make_golden.bind(node, formats, {"W": weights})
+    plain = by_hand.bind(node, formats, {"W": weights})
     op = OPS["embedding"].of(options)
     q = np.arange(rows)[None, :, None]
     got = op.integers(op.bind(Bound((INDEX_FORMAT,), out, {"W": (wf.quantise(weights), wf)})), [INDEX_FORMAT], [q])
-    assert got[0].tolist() == [make_golden.apply(node, plain, formats, [[i]]) for i in range(rows)]
+    assert got[0].tolist() == [by_hand.apply(node, plain, formats, [[i]]) for i in range(rows)]
     assert np.array_equal(op.real([q.astype(float)], {"W": np.array(weights)})[0], weights)
 
 
@@ -293,7 +293,7 @@ def test_weighted(op: str, seed: int) -> None:
     else:
         node["params"] = ["W"]
     try:
-        plain = make_golden.bind(node, formats, parameters)
+        plain = by_hand.bind(node, formats, parameters)
     except ValueError:
         with pytest.raises(RangeError):
             OPS[op].bind(Bound((x,), out, params))
@@ -306,7 +306,7 @@ def test_weighted(op: str, seed: int) -> None:
     for row in [[w for w, in params["W"][0].tolist()]] if op == "diagonal" else params["W"][0].tolist():
         q += [[x.qmax if w > 0 else x.qmin for w in row], [x.qmin if w > 0 else x.qmax for w in row]]
     got = OPS[op].integers(constants, [x], [np.array(q)])
-    assert got.tolist() == [make_golden.apply(node, plain, formats, [v]) for v in q]
+    assert got.tolist() == [by_hand.apply(node, plain, formats, [v]) for v in q]
     # what a device holds: raw products, offsets and corrected accumulators in its own word
     word = 2**63 if constants.rescale.wide else 2**31
     for v in q:
@@ -317,8 +317,8 @@ def test_weighted(op: str, seed: int) -> None:
 
 @pytest.mark.parametrize("name", OPS)
 def test_every_operator_is_known_to_the_plain_implementation(name: str) -> None:
-    known = {"linear", "grouped_linear", "embedding", "diagonal", "concat", *make_golden.NORMS, *make_golden.WINDOWS,
-             *make_golden.POINTWISE, *make_golden.OVER_TIME, *make_golden.FUNCTIONS}
+    known = {"linear", "grouped_linear", "embedding", "diagonal", "concat", *by_hand.NORMS, *by_hand.WINDOWS,
+             *by_hand.POINTWISE, *by_hand.OVER_TIME, *by_hand.FUNCTIONS}
     assert name in known, f"write '{name}' down in tests/golden/make_golden.py, from docs/arithmetic.md"
 
 
@@ -356,7 +356,7 @@ def test_proven_ranges_hold(name: str, seed: int) -> None:
 def test_functions_match_plain_python() -> None:
     x = np.linspace(-30, 30, 301)
     for function in FUNCTIONS:
-        plain = [make_golden.FUNCTIONS[function.name](float(v)) for v in x]
+        plain = [by_hand.FUNCTIONS[function.name](float(v)) for v in x]
         assert np.allclose(function.f(x), plain, rtol=1e-13, atol=1e-14), function.name
     assert Fraction(float(FUNCTIONS[0].f(np.zeros(1))[0])) == Fraction(1, 2)
 

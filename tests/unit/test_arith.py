@@ -1,4 +1,4 @@
-"""The integer primitives against plain Python integers (`golden/make_golden.py`), which cannot wrap."""
+"""The integer primitives against plain Python integers (`golden/by_hand.py`), which cannot wrap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bittailor.core.arith import (
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.qformat import QFormat, activation_format, symmetric_unit_format, unit_format
 from bittailor.errors import RangeError
-from golden import make_golden
+from golden import by_hand
 from values import edges, edges_and_random
 
 
@@ -100,7 +100,7 @@ def test_rescale_is_what_plain_integers_choose(
     ratios, reaches, out, constant = what
     arguments = {"constant": constant, "accumulator": accumulator, "sum_bits": sum_bits}
     try:
-        wanted = make_golden.choose(ratios, reaches, plain(out), constant, accumulator, sum_bits or 0)
+        wanted = by_hand.choose(ratios, reaches, plain(out), constant, accumulator, sum_bits or 0)
     except ValueError:
         with pytest.raises(RangeError, match="scales differ too much"):
             make_rescale(ratios, reaches, out, **arguments)
@@ -161,9 +161,9 @@ def test_the_shift_is_the_largest(what: tuple[list[list[float]], list[list[int]]
     shift = rescale.shift + 1
     if shift > (62 if rescale.wide else 31):
         return
-    more = [[make_golden.multiplier(r, shift) for r in ratio] for ratio in ratios]
+    more = [[by_hand.multiplier(r, shift) for r in ratio] for ratio in ratios]
     rows = max(len(m) for m in more)
-    bound = abs(make_golden.offset(shift, plain(out), constant)) + max(
+    bound = abs(by_hand.offset(shift, plain(out), constant)) + max(
         sum(m[o if len(m) > 1 else 0] * max(a[o if len(a) > 1 else 0], 1) for m, a in zip(more, reaches, strict=True))
         for o in range(rows)
     )
@@ -266,12 +266,12 @@ def test_tables(function: object, formats: tuple[QFormat, QFormat], seed: int) -
     """Entries, knots and interpolation as plain Python has them."""
     source, out = formats
     lookup = make_lookup(function.f, source, out)
-    table = make_golden.bind_table(make_golden.FUNCTIONS[function.name], plain(source), plain(out))
+    table = by_hand.bind_table(by_hand.FUNCTIONS[function.name], plain(source), plain(out))
     assert lookup.entries.tolist() == table["entries"]
     assert len(table["entries"]) == (2**source.bits if source.bits <= 8 else 257)
     assert np.abs(lookup.entries).max() <= 2**15
     q = edges_and_random(source.qmin, source.qmax, random.Random(seed), 200)
-    assert lookup(np.array(q)).tolist() == [make_golden.lookup(v, table, plain(source), plain(out)) for v in q]
+    assert lookup(np.array(q)).tolist() == [by_hand.lookup(v, table, plain(source), plain(out)) for v in q]
     if function.name in MONOTONE:
         every = lookup(np.arange(source.qmin, source.qmax + 1))
         assert (np.diff(every) >= 0).all()
