@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import bittailor as bt
+import small
 from bittailor.common import html, log, units
 from bittailor.runs.frames import frame_of
 from bittailor.search.front import make_front
@@ -158,7 +159,7 @@ bt.run_search(network, small_data(network), {out!r}, spec)
 
 def script(first: str, out: Path) -> list[str]:
     """Lines on standard error of a small search in a script of its own."""
-    text = SCRIPT.format(path=[str(Path(__file__).parent)], first=first, out=str(out))
+    text = SCRIPT.format(path=[str(Path(small.__file__).parent)], first=first, out=str(out))
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout == ""
     return done.stderr.splitlines()
