@@ -43,8 +43,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import bittailor as bt  # noqa: E402
 from bittailor.common.files import write_whole  # noqa: E402
+from bittailor.core.builder import Builder  # noqa: E402
 from bittailor.core.cells import CELLS, add_layer  # noqa: E402
-from bittailor.core.graph import Builder  # noqa: E402
 from bittailor.core.network import Network  # noqa: E402
 from bittailor.core.program import Program  # noqa: E402
 from bittailor.engines import ENGINES, Native  # noqa: E402

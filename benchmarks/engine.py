@@ -34,8 +34,8 @@ import numpy as np
 from command import arguments, as_command
 
 from bittailor.common.processors import processors
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.program import Binder

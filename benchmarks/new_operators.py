@@ -21,7 +21,8 @@ import numpy as np
 from command import arguments, as_command, write_rows
 
 from bittailor.core.arith import Floats
-from bittailor.core.graph import Builder, Node
+from bittailor.core.builder import Builder
+from bittailor.core.graph import Node
 from bittailor.core.network import Network
 from bittailor.core.program import bind
 from bittailor.engines import ENGINES

@@ -28,8 +28,9 @@ from command import arguments, as_command
 
 from bittailor.common.data import Data, Splits
 from bittailor.common.files import write_whole
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder, Graph
+from bittailor.core.graph import Graph
 from bittailor.core.network import Network
 from bittailor.cost import parameter_bits
 from bittailor.engines import best_engine

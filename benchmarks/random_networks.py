@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.program import Program, bind

@@ -28,8 +28,8 @@ from command import SIZE, arguments, as_command
 
 import bittailor as bt
 from bittailor.common.processors import processors
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.core.program import Binder
 from bittailor.engines import Native, best_engine
 from bittailor.engines.lowering import Lowering

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from bittailor.core.graph import Builder
+from bittailor.core.builder import Builder
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.program import bind

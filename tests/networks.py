@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder, Graph, Recurrence
+from bittailor.core.graph import Graph, Recurrence
 from bittailor.core.network import Network
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.plan import Plan

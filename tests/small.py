@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import bittailor as bt
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 
 
 def small_network(seed: int = 0, inputs: int = 3, hidden: int = 5, outputs: int = 3) -> bt.Network:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import bittailor as bt
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.engines import ENGINES, best_engine
 from bittailor.engines.native_build import ORIGINS, find_compiler
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import networks
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder, Graph
+from bittailor.core.graph import Graph
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.program import Binder, bind

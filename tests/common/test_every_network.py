@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import zoo
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.program import Program, bind
 from bittailor.engines import ENGINES, Reference

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.plan import Plan
 from bittailor.core.qformat import QFormat

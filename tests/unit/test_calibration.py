@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import networks
-from bittailor.core.graph import Builder
+from bittailor.core.builder import Builder
 from bittailor.core.network import Network
 from bittailor.core.qformat import activation_format, symmetric_unit_format, unit_format
 from bittailor.engines import Reference

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import networks
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder, Graph
+from bittailor.core.graph import Graph
 from bittailor.core.network import Network
 from bittailor.core.qformat import symmetric_unit_format
 from bittailor.errors import UnsupportedNetwork

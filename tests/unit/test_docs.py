@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import bittailor as bt
+from bittailor.core.builder import Builder
 from bittailor.core.cells import add_layer
-from bittailor.core.graph import Builder
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder, Graph, Recurrence
+from bittailor.core.graph import Graph, Recurrence
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: no reports here")
 

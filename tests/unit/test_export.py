@@ -20,8 +20,9 @@ from bittailor.compile.layouts import CORES
 from bittailor.compile.liveness import liveness_of
 from bittailor.compile.order import order_of
 from bittailor.core.arith import pack
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder, Graph
+from bittailor.core.graph import Graph
 from bittailor.core.network import Network
 from bittailor.core.ops.forms import Tabulated
 from bittailor.core.program import Program, bind

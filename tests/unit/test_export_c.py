@@ -12,7 +12,7 @@ import pytest
 
 from bittailor.compile.image import image_of
 from bittailor.compile.layouts import CORES, DEFAULT_CORE
-from bittailor.core.graph import Builder
+from bittailor.core.builder import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import Program, bind

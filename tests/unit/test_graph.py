@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import networks
-from bittailor.core.graph import Builder, Graph
+from bittailor.core.builder import Builder
+from bittailor.core.graph import Graph
 from bittailor.errors import BittailorError, FileError, UnknownName
 
 

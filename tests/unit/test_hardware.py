@@ -18,7 +18,7 @@ from search_toy import values as toy_values
 from test_mohaq_paper import speech_network
 
 import bittailor as bt
-from bittailor.core.graph import Builder
+from bittailor.core.builder import Builder
 from bittailor.cost import FIGURES, PLATFORMS, Platform, Workload, load_platform, mohaq, parse_platform
 from bittailor.cost.platform_file import PlatformError
 from bittailor.errors import BittailorError, FileError, FormatError, RangeError, UnknownName

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.engines import Reference
 from bittailor.quantise.calibration import calibrate

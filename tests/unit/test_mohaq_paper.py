@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder, Graph
+from bittailor.core.graph import Graph
 from bittailor.cost import PLATFORMS, Workload, mohaq
 from bittailor.cost.hardware import FIGURES
 from bittailor.errors import FormatError

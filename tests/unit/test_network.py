@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import networks
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.errors import DataError, FileError, UnsupportedNetwork
 

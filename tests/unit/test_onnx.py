@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 import pytest
 
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS
 from bittailor.core.ops.forms import Accumulated, Copied, Cropped, Largest, Windowed

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 import bittailor as bt
 import zoo
 from bittailor.cli.main import app
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS
 from bittailor.core.ops.forms import Accumulated, Copied, Cropped, Largest, TableRows, Weighted, Windowed

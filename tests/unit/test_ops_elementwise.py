@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bittailor.core.graph import Builder
+from bittailor.core.builder import Builder
 from bittailor.core.ops import OPS, Bound
 from bittailor.core.qformat import QFormat, symmetric_unit_format, unit_format
 from bittailor.errors import UnsupportedNetwork

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bittailor.core.graph import Builder
+from bittailor.core.builder import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS, Bound
 from bittailor.core.plan import Plan

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import bittailor as bt
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder, Graph
+from bittailor.core.graph import Graph
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.evaluator import objectives_with
 from bittailor.evaluate.metrics import METRICS

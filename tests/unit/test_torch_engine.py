@@ -10,8 +10,8 @@ import torch
 
 import bittailor.engines as engines
 import bittailor.engines.torch as engine
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS
-from bittailor.core.graph import Builder
 from bittailor.core.network import Network
 from bittailor.core.ops.time import MEAN_MOST_STEPS
 from bittailor.core.program import bind

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from bittailor.core.arith import knots, make_lookup
+from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Builder, Graph, Node, Recurrence
+from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.network import Network
 from bittailor.core.ops import OPS, forms
 from bittailor.core.ops.functions import FUNCTIONS, Function

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bittailor.core.graph import Builder, Graph, Node, Recurrence
+from bittailor.core.builder import Builder
+from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.ops import Constants
 from bittailor.core.ops.forms import Place
 from bittailor.core.qformat import QFormat

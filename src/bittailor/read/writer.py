@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bittailor.core.arith import Floats
-from bittailor.core.graph import Builder
+from bittailor.core.builder import Builder
 from bittailor.read.functions import operator_of
 from bittailor.read.symbolic import (
     FEATURES,

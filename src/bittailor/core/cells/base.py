@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittailor.core.arith import Floats
-from bittailor.core.graph import Builder
+from bittailor.core.builder import Builder
 from bittailor.errors import UnsupportedNetwork
 
 
