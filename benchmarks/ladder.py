@@ -12,11 +12,12 @@ searches of equal settings:
     post-training   nothing is retrained
     beacons         as in MOHAQ: candidates retrained during the search, and members of the front after it
     ladder          rungs along the front, each retrained from one before it
-    ladder + long   shorter rungs, and members of the front retrained long after the search
+    ladder-long     shorter rungs, and members of the front retrained long after the search
 
 A recipe's updates are shared out evenly, so that the last three take as many training steps, about; `training_seconds`
 are those of a possibly busy machine. `int8` is homogeneous 8 bit, as it is and retrained by the same recipe. Rows that
-are in the file are not computed again, and an interrupted search goes on.
+are in the file are not computed again, an interrupted search goes on, and two commands of different tasks may run side
+by side.
 """
 
 from __future__ import annotations
@@ -26,43 +27,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from command import SIZE, arguments, as_command, read_rows, stop_after, write_rows
-from headline import HIDDEN, SHARES, TASKS, WIDTHS, smallest_error
+from command import as_command, read_rows, stop_after, write_rows
+from searches import SHARES, methods, retrained_8bit, search_arguments, searched, smallest_error, task_of
 
 import bittailor as bt
-from bittailor.cli.actions import train_task
-from bittailor.runs import Run, Solution, retrain_picks
+from bittailor.runs import Solution
 
-BUDGET = 7
-"""Retrainings of the whole recipe that each method may spend."""
-RUNGS = 12
-
-
-def methods(recipe: bt.Retraining) -> dict[str, bt.BeaconSettings]:
-    """How each method retrains."""
-    long = 3
-    return {
-        "post-training": bt.BeaconSettings(),
-        "beacons": bt.BeaconSettings(budget=3, polish=BUDGET - 3, recipe=recipe),
-        "ladder": bt.BeaconSettings(ladder=RUNGS, rung=BUDGET / RUNGS, recipe=recipe),
-        "ladder + long": bt.BeaconSettings(ladder=RUNGS, rung=(BUDGET - long) / RUNGS, polish=long, recipe=recipe),
-    }
-
-
-def searched(prepared: Any, out: Path, options: Mapping[str, Any], beacons: bt.BeaconSettings) -> Run:
-    """The search of one method, begun or gone on with."""
-    if (out / "result.json").exists() and not Run.open(out).result["interrupted"]:
-        return Run.open(out)
-    settings = bt.SearchSettings(population=options["population"], generations=options["generations"],
-                                 seed=prepared.task.seed)
-    run = bt.run_search(prepared.network, prepared.data, out,
-                        bt.SearchSpec(metric=prepared.metric, task=prepared.task, search=settings, beacons=beacons,
-                                      space=bt.per_operator(prepared.network.graph, WIDTHS), workers=options["workers"],
-                                      objectives=SIZE),
-                        resume=(out / "run.json").exists(), origin=prepared.origin)
-    if run.result["interrupted"]:
-        raise KeyboardInterrupt
-    return run
+METHODS = tuple(name for name in methods(bt.Retraining()) if name != "flash")
+TASKS = ("vowels", "mnist1d", "spoken-digits", "mnist")
 
 
 def lowest_loss(retrained: Iterable[Solution], size: float) -> Solution | None:
@@ -73,19 +45,16 @@ def lowest_loss(retrained: Iterable[Solution], size: float) -> Solution | None:
 
 def rows_of(task: str, seed: int, method: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All sizes of one front; with the post-training one, the two of homogeneous 8 bit."""
-    prepared = train_task(bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), seed=seed, data=options["data"]),
-                          cache=options["cache"])
-    recipe = bt.Retraining(epochs=options["epochs"])
-    folder = options["runs"] / f"{task}-{seed}"
-    run = searched(prepared, folder / method.replace(" + ", "-"), options, methods(recipe)[method])
+    prepared = task_of(task, seed, options)
+    run = searched(prepared, method, options)
     about = run.result.get("beacons", {"retrainings": 0, "seconds": 0.0})
     same = {"task": task, "seed": seed, "method": method}
     paid = {"retrainings": about["retrainings"], "training_seconds": round(about["seconds"], 1)}
     base = run.baseline(8)
     made = []
     if method == "post-training":
-        (again,) = retrain_picks(run, prepared.data, ["8bit"], recipe=recipe, seed=seed, workers=1)
-        for name, solution, cost in (("int8", base, (0, 0.0)), ("int8 retrained", again.after, (1, None))):
+        again = retrained_8bit(run, prepared, options)
+        for name, solution, cost in (("int8", base, (0, 0.0)), ("int8 retrained", again, (1, None))):
             if solution is not None:
                 spent = cost[1] if solution.beacon is None else run.beacons[solution.beacon].about["seconds"]
                 made.append({**same, "method": name, "at_percent": 100, "error_valid": solution.values["error"],
@@ -107,29 +76,24 @@ def rows_of(task: str, seed: int, method: str, options: Mapping[str, Any]) -> li
 
 def main() -> int:
     """Compute what is missing, then print the means."""
-    parser = arguments(__doc__, data=True)
+    parser = search_arguments(__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--methods", nargs="+", default=list(methods(bt.Retraining())))
-    parser.add_argument("--runs", type=Path, default=Path("runs/ladder"), help="folder for the runs")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--csv", type=Path, default=Path("results/ladder.csv"))
-    parser.add_argument("--population", type=int, default=50)
-    parser.add_argument("--generations", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
-    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--minutes", type=float, help="stop after so long, as Ctrl-C does; the same command goes on")
     options = vars(parser.parse_args())
     if options["minutes"]:
         stop_after(60 * options["minutes"])
-    order = list(methods(bt.Retraining()))
     for seed in options["seeds"]:
         for task in options["tasks"]:
             for method in options["methods"]:
-                rows = read_rows(options["csv"])
-                if any((r["task"], int(r["seed"]), r["method"]) == (task, seed, method) for r in rows):
+                if any((r["task"], int(r["seed"]), r["method"]) == (task, seed, method)
+                       for r in read_rows(options["csv"])):
                     continue
-                rows += rows_of(task, seed, method, options)
-                rows.sort(key=lambda r: (r["task"], int(r["seed"]), *_place(str(r["method"]), order)))
+                made = rows_of(task, seed, method, options)
+                rows = read_rows(options["csv"]) + made
+                rows.sort(key=lambda r: (r["task"], int(r["seed"]), *_place(str(r["method"]))))
                 write_rows(options["csv"], rows)
                 print(f"{task} {seed} {method}: done", flush=True)
     rows = read_rows(options["csv"])
@@ -143,11 +107,11 @@ def main() -> int:
     return 0
 
 
-def _place(method: str, order: list[str]) -> tuple[int, str]:
+def _place(method: str) -> tuple[int, str]:
     """Fronts, then what was retrained itself, then picks and baselines, each in the order of the methods."""
     name, _, what = method.partition(": ")
-    kind = ("", "retrained", "pick").index(what) if name in order else 3
-    return kind * len(order) + (order.index(name) if name in order else 0), method
+    kind = ("", "retrained", "pick").index(what) if name in METHODS else 3
+    return kind * len(METHODS) + (METHODS.index(name) if name in METHODS else 0), method
 
 
 if __name__ == "__main__":

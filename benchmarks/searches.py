@@ -1,0 +1,92 @@
+"""The searches that the tables of picks, of the ladder and of the headline are made from: each is made once.
+
+RUNS/TASK-SEED/METHOD is one search; a benchmark that needs it takes it from there, begins it or goes on with it. What
+they are compared in is the size of weights and biases, as in the papers; only `flash` is a search of flash.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from command import SIZE, arguments
+
+import bittailor as bt
+from bittailor.cli.actions import train_task
+from bittailor.cli.own import Prepared
+from bittailor.runs import Run, Solution
+
+HIDDEN = {"mnist": 64, "phones": 64}
+WIDTHS = tuple(range(1, 9))
+SHARES = (0.15, 0.2, 0.25, 0.3, 0.4)
+"""Of the size of homogeneous 8 bit: where fronts are compared."""
+BUDGET, LONG = 7, 3
+"""Retrainings of the whole recipe that a method may spend; of those of `ladder-long` so many are whole ones."""
+RUNGS = 12
+
+
+def methods(recipe: bt.Retraining) -> dict[str, bt.BeaconSettings]:
+    """How each method retrains; those that do take as many training steps."""
+    return {
+        "post-training": bt.BeaconSettings(),
+        "flash": bt.BeaconSettings(),
+        "beacons": bt.BeaconSettings(budget=BUDGET - 4, polish=4, recipe=recipe),
+        "ladder": bt.BeaconSettings(ladder=RUNGS, rung=BUDGET / RUNGS, recipe=recipe),
+        "ladder-long": bt.BeaconSettings(ladder=RUNGS, rung=(BUDGET - LONG) / RUNGS, polish=LONG, recipe=recipe),
+    }
+
+
+def search_arguments(about: str | None) -> argparse.ArgumentParser:
+    """The arguments of a benchmark that makes such searches."""
+    parser = arguments(about, data=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"), help="folder for the runs")
+    parser.add_argument("--population", type=int, default=50)
+    parser.add_argument("--generations", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
+    parser.add_argument("--workers", type=int, default=0, help="of a search; as many as there are cores if not given")
+    return parser
+
+
+def task_of(task: str, seed: int, options: Mapping[str, Any]) -> Prepared:
+    """A task with its trained float network."""
+    settings = bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), seed=seed, data=options["data"])
+    return train_task(settings, cache=options["cache"])
+
+
+def recipe_of(options: Mapping[str, Any]) -> bt.Retraining:
+    """How a benchmark retrains."""
+    return bt.Retraining(epochs=options["epochs"])
+
+
+def searched(prepared: Prepared, method: str, options: Mapping[str, Any]) -> Run:
+    """The search of one method: read, gone on with or made. As of the command line, its seed is that of everything."""
+    seed = prepared.task.seed
+    folder = options["runs"] / f"{prepared.task.name}-{seed}" / method
+    if (folder / "result.json").exists() and not (run := Run.open(folder)).result["interrupted"]:
+        return run
+    spec = bt.SearchSpec(
+        metric=prepared.metric, task=prepared.task, workers=options["workers"],
+        objectives=("error", "flash") if method == "flash" else SIZE,
+        space=bt.per_operator(prepared.network.graph, WIDTHS), beacons=methods(recipe_of(options))[method],
+        search=bt.SearchSettings(population=options["population"], generations=options["generations"], seed=seed),
+        roles=bt.RoleSettings(seed=seed))
+    run = bt.run_search(prepared.network, prepared.data, folder, spec, resume=(folder / "run.json").exists(),
+                        origin=prepared.origin)
+    if run.result["interrupted"]:
+        raise KeyboardInterrupt
+    return run
+
+
+def smallest_error(front: Sequence[Solution], size: float) -> Solution | None:
+    """The solution with the lowest validation error up to a size."""
+    return min((s for s in front if s.values["size"] <= size), default=None,
+               key=lambda s: (s.values["error"], s.values["size"]))
+
+
+def retrained_8bit(run: Run, prepared: Prepared, options: Mapping[str, Any]) -> Solution | None:
+    """Homogeneous 8 bit retrained by the same recipe: what a retrained solution is fairly compared with."""
+    (made,) = bt.retrain_picks(run, prepared.data, ["8bit"], recipe=recipe_of(options), seed=prepared.task.seed,
+                               workers=1)
+    return made.after
