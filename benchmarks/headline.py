@@ -1,54 +1,48 @@
 """The headline: how small a network may become that is no worse than homogeneous 8 bit, with retraining.
 
-    python benchmarks/headline.py --data DIR              # writes results/headline.csv, an hour and a half on 2 cores
+    python benchmarks/headline.py --data DIR              # writes results/headline.csv, two hours and more on 2 cores
     python benchmarks/headline.py --tasks digits --seeds 0 --generations 6 --epochs 2   # a look, a few minutes
 
-One row per task and seed. Each has two searches of equal settings, one post-training, one with beacons and a polish;
-and homogeneous 8 bit retrained by the same recipe, so that the comparison is fair. Test errors are measured once, when
-a search has ended; nothing is chosen by them. `final` is the run's pick `retrained` (no worse than homogeneous 8 bit in
-validation error and loss), or `careful` where no retrained solution is. Rows that are in the file already are not
-computed again, and an interrupted row goes on where it stopped. `jobs` rows are computed side by side, each on a core
-of its own; results do not depend on that.
+One row per task and seed. Each has two searches of equal settings, one post-training, one that retrains (`method`, see
+`searches.methods`); and homogeneous 8 bit retrained by the same recipe, so that the comparison is fair. Test errors are
+measured once, when a search has ended; nothing is chosen by them. `final` is the run's pick `retrained` (no worse than
+homogeneous 8 bit in validation error and loss), or `careful` where no retrained solution is. `final_against_*` are the
+differences of its test error to that of homogeneous 8 bit, as it is and retrained, item by item, with their interval of
+95 %. Rows that are in the file already are not computed again, and an interrupted row goes on where it stopped. `jobs`
+rows are computed side by side, each on a core of its own; results do not depend on that.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from command import SIZE, arguments, as_command, read_rows, write_rows
+from command import as_command, read_rows, write_rows
+from searches import (
+    HIDDEN,
+    SHARES,
+    flash_of,
+    methods,
+    paired,
+    retrained_8bit,
+    search_arguments,
+    searched,
+    smallest_error,
+    task_of,
+)
 
 import bittailor as bt
-from bittailor.cli.actions import train_task
 from bittailor.cli.show import smaller
 from bittailor.common.processors import processors
-from bittailor.runs import Run, Solution, retrain_picks
-from bittailor.runs.retraining import run_evaluators
+from bittailor.runs import Run, Solution
 
-HIDDEN = {"mnist": 64}
 TASKS = ("mnist", "spoken-digits", "vowels", "mnist1d")
-SHARES = (0.15, 0.2, 0.25, 0.3, 0.4)
-"""Of the size of homogeneous 8 bit: where the two fronts are compared."""
-WIDTHS = tuple(range(1, 9))
-
-
-def searched(prepared: Any, out: Path, options: Mapping[str, Any], beacons: bt.BeaconSettings) -> Run:
-    """A search of one row, begun or gone on with."""
-    settings = bt.SearchSettings(population=options["population"], generations=options["generations"],
-                                 seed=prepared.task.seed)
-    run = bt.run_search(prepared.network, prepared.data, out,
-                        bt.SearchSpec(metric=prepared.metric, task=prepared.task, search=settings, beacons=beacons,
-                                      space=bt.per_operator(prepared.network.graph, WIDTHS), workers=1,
-                                      objectives=SIZE),
-                        resume=(out / "run.json").exists(), origin=prepared.origin)
-    if run.result["interrupted"]:
-        raise KeyboardInterrupt
-    return run
+METHODS = tuple(name for name, how in methods(bt.Retraining()).items() if how.used)
 
 
 def described(name: str, solution: Solution | None, base: Solution, flash: float | None) -> dict[str, Any]:
@@ -61,12 +55,6 @@ def described(name: str, solution: Solution | None, base: Solution, flash: float
                     f"{name}_flash_bytes": int(flash or 0), f"{name}_valid": v["error"], f"{name}_loss": v["loss"],
                     f"{name}_test": solution.test}
     return columns
-
-
-def smallest_error(front: Sequence[Solution], size: float) -> Solution | None:
-    """The solution with the lowest validation error up to a size."""
-    return min((s for s in front if s.values["size"] <= size), default=None,
-               key=lambda s: (s.values["error"], s.values["size"]))
 
 
 def within(run: Run, share: float) -> Solution | None:
@@ -95,33 +83,29 @@ def gains(plain: Run, lit: Run) -> dict[str, Any]:
 
 def row(task: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """All of one task and seed."""
-    prepared = train_task(bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), seed=seed, data=options["data"]),
-                          cache=options["cache"])
-    recipe = bt.Retraining(epochs=options["epochs"])
-    folder = options["out"] / f"{task}-{seed}"
-    plain = searched(prepared, folder / "post-training", options, bt.BeaconSettings())
-    lit = searched(prepared, folder / "beacons", options,
-                   bt.BeaconSettings(budget=options["beacons"], polish=options["polish"], recipe=recipe))
-    (again,) = retrain_picks(lit, prepared.data, ["8bit"], recipe=recipe, seed=seed, workers=1)
+    prepared = task_of(task, seed, options)
+    plain, lit = (searched(prepared, method, options) for method in ("post-training", options["method"]))
+    again = retrained_8bit(plain, prepared, options)
     base, about = lit.baseline(8), lit.result["beacons"]
     final = lit.picks.get("retrained") or lit.picks.get("careful")
-    chosen = {"int8": base, "int8_retrained": again.after, "ptq_smallest": plain.picks.get("smallest"),
-              "ptq_careful": plain.picks.get("careful"), "beacons_careful": lit.picks.get("careful"),
-              "retrained": lit.picks.get("retrained"), "final": final, "at_30": within(lit, 0.3)}
-    counted = run_evaluators(lit, prepared.data.valid[:1])
-    flash: dict[str, float] = {}
-    for name, solution in chosen.items():
-        if solution is not None:
-            evaluator = counted.of(solution.beacon)
-            plan, program = evaluator.program(dict(solution.widths))
-            flash[name] = evaluator.candidate(plan, program, evaluator.outputs([program])[0]).costs.image.flash
+    chosen = {
+        "int8": (plain, base), "int8_retrained": (plain, again),
+        "ptq_smallest": (plain, plain.picks.get("smallest")), "ptq_careful": (plain, plain.picks.get("careful")),
+        "beacons_careful": (lit, lit.picks.get("careful")), "retrained": (lit, lit.picks.get("retrained")),
+        "final": (lit, final), "at_30": (lit, within(lit, 0.3)),
+    }
     columns: dict[str, Any] = {
         "task": task, "hidden": HIDDEN.get(task, 32), "seed": seed, "metric": prepared.metric.name,
+        "method": options["method"], "items_test": len(prepared.data.test),
         "evaluations": lit.result["evaluations"], "float_valid": lit.result["float"]["select"],
         "float_test": lit.result["float"]["test"],
     }
-    for name, solution in chosen.items():
-        columns |= described(name, solution, base, flash.get(name))
+    for name, (run, solution) in chosen.items():
+        columns |= described(name, solution, base, None if solution is None else flash_of(run, prepared, solution))
+    for name in ("int8", "int8_retrained"):
+        found = paired(prepared, chosen["final"], chosen[name])
+        columns |= {f"final_against_{name}{end}": None if found is None else getattr(found, what)
+                    for end, what in (("", "difference"), ("_low", "low"), ("_high", "high"))}
     columns["final_is"] = None if final is None else "retrained" if "retrained" in lit.picks else "careful"
     return columns | gains(plain, lit) | {
         "beacons": len(about["search"]), "polished": len(about["polish"]), "failed": about["failed"],
@@ -138,16 +122,12 @@ def alone(cores: Any) -> None:
 
 def main() -> int:
     """Compute what is missing, then print the means."""
-    parser = arguments(__doc__, data=True)
+    parser = search_arguments(__doc__)
+    parser.set_defaults(workers=1)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("runs/headline"), help="folder for the runs")
     parser.add_argument("--csv", type=Path, default=Path("results/headline.csv"))
-    parser.add_argument("--population", type=int, default=50)
-    parser.add_argument("--generations", type=int, default=50)
-    parser.add_argument("--beacons", type=int, default=3)
-    parser.add_argument("--polish", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
+    parser.add_argument("--method", choices=METHODS, default="ladder-long")
     parser.add_argument("--jobs", type=int, default=min(2, processors()))
     options = vars(parser.parse_args())
     rows = read_rows(options["csv"])

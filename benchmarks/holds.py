@@ -6,12 +6,12 @@
     python benchmarks/holds.py --tasks digits --seeds 0 --generations 6 --csv look.csv    # a look, a minute
 
 One row per task, seed and kind. `post-training` is the pick `careful` of a search of error and size, the figure of the
-papers; `flash` that of a search with the default, error and flash; `retrained` is the
-pick `retrained` of a search with beacons and a polish (`careful` where no retrained solution holds). Both are compared,
-item by item, with homogeneous 8 bit on test data; a row of `retrained` has the error of homogeneous 8 bit retrained by
-the same recipe as well. `certified_margin` is what the confirm items certify for the pick at 95 %. Differences are in
-the unit of the metric, their interval is of 95 %. Test data are used once, after the search. Rows that are in the file
-already are not computed again, and an interrupted search goes on.
+papers; `flash` that of a search with the default, error and flash; `retrained` is the pick `retrained` of a search that
+retrains (`careful` where no retrained solution holds), the one of the headline. All are compared, item by item, with
+homogeneous 8 bit on test data; a row of `retrained` has the error of homogeneous 8 bit retrained by the same recipe as
+well. `certified_margin` is what the confirm items certify for the pick at 95 %. Differences are in the unit of the
+metric, their interval is of 95 %. Test data are used once, after the search. Rows that are in the file already are not
+computed again, an interrupted search goes on, and two commands of different tasks may run side by side.
 """
 
 from __future__ import annotations
@@ -21,58 +21,29 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from command import SIZE, arguments, as_command, read_rows, write_rows
+from command import as_command, read_rows, write_rows
+from searches import flash_of, retrained_8bit, search_arguments, searched, task_of
 
-import bittailor as bt
-from bittailor.cli.actions import train_task
 from bittailor.cli.show import smaller
-from bittailor.common.roles import RoleSettings
-from bittailor.engines import best_engine
-from bittailor.evaluate.evaluator import Evaluator
-from bittailor.runs import Run, Solution, retrain_picks
 
-HIDDEN = {"mnist": 64, "phones": 64}
 SEEDS = {"vowels": range(5, 10), "pendigits": range(5, 10), "spoken-digits": range(5, 10), "mnist1d": range(3, 8)}
 """Seeds by which no rule was chosen: of these tasks, others have those of `OTHERS`. The rules were chosen on seeds 0 to
 4 (docs/search.md)."""
 OTHERS = range(3, 6)
 TASKS = ("vowels", "pendigits", "mnist1d", "spoken-digits", "mnist", "phones")
-KINDS = ("post-training", "flash", "retrained")
-
-
-def searched(prepared: Any, folder: Path, kind: str, options: Mapping[str, Any]) -> Run:
-    """The search of one row, begun or gone on with."""
-    beacons = bt.BeaconSettings(budget=3, polish=4) if kind == "retrained" else bt.BeaconSettings()
-    seed = prepared.task.seed
-    spec = bt.SearchSpec(
-        metric=prepared.metric, task=prepared.task, beacons=beacons,
-        objectives=("error", "flash") if kind == "flash" else SIZE,
-        space=bt.per_operator(prepared.network.graph, tuple(range(1, 9))),
-        search=bt.SearchSettings(population=options["population"], generations=options["generations"], seed=seed),
-        roles=RoleSettings(seed=seed))
-    run = bt.run_search(prepared.network, prepared.data, folder, spec, resume=(folder / "run.json").exists(),
-                        origin=prepared.origin)
-    if run.result["interrupted"]:
-        raise KeyboardInterrupt
-    return run
-
-
-def flash(run: Run, data: bt.Splits, solution: Solution) -> int:
-    """Bytes of constants of the firmware."""
-    evaluator = Evaluator(run.calibration_of(solution), data.valid[:1], run.metric, best_engine(), ("flash",))
-    return int(evaluator.evaluate([dict(solution.widths)])[0]["flash"])
+KINDS = {"post-training": "post-training", "flash": "flash", "retrained": "ladder-long"}
+"""Kind -> method of its search."""
 
 
 def row(task: str, seed: int, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """One task, seed and kind."""
-    prepared = train_task(bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), seed=seed, data=options["data"]),
-                          cache=options["cache"])
-    run = searched(prepared, options["out"] / f"{task}-{seed}-{kind}", kind, options)
+    prepared = task_of(task, seed, options)
+    run = searched(prepared, KINDS[kind], options)
     base, result, again = run.baseline(8), run.result, None
     found = run.picks.get("retrained" if kind == "retrained" else "careful") or run.picks.get("careful") or base
     if kind == "retrained":
-        (made,) = retrain_picks(run, prepared.data, ["8bit"], seed=seed)
-        again = None if made.after is None else made.after.test
+        made = retrained_8bit(searched(prepared, "post-training", options), prepared, options)
+        again = None if made is None else made.test
     test, confirm = found.against("8bit", "test"), found.against("8bit", "confirm")
     small = run.picks.get("smallest", base)
     other = small.against("8bit", "test")
@@ -80,10 +51,10 @@ def row(task: str, seed: int, kind: str, options: Mapping[str, Any]) -> dict[str
         "task": task, "seed": seed, "kind": kind, "items_select": result["items"]["select"],
         "items_confirm": result["items"]["confirm"], "items_test": result["items"]["test"],
         "smaller_percent": smaller(found, base),
-        "flash_percent": 100 * flash(run, prepared.data, found) / flash(run, prepared.data, base),
+        "flash_percent": 100 * flash_of(run, prepared, found) / flash_of(run, prepared, base),
         "error_select": found.values["error"], "select_int8": base.values["error"], "error_test": found.test,
         "test_int8": base.test, "test_int8_retrained": again,
-        "diff_test": 0.0 if test is None else test.difference, "diff_low": None if test is None else test.low,
+        "diff_test": 0.0 if found is base else None if test is None else test.difference, "diff_low": None if test is None else test.low,
         "diff_high": None if test is None else test.high,
         "diff_confirm": None if confirm is None else confirm.difference,
         "certified_margin": None if confirm is None else confirm.upper,
@@ -104,24 +75,24 @@ def summary(rows: list[dict[str, Any]]) -> None:
 
 def main() -> int:
     """Compute what is missing, then print the means."""
-    parser = arguments(__doc__, data=True)
+    parser = search_arguments(__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, help="default: those by which no rule was chosen")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["post-training"])
-    parser.add_argument("--out", type=Path, default=Path("runs/holds"), help="folder for the runs")
+    parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=["post-training"])
     parser.add_argument("--csv", type=Path, default=Path("results/holds.csv"))
-    parser.add_argument("--population", type=int, default=50)
-    parser.add_argument("--generations", type=int, default=50)
     options = vars(parser.parse_args())
-    rows = read_rows(options["csv"])
-    done = {(r["task"], int(r["seed"]), r["kind"]) for r in rows}
     for kind in options["kinds"]:
         for task in options["tasks"]:
             for seed in options["seeds"] or SEEDS.get(task, OTHERS):
-                if (task, seed, kind) not in done:
-                    rows.append(row(task, seed, kind, options))
-                    write_rows(options["csv"], rows)
-                    print(f"{task} {seed} {kind}: {rows[-1]}", flush=True)
+                if any((r["task"], int(r["seed"]), r["kind"]) == (task, seed, kind)
+                       for r in read_rows(options["csv"])):
+                    continue
+                made = row(task, seed, kind, options)
+                rows = [*read_rows(options["csv"]), made]
+                rows.sort(key=lambda r: (list(KINDS).index(r["kind"]), r["task"], int(r["seed"])))
+                write_rows(options["csv"], rows)
+                print(f"{task} {seed} {kind}: {made}", flush=True)
+    rows = read_rows(options["csv"])
     summary(rows)
     return 0
 

@@ -16,7 +16,11 @@ from command import SIZE, arguments
 import bittailor as bt
 from bittailor.cli.actions import train_task
 from bittailor.cli.own import Prepared
+from bittailor.engines import best_engine
+from bittailor.evaluate.certify import Comparison, differences
+from bittailor.evaluate.evaluator import Evaluator
 from bittailor.runs import Run, Solution
+from bittailor.runs.retraining import run_evaluators
 
 HIDDEN = {"mnist": 64, "phones": 64}
 WIDTHS = tuple(range(1, 9))
@@ -90,3 +94,22 @@ def retrained_8bit(run: Run, prepared: Prepared, options: Mapping[str, Any]) -> 
     (made,) = bt.retrain_picks(run, prepared.data, ["8bit"], recipe=recipe_of(options), seed=prepared.task.seed,
                                workers=1)
     return made.after
+
+
+def paired(prepared: Prepared, a: tuple[Run, Solution | None], b: tuple[Run, Solution | None]) -> Comparison | None:
+    """By how much one solution of a run is worse than one of another run on the test items, item by item."""
+    costs = []
+    for run, solution in (a, b):
+        if solution is None:
+            return None
+        ((_, found),) = run_evaluators(run, prepared.data.test, tested=True).measured([solution])
+        if found is None:
+            return None
+        costs.append(found)
+    return Comparison.of("test", b[1].key if b[1] else "", differences(a[0].metric, *costs, prepared.data.test))
+
+
+def flash_of(run: Run, prepared: Prepared, solution: Solution) -> int:
+    """Bytes of constants of the firmware of a solution."""
+    evaluator = Evaluator(run.calibration_of(solution), prepared.data.valid[:1], run.metric, best_engine(), ("flash",))
+    return int(evaluator.evaluate([dict(solution.widths)])[0]["flash"])

@@ -88,9 +88,9 @@ def test_the_table_of_firmware(tmp_path: Path) -> None:
 
 
 def test_the_headline(tmp_path: Path) -> None:
-    arguments = ["--tasks", "digits", "--seeds", "0", "--population", "16", "--generations", "9", "--beacons", "1",
-                 "--polish", "1", "--epochs", "1", "--jobs", "2", "--cache", str(tmp_path / "cache"),
-                 "--out", str(tmp_path / "runs"), "--csv", str(tmp_path / "h.csv")]
+    arguments = ["--tasks", "digits", "--seeds", "0", "--population", "16", "--generations", "9", "--epochs", "1",
+                 "--method", "beacons", "--jobs", "2", "--cache", str(tmp_path / "cache"),
+                 "--runs", str(tmp_path / "runs"), "--csv", str(tmp_path / "h.csv")]
     run("headline.py", *arguments)
     first = (tmp_path / "h.csv").read_text()
     (row,) = csv.DictReader(first.splitlines())
@@ -104,17 +104,17 @@ def test_the_headline(tmp_path: Path) -> None:
 
 def test_the_ladder_benchmark(tmp_path: Path) -> None:
     arguments = ["--tasks", "digits", "--seeds", "0", "--population", "12", "--generations", "4", "--epochs", "1",
-                 "--methods", "post-training", "ladder + long", "--cache", str(tmp_path / "cache"),
+                 "--methods", "post-training", "ladder-long", "--cache", str(tmp_path / "cache"),
                  "--runs", str(tmp_path / "runs"), "--csv", str(tmp_path / "l.csv")]
     run("ladder.py", *arguments)
     first = (tmp_path / "l.csv").read_text()
     rows = list(csv.DictReader(first.splitlines()))
     made = {r["method"] for r in rows}
-    assert {"int8", "int8 retrained", "post-training", "ladder + long", "ladder + long: retrained"} <= made
+    assert {"int8", "int8 retrained", "post-training", "ladder-long", "ladder-long: retrained"} <= made
     spent = {r["method"]: int(r["retrainings"]) for r in rows}
     assert spent["post-training"] == 0
-    assert spent["ladder + long"] > 3
-    sizes = [float(r["at_percent"]) for r in rows if r["method"] == "ladder + long"]
+    assert spent["ladder-long"] > 3
+    sizes = [float(r["at_percent"]) for r in rows if r["method"] == "ladder-long"]
     assert sizes == sorted(sizes)
     run("ladder.py", *arguments)
     assert (tmp_path / "l.csv").read_text() == first

@@ -82,10 +82,16 @@ def test_retrain_show_export_report(searched: Path, tmp_path: Path) -> None:
     beacon = labels["8bit"]
     assert len(beacon.about["history"]) == 2
     assert beacon.about["recipe"]["epochs"] == 2
-    assert beacon.about["figures"].keys() == {"before", "after", "test_before", "test"}
+    assert beacon.about["figures"].keys() == {"before", "after", "test_before", "test", "compared"}
     assert beacon.about["figures"]["before"] == run.result["held"]
     solution = run.pick("retrained:8bit")
     assert solution.widths == run.baseline(8).widths
+    # what it is worth is said item by item, as of every pick
+    other = solution.against("8bit", "test")
+    assert other is not None
+    assert other.difference == pytest.approx(solution.test - run.baseline(8).test)
+    assert other.low <= other.difference <= other.high
+    assert solution.against("float", "test") is not None
     # other weights: another program
     mine, theirs = run.program(solution), run.program(run.baseline(8))
     assert any((a.data != b.data).any() for a, b in zip(mine.stored(), theirs.stored(), strict=True))

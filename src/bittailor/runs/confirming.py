@@ -74,8 +74,9 @@ def test(problem: Problem, ready: Calibrated, chosen: Chosen) -> Chosen:
     problem.display.tell("measuring front, picks and baselines on test data")
     part = _part(problem, ready, "test", problem.data.test)
     chosen = _compared(chosen, part)
-    note_figures(ready.beacons.values(), ready.evaluators_with_values(problem.roles.held),
-                 ready.evaluators(problem.data.test))
+    if ready.beacons:
+        note_figures(ready.beacons.values(), ready.evaluators_with_values(problem.roles.held), part,
+                     None if problem.roles.confirm is None else _part(problem, ready, "confirm", problem.roles.confirm))
     _listen(problem, ready, chosen.picks)
     return replace(chosen, real={**chosen.real, "test": part.float_error})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from bittailor.errors import BittailorError, DataError
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork
 from bittailor.evaluate.metrics import Measure, Metric
 from bittailor.evaluate.sensitivity import Sensitivity, analyse
+from bittailor.runs.certificate import Part
 from bittailor.runs.choice import SolutionEvaluators
 from bittailor.runs.forms import Solution
 from bittailor.runs.run import Run
@@ -74,9 +75,9 @@ def as_trained(beacon: Beacon) -> Solution:
     return Solution(str(beacon.about["label"]), beacon.widths, {}, None, beacon.name)
 
 
-def note_figures(beacons: Iterable[Beacon], valid: SolutionEvaluators, test: SolutionEvaluators | None) -> None:
+def note_figures(beacons: Iterable[Beacon], valid: SolutionEvaluators, test: Part, confirm: Part | None) -> None:
     """Write what every beacon is worth beside it: values before (post-training, from the float network) and after,
-    and the error on test data, where they may be used."""
+    the error on test data, and comparisons there and on the items that confirm."""
     for beacon in beacons:
         if beacon.failed is not None:
             continue
@@ -84,9 +85,9 @@ def note_figures(beacons: Iterable[Beacon], valid: SolutionEvaluators, test: Sol
         before = Solution(after.key, after.widths, {}, None)
         values = dict(zip(("before", "after"), valid.evaluate([before, after]), strict=True))
         figures: dict[str, Any] = {**beacon.about["figures"], **values}
-        if test is not None:
-            rows = test.evaluate([before, after])
-            figures |= {"test_before": rows[0]["error"], "test": rows[1]["error"]}
+        ((error, _),) = test.evaluators.measured([before])
+        (seen,) = test.compared([after] if confirm is None else confirm.compared([after]))
+        figures |= {"test_before": error, "test": seen.test, "compared": [asdict(c) for c in seen.compared]}
         if figures != beacon.about["figures"]:
             # what was fitted on the way stays, so that programs are the same on any machine
             beacon.calibration.save(beacon.folder / "calibration.safetensors")
@@ -137,13 +138,20 @@ def retrain_picks(
     jobs = [trainer.job(s.widths, seed, s.beacon, "retrained", text) for text, s in zip(picks, solutions, strict=True)]
     made = train_all(trainer, jobs, workers_of(workers), executor)
     measure = run.measure(data, plain)
-    valid = run_evaluators(run, run.spec.divide(data).held, engine, metric=measure, executor=executor)
-    test = run_evaluators(run, data.test, engine, tested=True, metric=measure, executor=executor)
-    note_figures({b.name: b for b in made}.values(), valid, test)
+    roles = run.spec.divide(data)
+    valid = run_evaluators(run, roles.held, engine, metric=measure, executor=executor)
+
+    def part(name: str, items: Data) -> Part:
+        tested = run_evaluators(run, items, engine, tested=True, metric=measure, executor=executor)
+        return Part.of(name, items, run.baseline(8), tested, lambda d: run.network(d.x, d.lengths))
+
+    test = part("test", data.test)
+    note_figures({b.name: b for b in made}.values(), valid, test,
+                 None if roles.confirm is None else part("confirm", roles.confirm))
     after, figures = run.retrained, {name: b.about["figures"] for name, b in run.beacons.items()}
     found = []
     for text, solution, beacon in zip(picks, solutions, made, strict=True):
-        before = solution if solution.test is not None else test.tested([solution])[0]
+        before = solution if solution.test is not None else test.evaluators.tested([solution])[0]
         if solution.beacon is None and beacon.failed is None:
             # on validation items alone, as after it: where training items selected, its values are of those, too
             before = replace(before, values={**before.values, **figures[beacon.name]["before"]})

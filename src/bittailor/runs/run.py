@@ -227,7 +227,7 @@ class Run:
                 with reading(b.folder / "beacon.json"):
                     check_solution("figures.after", b.widths, after, self.space.sites, ALWAYS, self.objectives)
                 found.append(Solution(f"retrained {b.name}", b.widths, dict(after), b.about["figures"].get("test"),
-                                      b.name))
+                                      b.name, compared=b.compared))
         return {str(s.beacon): s for s in sorted(found, key=lambda s: (s.values[least], s.beacon))}
 
     @property

@@ -15,6 +15,7 @@ from bittailor.common.records import check
 from bittailor.core.graph import Graph
 from bittailor.core.network import Network
 from bittailor.errors import BittailorError, FileError
+from bittailor.evaluate.certify import Comparison
 from bittailor.quantise.calibration import Calibration
 from bittailor.search.space import Space
 from bittailor.train.recipe import Retraining
@@ -91,12 +92,14 @@ class BeaconSettings:
 
 @dataclass(frozen=True)
 class FiguresForm:
-    """What a beacon is worth on validation data, before and after its training, and on test data."""
+    """What a beacon is worth on validation data, before and after its training, and on test data; and how it compares
+    there, and on the items that confirm, with homogeneous 8 bit and the float network."""
 
     before: Mapping[str, float] = field(default_factory=dict)
     after: Mapping[str, float] | None = None
     test_before: float | None = None
     test: float | None = None
+    compared: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,11 @@ class Beacon:
         """Master weights and statistics; what was trained is pinned, other widths follow post-training."""
         network = Network.load(self.folder / FILES[0])
         return Calibration.load(self.folder / FILES[1], network)
+
+    @property
+    def compared(self) -> tuple[Comparison, ...]:
+        """Its comparisons with homogeneous 8 bit and the float network, item by item; none where nobody looked."""
+        return tuple(Comparison(**c) for c in self.about["figures"].get("compared", ()))
 
     def noted(self, **figures: Any) -> Beacon:
         """The same beacon with more figures, written to its file."""
