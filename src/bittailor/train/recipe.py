@@ -35,6 +35,8 @@ class Retraining:
     hidden_match  weight of the squared difference of the last recurrent layer's outputs from the float network's
     clip          largest norm of the gradient
     noise         standard deviation of Gaussian noise on the input, as a share of the input's own
+    mask          share of an item's steps, at most, that are masked in one stretch each time it is met, 0 .. 1
+    shift         steps, at most, that an item is moved in time each time it is met; not with targets per step
     weight_decay  decoupled decay of the master weights
     scale_every   the scales of activations move in every n-th step
     memory        GiB that a batch may take; one that needs more is computed in parts
@@ -51,12 +53,14 @@ class Retraining:
     hidden_match: float = 0.0
     clip: float = 1.0
     noise: float = 0.1
+    mask: float = 0.0
+    shift: int = 0
     weight_decay: float = 0.0
     scale_every: int = 2
     memory: float = 2.0
 
     def __post_init__(self) -> None:
-        check(self, epochs=0, batch=1, updates=0, scale_every=1)
+        check(self, epochs=0, batch=1, updates=0, scale_every=1, shift=0)
         if self.ranges not in RANGES:
             raise BittailorError(f"ranges '{self.ranges}' are unknown; choose one of {', '.join(RANGES)}")
         for name in ("clip", "temperature", "memory"):
@@ -65,8 +69,9 @@ class Retraining:
         for name in ("rate", "scale_rate", "hidden_match", "noise", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise BittailorError(f"{name} is {getattr(self, name)}; expected 0 or more")
-        if not 0 <= self.distil <= 1:
-            raise BittailorError(f"distil is {self.distil}; expected a weight of 0..1")
+        for name, what in (("distil", "weight"), ("mask", "share")):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BittailorError(f"{name} is {getattr(self, name)}; expected a {what} of 0..1")
 
     def epochs_for(self, items: int) -> int:
         """How many epochs a training set of this size gets."""
@@ -81,6 +86,7 @@ class Retraining:
         """What a training depends on; names of beacons are made from it."""
         values = {**asdict(self), "epochs": self.epochs or LEAST_EPOCHS, "updates": 0 if self.epochs else self.updates,
                   "rate": self.rate or RATE}
-        if self.memory == Retraining.memory:  # younger than the first beacons' names
-            del values["memory"]
+        for name in ("memory", "mask", "shift"):  # younger than the first beacons' names
+            if values[name] == getattr(Retraining, name):
+                del values[name]
         return values

@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from bittailor.engines.torch.runner import Runner
 from bittailor.errors import BittailorError, RangeError
 from bittailor.evaluate.metrics import Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration, calibrate
+from bittailor.train.augment import Augmentation
 from bittailor.train.checkpoint import FORMAT, GENERATOR, Checkpoint, read_checkpoint
 from bittailor.train.distil import distilled
 from bittailor.train.floats import _threads, one_cycle, tensors
@@ -164,13 +165,21 @@ class _Retrainer:
         self.key = self._key()
         self.targets, self.lengths = tensors(train.targets), torch.from_numpy(train.lengths)
         self.steps = train.x.shape[1] - self.graph.late[self.graph.outputs[0]]  # of an output per step
-        seen = train.x[np.arange(train.x.shape[1]) < train.lengths[:, None]]
-        # an index is one or another: there is nothing near it
-        index = self.graph.sites[self.graph.inputs[0]].role == "index"
-        self.noise = 0.0 if index else settings.noise * float(seen.std())
+        self.augmentation = self._augmentation()
         self.most = max(1, int(settings.memory * 2**30 / self.network.item_bytes(train.x.shape[1])))
         self.teacher = Teacher(calibration.network, bool(settings.distil), self.hidden_site, self.most)
         self.lessons: Batch | None = None
+
+    def _augmentation(self) -> Augmentation:
+        if self.settings.shift and self.train.targets.per_step:
+            raise BittailorError("shift moves inputs in time, but these data have a target per step, which stays where "
+                                 "it is; leave shift at 0")
+        if self.graph.sites[self.graph.inputs[0]].role == "index":
+            # an index is one or another: there is nothing near it, and no mean
+            return Augmentation(0.0, 0.0, self.settings.shift, torch.zeros(1))
+        seen = self.train.x[np.arange(self.train.x.shape[1]) < self.train.lengths[:, None]]
+        mean = torch.from_numpy(seen.mean(axis=0, dtype=np.float64).astype(np.float32))
+        return Augmentation(self.settings.noise * float(seen.std()), self.settings.mask, self.settings.shift, mean)
 
     def run(self) -> Retrained:
         """All epochs, and what comes of them."""
@@ -204,8 +213,12 @@ class _Retrainer:
         return said
 
     def _judged(self) -> tuple[float, float]:
-        """The loss that is trained for and the metric, less being better, on the first training items."""
+        """The loss that is trained for and the metric, less being better, on the first training items, altered as in
+        training: on items as they are, a network that knows them by heart beats one that has learnt more."""
         some = self.train[:JUDGED]
+        generator = torch.Generator().manual_seed(self.seed)
+        x = self.augmentation(torch.from_numpy(some.x), self.lengths[:JUDGED], generator)
+        some = replace(some, x=x.numpy())
         outputs = torch.from_numpy(np.asarray(self.outputs(some), np.float32))
         teacher = None
         if self.settings.distil:
@@ -262,16 +275,16 @@ class _Retrainer:
         return mean, self._measure(padded(met, self.steps).numpy(), self.train.targets[order.numpy()])
 
     def _batches(self, batches: Sequence[Tensor]) -> Iterator[Batch]:
-        """What each update meets. Of noisy items, the teacher is asked about several batches at a time."""
+        """What each update meets. Of altered items, the teacher is asked about several batches at a time."""
         if self.lessons is None:
-            quiet = Teacher(self.calibration.network, False, "") if self.noise else self.teacher
-            self.lessons = quiet.about(self.train)  # of items without noise once for all
+            quiet = Teacher(self.calibration.network, False, "") if self.augmentation.alters else self.teacher
+            self.lessons = quiet.about(self.train)  # of items as they are once for all
         together = max(1, ASKED // self.settings.batch)
         for start in range(0, len(batches), together):
             group = batches[start : start + together]
             whole = self.lessons.part(torch.cat(list(group)))
-            if self.noise:
-                x = whole.x + self.noise * torch.randn(whole.x.shape, generator=self.generator)
+            if self.augmentation.alters:
+                x = self.augmentation(whole.x, self.lengths[whole.items], self.generator)
                 whole = self.teacher.batch(whole.items, x, self.lengths[whole.items])
             end = 0
             for batch in group:
