@@ -8,12 +8,22 @@ import torch
 
 from bittailor.common.data import Data
 from bittailor.errors import BittailorError
+from bittailor.quantise.calibration import Calibration, calibrate
+from bittailor.quantise.spaces import homogeneous_widths
 from bittailor.train.augment import Augmentation
 from bittailor.train.recipe import Retraining
 from bittailor.train.retrain import _Retrainer, retrain
-from test_train_retrain import problem, widths_of
+from networks import gru_network
 
 ITEMS, STEPS, FEATURES = 200, 12, 2
+
+
+def problem(end: str = "last") -> tuple[Calibration, dict[str, int], Data]:
+    """A GRU of 8 units, its widths, and data that say which input had the largest sum."""
+    network = gru_network(3, 8, 3, end=end)
+    x = np.random.default_rng(0).normal(size=(48, 6, 3)).astype(np.float32)
+    data = Data(x, x.sum(axis=1).argmax(axis=1))
+    return calibrate(network, data.x, data.lengths), homogeneous_widths(network.graph, 4), data
 
 
 @pytest.fixture
@@ -76,15 +86,15 @@ def test_a_seed_gives_the_same(items: tuple[torch.Tensor, torch.Tensor]) -> None
 
 
 def test_a_shift_needs_a_target_per_item() -> None:
-    calibration, data = problem(end="sequence")
+    calibration, widths, data = problem(end="sequence")
     steps = Data(data.x, np.repeat(data.y[:, None], data.x.shape[1], axis=1), data.lengths)
     with pytest.raises(BittailorError, match="target per step"):
-        retrain(calibration, widths_of(calibration), steps, "frame_error", Retraining(epochs=1, shift=1))
-    retrain(calibration, widths_of(calibration), steps, "frame_error", Retraining(epochs=1, updates=0, mask=0.5))
+        retrain(calibration, widths, steps, "frame_error", Retraining(epochs=1, shift=1))
+    retrain(calibration, widths, steps, "frame_error", Retraining(epochs=1, updates=0, mask=0.5))
 
 
 def test_a_retraining_is_judged_on_items_as_it_met_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    calibration, data = problem()
+    calibration, widths, data = problem()
     seen: list[np.ndarray] = []
     outputs = _Retrainer.outputs
 
@@ -93,7 +103,7 @@ def test_a_retraining_is_judged_on_items_as_it_met_them(monkeypatch: pytest.Monk
         return outputs(self, given)
 
     monkeypatch.setattr(_Retrainer, "outputs", noted)
-    retrain(calibration, widths_of(calibration), data, "classification_error", Retraining(epochs=1, updates=0))
+    retrain(calibration, widths, data, "classification_error", Retraining(epochs=1, updates=0))
     end, begin = seen
     assert np.array_equal(end, begin)
     assert not np.array_equal(begin, data.x)
