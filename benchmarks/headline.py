@@ -47,13 +47,14 @@ METHODS = tuple(name for name, how in methods(bt.Retraining()).items() if how.us
 
 
 def described(name: str, solution: Solution | None, base: Solution, flash: float | None) -> dict[str, Any]:
-    """The columns of one solution."""
+    """The columns of one solution; `valid` is its error on validation items that nothing was trained on."""
     columns: dict[str, Any] = dict.fromkeys(
         [f"{name}_{c}" for c in ("size_bits", "smaller_percent", "flash_bytes", "valid", "loss", "test")])
     if solution is not None:
         v = solution.values
+        held = solution.errors.get("held", v["error"])
         columns |= {f"{name}_size_bits": int(v["size"]), f"{name}_smaller_percent": smaller(solution, base),
-                    f"{name}_flash_bytes": int(flash or 0), f"{name}_valid": v["error"], f"{name}_loss": v["loss"],
+                    f"{name}_flash_bytes": int(flash or 0), f"{name}_valid": held, f"{name}_loss": v["loss"],
                     f"{name}_test": solution.test}
     return columns
 
@@ -61,7 +62,7 @@ def described(name: str, solution: Solution | None, base: Solution, flash: float
 def within(run: Run, share: float) -> Solution | None:
     """Of the retrained solutions of at most this share of the 8-bit size that are as good as homogeneous 8 bit in
     validation error and loss, the one with the lowest loss: what one would take under a flash budget."""
-    base = run.baseline(8).values
+    base = {**run.baseline(8).values, **run.result["held"]}
     good = [s for s in run.retrained.values()
             if s.values["size"] <= share * base["size"] and run.metric.stands(s.values, base)]
     return min(good, default=None, key=lambda s: (s.values["loss"], s.values["size"], s.key))

@@ -13,6 +13,8 @@ import bittailor as bt
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.metrics import METRICS
 from bittailor.quantise.spaces import per_layer, per_operator
+from bittailor.runs.choice import standing
+from bittailor.runs.forms import Solution
 from bittailor.search.store import Outcome, Store
 from bittailor.train import retrain as training
 from bittailor.train.beacons import BeaconSettings, Region, distance
@@ -328,11 +330,31 @@ def test_beacons_of_another_run_serve(
         run(network, data, tmp_path / "fourth", {**rule, "given": (str(tmp_path / "nowhere"),)})
 
 
+def test_a_lucky_training_does_not_stand() -> None:
+    metric, base = METRICS["classification_error"], {"error": 3.0, "loss": 0.2}
+
+    def trained(size: float, error: float, loss: float = 0.1) -> Solution:
+        return Solution(f"{size}", {}, {"size": size, "error": error, "loss": loss}, None, f"{size}")
+
+    def sizes(*retrained: Solution) -> list[float]:
+        return [s.values["size"] for s in standing(retrained, metric, base, "size")]
+
+    # 80 is good, and most of its like are not; 20 is alone
+    assert sizes(trained(100, 3), trained(90, 4), trained(80, 2.9), trained(78, 4), trained(20, 3)) == [20]
+    # no worse by more than a little on average, itself too
+    assert sizes(trained(100, 2.5), trained(99, 3.6), trained(98, 3.1)) == [100, 98]
+    # of losses likewise
+    assert sizes(trained(100, 2, 0.1), trained(95, 2, 0.35)) == []
+    assert sizes(trained(100, 2, 0.1), trained(50, 2, 0.35)) == [100]
+    # whatever the order
+    assert sizes(trained(98, 3.1), trained(99, 3.6), trained(100, 2.5)) == [98, 100]
+
+
 def test_the_retrained_pick(network: bt.Network, data: bt.Splits, tmp_path: Path, fake: Fake) -> None:
     found = run(network, data, tmp_path / "run", {"polish": 4})
     base, least = found.baseline(8).values, found.spec.least
-    good = [s for s in found.retrained.values()
-            if found.metric.stands(s.values, base) and s.values[least] < base[least]]
+    held = {**base, **found.result["held"]}
+    good = [s for s in standing(found.retrained.values(), found.metric, held, least) if s.values[least] < base[least]]
     if good:
         assert found.pick("retrained").values[least] == min(s.values[least] for s in good)
     else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
+from statistics import mean
 from time import monotonic
 
 import numpy as np
@@ -24,6 +25,9 @@ STOPPED_SECONDS = 2.0
 LOSS_SLACK = 0.2
 """How far above the loss of homogeneous 8 bit, as a share of it, a careful pick's may be: a loss moves with every
 width, also where no answer changes, so without slack luck decides which small one passes."""
+
+NEAR = 1.15
+"""Retrained solutions whose sizes are within this ratio are judged together."""
 
 
 class SolutionEvaluators(Evaluators[str | None]):
@@ -110,3 +114,22 @@ def front_of(
     return make_front(objectives, [genome for genome, _ in good],
                       np.array([[values[name] for name in objectives] for _, values in good]),
                       [values for _, values in good], maximised)
+
+
+def standing(
+    retrained: Collection[Solution], metric: Metric, base: Mapping[str, float], least: str,
+) -> list[Solution]:
+    """Of retrained solutions those that are as good as `base` (`Metric.stands`), themselves and on average with all
+    that are about as large (`NEAR`).
+
+    Errors of single trainings scatter, and of a dozen the smallest that is good is likely to be one that was lucky.
+    """
+    found = []
+    for solution in retrained:
+        size = solution.values[least]
+        near = [o.values for o in retrained
+                if max(size, o.values[least]) <= NEAR * min(size, o.values[least])]
+        usual = {name: mean(values[name] for values in near) for name in ("error", "loss")}
+        if metric.stands(solution.values, base) and metric.stands(usual, base):
+            found.append(solution)
+    return found

@@ -26,6 +26,7 @@ from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.evaluator import Objective, objectives_with
 from bittailor.evaluate.metrics import ForeignMetric, Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration
+from bittailor.runs.choice import standing
 from bittailor.runs.former import upgraded, upgraded_result
 from bittailor.runs.forms import ALWAYS, ResultForm, RunForm, Solution, check_solution
 from bittailor.runs.frames import frame_of, names_of, rows_of
@@ -192,15 +193,14 @@ class Run:
                   training items alone at most 0.1 points (`Metric.as_good`) above that of homogeneous 8 bits
         smallest  by the error on the items that select alone: what papers compare; luck is in it
         retrained  of the solutions that were themselves retrained: as good in error (at most 0.1 points above) and no
-                   worse in loss on validation items that no training saw (`Metric.stands`). Few are retrained, so
-                   little luck is in it
+                   worse in loss on validation items that no training saw (`Metric.stands`), itself and on average with
+                   the retrained ones of about its size (`choice.standing`)
         Absent where there is none.
         """
         found = dict(self._read[1].picks)
         base, limits, least = self.baseline(8).values, self.limits, self.spec.least
         held = {**base, **self.result.get("held", {})}
-        good = [s for s in self.retrained.values()
-                if self.metric.stands(s.values, held) and s.values[least] < base[least]
+        good = [s for s in standing(self.retrained.values(), self.metric, held, least) if s.values[least] < base[least]
                 and not any(c.violation(s.values[c.name]) for c in limits)]
         if good:
             found["retrained"] = min(good, key=lambda s: (s.values[least], s.values["loss"], s.key))
