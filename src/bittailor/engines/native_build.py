@@ -68,6 +68,11 @@ VARIANTS: dict[str, Variant] = {v.name: v for v in (
 """Best first. `plain` runs everywhere, in the vectors that every processor of its kind has (SSE2, NEON); `one-lane` is
 scalar C, here to be tested; those for few sequences (`few_of`) do not compute tiles that are mostly empty."""
 
+TRAINING = tuple(
+    Variant(f"train-{name}", flags, level, "bt_train.c", ("bt_train", "bt_train_size"))
+    for name, flags, level in (("avx512", _AVX512, 4), ("avx2", ("-march=x86-64-v3",), 3), ("plain", (), 0)))
+"""Ways to compile what training computes (`train/tape.py`), best first."""
+
 ORIGINS: dict[str, str] = {}
 """Variant -> where the library came from that was loaded last."""
 
@@ -78,6 +83,18 @@ def runnable() -> list[str]:
     """The variants that this machine can run, best first. BittailorError where its compiler fails."""
     level = int(library(CPU).bt_cpu()) if can_run() else 0
     return [v.name for v in VARIANTS.values() if v.level <= level]
+
+
+def training() -> ctypes.CDLL:
+    """The best library for training that this machine runs and that builds. Raises the first BittailorError."""
+    level, errors = int(library(CPU).bt_cpu()), []
+    for variant in TRAINING:
+        if variant.level <= level:
+            try:
+                return library(variant)
+            except BittailorError as error:
+                errors.append(error)
+    raise errors[0]
 
 
 def few_of(name: str) -> str | None:

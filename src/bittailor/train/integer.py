@@ -26,6 +26,7 @@ from bittailor.engines.torch.runner import Forward
 from bittailor.engines.torch.workspace import Workspace
 from bittailor.train.kernels import Trainable, trainable
 from bittailor.train.kernels.base import TrainingRows
+from bittailor.train.tape import library
 from bittailor.train.workspace import TrainingWorkspace
 
 
@@ -34,11 +35,13 @@ class IntegerNetwork(Forward[TrainingRows]):
 
     learned  activation sites whose scales want gradients
     watched  sequence sites, visible outside of their recurrence, that get a gradient of their own
+    native   whether the compiled kernels are used, where there are some
     """
 
     def __init__(
-        self, graph: Graph, learned: frozenset[str] = frozenset(), watched: tuple[str, ...] = ()
+        self, graph: Graph, learned: frozenset[str] = frozenset(), watched: tuple[str, ...] = (), native: bool = True
     ) -> None:
+        self.native = library() if native else None
         self.learned = learned
         self.gradients: dict[str, Trainable[Any]] = {}
         self._plan: Mapping[str, QFormat] = {}
@@ -141,10 +144,20 @@ class IntegerNetwork(Forward[TrainingRows]):
             if isinstance(step, Loop):
                 self._backward_loop(ws, step)
             elif self.schedule.buffers[step.name].trainable:
-                kernel = self.gradients[step.name]
-                kernel.backward(ws.whole(step))
-                kernel.finish(ws.whole(step))
+                self._backward_whole(ws, step)
         return self._gathered()
+
+    def _whole(self, ws: Workspace[TrainingRows], group: Group) -> None:
+        if self.native is not None and self.gradients[group.name].native:
+            _own(ws).whole_tape(self.native, group, False).run(0, 1, [[ws.whole(group)]])
+        else:
+            super()._whole(ws, group)
+
+    def _steps(self, ws: Workspace[TrainingRows], loop: Loop) -> None:
+        if self.native is not None:
+            _own(ws).loop_tape(self.native, loop, False).run(ws.late, ws.steps, ws.loop(loop))
+        else:
+            super()._steps(ws, loop)
 
     def _gathered(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         parameters: dict[str, Tensor] = {}
@@ -156,23 +169,41 @@ class IntegerNetwork(Forward[TrainingRows]):
                     steps[site] = kernel.scale_gradient[start : start + width].sum()
         return parameters, steps
 
+    def _backward_whole(self, ws: Workspace[TrainingRows], group: Group) -> None:
+        kernel = self.gradients[group.name]
+        if self.native is not None and kernel.native:
+            _own(ws).whole_tape(self.native, group, True).run(0, 1, [[ws.whole(group)]])
+        else:
+            kernel.backward(ws.whole(group))
+        kernel.finish(ws.whole(group))
+
     def _backward_loop(self, ws: Workspace[TrainingRows], loop: Loop) -> None:
-        kernels = [self.gradients[group.name] for group in reversed(loop.groups)]
-        buffers = [self.schedule.buffers[group.name] for group in reversed(loop.groups)]
-        brief = [ws.array("grads", b.name) for b in buffers if b.zeroed and not b.shared]
-        for kernel, buffer in zip(kernels, buffers, strict=True):
+        kernels = [(self.gradients[group.name], group) for group in reversed(loop.groups)]
+        for kernel, group in kernels:
             if kernel.collects:
-                ws.array("gathered", buffer.name).zero_()
-        runs = [kernel.backward for kernel in kernels]
+                ws.array("gathered", group.name).zero_()
+        if self.native is not None:
+            _own(ws).loop_tape(self.native, loop, True).run(ws.late, ws.steps, ws.loop(loop))
+        else:
+            self._steps_back(ws, loop)
+        for kernel, group in kernels:
+            kernel.finish(ws.whole(group))
+            if kernel.collects:
+                kernel.scale_gradient = ws.array("gathered", group.name).sum(dim=0)
+
+    def _steps_back(self, ws: Workspace[TrainingRows], loop: Loop) -> None:
+        brief = _own(ws).cleared(loop)
+        runs = [self.gradients[group.name].backward for group in reversed(loop.groups)]
         for rows in reversed(ws.loop(loop)):
             for array in brief:
                 array.zero_()
             for run, row in zip(runs, reversed(rows), strict=True):
                 run(row)
-        for kernel, group in zip(kernels, reversed(loop.groups), strict=True):
-            kernel.finish(ws.whole(group))
-            if kernel.collects:
-                kernel.scale_gradient = ws.array("gathered", group.name).sum(dim=0)
+
+
+def _own(ws: Workspace[TrainingRows]) -> TrainingWorkspace:
+    assert isinstance(ws, TrainingWorkspace)
+    return ws
 
 
 __all__ = ["IntegerNetwork"]

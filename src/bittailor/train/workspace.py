@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bittailor.compile.groups import Buffer, Group, Schedule
+from bittailor.compile.groups import Buffer, Group, Loop, Schedule
 from bittailor.engines.torch.workspace import NOTHING, Workspace
 from bittailor.train.kernels.base import Trainable, TrainingRows
+from bittailor.train.tape import Tape
 
 
 class TrainingWorkspace(Workspace[TrainingRows]):
@@ -21,6 +23,7 @@ class TrainingWorkspace(Workspace[TrainingRows]):
         device: torch.device | None = None,
     ) -> None:
         self.kernels = kernels
+        self._tapes: dict[tuple[str, int, bool], Tape] = {}
         super().__init__(schedule, items, steps, device=device, keep=keep)
 
     def allocate(self, b: Buffer) -> None:
@@ -41,6 +44,31 @@ class TrainingWorkspace(Workspace[TrainingRows]):
             self._arrays[name, b.name] = self.zeros(steps)
         if learned and b.layer:
             self._arrays["gathered", b.name] = self.zeros(one)
+
+    def close(self) -> None:
+        self._tapes.clear()
+        super().close()
+
+    def loop_tape(self, c: ctypes.CDLL, loop: Loop, backwards: bool) -> Tape:
+        """Of the groups of a loop; on the way back their gradients of one step start with zeros."""
+        key = loop.layer, 0, backwards
+        if key not in self._tapes:
+            rows = [[self.rows(group, t) for group in loop.groups] for t in range(min(2, self.most))]
+            self._tapes[key] = Tape(c, [self.kernels[group.name] for group in loop.groups], rows, backwards,
+                                    self.cleared(loop) if backwards else ())
+        return self._tapes[key]
+
+    def cleared(self, loop: Loop) -> list[Tensor]:
+        """The gradients of one step of a loop that start with zeros."""
+        buffers = [self.schedule.buffers[group.name] for group in loop.groups]
+        return [self.array("grads", b.name) for b in buffers if b.zeroed and not b.shared]
+
+    def whole_tape(self, c: ctypes.CDLL, group: Group, backwards: bool) -> Tape:
+        """Of a group over all steps at once."""
+        key = group.name, self.steps, backwards
+        if key not in self._tapes:
+            self._tapes[key] = Tape(c, [self.kernels[group.name]], [[self.whole(group)]], backwards)
+        return self._tapes[key]
 
     def rows(self, group: Group, t: int | None) -> TrainingRows:
         out = self.view("ints", group.out, t)

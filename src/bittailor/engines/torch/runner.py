@@ -87,8 +87,11 @@ class Forward(ABC, Generic[R]):
                 if isinstance(step, Loop):
                     self._loop(ws, step)
                 else:
-                    self.kernels[step.name].forward(ws.whole(step))
+                    self._whole(ws, step)
         return self.output(ws, "reals")
+
+    def _whole(self, ws: Workspace[R], group: Group) -> None:
+        self.kernels[group.name].forward(ws.whole(group))
 
     def _load(self, ws: Workspace[R], inputs: Sequence[Tensor]) -> None:
         ref = self.schedule.outside[self.graph.inputs[0]]
@@ -110,11 +113,13 @@ class Forward(ABC, Generic[R]):
         return ws.array(kind, ref.buffer)[..., ref.start : ref.start + ref.width]
 
     def _loop(self, ws: Workspace[R], loop: Loop) -> None:
-        kernels = [self.kernels[group.name] for group in loop.groups]
-        for kernel, group in zip(kernels, loop.groups, strict=True):
+        for group in loop.groups:
             if group.hoisted:
-                kernel.hoist(ws.whole(group))
-        runs = [kernel.forward for kernel in kernels]
+                self.kernels[group.name].hoist(ws.whole(group))
+        self._steps(ws, loop)
+
+    def _steps(self, ws: Workspace[R], loop: Loop) -> None:
+        runs = [self.kernels[group.name].forward for group in loop.groups]
         for rows in ws.loop(loop):
             for run, row in zip(runs, rows, strict=True):
                 run(row)

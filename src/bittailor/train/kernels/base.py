@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bittailor.compile.groups import Group
-from bittailor.engines.torch.kernels.base import C, Kernel
+from bittailor.engines.torch.kernels.base import C, Kernel, Member
 from bittailor.engines.torch.workspace import Rows
+from bittailor.train.tape import Op
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +44,8 @@ class Trainable(Kernel[C, TrainingRows]):
 
     arrays: tuple[str, ...] = ("mask",)
     """What it notes going forward, for every step; see `TrainingRows`."""
+    multiplies = False
+    """Whether a product of matrices comes before its native form, and after that of the way back."""
 
     def __init__(
         self, group: Group, sites: Mapping[str, tuple[int, int]], learned: bool, trainable: Sequence[bool]
@@ -57,6 +60,32 @@ class Trainable(Kernel[C, TrainingRows]):
         self.collects = False
         self.scale_gradient: Tensor | None = None
         self.parameter_gradients: dict[str, Tensor] = {}
+        self.version = 0
+
+    def prepare(self, programs: Sequence[Sequence[Member[C]]]) -> None:
+        super().prepare(programs)
+        self.version += 1  # tapes look at it
+
+    # --- the native form, of those that have one ----------------------------------------------------------------
+
+    @property
+    def native(self) -> bool:
+        """Whether the present constants have a native form."""
+        return False
+
+    def describe(self, op: Op, backwards: bool) -> None:
+        """Set kind and constants of the native form."""
+        raise NotImplementedError
+
+    def multiply(self, rows: TrainingRows) -> None:
+        """The product into `rows.product`."""
+        raise NotImplementedError
+
+    def multiply_back(self, rows: TrainingRows) -> None:
+        """The operand's gradient from `rows.kept`."""
+        raise NotImplementedError
+
+    # --- the way back -------------------------------------------------------------------------------------------
 
     def collect(self, rows: TrainingRows) -> None:
         """Add to the gradient of the output's scale."""

@@ -15,7 +15,9 @@ from bittailor.core.qformat import QFormat
 from bittailor.engines.torch.kernels import rescaling
 from bittailor.engines.torch.kernels.base import C, Member
 from bittailor.engines.torch.kernels.rescaling import P
+from bittailor.train import tape
 from bittailor.train.kernels.base import Trainable, TrainingRows
+from bittailor.train.tape import OPERANDS, Op, View
 
 
 class Clamped(Trainable[C], rescaling.Rescaled[C, TrainingRows]):
@@ -25,7 +27,16 @@ class Clamped(Trainable[C], rescaling.Rescaled[C, TrainingRows]):
         super().prepare(programs)
         if self.learned:
             self.unit = torch.exp2(-self.S.to(torch.float32))
-            self.half = torch.full_like(self.unit, -0.5)
+            half = torch.full_like(self.unit, -0.5)
+
+            self.middle = half if self.zero is None else half - self.zero
+
+    def describe(self, op: Op, backwards: bool) -> None:
+        op.constants(S=self.S, c=self.c, zero=self.zero, lo=self.lo, hi=self.hi)
+        for i, M in enumerate(self.M):
+            op.M[i] = M.data_ptr()
+        if self.learned:
+            op.constants(unit=self.unit, middle=self.middle)
 
     def settle(self, raw: Tensor, rows: TrainingRows) -> None:
         if self.collects:
@@ -52,8 +63,7 @@ class Clamped(Trainable[C], rescaling.Rescaled[C, TrainingRows]):
         if self.collects:
             # what the rounding (inside) or the clamp (outside) answers per step of scale: LSQ, arXiv 1902.08153
             assert real is not None
-            torch.addcmul(self.half if self.zero is None else self.half - self.zero, rows.error, self.unit,
-                          out=rows.error)
+            torch.addcmul(self.middle, rows.error, self.unit, out=rows.error)
             torch.addcmul(real, mask, rows.error, value=-1, out=rows.error)
 
     def masked(self, rows: TrainingRows, out: Tensor) -> Tensor:
@@ -71,6 +81,19 @@ class Affine(Clamped[forms.Affine], rescaling.Affine[TrainingRows]):
         op = self.group.nodes[0].operator
         assert isinstance(op, AffineOp)
         self.gains = op.gains  # those of all members
+
+    @property
+    def native(self) -> bool:
+        return not self.wide and len(self.gains) <= OPERANDS
+
+    def describe(self, op: Op, backwards: bool) -> None:
+        if backwards:
+            op.kind, op.gain = tape.BACK_SUM, (*self.gains, *[0.0] * (OPERANDS - len(self.gains)))
+            return
+        super().describe(op, backwards)
+        op.kind = tape.SUM
+        for i in self.group.hoisted:
+            op.operand[i] = View()  # in the sum already
 
     def backward(self, rows: TrainingRows) -> None:
         masked: Tensor | None = None
@@ -94,6 +117,15 @@ class Product(Clamped[forms.Product], rescaling.Product[TrainingRows]):
     def prepare(self, programs: Sequence[Sequence[Member[forms.Product]]]) -> None:
         super().prepare(programs)
         self.scales = [fmt.scale[0] for fmt in programs[0][0].inputs]
+
+    @property
+    def native(self) -> bool:
+        return not self.wide
+
+    def describe(self, op: Op, backwards: bool) -> None:
+        super().describe(op, backwards)
+        op.kind = tape.BACK_PRODUCT if backwards else tape.PRODUCT
+        op.gain[0], op.gain[1] = self.scales
 
     def backward(self, rows: TrainingRows) -> None:
         masked = self.masked(rows, rows.scratch)
@@ -130,6 +162,7 @@ class MatMul(Clamped[P], rescaling.MatMul[P, TrainingRows]):
     """Gradients of a matrix and of its input, through the dequantised values of the other."""
 
     arrays = ("mask", "kept")
+    multiplies = True
 
     def prepare(self, programs: Sequence[Sequence[Member[P]]]) -> None:
         super().prepare(programs)
@@ -139,8 +172,23 @@ class MatMul(Clamped[P], rescaling.MatMul[P, TrainingRows]):
             self.weights_of(m) * np.asarray(_scale_of(m).scale)[:, None] for m in members
         ]).astype(np.float32))
 
+    @property
+    def native(self) -> bool:
+        return not self.wide and self.float == torch.float32
+
+    def describe(self, op: Op, backwards: bool) -> None:
+        super().describe(op, backwards)
+        op.kind = tape.BACK_KEPT if backwards else tape.DOT
+
+    def multiply(self, rows: TrainingRows) -> None:
+        torch.addmm(self.bias, rows.in_reals[0], self.W, out=rows.product)
+
     def backward(self, rows: TrainingRows) -> None:
-        masked = self.masked(rows, rows.kept)
+        self.masked(rows, rows.kept)
+        self.multiply_back(rows)
+
+    def multiply_back(self, rows: TrainingRows) -> None:
+        masked = rows.kept
         if self.trainable[0]:
             target = rows.in_grads[0]
             if self.group.writes[0]:
@@ -171,6 +219,15 @@ class Diagonal(Clamped[forms.DiagonalProduct], rescaling.Diagonal[TrainingRows])
         self.x_scales = torch.from_numpy(np.concatenate([
             np.full(w, m.inputs[0].scale[0]) for m, w in zip(members, self.widths, strict=True)
         ]).astype(np.float32))
+
+    @property
+    def native(self) -> bool:
+        return not self.wide
+
+    def describe(self, op: Op, backwards: bool) -> None:
+        super().describe(op, backwards)
+        op.kind = tape.BACK_DIAGONAL if backwards else tape.DIAGONAL
+        op.constants(weight=self.W, offset=self.offsets, factor=self.real_W)
 
     def backward(self, rows: TrainingRows) -> None:
         masked = self.masked(rows, rows.kept)

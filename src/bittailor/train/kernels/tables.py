@@ -13,7 +13,9 @@ from bittailor.core.ops.functions import Function
 from bittailor.core.qformat import QFormat
 from bittailor.engines.torch.kernels import tables
 from bittailor.engines.torch.kernels.base import Member
+from bittailor.train import tape
 from bittailor.train.kernels.base import Trainable, TrainingRows
+from bittailor.train.tape import Op
 
 
 class LookUp(Trainable[forms.Tabulated], tables.LookUp[TrainingRows]):
@@ -32,6 +34,23 @@ class LookUp(Trainable[forms.Tabulated], tables.LookUp[TrainingRows]):
             errors.append(error)
         self.slopes = torch.from_numpy(np.concatenate(slopes).astype(np.float32))
         self.errors = torch.from_numpy(np.concatenate(errors).astype(np.float32))
+
+    @property
+    def native(self) -> bool:
+        return True
+
+    def describe(self, op: Op, backwards: bool) -> None:
+        if backwards:
+            op.kind = tape.BACK_TABLE
+            return
+        op.constants(entries=self.entries, slopes=self.slopes, errors=self.errors)
+        if self.full:
+            op.kind = tape.TABLE
+            op.constants(base=self.base)
+        else:
+            op.kind = tape.LINE
+            op.constants(base=self.begin, shift=self.shift, step=self.step, down=self.down, half=self.half,
+                         lo=self.lo, hi=self.hi, zero=self.zero)
 
     def forward(self, rows: TrainingRows) -> None:
         index = self.look_up(rows).view(-1)

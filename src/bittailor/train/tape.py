@@ -1,0 +1,212 @@
+"""Training's element-wise work in C: groups of operators described by numbers, run over a step or over a whole loop.
+
+A tape lists the groups of a loop, or one group over all steps, in the order in which they run. Neighbours that have a
+native form (`Trainable.native`) are one call of `runtime/bt_train.c`; what has none runs its torch kernel in between,
+and so do matrix products. Both work on the same arrays, so a loop may be half of each. Where no compiler is, and no
+library came with the package, there are no tapes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from bittailor.engines import native_build
+from bittailor.errors import BittailorError
+
+if TYPE_CHECKING:
+    from bittailor.train.kernels.base import Trainable, TrainingRows
+
+OPERANDS = 4
+"""An operator with more has no native form."""
+(CLEAR, SUM, PRODUCT, DOT, DIAGONAL, TABLE, LINE,
+ BACK_KEPT, BACK_SUM, BACK_PRODUCT, BACK_DIAGONAL, BACK_TABLE) = range(12)
+"""`enum bt_kind`."""
+
+log = logging.getLogger(__name__)
+Piece = Callable[[int, Sequence[Any]], None]
+"""Something to run: of a step, with the rows of its groups."""
+
+
+class View(ctypes.Structure):
+    """`bt_view`: where an array lies."""
+
+    _fields_ = (("at", ctypes.c_void_p), ("row", ctypes.c_int64), ("step", ctypes.c_int64))
+
+
+_VIEWS = ("out", "real", "mask", "error", "grad", "kept", "gathered", "partial", "slope")
+_INTEGERS = ("S", "c", "zero", "lo", "hi", "weight", "offset", "entries", "base", "shift", "step", "down", "half")
+_FLOATS = ("unit", "middle", "factor", "slopes", "errors")
+
+
+class Op(ctypes.Structure):
+    """`bt_op`: a group, its arrays and constants."""
+
+    _fields_ = (
+        ("kind", ctypes.c_int32), ("operands", ctypes.c_int32), ("width", ctypes.c_int64),
+        *((name, View) for name in _VIEWS), ("operand", View * OPERANDS), ("value", View * 2),
+        ("gain", ctypes.c_float * OPERANDS), ("writes", ctypes.c_int32 * OPERANDS),
+        ("M", ctypes.c_void_p * OPERANDS), *((name, ctypes.c_void_p) for name in (*_INTEGERS, *_FLOATS)),
+    )
+
+    def constants(self, **tensors: Tensor | None) -> None:
+        """Point at constants, which must stay where they are."""
+        for name, value in tensors.items():
+            setattr(self, name, None if value is None else value.data_ptr())
+
+
+@lru_cache(1)
+def library() -> ctypes.CDLL | None:
+    """The compiled part; None where there is none, which only costs time."""
+    try:
+        found = native_build.training()
+    except (BittailorError, OSError) as error:
+        log.info("training runs without compiled kernels: %s", error)
+        return None
+    found.bt_train.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 2, *[ctypes.c_int64] * 3]
+    found.bt_train.restype = None
+    found.bt_train_size.restype = ctypes.c_size_t
+    assert found.bt_train_size() == ctypes.sizeof(Op)
+    return found
+
+
+class Tape:
+    """Groups to run in one direction, over arrays that stay where they are."""
+
+    def __init__(self, c: ctypes.CDLL, kernels: Sequence[Trainable[Any]], rows: Sequence[Sequence[TrainingRows]],
+                 backwards: bool, cleared: Sequence[Tensor] = ()) -> None:
+        """
+        kernels  in the order of the forward pass
+        rows     of the groups in that order, of step 0 and, if there is one, of step 1
+        cleared  gradients that every step starts with zeros, [items, features]
+        """
+        order = slice(None, None, -1 if backwards else 1)
+        self._run, self.kernels, self.backwards = c.bt_train, kernels[order], backwards
+        self._rows, self._cleared = [step[order] for step in rows], len(cleared)
+        self._items = rows[0][0].out.shape[0]
+        self._ops = (Op * (len(cleared) + len(kernels)))()
+        self._sums: dict[int, Tensor] = {}
+        self._known: list[tuple[int, bool]] = [(-1, False)] * len(kernels)
+        self._pieces: list[Piece] = []
+        self._whole: tuple[int, int] | None = None
+        for op, array in zip(self._ops, cleared, strict=False):
+            op.kind, op.width, op.grad = CLEAR, array.shape[1], _view([array])
+        for i in range(len(kernels)):
+            self._place(i)
+
+    def run(self, first: int, steps: int, rows: Sequence[Sequence[TrainingRows]]) -> None:
+        """Run so many steps from a first one on; `rows` are those of each step."""
+        self._refresh()
+        for sums in self._sums.values():
+            sums.zero_()
+        if self._whole is not None:  # nothing but native forms
+            begin = first + steps - 1 if self.backwards else first
+            self._run(*self._whole, self._items, begin, steps, -1 if self.backwards else 1)
+            return
+        for t in reversed(range(steps)) if self.backwards else range(steps):
+            now = rows[t]
+            for piece in self._pieces:
+                piece(first + t, now)
+
+    # --- how it is made -----------------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        """Take over the kernels' present constants."""
+        known = [(kernel.version, kernel.collects) for kernel in self.kernels]
+        if known == self._known:
+            return
+        for i, (now, before) in enumerate(zip(known, self._known, strict=True)):
+            if now != before and self.kernels[i].native:
+                self._describe(i)
+        self._known = known
+        self._arrange()
+
+    def _describe(self, i: int) -> None:
+        kernel, op = self.kernels[i], self._ops[self._cleared + i]
+        kernel.describe(op, self.backwards)
+        if self.backwards:
+            op.gathered = self._gathered(i) if kernel.collects else View()
+            return
+        op.error = self._view(i, "error") if kernel.collects else View()
+        if kernel.multiplies:
+            op.partial = self._view(i, "product")
+        elif self._rows[0][i].partial is not None:
+            op.partial = self._view(i, "partial")
+
+    def _arrange(self) -> None:
+        """The pieces of a step: calls over neighbours that are native, and torch kernels."""
+        self._pieces = []
+        begin = 0
+        for i, kernel in enumerate(self.kernels):
+            at = self._cleared + i
+            if kernel.native and not kernel.multiplies:
+                continue
+            # a product comes before its own rescaling, and after its own masking
+            end = at + 1 if kernel.native and self.backwards else at
+            self._add_native(begin, end)
+            self._pieces.append(_torch(kernel, len(self.kernels) - 1 - i if self.backwards else i, self.backwards))
+            begin = at if kernel.native and not self.backwards else at + 1
+        only = not self._pieces
+        self._add_native(begin, len(self._ops))
+        self._whole = (ctypes.addressof(self._ops), len(self._ops)) if only else None
+
+    def _add_native(self, begin: int, end: int) -> None:
+        if begin == end:
+            return
+        run, items = self._run, self._items
+        at, count = ctypes.addressof(self._ops) + begin * ctypes.sizeof(Op), end - begin
+        self._pieces.append(lambda t, rows: run(at, count, items, t, 1, 1))
+
+    def _place(self, i: int) -> None:
+        """Where a group's arrays lie."""
+        kernel, op, row = self.kernels[i], self._ops[self._cleared + i], self._rows[0][i]
+        op.width, op.operands = row.out.shape[1], min(len(row.ins), OPERANDS)
+        names = ("grad", "mask", "error", "kept", "slope") if self.backwards else ("out", "real", "mask", "slope")
+        for name in names:
+            setattr(op, name, self._view(i, name))
+        for n in range(op.operands):
+            if not self.backwards:
+                op.operand[n] = self._view(i, "ins", n)
+            elif kernel.trainable[n]:
+                op.operand[n] = self._view(i, "in_grads", n)
+            op.writes[n] = kernel.group.writes[n]
+            if self.backwards and n < len(op.value):
+                op.value[n] = self._view(i, "in_reals", n)
+
+    def _view(self, i: int, name: str, operand: int | None = None) -> View:
+        found = [getattr(rows[i], name) for rows in self._rows]
+        return _view(found if operand is None else [views[operand] for views in found])
+
+    def _gathered(self, i: int) -> View:
+        """Where the gradients of a scale add up: per item in a loop, over all rows otherwise."""
+        if self._rows[0][i].gathered is not None:
+            return self._view(i, "gathered")
+        kernel = self.kernels[i]
+        if i not in self._sums:
+            self._sums[i] = self._rows[0][i].grad.new_zeros(self._ops[self._cleared + i].width)
+        kernel.scale_gradient = self._sums[i]
+        return View(self._sums[i].data_ptr(), 0, 0)
+
+
+def _view(steps: Sequence[Tensor | None]) -> View:
+    first = steps[0]
+    if first is None or not first.numel():
+        return View()
+    apart = 0 if len(steps) == 1 or steps[1] is None else steps[1].data_ptr() - first.data_ptr()
+    return View(first.data_ptr(), first.stride(0) * first.element_size(), apart)
+
+
+def _torch(kernel: Trainable[Any], i: int, backwards: bool) -> Piece:
+    if kernel.native:
+        run = kernel.multiply_back if backwards else kernel.multiply
+    else:
+        run = kernel.backward if backwards else kernel.forward
+    return lambda t, rows: run(rows[i])
+
+
+__all__ = ["Op", "Tape", "library"]
