@@ -5,7 +5,8 @@
     python benchmarks/qat.py --tasks vowels --data DIR --seeds 0 1 2
 
 Speed: one update of a retraining (binding, forward, backward, optimizer) against one of a plain float torch.nn.GRU with
-the same head, interleaved, on one thread. Ratios are of medians of processor time, which a busy machine hardly changes.
+the same head, interleaved, on one thread; as it is, and with the torch kernels that serve where no compiler is. Ratios
+are of medians of processor time, which a busy machine hardly changes.
 Errors: validation and test, homogeneous 8 bits, and weights of 2, 3 and 4 bits and a mixture (`mixed`) with 8-bit
 activations and biases, post-training and retrained without and with the float network as a teacher. Sizes are weights
 and biases times their widths against the homogeneous baseline's, whose biases have 16 bits. Rows that the JSON file
@@ -99,9 +100,11 @@ def speed(batch: int, steps: int, inputs: int, hidden: int) -> dict[str, Any]:
         for _ in range(TOGETHER):
             plain()
 
-    def update(**changes: Any) -> Callable[[], object]:
+    def update(compiled: bool = True, **changes: Any) -> Callable[[], object]:
         settings = Retraining(batch=batch, **changes)
         made = _Retrainer(calibration, widths, data, "error", settings, 0, None, calibration, None, None)
+        if not compiled:
+            made.network.native = None
 
         def run() -> None:
             for i, met in enumerate(made._batches(torch.arange(several).split(batch))):
@@ -109,12 +112,13 @@ def speed(batch: int, steps: int, inputs: int, hidden: int) -> dict[str, Any]:
         return run
 
     found = timed({"float": plainly, "frozen": update(ranges="frozen", distil=0.0, noise=0.0),
-                   "learned": update(distil=0.0, noise=0.0), "default": update()})
+                   "learned": update(distil=0.0, noise=0.0), "default": update(), "torch": update(compiled=False)})
     row: dict[str, Any] = {"batch": batch, "steps": steps, "inputs": inputs, "hidden": hidden}
     row |= {f"{name}_ms": round(value, 2) for name, value in found.items()}
     row |= {f"{name}_ratio": round(found[name] / found["float"], 2) for name in found if name != "float"}
     print(f"B={batch} T={steps} I={inputs} H={hidden}: float {found['float']:.1f} ms; times as long: "
-          f"frozen {row['frozen_ratio']}, learned {row['learned_ratio']}, all defaults {row['default_ratio']}",
+          f"frozen {row['frozen_ratio']}, learned {row['learned_ratio']}, all defaults {row['default_ratio']}, "
+          f"the same without compiled kernels {row['torch_ratio']}",
           flush=True)
     return row
 

@@ -26,7 +26,16 @@ from wheel.wheelfile import WheelFile
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE / "src"))
 
-from bittailor.engines.native_build import CPU, FLAGS, RUNTIME, VARIANTS, Variant, find_compiler, prebuilt_name  # noqa: E402
+from bittailor.engines.native_build import (  # noqa: E402
+    CPU,
+    FLAGS,
+    RUNTIME,
+    TRAINING,
+    VARIANTS,
+    Variant,
+    find_compiler,
+    prebuilt_name,
+)
 
 OLDEST_GLIBC = (2, 17)
 """manylinux2014: what every Linux of the last ten years has."""
@@ -67,7 +76,8 @@ def this_target() -> str:
 
 def compile_all(target: Target, compiler: str, folder: Path) -> None:
     """Every library of a target. Names hold a digest of the source, which is compared when one is looked for."""
-    for variant in (CPU, *(VARIANTS[name] for name in target.variants)):
+    training = [v for v in TRAINING if not v.level or target.variants is X86]
+    for variant in (CPU, *(VARIANTS[name] for name in target.variants), *training):
         compile_one(variant, target, compiler, folder / prebuilt_name(variant))
 
 

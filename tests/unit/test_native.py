@@ -20,7 +20,18 @@ from bittailor.engines import Reference, bytecode, native_build
 from bittailor.engines.lowering import Lowering
 from bittailor.engines.lowering_numbers import Layout
 from bittailor.engines.native import FEW, STATUS, Native
-from bittailor.engines.native_build import FLAGS, RUNTIME, VARIANTS, Runtime, find_compiler, library, runnable
+from bittailor.engines.native_build import (
+    CPU,
+    FLAGS,
+    RUNTIME,
+    TRAINING,
+    VARIANTS,
+    Runtime,
+    Variant,
+    find_compiler,
+    library,
+    runnable,
+)
 from bittailor.errors import BittailorError, RangeError
 from firmware_host import WARNINGS
 from networks import calibrate, gru_network, plan_of, random_plan, random_widths, uniform_plan
@@ -74,14 +85,13 @@ def test_processes_that_start_together_share_one_library(tmp_path: Path) -> None
 
 @needs_compiler
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-@pytest.mark.parametrize("name", [*VARIANTS, "cpu"])
-def test_no_warnings(compiler: str, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", [*VARIANTS.values(), CPU, *TRAINING], ids=lambda v: v.name)
+def test_no_warnings(compiler: str, variant: Variant, tmp_path: Path) -> None:
     import shutil
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler}")
-    if name not in (*runnable(), "cpu"):
+    if variant.level > int(library(CPU).bt_cpu()):
         pytest.skip("another processor family")
-    variant = VARIANTS.get(name, native_build.CPU)
     command = [compiler, *FLAGS, *WARNINGS, *variant.flags, str(RUNTIME / variant.source), "-o", str(tmp_path / "x.so")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ import pytest
 from bittailor.common import cache, processors
 from bittailor.engines import native_build
 from bittailor.engines.native import Native
-from bittailor.engines.native_build import CPU, RUNTIME, VARIANTS, find_compiler, library
+from bittailor.engines.native_build import CPU, RUNTIME, TRAINING, VARIANTS, Variant, find_compiler, library
 from bittailor.export import artefact, targets
 from bittailor.export.targets import TARGETS
 from firmware_host import WARNINGS
@@ -65,9 +65,9 @@ def test_a_compiler_older_than_the_processor(monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.mark.skipif(shutil.which("x86_64-w64-mingw32-gcc") is None, reason="no compiler for Windows")
-@pytest.mark.parametrize("name", [*VARIANTS, "cpu"])
-def test_the_runtime_compiles_for_windows(name: str, tmp_path: Path) -> None:
-    variant, dll = VARIANTS.get(name, CPU), tmp_path / "x.dll"
+@pytest.mark.parametrize("variant", [*VARIANTS.values(), CPU, *TRAINING], ids=lambda v: v.name)
+def test_the_runtime_compiles_for_windows(variant: Variant, tmp_path: Path) -> None:
+    dll = tmp_path / "x.dll"
     flags = [*(flag for flag in native_build.FLAGS if flag != "-fPIC"), *WARNINGS, *variant.flags]
     command = ["x86_64-w64-mingw32-gcc", *flags, str(RUNTIME / variant.source), "-o", str(dll)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -75,7 +75,7 @@ def test_the_runtime_compiles_for_windows(name: str, tmp_path: Path) -> None:
     command = ["x86_64-w64-mingw32-objdump", "-p", str(dll)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     exported = {line.split()[-1] for line in text.splitlines() if line.strip().startswith("[") and "bt_" in line}
-    assert exported == ({"bt_cpu"} if name == "cpu" else {"bt_check", "bt_layout", "bt_run", "bt_scratch"})
+    assert exported == set(variant.functions)
     needed = {line.split()[-1].lower() for line in text.splitlines() if "DLL Name" in line}
     assert needed <= {"kernel32.dll", "msvcrt.dll"}, "a library that Windows does not have"
 

@@ -9,23 +9,23 @@
 #include <string.h> /* memcpy, memset */
 
 enum bt_kind {
-    BT_CLEAR,    /* grad = 0 */
-    BT_SUM,      /* out = settle(partial or c, + M[i] operand[i]) */
-    BT_PRODUCT,  /* out = settle(c + M operand[0] operand[1]) */
-    BT_DOT,      /* out = settle(c + M product), the product of matrices being float integers */
-    BT_DIAGONAL, /* out = settle(c + M (offset + weight operand[0])) */
-    BT_TABLE,    /* out = entries[base + operand[0]], and the slope there */
-    BT_LINE,     /* the same between two entries */
-    BT_BACK_KEPT, /* kept = grad mask */
-    BT_BACK_SUM, /* operand[i] (+)= gain[i] grad mask, gradients as all operands of the way back */
+    BT_CLEAR,         /* grad = 0 */
+    BT_SUM,           /* out = settle(partial or c, + M[i] operand[i]) */
+    BT_PRODUCT,       /* out = settle(c + M operand[0] operand[1]) */
+    BT_DOT,           /* out = settle(c + M product), the product of matrices being float integers */
+    BT_DIAGONAL,      /* out = settle(c + M (offset + weight operand[0])) */
+    BT_TABLE,         /* out = entries[base + operand[0]], and the slope there */
+    BT_LINE,          /* the same between two entries */
+    BT_BACK_KEPT,     /* kept = grad mask */
+    BT_BACK_SUM,      /* operand[i] (+)= gain[i] grad mask, gradients as all operands of the way back */
     BT_BACK_PRODUCT,  /* operand[i] (+)= gain[1-i] value[1-i] grad mask */
     BT_BACK_DIAGONAL, /* kept = grad mask; operand[0] (+)= factor kept */
-    BT_BACK_TABLE /* operand[0] (+)= slope grad */
+    BT_BACK_TABLE     /* operand[0] (+)= slope grad */
 };
 
 #define BT_OPERANDS 4
 #define BT_COLUMNS 256 /* of a row, that are computed together */
-#define BT_ROWS 8      /* that go through all operators of a call together */
+#define BT_ROWS 32     /* that go through all operators of a call together */
 
 /* Where an array lies: its first element at step 0, bytes from row to row and from step to step. NULL: there is none.
  */
@@ -69,9 +69,11 @@ static void bt_settle(const bt_row *r, const int32_t *restrict raw) {
     float *restrict real = bt_at(&op->real, r), *restrict mask = bt_at(&op->mask, r);
     float *restrict error = bt_at(&op->error, r);
     int32_t moved[BT_COLUMNS];
-    for (size_t j = 0; j < n; j++) moved[j] = raw[j] >> S[j];
+    for (size_t j = 0; j < n; j++)
+        moved[j] = raw[j] >> S[j];
     if (zero)
-        for (size_t j = 0; j < n; j++) moved[j] = bt_plus(moved[j], -zero[j]);
+        for (size_t j = 0; j < n; j++)
+            moved[j] = bt_plus(moved[j], -zero[j]);
     for (size_t j = 0; j < n; j++) {
         int32_t kept = moved[j] < lo[j] ? lo[j] : moved[j];
         kept = kept > hi[j] ? hi[j] : kept;
@@ -79,10 +81,12 @@ static void bt_settle(const bt_row *r, const int32_t *restrict raw) {
         mask[j] = kept == moved[j] ? 1.0f : 0.0f;
     }
     if (real)
-        for (size_t j = 0; j < n; j++) real[j] = (float)out[j];
+        for (size_t j = 0; j < n; j++)
+            real[j] = (float)out[j];
     if (error) {
         const float *restrict unit = op->unit + r->first, *restrict middle = op->middle + r->first;
-        for (size_t j = 0; j < n; j++) error[j] = (float)out[j] - mask[j] * (middle[j] + (float)raw[j] * unit[j]);
+        for (size_t j = 0; j < n; j++)
+            error[j] = (float)out[j] - mask[j] * (middle[j] + (float)raw[j] * unit[j]);
     }
 }
 
@@ -93,8 +97,10 @@ static void bt_sum(const bt_row *r) {
     memcpy(raw, from ? from : op->c + r->first, 4 * r->count);
     for (int32_t i = 0; i < op->operands; i++) {
         const int32_t *restrict u = bt_at(&op->operand[i], r), *restrict M = op->M[i] + r->first;
-        if (!u) continue; /* in `partial` already */
-        for (size_t j = 0; j < r->count; j++) raw[j] = bt_plus(raw[j], bt_times(u[j], M[j]));
+        if (!u)
+            continue; /* in `partial` already */
+        for (size_t j = 0; j < r->count; j++)
+            raw[j] = bt_plus(raw[j], bt_times(u[j], M[j]));
     }
     bt_settle(r, raw);
 }
@@ -106,16 +112,20 @@ static void bt_scaled(const bt_row *r) {
     const int32_t *restrict M = op->M[0] + r->first, *restrict c = op->c + r->first;
     if (op->kind == BT_DOT) {
         const float *restrict product = bt_at(&op->partial, r);
-        for (size_t j = 0; j < r->count; j++) raw[j] = (int32_t)product[j];
+        for (size_t j = 0; j < r->count; j++)
+            raw[j] = (int32_t)product[j];
     } else if (op->kind == BT_PRODUCT) {
         const int32_t *a = bt_at(&op->operand[0], r), *b = bt_at(&op->operand[1], r);
-        for (size_t j = 0; j < r->count; j++) raw[j] = bt_times(a[j], b[j]);
+        for (size_t j = 0; j < r->count; j++)
+            raw[j] = bt_times(a[j], b[j]);
     } else {
         const int32_t *restrict u = bt_at(&op->operand[0], r);
         const int32_t *restrict weight = op->weight + r->first, *restrict offset = op->offset + r->first;
-        for (size_t j = 0; j < r->count; j++) raw[j] = bt_plus(offset[j], bt_times(u[j], weight[j]));
+        for (size_t j = 0; j < r->count; j++)
+            raw[j] = bt_plus(offset[j], bt_times(u[j], weight[j]));
     }
-    for (size_t j = 0; j < r->count; j++) raw[j] = bt_plus(c[j], bt_times(raw[j], M[j]));
+    for (size_t j = 0; j < r->count; j++)
+        raw[j] = bt_plus(c[j], bt_times(raw[j], M[j]));
     bt_settle(r, raw);
 }
 
@@ -125,11 +135,14 @@ static void bt_found(const bt_row *r, const int32_t *restrict index) {
     const int32_t *out = bt_at(&op->out, r);
     float *restrict slope = bt_at(&op->slope, r), *restrict real = bt_at(&op->real, r);
     float *restrict error = bt_at(&op->error, r);
-    for (size_t j = 0; j < r->count; j++) slope[j] = op->slopes[index[j]];
+    for (size_t j = 0; j < r->count; j++)
+        slope[j] = op->slopes[index[j]];
     if (real)
-        for (size_t j = 0; j < r->count; j++) real[j] = (float)out[j];
+        for (size_t j = 0; j < r->count; j++)
+            real[j] = (float)out[j];
     if (error)
-        for (size_t j = 0; j < r->count; j++) error[j] = op->errors[index[j]];
+        for (size_t j = 0; j < r->count; j++)
+            error[j] = op->errors[index[j]];
 }
 
 static void bt_table(const bt_row *r) {
@@ -137,8 +150,10 @@ static void bt_table(const bt_row *r) {
     int32_t index[BT_COLUMNS];
     const int32_t *restrict u = bt_at(&op->operand[0], r), *restrict base = op->base + r->first;
     int32_t *restrict out = bt_at(&op->out, r);
-    for (size_t j = 0; j < r->count; j++) index[j] = u[j] + base[j];
-    for (size_t j = 0; j < r->count; j++) out[j] = op->entries[index[j]];
+    for (size_t j = 0; j < r->count; j++)
+        index[j] = u[j] + base[j];
+    for (size_t j = 0; j < r->count; j++)
+        out[j] = op->entries[index[j]];
     bt_found(r, index);
 }
 
@@ -163,24 +178,30 @@ static void bt_line(const bt_row *r) {
 /* The gradient of the output's scale. */
 static void bt_gather(const bt_row *r) {
     float *restrict gathered = bt_at(&r->op->gathered, r);
-    if (!gathered) return;
+    if (!gathered)
+        return;
     const float *restrict grad = bt_at(&r->op->grad, r), *restrict error = bt_at(&r->op->error, r);
-    for (size_t j = 0; j < r->count; j++) gathered[j] += grad[j] * error[j];
+    for (size_t j = 0; j < r->count; j++)
+        gathered[j] += grad[j] * error[j];
 }
 
 /* target (+)= gain a b, b being 1 where there is none. */
 static void bt_hand(const bt_row *r, int i, float gain, const float *restrict a, const float *restrict b) {
     float *restrict target = bt_at(&r->op->operand[i], r);
-    if (!target) return;
+    if (!target)
+        return;
     float found[BT_COLUMNS];
     if (b)
-        for (size_t j = 0; j < r->count; j++) found[j] = a[j] * b[j] * gain;
+        for (size_t j = 0; j < r->count; j++)
+            found[j] = a[j] * b[j] * gain;
     else
-        for (size_t j = 0; j < r->count; j++) found[j] = a[j] * gain;
+        for (size_t j = 0; j < r->count; j++)
+            found[j] = a[j] * gain;
     if (r->op->writes[i])
         memcpy(target, found, 4 * r->count);
     else
-        for (size_t j = 0; j < r->count; j++) target[j] += found[j];
+        for (size_t j = 0; j < r->count; j++)
+            target[j] += found[j];
 }
 
 static void bt_back(const bt_row *r) {
@@ -193,14 +214,19 @@ static void bt_back(const bt_row *r) {
     }
     float masked[BT_COLUMNS];
     const float *restrict mask = bt_at(&op->mask, r);
-    for (size_t j = 0; j < r->count; j++) masked[j] = grad[j] * mask[j];
+    for (size_t j = 0; j < r->count; j++)
+        masked[j] = grad[j] * mask[j];
     float *kept = bt_at(&op->kept, r);
-    if (kept) memcpy(kept, masked, 4 * r->count);
-    if (op->kind == BT_BACK_DIAGONAL) bt_hand(r, 0, 1.0f, masked, op->factor + r->first);
+    if (kept)
+        memcpy(kept, masked, 4 * r->count);
+    if (op->kind == BT_BACK_DIAGONAL)
+        bt_hand(r, 0, 1.0f, masked, op->factor + r->first);
     if (op->kind == BT_BACK_SUM)
-        for (int32_t i = 0; i < op->operands; i++) bt_hand(r, i, op->gain[i], masked, NULL);
+        for (int32_t i = 0; i < op->operands; i++)
+            bt_hand(r, i, op->gain[i], masked, NULL);
     if (op->kind == BT_BACK_PRODUCT)
-        for (int32_t i = 0; i < 2; i++) bt_hand(r, i, op->gain[1 - i], masked, bt_at(&op->value[1 - i], r));
+        for (int32_t i = 0; i < 2; i++)
+            bt_hand(r, i, op->gain[1 - i], masked, bt_at(&op->value[1 - i], r));
 }
 
 static void bt_compute(const bt_row *r) {
@@ -232,7 +258,8 @@ void bt_train(const bt_op *ops, size_t count, size_t rows, int64_t first, int64_
     for (size_t begin = 0; begin < rows; begin += BT_ROWS) {
         const size_t end = rows - begin < BT_ROWS ? rows : begin + BT_ROWS;
         for (int64_t s = 0; s < steps; s++)
-            for (size_t i = 0; i < count; i++) bt_rows(ops + i, begin, end, first + s * by);
+            for (size_t i = 0; i < count; i++)
+                bt_rows(ops + i, begin, end, first + s * by);
     }
 }
 

@@ -102,8 +102,8 @@ class Tape:
     def run(self, first: int, steps: int, rows: Sequence[Sequence[TrainingRows]]) -> None:
         """Run so many steps from a first one on; `rows` are those of each step."""
         self._refresh()
-        for sums in self._sums.values():
-            sums.zero_()
+        for i, sums in self._sums.items():
+            self.kernels[i].scale_gradient = sums.zero_()
         if self._whole is not None:  # nothing but native forms
             begin = first + steps - 1 if self.backwards else first
             self._run(*self._whole, self._items, begin, steps, -1 if self.backwards else 1)
@@ -135,8 +135,8 @@ class Tape:
         op.error = self._view(i, "error") if kernel.collects else View()
         if kernel.multiplies:
             op.partial = self._view(i, "product")
-        elif self._rows[0][i].partial is not None:
-            op.partial = self._view(i, "partial")
+        elif kernel.group.hoisted:  # it may have moved
+            op.partial = _view([rows[i].workspace.partial_of(kernel.group, t) for t, rows in enumerate(self._rows)])
 
     def _arrange(self) -> None:
         """The pieces of a step: calls over neighbours that are native, and torch kernels."""
@@ -186,10 +186,8 @@ class Tape:
         """Where the gradients of a scale add up: per item in a loop, over all rows otherwise."""
         if self._rows[0][i].gathered is not None:
             return self._view(i, "gathered")
-        kernel = self.kernels[i]
         if i not in self._sums:
             self._sums[i] = self._rows[0][i].grad.new_zeros(self._ops[self._cleared + i].width)
-        kernel.scale_gradient = self._sums[i]
         return View(self._sums[i].data_ptr(), 0, 0)
 
 
