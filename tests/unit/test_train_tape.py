@@ -18,7 +18,7 @@ from bittailor.core.program import Program
 from bittailor.engines import native_build
 from bittailor.engines.torch import workspace
 from bittailor.errors import BittailorError
-from bittailor.train import tape
+from bittailor.train import native
 from bittailor.train.integer import IntegerNetwork
 from networks import (
     CELL_VARIANTS,
@@ -34,7 +34,7 @@ from networks import (
 )
 
 Rng = np.random.Generator
-pytestmark = pytest.mark.skipif(tape.library() is None, reason="no C compiler")
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no C compiler")
 CLOSE = 1e-4
 """Of the norms of gradients: sums of float32 in another order. A scale's is a sum in which much cancels."""
 
@@ -141,9 +141,9 @@ def test_an_operator_of_many_operands(rng: Rng) -> None:
 
 @pytest.fixture
 def _forgotten() -> Iterator[None]:
-    tape.library.cache_clear()
+    native.library.cache_clear()
     yield
-    tape.library.cache_clear()
+    native.library.cache_clear()
 
 
 @pytest.mark.usefixtures("_forgotten")

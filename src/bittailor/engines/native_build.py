@@ -71,7 +71,7 @@ scalar C, here to be tested; those for few sequences (`few_of`) do not compute t
 TRAINING = tuple(
     Variant(f"train-{name}", flags, level, "bt_train.c", ("bt_train", "bt_train_size"))
     for name, flags, level in (("avx512", _AVX512, 4), ("avx2", ("-march=x86-64-v3",), 3), ("plain", (), 0)))
-"""Ways to compile what training computes (`train/tape.py`), best first."""
+"""Ways to compile what training computes (`train/native.py`), best first."""
 
 ORIGINS: dict[str, str] = {}
 """Variant -> where the library came from that was loaded last."""

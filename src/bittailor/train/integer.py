@@ -26,7 +26,7 @@ from bittailor.engines.torch.runner import Forward
 from bittailor.engines.torch.workspace import Workspace
 from bittailor.train.kernels import Trainable, trainable
 from bittailor.train.kernels.base import TrainingRows
-from bittailor.train.tape import library
+from bittailor.train.native import library
 from bittailor.train.workspace import TrainingWorkspace
 
 

@@ -2,77 +2,23 @@
 
 A tape lists the groups of a loop, or one group over all steps, in the order in which they run. Neighbours that have a
 native form (`Trainable.native`) are one call of `runtime/bt_train.c`; what has none runs its torch kernel in between,
-and so do matrix products. Both work on the same arrays, so a loop may be half of each. Where no compiler is, and no
-library came with the package, there are no tapes.
+and so do matrix products. Both work on the same arrays, so a loop may be half of each. Where there is no library
+(`native.library`), there are no tapes.
 """
 
 from __future__ import annotations
 
 import ctypes
-import logging
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from bittailor.engines import native_build
-from bittailor.errors import BittailorError
+from bittailor.train.kernels.base import Trainable, TrainingRows
+from bittailor.train.native import CLEAR, OPERANDS, Op, View
 
-if TYPE_CHECKING:
-    from bittailor.train.kernels.base import Trainable, TrainingRows
-
-OPERANDS = 4
-"""An operator with more has no native form."""
-(CLEAR, SUM, PRODUCT, DOT, DIAGONAL, TABLE, LINE,
- BACK_KEPT, BACK_SUM, BACK_PRODUCT, BACK_DIAGONAL, BACK_TABLE) = range(12)
-"""`enum bt_kind`."""
-
-log = logging.getLogger(__name__)
 Piece = Callable[[int, Sequence[Any]], None]
 """Something to run: of a step, with the rows of its groups."""
-
-
-class View(ctypes.Structure):
-    """`bt_view`: where an array lies."""
-
-    _fields_ = (("at", ctypes.c_void_p), ("row", ctypes.c_int64), ("step", ctypes.c_int64))
-
-
-_VIEWS = ("out", "real", "mask", "error", "grad", "kept", "gathered", "partial", "slope")
-_INTEGERS = ("S", "c", "zero", "lo", "hi", "weight", "offset", "entries", "base", "shift", "step", "down", "half")
-_FLOATS = ("unit", "middle", "factor", "slopes", "errors")
-
-
-class Op(ctypes.Structure):
-    """`bt_op`: a group, its arrays and constants."""
-
-    _fields_ = (
-        ("kind", ctypes.c_int32), ("operands", ctypes.c_int32), ("width", ctypes.c_int64),
-        *((name, View) for name in _VIEWS), ("operand", View * OPERANDS), ("value", View * 2),
-        ("gain", ctypes.c_float * OPERANDS), ("writes", ctypes.c_int32 * OPERANDS),
-        ("M", ctypes.c_void_p * OPERANDS), *((name, ctypes.c_void_p) for name in (*_INTEGERS, *_FLOATS)),
-    )
-
-    def constants(self, **tensors: Tensor | None) -> None:
-        """Point at constants, which must stay where they are."""
-        for name, value in tensors.items():
-            setattr(self, name, None if value is None else value.data_ptr())
-
-
-@lru_cache(1)
-def library() -> ctypes.CDLL | None:
-    """The compiled part; None where there is none, which only costs time."""
-    try:
-        found = native_build.training()
-    except (BittailorError, OSError) as error:
-        log.info("training runs without compiled kernels: %s", error)
-        return None
-    found.bt_train.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 2, *[ctypes.c_int64] * 3]
-    found.bt_train.restype = None
-    found.bt_train_size.restype = ctypes.c_size_t
-    assert found.bt_train_size() == ctypes.sizeof(Op)
-    return found
 
 
 class Tape:
@@ -207,4 +153,4 @@ def _torch(kernel: Trainable[Any], i: int, backwards: bool) -> Piece:
     return lambda t, rows: run(rows[i])
 
 
-__all__ = ["Op", "Tape", "library"]
+__all__ = ["Tape"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from bittailor.compile.groups import Group
 from bittailor.engines.torch.kernels.base import C, Kernel, Member
 from bittailor.engines.torch.workspace import Rows
-from bittailor.train.tape import Op
+from bittailor.train.native import Op
 
 
 @dataclass(slots=True, eq=False)

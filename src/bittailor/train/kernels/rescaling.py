@@ -15,9 +15,9 @@ from bittailor.core.qformat import QFormat
 from bittailor.engines.torch.kernels import rescaling
 from bittailor.engines.torch.kernels.base import C, Member
 from bittailor.engines.torch.kernels.rescaling import P
-from bittailor.train import tape
+from bittailor.train import native
 from bittailor.train.kernels.base import Trainable, TrainingRows
-from bittailor.train.tape import OPERANDS, Op, View
+from bittailor.train.native import OPERANDS, Op, View
 
 
 class Clamped(Trainable[C], rescaling.Rescaled[C, TrainingRows]):
@@ -88,10 +88,10 @@ class Affine(Clamped[forms.Affine], rescaling.Affine[TrainingRows]):
 
     def describe(self, op: Op, backwards: bool) -> None:
         if backwards:
-            op.kind, op.gain = tape.BACK_SUM, (*self.gains, *[0.0] * (OPERANDS - len(self.gains)))
+            op.kind, op.gain = native.BACK_SUM, (*self.gains, *[0.0] * (OPERANDS - len(self.gains)))
             return
         super().describe(op, backwards)
-        op.kind = tape.SUM
+        op.kind = native.SUM
         for i in self.group.hoisted:
             op.operand[i] = View()  # in the sum already
 
@@ -124,7 +124,7 @@ class Product(Clamped[forms.Product], rescaling.Product[TrainingRows]):
 
     def describe(self, op: Op, backwards: bool) -> None:
         super().describe(op, backwards)
-        op.kind = tape.BACK_PRODUCT if backwards else tape.PRODUCT
+        op.kind = native.BACK_PRODUCT if backwards else native.PRODUCT
         op.gain[0], op.gain[1] = self.scales
 
     def backward(self, rows: TrainingRows) -> None:
@@ -178,7 +178,7 @@ class MatMul(Clamped[P], rescaling.MatMul[P, TrainingRows]):
 
     def describe(self, op: Op, backwards: bool) -> None:
         super().describe(op, backwards)
-        op.kind = tape.BACK_KEPT if backwards else tape.DOT
+        op.kind = native.BACK_KEPT if backwards else native.DOT
 
     def multiply(self, rows: TrainingRows) -> None:
         torch.addmm(self.bias, rows.in_reals[0], self.W, out=rows.product)
@@ -226,7 +226,7 @@ class Diagonal(Clamped[forms.DiagonalProduct], rescaling.Diagonal[TrainingRows])
 
     def describe(self, op: Op, backwards: bool) -> None:
         super().describe(op, backwards)
-        op.kind = tape.BACK_DIAGONAL if backwards else tape.DIAGONAL
+        op.kind = native.BACK_DIAGONAL if backwards else native.DIAGONAL
         op.constants(weight=self.W, offset=self.offsets, factor=self.real_W)
 
     def backward(self, rows: TrainingRows) -> None:

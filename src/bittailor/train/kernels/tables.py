@@ -13,9 +13,9 @@ from bittailor.core.ops.functions import Function
 from bittailor.core.qformat import QFormat
 from bittailor.engines.torch.kernels import tables
 from bittailor.engines.torch.kernels.base import Member
-from bittailor.train import tape
+from bittailor.train import native
 from bittailor.train.kernels.base import Trainable, TrainingRows
-from bittailor.train.tape import Op
+from bittailor.train.native import Op
 
 
 class LookUp(Trainable[forms.Tabulated], tables.LookUp[TrainingRows]):
@@ -41,14 +41,14 @@ class LookUp(Trainable[forms.Tabulated], tables.LookUp[TrainingRows]):
 
     def describe(self, op: Op, backwards: bool) -> None:
         if backwards:
-            op.kind = tape.BACK_TABLE
+            op.kind = native.BACK_TABLE
             return
         op.constants(entries=self.entries, slopes=self.slopes, errors=self.errors)
         if self.full:
-            op.kind = tape.TABLE
+            op.kind = native.TABLE
             op.constants(base=self.base)
         else:
-            op.kind = tape.LINE
+            op.kind = native.LINE
             op.constants(base=self.begin, shift=self.shift, step=self.step, down=self.down, half=self.half,
                          lo=self.lo, hi=self.hi, zero=self.zero)
 
