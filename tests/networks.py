@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from bittailor.core.builder import Builder
 from bittailor.core.cells import CELLS, add_layer
-from bittailor.core.graph import Graph, Recurrence
+from bittailor.core.checks import built_again
+from bittailor.core.graph import Graph, Recurrence, State
 from bittailor.core.network import Network
 from bittailor.core.ops.functions import FUNCTIONS
 from bittailor.core.plan import Plan
@@ -176,7 +177,8 @@ def random_network(rng: Rng, features: int | None = None, without: Collection[st
         x = b.op(str(end), "end", x)
         for i in range(int(rng.integers(0, 3))):
             x = _pointwise(b, rng, x, f"v{i}", int(rng.choice(sizes)), "norm" not in without)
-    graph = b.graph(x)
+    (own,) = rng.spawn(1)  # what it draws leaves the others' draws as they are
+    graph = begun(b.graph(x), own, share=0.5) if own.random() < 0.5 else b.graph(x)
     return Network(graph, random_parameters(graph, rng))
 
 
@@ -198,6 +200,18 @@ def _layer(b: Builder, rng: Rng, x: str, p: str, features: int, norms: bool) -> 
     if kind == "odd":
         return odd_recurrence(b, rng, p, x, features, bool(rng.random() < 0.4), norms)
     return _pointwise(b, rng, x, p, features, norms)
+
+
+def begun(graph: Graph, rng: Rng, share: float = 1.0) -> Graph:
+    """The graph with a share of its states beginning at random values, some beyond what the state reaches later."""
+    def start(state: State) -> State:
+        features = graph.sites[state.update].features
+        values = rng.normal(size=features) * rng.choice([0.3, 0.3, 1.5])
+        return replace(state, start=tuple(values.tolist())) if rng.random() < share else state
+
+    steps = tuple(replace(step, states=tuple(map(start, step.states))) if isinstance(step, Recurrence) else step
+                  for step in graph.steps)
+    return built_again(replace(graph, steps=steps))
 
 
 def odd_recurrence(b: Builder, rng: Rng, p: str, x: str, features: int, reverse: bool = False,

@@ -405,7 +405,10 @@ def recur(graph: Json, layer: Json, formats: Json, constants: Json, values: Json
     found: Json = {node["output"]: [None] * steps for node in layer["nodes"]}
     state: Json = {}
     for previous, update in layer["states"]:
-        state[previous] = [formats[update]["zero_point"]] * state_size(graph, layer, constants, previous)
+        if update in layer.get("starts", {}):
+            state[previous] = [quantise(value, formats[update]) for value in layer["starts"][update]]
+        else:
+            state[previous] = [formats[update]["zero_point"]] * state_size(graph, layer, constants, previous)
     for t in reversed(range(steps)) if layer["reverse"] else range(steps):
         now = dict(state) | {name: values[name][t] for name in layer["inputs"]}
         for node in layer["nodes"]:

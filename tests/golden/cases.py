@@ -33,6 +33,7 @@ def random_golden(seed: int, low: int = 1, high: int = 16, **changes: Any) -> Js
         "bias_bits": rng.choice((None, 16, 32)), "per_row": rng.random() < 0.3, "steps": rng.randint(1, 6),
     }
     arguments |= zip(("cell", "options"), rng.choice(options), strict=True)
+    arguments["begun"] = rng.random() < 0.4
     return make_golden.make_case(seed, **arguments | changes)
 
 
@@ -48,8 +49,9 @@ def golden_network(case: Json) -> Network:
     for step in case["graph"]["steps"]:
         if "recurrence" in step:
             source = {"source": step["inputs"][1]} if len(step["inputs"]) > 1 else {}
+            starts = {name.rsplit(".", 1)[1]: values for name, values in step.get("starts", {}).items()}
             add_layer(b, CELLS[step["cell"]], step["recurrence"], step["inputs"][0], about["hidden"], about["bias"],
-                      step["reverse"], **about["options"], **source)
+                      step["reverse"], starts=starts, **about["options"], **source)
         elif step["op"] == "embedding":
             b.embedding(step["output"], step["inputs"][0], step["params"][0], step["options"]["features"])
         elif step["op"] == "grouped_linear":

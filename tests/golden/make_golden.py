@@ -270,6 +270,15 @@ def draw_parameters(rng: random.Random, shapes: dict[str, list[int]]) -> Json:
     return {name: values(shape) for name, shape in shapes.items()}
 
 
+def draw_starts(rng: random.Random, graph: Json, parameters: Json, hidden: int) -> None:
+    """What every state is before the first step, beyond the range of its format now and then."""
+    for step in graph["steps"]:
+        for _, update in step.get("states", ()):
+            project = parameters.get(f"{step['recurrence']}.W_hr")
+            size = len(project) if project and update.endswith(".h") else hidden
+            step.setdefault("starts", {})[update] = [round(rng.gauss(0.0, 0.7), 4) for _ in range(size)]
+
+
 BOUNDED = ("gru", "gru_cho")
 """Cells whose states are drawn a format that covers (-1, 1)."""
 
@@ -336,6 +345,10 @@ CASES: dict[str, Json] = {
     "rms_norm": {"seed": 16, "widths": (4, 16), "end": "rms_norm mean linear", "hidden": 4},
     "rnn": {"seed": 21, "cell": "rnn", "widths": (2, 10), "end": "sum linear", "layers": 2, "directions": 2},
     "rnn_relu": {"seed": 22, "cell": "rnn", "options": {"activation": "relu"}, "widths": (2, 12), "end": "max linear"},
+    "starts": {"seed": 24, "widths": (2, 12), "end": "last linear", "directions": 2, "begun": True},
+    "starts_lstm": {"seed": 25, "cell": "lstm", "options": {"project": 2}, "widths": (3, 16), "end": "mean linear",
+                    "layers": 2, "begun": True},
+    "starts_sru": {"seed": 26, "cell": "sru", "widths": (2, 9), "end": "linear", "directions": 2, "begun": True},
     "one_of_each": {"seed": 7, "widths": (4, 12), "end": "mean silu linear", "hidden": 1, "features": 1, "steps": 1},
 }
 
@@ -344,11 +357,13 @@ def make_case(
     seed: int, widths: tuple[int, int], end: str, features: int = 2, hidden: int = 3, layers: int = 1,
     directions: int = 1, bias: bool = True, bias_bits: int | None = None, per_row: bool = False, steps: int = 4,
     cell: str = "gru", options: Json | None = None, rows: int = 0, least: int = 1,
+    begun: bool = False,
 ) -> Json:
     """One vector: everything that goes in, and the integers that must come out.
 
     rows   of a table, if there is one
     least  the fewest steps of an item
+    begun  whether states start at values of their own
     """
     rng = random.Random(seed)
     graph = network(features, hidden, layers, directions, bias, end, 2, cell, options, rows)
@@ -363,6 +378,8 @@ def make_case(
     if rows:  # an index is the integer itself
         plan["input"] = {"kind": "activation", "bits": 16, "scale": [1.0], "zero_point": 0}
         x = [[[rng.randrange(rows)] for _ in range(steps)] for _ in lengths]
+    if begun:
+        draw_starts(rng, graph, parameters, hidden)
     constants = bind_all(graph, plan, parameters)
     items = []
     for length, item in zip(lengths, x, strict=True):

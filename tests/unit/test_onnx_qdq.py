@@ -70,8 +70,8 @@ def away(program: Program, got: np.ndarray, want: np.ndarray) -> float:
 def check_steps(program: Program, x: np.ndarray) -> None:
     """Frame by frame gives what whole sequences give: of each the outputs so far."""
     session = Session(step_model(program, "a test", FloatStep, QDQ))
-    state = {item.name: np.full((len(x), item.features), real_start(program, item),
-                                np.int64 if item.name == STEPS else np.float32)
+    state = {item.name: np.tile(real_start(program, item), (len(x), 1)).astype(
+                     np.int64 if item.name == STEPS else np.float32)
              for item in carried(program)}
     (source,), (output,) = program.graph.inputs, program.graph.outputs
     for t in range(x.shape[1]):

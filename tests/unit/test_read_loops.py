@@ -91,6 +91,13 @@ def old_zeros(m: Any, x: Tensor) -> Tensor:
     return m.gru(x, weight.new(1, x.size(0), 4).zero_())[0]
 
 
+def learned(m: Any, x: Tensor) -> Tensor:
+    h = m.h0.expand(x.size(0), 4)
+    for t in range(x.size(1)):
+        h = m.cell(x[:, t], h)
+    return h
+
+
 READ: dict[str, tuple[Forward, list[str]]] = {
     "last state": (last_state, ["gru", "last", "linear"]),
     "head inside": (head_inside, ["linear", "relu", "gru", "linear"]),
@@ -102,6 +109,8 @@ READ: dict[str, tuple[Forward, list[str]]] = {
     "Variable": (lambda m, x: m.gru(x, Variable(torch.zeros(1, x.size(0), 4)))[0], ["gru"]),
     "new": (lambda m, x: m.gru(x, x.new(1, x.size(0), 4).zero_())[0], ["gru"]),
     "new of a weight": (old_zeros, ["gru"]),
+    "learned": (learned, ["gru", "last"]),
+    "learned, of a layer": (lambda m, x: m.gru(x, m.h0[None].repeat(1, x.size(0), 1))[0], ["gru"]),
 }
 
 
@@ -146,13 +155,6 @@ def from_the_second(m: Any, x: Tensor) -> Tensor:
     return h
 
 
-def learned(m: Any, x: Tensor) -> Tensor:
-    h = m.h0.expand(x.size(0), 4)
-    for t in range(x.size(1)):
-        h = m.cell(x[:, t], h)
-    return h
-
-
 def some_steps(m: Any, x: Tensor) -> Tensor:
     h, outs = None, []
     for t in range(x.size(1)):
@@ -165,9 +167,8 @@ REFUSED: dict[str, tuple[Forward, str]] = {
     "not alike": (unlike, r"mul\(\).*one step of a loop"),
     "by hand": (by_hand, r"add\(\).*zeros of the data's size"),
     "from the second": (from_the_second, r"'cell' \(GRUCell\): its state must be what it gave at the step before"),
-    "learned": (learned, r"'cell' \(GRUCell\): its first state must be zero"),
-    "learned, of a layer": (lambda m, x: m.gru(x, m.h0[None].repeat(1, x.size(0), 1))[0],
-                            r"'gru' \(GRU\): it is given an initial state that is not zero"),
+    "of the data": (lambda m, x: [m.cell(x[:, t], m.gru(x)[0][:, -1]) for t in range(x.size(1))][-1],
+                    r"'cell' \(GRUCell\): its first state must not depend on the data"),
     "without steps": (lambda m, x: m.cell(x[:, -1]), r"'cell' \(GRUCell\): its input must be a step of a sequence"),
     "some steps": (some_steps, r"stack\(\).*joins"),
     "not filled": (lambda m, x: m.gru(x, x.new(1, x.size(0), 4))[0], r"'gru' \(GRU\): it is given an initial state"),

@@ -198,8 +198,8 @@ def test_cell_states_are_outputs_too(tmp_path: Path) -> None:
     ("GRU", {"activations": ["Relu", "Tanh"]}, {}, "activations=relu, tanh"),
     ("LSTM", {"input_forget": 1}, {}, "input_forget"),
     ("LSTM", {}, {7: ("P", (1, 12))}, "peepholes"),
-    ("GRU", {}, {5: ("h0", (1, 2, 4))}, "initial_h is not zero"),
-    ("LSTM", {}, {6: ("c0", (1, 2, 4))}, "initial_c is not zero"),
+    ("GRU", {}, {5: ("h0", (1, 2, 4))}, "values of their own for each of 2 items"),
+    ("LSTM", {}, {6: ("c0", (1, 1, 5))}, r"shape \(1, 1, 5\); expected 1 of 4 features"),
 ])
 def test_what_no_cell_has_is_refused_by_name(
     tmp_path: Path, op: str, options: dict[str, Any], inputs: dict[int, tuple[str, tuple[int, ...]]], said: str,

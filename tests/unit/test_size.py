@@ -35,8 +35,8 @@ def test_the_account_is_the_bytes(seed: int) -> None:
     found = account(program)
     stored = list(program.stored())
     assert found.total == sum(s.data.nbytes for s in stored)
-    assert found.total == found.weights + found.offsets + found.multipliers + found.tables
-    for item in ("weights", "offsets", "multipliers", "tables"):
+    assert found.total == found.weights + found.offsets + found.multipliers + found.tables + found.starts
+    for item in ("weights", "offsets", "multipliers", "tables", "starts"):
         assert getattr(found, item) == sum(s.data.nbytes for s in stored if s.item == item)
     weights = tables = offsets = 0
     for owner, constants in program.constants.items():

@@ -169,7 +169,8 @@ def torch_walk(graph: Graph, x: Tensor, lengths: Tensor, p: Mapping[str, Tensor]
             torch.where(t < own, own - 1 - t if step.reverse else torch.full_like(own, t), t)
             for t in range(steps)
         ], 1)
-        now = {s.previous: x.new_zeros(len(x), graph.sites[s.update].features) for s in step.states}
+        now = {s.previous: x.new_zeros(len(x), graph.sites[s.update].features) + torch.tensor(s.start or 0.0)
+               for s in step.states}
         seen: dict[str, list[Tensor]] = {name: [] for name in step.outputs}
         for t in range(steps):
             now |= {name: values[name][rows, order[:, t]] for name in step.inputs}

@@ -168,7 +168,8 @@ def print_solution(run: Run, solution: Solution) -> None:
     grid.show(screen)
     items = account(program)
     say(screen, f"\nstored: {items.total} bytes = weights {items.weights} + biases and zero-point corrections "
-                f"{items.offsets} + multipliers {items.multipliers} + tables {items.tables}")
+                f"{items.offsets} + multipliers {items.multipliers} + tables {items.tables}"
+                + f" + starts {items.starts}" * bool(items.starts))
     say(screen, f"weights and biases times their widths: {solution.values['size'] / 8:.0f} bytes; "
                 f"selection {_value(solution.values['error'])}, test {_value(solution.test)}; "
                 f"64-bit operators: {', '.join(program.wide()) or 'none'}")

@@ -26,7 +26,7 @@ from bittailor.errors import BittailorError
 
 SIZES = {"int32_t": 4, "uint32_t": 4, "uint16_t": 2, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
 """Bytes of the C types in use; each is aligned to its size."""
-ITEMS = ("weights", "offsets", "multipliers", "tables", "padding")
+ITEMS = ("weights", "offsets", "multipliers", "tables", "starts", "padding")
 COUNTER = "steps"
 SUMS = "int32_t"
 """The sum of a mean or sum: 65,535 steps of at most 2**15 each."""
@@ -38,7 +38,7 @@ class Array:
 
     owners  (operator's output site, role) of everything that uses it; identical arrays are one. The role is the item;
             of a matrix in blocks "weights 0", "weights 1" … for the parts of its columns, "weights" for rows left over
-    item    weights, offsets, multipliers or tables
+    item    weights, offsets, multipliers, tables or starts (of states)
     values  the integers, packed at `bits`; words of a layout as they are
     layout  of a matrix in blocks; empty: no layout but `bits`
     """
@@ -206,7 +206,8 @@ def _arrays(program: Program, blocks: Blocks) -> Iterator[Array]:
             if offsets is not None:
                 yield _offsets_array(s.owner, offsets.values)
         elif s.item != "offsets":
-            ctype = {"multipliers": "int32_t", "tables": f"int{s.bits}_t"}.get(s.item, "uint8_t")
+            whole = f"int{s.bits}_t"
+            ctype = {"multipliers": whole, "tables": whole, "starts": whole}.get(s.item, "uint8_t")
             yield Array(((s.owner, s.item),), s.item, ctype, s.values.ravel(), s.bits)
         elif laid is None:
             yield _offsets_array(s.owner, s.values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from bittailor.core.graph import Graph, Node, Recurrence, Role, Site, State, begins
@@ -104,11 +106,23 @@ class Builder:
         """What follows is one step of a recurrence, until `end`."""
         self._open, self._states, self._proven, self._read = [], [], {}, []
 
-    def state(self, name: str, features: int, proven: tuple[float, float] | None = None) -> str:
-        """A state; returns the site of its previous value. The step must write `name` itself."""
+    def state(
+        self, name: str, features: int, proven: tuple[float, float] | None = None, start: Sequence[float] = ()
+    ) -> str:
+        """A state; returns the site of its previous value. The step must write `name` itself.
+
+        proven  a range that no step's value leaves, whatever the data, if it starts inside
+        start   real values [features] before the first step; 0.0 where not given
+        """
         previous = f"{name}.prev"
+        values = tuple(float(value) for value in start)
+        if values and (len(values) != features or not all(map(math.isfinite, values))):
+            raise UnsupportedNetwork(f"{name} has {features} values; it is to start at {len(values)}, "
+                                     "which must be as many finite numbers")
+        if proven is not None and values and not proven[0] <= min(values) <= max(values) <= proven[1]:
+            proven = None
         self._add(Site(previous, "activation", (features,), tied=name))
-        self._states.append(State(previous, name))
+        self._states.append(State(previous, name, values if any(values) else ()))
         self._proven[name] = proven
         return previous
 

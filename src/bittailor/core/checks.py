@@ -61,7 +61,7 @@ def built_again(graph: Graph) -> Graph:
         b.begin()
         for state in step.states:
             site = graph.sites[state.update]
-            if b.state(state.update, site.features, site.proven) != state.previous:
+            if b.state(state.update, site.features, site.proven, state.start) != state.previous:
                 raise FormatError(f"the state {state.update} is read as {state.previous}")
         for node in step.nodes:
             _rebuild(b, graph, node)

@@ -10,8 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from bittailor.common.cached import cached_property
 from bittailor.common.records import make, shown
+from bittailor.core.arith import Floats
 from bittailor.core.ops import OPS, Op
 from bittailor.core.qformat import INDEX_FORMAT, Kind, QFormat, symmetric_unit_format
 from bittailor.errors import BittailorError, FileError, FormatError, UnknownName, UnsupportedNetwork
@@ -76,10 +79,14 @@ class Node:
 
 @dataclass(frozen=True)
 class State:
-    """A value that lives from step to step: `previous` is read, `update` is written and becomes the next previous."""
+    """A value that lives from step to step: `previous` is read, `update` is written and becomes the next previous.
+
+    start  the real values that it has before the first step, one per feature; empty where it starts at 0.0
+    """
 
     previous: str
     update: str
+    start: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Recurrence:
     name     the layer's path, e.g. "gru0"
     cell     the cell's name in `CELLS`
     inputs   outer sequence sites, read at the current step
-    states   start at the quantised zero; frozen beyond an item's length
+    states   what they start at is quantised in their format; frozen beyond an item's length
     nodes    the operators of one step, in order
     outputs  sites of the step that are visible outside, as sequences
     reverse  runs each item's valid steps from last to first; outputs stay in the input's order
@@ -161,6 +168,12 @@ class Graph:
                 late = begins(found, whole, step.output) + step.operator.drops
                 found[step.output] = late if self.sites[step.output].sequence else 0
         return found
+
+    @cached_property
+    def starts(self) -> Mapping[str, Floats]:
+        """State -> its real values before the first step, float64 [features]; those that start at 0.0 are left out."""
+        return {state.update: np.asarray(state.start, np.float64) for step in self.steps
+                if isinstance(step, Recurrence) for state in step.states if state.start}
 
     @property
     def least_steps(self) -> int:
@@ -256,11 +269,13 @@ def _node_to_json(node: Node) -> dict[str, Any]:
 def _step_to_json(step: Node | Recurrence) -> dict[str, Any]:
     if isinstance(step, Node):
         return _node_to_json(step)
+    starts = {s.update: list(s.start) for s in step.states if s.start}
     return {
         "recurrence": step.name, "cell": step.cell, "inputs": list(step.inputs),
         "states": [[s.previous, s.update] for s in step.states],
         "nodes": [_node_to_json(node) for node in step.nodes],
         "outputs": list(step.outputs), "reverse": step.reverse,
+        **({"starts": starts} if starts else {}),
     }
 
 
@@ -277,7 +292,7 @@ class GraphForm:
 
 @dataclass(frozen=True)
 class RecurrenceForm:
-    """A recurrence as JSON values; a state is [previous, update]."""
+    """A recurrence as JSON values; a state is [previous, update], `starts` has those that do not start at 0.0."""
 
     recurrence: str
     cell: str
@@ -286,8 +301,11 @@ class RecurrenceForm:
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
     reverse: bool
+    starts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def recurrence_of(self) -> Recurrence:
-        """The recurrence."""
-        states = tuple(State(previous, update) for previous, update in self.states)
+        """The recurrence; FormatError where it has a start of something that is no state."""
+        states = tuple(State(previous, update, self.starts.get(update, ())) for previous, update in self.states)
+        if lost := self.starts.keys() - {state.update for state in states}:
+            raise FormatError(f"{self.recurrence} has a start of {shown(min(lost))}, which is no state of it")
         return Recurrence(self.recurrence, self.cell, self.inputs, states, self.nodes, self.outputs, self.reverse)

@@ -113,7 +113,8 @@ class Network:
             params = {role: self.parameters[name] for role, name in zip(op.roles, node.params, strict=False)}
             return op.real(inputs, params, own)
 
-        return walk(self.graph, {self.graph.inputs[0]: values}, sizes, apply, lambda site: 0.0, keep)
+        return walk(self.graph, {self.graph.inputs[0]: values}, sizes, apply, lambda site: 0.0, self.graph.starts,
+                    keep)
 
     @cached_property
     def fingerprint(self) -> str:

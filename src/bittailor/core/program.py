@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bittailor.common import html
+from bittailor.common.cached import cached_property
 from bittailor.common.data import real_numbers
 from bittailor.common.files import formed, read_bytes, reading, tensors_from_bytes, tensors_to_bytes, write_whole
 from bittailor.common.records import expect
@@ -44,8 +45,8 @@ KEPT_OPERATORS = 8192
 class Stored:
     """One array of constants as the device stores it.
 
-    item    weights, offsets, multipliers or tables
-    owner   the operator's output site
+    item    weights, offsets, multipliers, tables, or starts (of states)
+    owner   the operator's output site, the state
     values  the integers
     bits    the width they are packed at
     """
@@ -81,7 +82,7 @@ class Program:
     constants: Mapping[str, Constants]
 
     def _items(self) -> dict[str, int]:
-        """Bytes of constants by what they are: weights, offsets, multipliers, tables."""
+        """Bytes of constants by what they are: weights, offsets, multipliers, tables, starts."""
         found: dict[str, int] = {}
         for part in self.stored():
             found[part.item] = found.get(part.item, 0) + part.nbytes
@@ -121,6 +122,12 @@ class Program:
         if site.role == "index" and site.proven is not None:
             return 0, int(site.proven[1])
         return self.input_format.qmin, self.input_format.qmax
+
+    @cached_property
+    def starts(self) -> Mapping[str, Ints]:
+        """State -> its integers before the first step, int64 [features]; those at their zero-points are left out."""
+        found = {name: self.formats[name].quantise(real) for name, real in self.graph.starts.items()}
+        return {name: q for name, q in found.items() if (q != self.formats[name].zero_point).any()}
 
     @property
     def parts(self) -> dict[str, slice]:
@@ -164,6 +171,8 @@ class Program:
                     for m in part.multipliers:
                         if m.size > 1:
                             yield Stored("multipliers", owner, m, 32)
+        for state, values in self.starts.items():
+            yield Stored("starts", state, values, 8 if self.formats[state].bits <= 8 else 16)
 
     def save(self, path: Path | str) -> None:
         """Write to a safetensors file (docs/program.md): the stored arrays, and the scalars as JSON."""

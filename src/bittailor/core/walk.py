@@ -25,6 +25,7 @@ def walk(
     lengths: NDArray[np.int64],
     apply: Apply,
     rest: Callable[[str], float],
+    starts: Mapping[str, Array],
     keep: bool = False,
     carried: dict[str, Array] | None = None,
     late: Mapping[str, int] | None = None,
@@ -34,9 +35,10 @@ def walk(
     inputs   per input site: [items, steps, features]
     lengths  [items], 1..steps
     apply    (node, input arrays, lengths of its first input) -> output array
-    rest     site -> the value that stands for 0.0 there: where states start, what fills beyond a length
-    carried  site of a previous state -> [items, features]: where layers start in place of `rest`; afterwards, where
-             they ended
+    rest     site -> the value that stands for 0.0 there: what fills beyond a length
+    starts   state -> [features], what it is before the first step; `rest` where not given
+    carried  site of a previous state -> [items, features]: where layers start in place of that; afterwards, where they
+             ended
     late     site -> how many of the first steps it lacks; the graph's own where not given
     Returns site -> [items, steps, features] for sequences, [items, features] for the rest.
     """
@@ -58,7 +60,7 @@ def walk(
     for step in graph.steps:
         sizes = own(step.inputs[0])
         if isinstance(step, Recurrence):
-            values.update(_recur(graph, step, values, sizes, apply, rest, keep, carried))
+            values.update(_recur(graph, step, values, sizes, apply, rest, starts, keep, carried))
         else:
             y = apply(step, [values[name] for name in step.inputs], sizes)
             values[step.output] = filled(step.output, y) if ragged and graph.sites[step.output].sequence else y
@@ -72,6 +74,7 @@ def _recur(
     lengths: NDArray[np.int64],
     apply: Apply,
     rest: Callable[[str], float],
+    starts: Mapping[str, Array],
     keep: bool,
     carried: dict[str, Array] | None,
 ) -> dict[str, Array]:
@@ -92,7 +95,8 @@ def _recur(
     now: dict[str, Array] = {}
     for state in layer.states:
         shape = (items, graph.sites[state.update].features)
-        now[state.previous] = np.full(shape, rest(state.update), source.dtype)
+        now[state.previous] = np.empty(shape, source.dtype)
+        now[state.previous][:] = starts.get(state.update, rest(state.update))
         if carried is not None:
             now[state.previous] = carried.get(state.previous, now[state.previous])
     mask = steps_mask(lengths, steps)[:, :, None]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-MAGIC, VERSION, NONE = 0x4C54, 1, 0xFFFFFFFF
+MAGIC, VERSION, NONE = 0x4C54, 2, 0xFFFFFFFF
 ALIGN = 64
 GROUP = {8: 4, 16: 2}
 """Inputs that stand together in a dot product: 4 bytes or 2 int16."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from bittailor.common.lru import LruCache
 from bittailor.compile.segments import Instruction, Kind, Phase, Segment, arrange
+from bittailor.core.arith import Ints
 from bittailor.core.graph import Graph, Node
 from bittailor.core.ops.window import Window
 from bittailor.core.program import Program
@@ -261,8 +262,8 @@ class Structure:
 
     # --- filling in numbers ---
 
-    def fill(self, facts: list[Facts], formats: Mapping[str, QFormat]) -> Bytes:
-        """The program's bytes, aligned to 64."""
+    def fill(self, facts: list[Facts], formats: Mapping[str, QFormat], starts: Mapping[str, Ints]) -> Bytes:
+        """The program's bytes, aligned to 64; `starts` as a program has them."""
         site = self.graph.sites
         name, result = self.graph.inputs[0], self._home(self.graph.outputs[0])
         fmt, out = formats[name], formats[self.graph.outputs[0]]
@@ -270,7 +271,9 @@ class Structure:
         n_buffers, n_segments, n_phases, n_instrs = self.counts
         tables = bc.HEADER.size + n_buffers * bc.BUFFER.size + len(self.tables) + n_instrs * bc.INSTR.size
         start = _round(tables, bc.ALIGN)
-        total = start + self.pool_bytes
+        begun = self._start_rows(formats, starts)
+        first = start + _round(self.pool_bytes, bc.ALIGN)
+        total = first + sum(row.nbytes for row in begun.values()) if begun else start + self.pool_bytes
         rows = [
             bc.HEADER.pack(
                 bc.MAGIC, bc.VERSION, self.layout.lanes, self.layout.items, total, n_buffers, n_segments, n_phases,
@@ -278,10 +281,10 @@ class Structure:
                 self._place.get((name, 16), bc.NONE), *self._range(fmt), site[self.graph.outputs[0]].features,
                 self._place[result, form], out.qmin if form == 8 else 0, out.zero_point, *([0] * 13)),
         ]
-        for b in self.buffers:
-            f = formats[b.site]
-            fill = f.zero_point - (f.qmin if b.form == 8 else 0)
-            rows.append(bc.BUFFER.pack(b.kind, b.form // 8, b.stride, fill, 0))
+        at = first
+        for i, b in enumerate(self.buffers):
+            rows.append(bc.BUFFER.pack(b.kind, b.form // 8, b.stride, _fill_value(b, formats), at if i in begun else 0))
+            at += begun[i].nbytes if i in begun else 0
         rows.append(self.tables)
         pack = bc.INSTR.pack
         for s in self.blanks:
@@ -306,8 +309,25 @@ class Structure:
         block[tables:start] = 0
         parts = [part for f in facts for part in f.parts]
         if parts:
-            np.concatenate(parts, out=block[start:])
+            np.concatenate(parts, out=block[start:start + self.pool_bytes])
+        if begun:
+            block[start + self.pool_bytes:first] = 0
+            np.concatenate(list(begun.values()), out=block[first:])
         return block
+
+    def _start_rows(self, formats: Mapping[str, QFormat], starts: Mapping[str, Ints]) -> dict[int, Bytes]:
+        """Buffer of a state that does not start at 0.0 -> the bytes of its row, a multiple of ALIGN."""
+        found = dict[int, Bytes]()
+        for i, b in enumerate(self.buffers if starts else ()):
+            q = starts.get(self.graph.root(b.site).name) if b.kind == bc.STATE else None
+            if q is None:
+                continue
+            size = b.form // 8
+            row = np.full(_round(b.stride * size, bc.ALIGN) // size, _fill_value(b, formats),
+                          np.uint8 if size == 1 else np.int16)
+            row[:len(q)] = q - formats[b.site].qmin if size == 1 else q
+            found[i] = row.view(np.uint8)
+        return found
 
     def _mean_zeros(self, s: Blank, formats: Mapping[str, QFormat]) -> tuple[int, int]:
         target = self.buffers[s.out]
@@ -324,6 +344,12 @@ class Structure:
         held = self.buffers[buffer]
         x = formats[held.site]
         return (x.qmin if held.form == 8 else 0) - x.zero_point
+
+
+def _fill_value(b: Buffer, formats: Mapping[str, QFormat]) -> int:
+    """What stands for 0.0 in a buffer."""
+    fmt = formats[b.site]
+    return fmt.zero_point - (fmt.qmin if b.form == 8 else 0)
 
 
 def _needed(graph: Graph) -> tuple[Segment, ...]:
@@ -364,4 +390,4 @@ class Lowering:
         known = self._structures.get(key)
         if known is None:
             known = self._structures.put(key, (graph, Structure(graph, segments, facts, formats, self.layout)))
-        return known[1].fill(facts, formats)
+        return known[1].fill(facts, formats, program.starts)

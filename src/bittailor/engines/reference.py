@@ -108,7 +108,7 @@ class Reference(Engine):
         def rest(site: str) -> int:
             return program.formats[site].zero_point
 
-        return walk(program.graph, {program.graph.inputs[0]: q}, lengths, apply, rest, keep)
+        return walk(program.graph, {program.graph.inputs[0]: q}, lengths, apply, rest, program.starts, keep)
 
     @staticmethod
     def _saturation(op: RescaledOp[R], constants: R, formats: list[QFormat], inputs: list[Ints]) -> Saturation:

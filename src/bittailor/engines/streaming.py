@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bittailor.core.arith import Ints
-from bittailor.core.graph import Graph, Node, Recurrence
+from bittailor.core.graph import Graph, Node, Recurrence, State
 from bittailor.core.ops.forms import Accumulated, Constants, Copied, Cropped, Largest, Windowed
 from bittailor.core.ops.time import accumulated, step_max, step_sum
 from bittailor.core.ops.window import Window, windowed
@@ -33,12 +33,17 @@ class Carried:
     name      a previous state's site; NAME.sum, NAME.first, NAME.max of an operator over time; NAME.past of a window,
               frame by frame, the oldest first; "steps"
     features  how many integers for each item
-    start     what it is before the first step: a state's or a frame's zero-point, a maximum's least integer, or 0
+    start     each integer before the first step: a state's start, a frame's zero-point, a maximum's least integer, or 0
     """
 
     name: str
     features: int
-    start: int
+    start: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """Its start for people: one number where all are the same."""
+        return str(self.start[0]) if len(set(self.start)) == 1 else ", ".join(map(str, self.start))
 
 
 def reversed_layers(graph: Graph) -> list[str]:
@@ -63,18 +68,28 @@ def carried(program: Program) -> tuple[Carried, ...]:
         raise UnsupportedNetwork(f"{why}, so the network cannot be given its sequence piece by piece; give it whole")
     for step in graph.steps:
         if isinstance(step, Recurrence):
-            found += [Carried(s.previous, graph.sites[s.update].features, program.formats[s.update].zero_point)
-                      for s in step.states]
+            found += [_state(program, s) for s in step.states]
         elif isinstance(window := program.constants[step.output], Windowed):
             (source,) = step.inputs
-            found.append(Carried(step.output + PAST, window.span * graph.sites[source].features,
-                                 program.formats[source].zero_point))
+            found.append(_alike(step.output + PAST, window.span * graph.sites[source].features,
+                                program.formats[source].zero_point))
         elif ending := _ending(program, step):
             least = program.formats[step.output].qmin if ending == MAX else 0
-            found.append(Carried(step.output + ending, graph.sites[step.output].features, least))
+            found.append(_alike(step.output + ending, graph.sites[step.output].features, least))
     if any(item.name.endswith((SUM, FIRST)) for item in found) or graph.least_steps > 1:
-        found.append(Carried(STEPS, 1, 0))
+        found.append(_alike(STEPS, 1, 0))
     return tuple(found)
+
+
+def _alike(name: str, features: int, start: int) -> Carried:
+    return Carried(name, features, (start,) * features)
+
+
+def _state(program: Program, state: State) -> Carried:
+    count = program.graph.sites[state.update].features
+    if (start := program.starts.get(state.update)) is None:
+        return _alike(state.previous, count, program.formats[state.update].zero_point)
+    return Carried(state.previous, count, tuple(start.tolist()))
 
 
 def _ending(program: Program, node: Node) -> str:
@@ -87,7 +102,7 @@ def _ending(program: Program, node: Node) -> str:
 
 def start(program: Program, items: int) -> list[Ints]:
     """What is carried into the first piece, int64 [items, features] each, in the order of `carried`."""
-    return [np.full((items, item.features), item.start, np.int64) for item in carried(program)]
+    return [np.tile(np.asarray(item.start, np.int64), (items, 1)) for item in carried(program)]
 
 
 def stream(
@@ -125,7 +140,8 @@ def stream(
         return program.formats[site].zero_point
 
     output = program.graph.outputs[0]
-    y = walk(program.graph, {program.graph.inputs[0]: values}, sizes, apply, rest, carried=held, late=late)[output]
+    y = walk(program.graph, {program.graph.inputs[0]: values}, sizes, apply, rest, program.starts, carried=held,
+             late=late)[output]
     if program.graph.sites[output].sequence and late[output]:
         y = np.concatenate([np.full((len(y), late[output], y.shape[2]), rest(output)), y], axis=1)
     if STEPS in held:

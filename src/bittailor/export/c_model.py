@@ -17,7 +17,7 @@ from bittailor.export.c_fixed import Fixed
 from bittailor.export.c_names import identifier, identifiers
 from bittailor.export.c_ops import missing
 
-ARRAY_WORDS = {"tables": "table", "multipliers": "rows"}
+ARRAY_WORDS = {"tables": "table", "multipliers": "rows", "starts": "start"}
 """What arrays are called after their operator; weights have a name of their own."""
 
 

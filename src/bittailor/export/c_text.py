@@ -169,7 +169,8 @@ def _array_note(model: Model, a: Array) -> str:
     owners = [owner for owner, _ in a.owners]
     op = model.program.graph.producer[owners[0]].op
     what = {"weights": f"{a.bits}-bit weights", "offsets": f"{a.bits}-bit bias and zero-point terms",
-            "multipliers": "multiplier of each row", "tables": op}[a.item]
+            "multipliers": "multiplier of each row", "tables": op,
+            "starts": "before the first frame"}[a.item]
     if a.item == "weights":
         what = (f"weights in layout {a.layout}" if a.layout else
                 f"{a.bits}-bit weights" + " of rows left over" * (owners[0] in model.image.blocks.laid))
@@ -208,8 +209,9 @@ def _reset(model: Model) -> str:
             continue
         fills = v.site in model.order.states or v.site in model.order.windows
         zero = model.program.formats[v.site].zero_point if fills else 0
-        member = f"state->{model.names[v.site]}"
-        lines.append(f"    memset({member}, {zero}, sizeof {member});\n")
+        member, start = f"state->{model.names[v.site]}", model.roms.get((v.site, "starts"))
+        lines.append(f"    memset({member}, {zero}, sizeof {member});\n" if start is None else
+                     f"    memcpy({member}, {start}, sizeof {member});\n")
     return "".join(lines) or "    (void)state;\n"
 
 

@@ -39,13 +39,18 @@ def golden_json(program: Program, samples: Samples) -> str:
     rows = {
         "kind": "bittailor golden", "version": 1, "program": fingerprint(program), "words": samples.words,
         "input": program.graph.inputs[0], "output": program.graph.outputs[0],
-        "carried": {} if needs_the_end(program.graph) else {item.name: item.start for item in carried(program)},
+        "carried": {} if needs_the_end(program.graph) else {item.name: _start(item) for item in carried(program)},
         "x": [_rows(samples.q[i, :n]) for i, n in enumerate(sizes)],
         "y": [_rows(y[i, : n - late] if y.ndim == 3 else y[i]) for i, n in enumerate(sizes)],
         "sites_of_the_first": {name: _rows(values[0]) for name, values in sites.items()},
     }
     body = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in rows.items())
     return "{" + body + "}\n"
+
+
+def _start(item: Carried) -> int | list[int]:
+    """One number where every feature starts at the same."""
+    return item.start[0] if len(set(item.start)) == 1 else list(item.start)
 
 
 def _rows(values: Ints) -> Any:

@@ -372,6 +372,8 @@ def _calibrated(network: Network, values: NDArray[Any], sizes: Ints, settings: C
                 continue
             own = size - graph.late[name]
             rows = array[steps_mask(own, array.shape[1])] if graph.sites[name].sequence else array
+            if name in graph.starts:  # what the first step reads: in the range, and in the second moment
+                rows = np.concatenate([np.tile(graph.starts[name], (len(piece), 1)), rows])
             if name in moments:
                 moments[name] += rows.T @ rows
                 counts[name] += len(rows)

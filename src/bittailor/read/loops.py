@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from bittailor.core.arith import Floats
-from bittailor.read.recurrence import Layer, Layers, is_zero, stacked
+from bittailor.read.recurrence import Layer, Layers, begun, stacked
 from bittailor.read.symbolic import (
     FEATURES,
     ITEMS,
@@ -26,6 +26,7 @@ from bittailor.read.symbolic import (
     SiteRef,
     Tensor,
     WrongLayout,
+    Zeros,
     each_of,
     replaced,
 )
@@ -110,9 +111,10 @@ class Loops:
         states = given if isinstance(given, tuple | list) else (given,) * len(kinds)
         key = (path, replace(x, at=None))
         if x.at == 0:
-            if not all(state is None or is_zero(self.w, state) for state in states):
-                raise Refusal("its first state must be zero: leave it away, or make it with torch.zeros")
-            self._cells[key] = self._layer(path, module, name, kinds, own, x)
+            if not all(state is None or isinstance(state, Zeros | Constant) for state in states):
+                raise Refusal("its first state must not depend on the data: leave it away, make it with torch.zeros, "
+                              "or have it as a parameter or buffer of the module")
+            self._cells[key] = self._layer(path, module, name, kinds, own, x, tuple(states))
         else:
             before = tuple(replace(state, at=x.at - 1) for state in self._cells.get(key, ()))
             if tuple(states) != before:
@@ -121,7 +123,8 @@ class Loops:
         return found if len(found) > 1 else found[0]
 
     def _layer(
-        self, path: str, module: nn.Module, name: str, kinds: tuple[str, ...], own: Mapping[str, Floats], x: Tensor
+        self, path: str, module: nn.Module, name: str, kinds: tuple[str, ...], own: Mapping[str, Floats], x: Tensor,
+        states: tuple[Any, ...],
     ) -> tuple[Tensor, ...]:
         """The cell as a layer over all steps: its states, as sequences."""
         nonlinearity = getattr(module, "nonlinearity", "tanh")
@@ -130,6 +133,7 @@ class Loops:
         self.w.check_features(x, inputs, f"input_size={inputs}")
         layer = Layer((own,), None, options)
         layers = Layers(type(module).__name__, name, inputs, hidden, True, kinds, False, (layer,))
+        layers = begun(self.w, layers, states)
         called = self.w.name(self.w.layer_name(path, name))
         written = stacked(self.w, (called,), layers, self.w.site(replace(x, at=None)))
         return tuple(Tensor((ITEMS, FEATURES), hidden, ((SiteRef(rows[0][0].site),),)) for rows in written.states)

@@ -5,16 +5,20 @@ Every one is called with a writer and the arguments that PyTorch's own has.
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch.autograd import Variable
 from torch.nn import functional
 from torch.nn.utils import rnn
 
+from bittailor.core.checks import MOST_VALUES
 from bittailor.read import layers
 from bittailor.read.arithmetic import ARITHMETIC, activation
 from bittailor.read.recurrence import is_lengths, lengths_wanted
@@ -23,6 +27,7 @@ from bittailor.read.symbolic import (
     FEATURES,
     ITEMS,
     STEPS,
+    Constant,
     Dim,
     ItemIndex,
     Opaque,
@@ -50,6 +55,25 @@ def _to(w: Writer, x: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _zeros(w: Writer, *_: Any, **__: Any) -> Zeros:
     return Zeros()
+
+
+def _filled(w: Writer, value: float, size: Sequence[Any]) -> Constant:
+    """A tensor of one value, as an initial state may be; axes of sizes that only the data know have a size of 1."""
+    sizes = size[0] if len(size) == 1 and isinstance(size[0], tuple | list) else size
+    if not all(isinstance(n, int | Dim) for n in sizes) or not isinstance(value, int | float):
+        raise Refusal("its size and value must be numbers")
+    known = [n if isinstance(n, int) else 1 for n in sizes]
+    if math.prod(known) > MOST_VALUES:
+        raise Refusal(f"it makes a constant of more than {MOST_VALUES:,} values")
+    return Constant("a tensor of one value", np.full(known, float(value)))
+
+
+def _ones(w: Writer, *size: Any, **_: Any) -> Constant:
+    return _filled(w, 1.0, size)
+
+
+def _full(w: Writer, size: Any, fill_value: Any, **_: Any) -> Constant:
+    return _filled(w, fill_value, (size,))
 
 
 def _unfilled(w: Writer, *_: Any, **__: Any) -> Opaque:
@@ -97,7 +121,7 @@ OPERATIONS: dict[str, Operation] = {
     **SHAPES,
     "contiguous": _same, "clone": _same, "detach": _same, "cpu": _same, "cuda": _same, "float": _same,
     "double": _same, "long": _same, "type_as": _same, "requires_grad_": _same, "to": _to,
-    "zeros": _zeros, "zeros_like": _zeros, "new_zeros": _zeros, "arange": _arange,
+    "zeros": _zeros, "zeros_like": _zeros, "new_zeros": _zeros, "ones": _ones, "full": _full, "arange": _arange,
     "new": _unfilled, "new_empty": _unfilled, "empty": _unfilled, "zero": _zeroed, "Variable": _same,
 }
 """By name: of a function, of a method, of an operator sign."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from bittailor.core.arith import Floats
 from bittailor.core.cells import CELLS, add_layer
 from bittailor.errors import UnsupportedNetwork
@@ -34,12 +36,14 @@ class Layer:
     projection  a matrix in front of both directions, or None
     options     of the cell's `step`
     backwards   whether its one direction runs from the end
+    starts      per direction: state -> its values before the first step; none: all at 0.0
     """
 
     directions: tuple[Mapping[str, Floats], ...]
     projection: Floats | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     backwards: bool = False
+    starts: tuple[Mapping[str, Floats], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,43 @@ def is_zero(w: Writer, state: Any) -> bool:
     return isinstance(state, Zeros) or (isinstance(state, Constant) and not w.tensor(state).any())
 
 
+def begun(w: Writer, layers: Layers, given: Any) -> Layers:
+    """The layers with the initial states that they are given: None, zeros, or constants that all items share."""
+    if given is None:
+        return layers
+    states = tuple(given) if isinstance(given, tuple | list) else (given,)
+    if len(states) != len(layers.states):
+        raise Refusal(f"it is given {len(states)} initial states; expected {' and '.join(layers.states)}")
+    held = {kind: w.tensor(state) for kind, state in zip(layers.states, states, strict=True)
+            if isinstance(state, Constant) and not is_zero(w, state)}
+    each, first = list[Layer](), 0
+    count = sum(len(layer.directions) for layer in layers.each)
+    for layer in layers.each:
+        sizes = {"h": layer.options.get("project") or layers.hidden_size}
+        rows = {kind: start_rows(values, count, sizes.get(kind, layers.hidden_size)) for kind, values in held.items()}
+        own = range(first, first + len(layer.directions))
+        each.append(replace(layer, starts=tuple({kind: values[i] for kind, values in rows.items()} for i in own)))
+        first += len(own)
+    return replace(layers, each=tuple(each))
+
+
+def start_rows(values: Floats, count: int, features: int) -> Floats:
+    """An initial state that all items share, [count, features], from [count, items, features] or less of it.
+
+    Refusal where items differ, or where it is of another size.
+    """
+    given, values = values.shape, np.asarray(values, np.float64)
+    if values.ndim == 3 and values.shape[1] >= 1:
+        if (values != values[:, :1]).any():
+            raise Refusal(f"its initial state has values of their own for each of {values.shape[1]} items; one that "
+                          "all items share can be read, [layers * directions, 1, features]")
+        values = values[:, 0]
+    try:
+        return np.broadcast_to(values, (count, features))
+    except ValueError:
+        raise Refusal(f"its initial state has shape {given}; expected {count} of {features} features each") from None
+
+
 def is_lengths(x: Tensor, given: Any) -> bool:
     """Whether something is the lengths of a sequence's items: those that forward is given, less the steps it lacks."""
     return isinstance(given, StepIndex) and given.offset == -x.late
@@ -75,6 +116,16 @@ def is_lengths(x: Tensor, given: Any) -> bool:
 def lengths_wanted(x: Tensor) -> str:
     """Why others are refused."""
     return f"its lengths must be the lengths that forward is given, {f'less {x.late}' if x.late else 'unchanged'}"
+
+
+def _initial(given: Any) -> Any:
+    """An initial state, or several; a refusal for one that depends on the data."""
+    for state in given if isinstance(given, tuple | list) else (given,):
+        if not (state is None or isinstance(state, Zeros | Constant)):
+            raise Refusal("it is given an initial state that is computed from the data; one that starts at zero or at "
+                          "values of the module's own (a parameter, a buffer) can be read. While it runs, a program "
+                          "can be given any: module(x, state=…), PREFIX_state in C")
+    return given
 
 
 def recurrent(
@@ -87,11 +138,10 @@ def recurrent(
     packed = isinstance(source, PackedSequence)
     x = w.single(source.tensor if packed else source)
     lengths = is_lengths(x, given) and layers.takes_lengths
-    zeros = all(is_zero(w, state) for state in (given if isinstance(given, tuple) else (given,)))
-    if given is not None and not zeros and not lengths:
-        raise Refusal(lengths_wanted(x) if layers.takes_lengths else
-                      "it is given an initial state that is not zero, and a state starts at zero: train it without, "
-                      "layer(x). While it runs, a program can be given any: module(x, state=…), PREFIX_state in C")
+    if given is not None and layers.takes_lengths and not lengths and not is_zero(w, given):
+        raise Refusal(lengths_wanted(x))
+    if not layers.takes_lengths:
+        layers = begun(w, layers, _initial(given))
     order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first or packed else (STEPS, ITEMS, FEATURES)
     if x.axes != order:
         text = (f"cannot read '{path}' ({layers.kind}): batch_first={layers.batch_first} takes "
@@ -137,8 +187,9 @@ def stacked(w: Writer, names: Sequence[str], layers: Layers, site: str) -> Stack
             options = dict(layer.options)
             if options.get("skip") == "input":
                 options["source"] = below[at] if below else full
+            starts = {kind: values.tolist() for kind, values in (layer.starts[at] if layer.starts else {}).items()}
             outs.append(add_layer(w.builder, cell, p, site, layers.hidden_size, "bias_ih" in arrays,
-                                  reverse, states=True, **options))
+                                  reverse, states=True, starts=starts, **options))
             w.parameters |= cell.parameters(p, arrays)
         for kind in layers.states:
             sites = [out if kind == "h" else f"{out.removesuffix('.h')}.{kind}" for out in outs]

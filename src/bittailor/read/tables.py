@@ -89,7 +89,8 @@ HINTS: dict[str, str] = {
     "argmax": "return the values before argmax; the metric takes the largest",
     "flip": "sequences are not turned round; bidirectional=True runs a layer from the end",
     "stack": "it makes a new axis; torch.cat on the features can be read",
-    **dict.fromkeys(("ones", "full", "rand", "randn"), "only zeros can be made; a state starts at zero"),
+    **dict.fromkeys(("rand", "randn"), "a network computes the same for the same data; a state starts at zero, or at "
+                    "values of the module's own"),
     "matmul": "one side must be a matrix of the module; two values of the data cannot be multiplied as matrices",
     "reciprocal": "a division by values of the data; dividing by constants can be read",
     "half": "half precision would round inside the network; leave the values in float",

@@ -59,6 +59,9 @@ class TracedValue(fx.Proxy):
 class Tracer(fx.Tracer):
     """Keeps torch's own layers whole, and answers conditions on shapes by reading what was traced so far."""
 
+    proxy_buffer_attributes = True
+    """What is called of a buffer, `self.h0.expand(x.size(0), -1)`, is recorded as of a parameter."""
+
     def __init__(self, reader: Reader) -> None:
         super().__init__(autowrap_functions=(*TENSORS_MADE, *PACKING))
         self._autowrap_search += [torch, rnn]

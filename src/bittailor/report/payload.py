@@ -79,7 +79,8 @@ def solution_of(facts: Facts, solution: Solution, detail: Detail) -> dict[str, A
                       for ends in [interval(facts, solution, part)] if ends is not None},
         "widths": [solution.widths[site.name] for site in facts.sites],
         "account": {"weights": detail.account.weights, "biases and zero-point corrections": detail.account.offsets,
-                    "multipliers": detail.account.multipliers, "tables": detail.account.tables},
+                    "multipliers": detail.account.multipliers, "tables": detail.account.tables,
+                    **({"starts of states": detail.account.starts} if detail.account.starts else {})},
         "total": detail.account.total, "wide": list(detail.wide),
     }
 

@@ -40,7 +40,7 @@ const inFull = (data, page) => {
       }
     }
     rows.push(["stored in bytes", `${a.total} B`, `${b.total} B`, ""]);
-    for (const name of Object.keys(a.account)) rows.push([`… ${name}`, `${a.account[name]} B`, `${b.account[name]} B`, ""]);
+    for (const name of Object.keys({ ...a.account, ...b.account })) rows.push([`… ${name}`, `${a.account[name] ?? 0} B`, `${b.account[name] ?? 0} B`, ""]);
     rows.push(["64-bit sums in", a.wide.join(", ") || "none", b.wide.join(", ") || "none", ""]);
     if (data.solutions.some((s) => s.beacon)) rows.push(["weights of", ...[a, b].map((s) => s.beacon || "the float network"), ""]);
     el("head-a").textContent = a.name;

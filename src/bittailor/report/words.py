@@ -32,7 +32,7 @@ GLOSSARY: Mapping[str, str] = {
                  "confirm and test items were kept away from it and used once, after it",
     "size": "weights and biases times their widths",
     "stored bytes": "every constant of the program as shipped: packed weights, offsets (biases and zero-point "
-                    "corrections), multipliers, lookup tables",
+                    "corrections), multipliers, lookup tables, what states start at",
     "scale, zero-point": "a stored integer q stands for the real number scale × (q − zero-point)",
     "accumulator": "a bias has no scale of its own: it follows the sum that it is added to",
     "hypervolume": "how much of objective space a front dominates, here against what the homogeneous solutions "

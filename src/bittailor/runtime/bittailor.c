@@ -189,7 +189,9 @@ static int bt_view_ok(const bt_view *v) {
     for (uint32_t b = 0; b < h->buffers; b++) {
         const bt_buffer *buffer = &v->buffers[b];
         if (buffer->kind > BT_STATE || (buffer->size != 1 && buffer->size != 2) || buffer->stride >= BT_MOST
-            || buffer->stride % BT_LANES != 0)
+            || buffer->stride % BT_LANES != 0
+            || (buffer->start != 0
+                && (buffer->kind != BT_STATE || !bt_inside(v, buffer->start, (uint64_t)buffer->stride * buffer->size))))
             return 0;
     }
     for (uint32_t s = 0; s < h->segments; s++)
@@ -432,7 +434,13 @@ static void bt_uses(const bt_view *v, const bt_segment *s, uint8_t uses[BT_MOST_
         }
 }
 
-static void bt_fill_state(const bt_buffer *b, uint8_t *rows) {
+static void bt_start_state(const bt_view *v, const bt_buffer *b, uint8_t *rows) {
+    if (b->start != 0) {
+        const size_t row = (size_t)b->stride * b->size;
+        for (size_t n = 0; n < BT_ITEMS; n++)
+            memcpy(rows + n * row, v->bytes + b->start, row);
+        return;
+    }
     if (b->size == 1) {
         memset(rows, (uint8_t)b->fill, bt_rows(b));
         return;
@@ -478,7 +486,7 @@ static void bt_run_loop(const bt_view *v, bt_block *block, const bt_segment *s) 
     for (uint32_t b = s->first_state; b < s->first_state + s->states; b++) {
         block->now[b] = block->base[b];
         block->next[b] = block->base[b] + bt_rows(&v->buffers[b]);
-        bt_fill_state(&v->buffers[b], block->now[b]);
+        bt_start_state(v, &v->buffers[b], block->now[b]);
     }
     for (size_t t = 0; t < block->longest; t++) {
         size_t at = ragged ? block->steps : s->reverse ? block->longest - 1 - t : t;

@@ -37,7 +37,7 @@ extern "C" {
 #define BT_ITEMS 1
 #endif
 
-enum { BT_MAGIC = 0x4C54, BT_VERSION = 1 };
+enum { BT_MAGIC = 0x4C54, BT_VERSION = 2 };
 
 /* Inputs of a dot product that stand together in memory, per weight form. */
 enum { BT_GROUP8 = 4, BT_GROUP16 = 2 };
@@ -64,7 +64,7 @@ enum bt_buffer_kind {
 };
 
 enum bt_segment_kind {
-    BT_LOOP = 0,  /* phases, once per step; states start at their fill value and freeze beyond an item's length */
+    BT_LOOP = 0,  /* phases, once per step; states start at their row and freeze beyond an item's length */
     BT_ONCE = 1,  /* phases, once */
     BT_LAST = 2,  /* buffer out = buffer in at the item's last step */
     BT_FIRST = 3, /* buffer out = buffer in at step 0 */
@@ -121,9 +121,9 @@ typedef struct bt_buffer {
     uint16_t kind;   /* bt_buffer_kind */
     uint16_t size;   /* bytes per value, 1 or 2 */
     uint32_t stride; /* values per row */
-    int32_t fill;    /* states: the value that stands for 0.0 */
-    uint32_t reserved;
-} bt_buffer; /* 16 bytes */
+    int32_t fill;    /* the value that stands for 0.0 */
+    uint32_t start;  /* states: the row before the first step, bytes from the program's start; 0: all are `fill` */
+} bt_buffer;         /* 16 bytes */
 
 typedef struct bt_segment {
     uint32_t kind, reverse;

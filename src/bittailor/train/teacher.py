@@ -87,6 +87,7 @@ class Teacher:
             return op.real(inputs, params, own)
 
         values: NDArray[np.float32] = x.numpy()[:, : int(sizes.max())]
-        found = walk(self._graph, {self._graph.inputs[0]: values}, sizes, apply, lambda site: 0.0)
+        found = walk(self._graph, {self._graph.inputs[0]: values}, sizes, apply, lambda site: 0.0,
+                     self._graph.starts)
         outputs = torch.from_numpy(np.asarray(found[self._graph.outputs[0]], np.float32)) if self.outputs else None
         return outputs, torch.from_numpy(found[self.hidden]) if self.hidden else None

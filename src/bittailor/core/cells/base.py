@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,12 +21,15 @@ class CellBuilder:
     path    the layer's path, e.g. "gru0": output "r.pre" is the site "gru0.r.pre", weight "W_ir" the site "gru0.W_ir"
     hidden  size of the state, and the rows of a matrix where nothing else is said
     bias    whether the layer has biases; where it has none, those named are left out
+    starts  state -> its real values before the first step; 0.0 where not given
 
     Every call gives the name of its output site, in full; inputs are such names.
     """
 
-    def __init__(self, builder: Builder, path: str, hidden: int, bias: bool) -> None:
-        self.path, self.hidden, self.bias = path, hidden, bias
+    def __init__(
+        self, builder: Builder, path: str, hidden: int, bias: bool, starts: Mapping[str, Sequence[float]] | None = None
+    ) -> None:
+        self.path, self.hidden, self.bias, self.starts = path, hidden, bias, starts or {}
         self._builder = builder
 
     def state(self, name: str, features: int | None = None, proven: tuple[float, float] | None = None) -> str:
@@ -34,7 +37,7 @@ class CellBuilder:
 
         proven  a range that it cannot leave, whatever the data
         """
-        return self._builder.state(self._name(name), features or self.hidden, proven)
+        return self._builder.state(self._name(name), features or self.hidden, proven, self.starts.get(name, ()))
 
     def linear(self, output: str, x: str, weight: str, bias: str | None = None, rows: int | None = None) -> str:
         """weight x + bias, a matrix of `hidden` or `rows` rows."""
@@ -121,20 +124,25 @@ class Cell(ABC):
 
 def add_layer(
     b: Builder, cell: Cell, path: str, x: str, hidden: int, bias: bool = True, reverse: bool = False, *,
-    states: bool = False, **options: Any,
+    states: bool = False, starts: Mapping[str, Sequence[float]] | None = None, **options: Any,
 ) -> str:
     """One recurrent layer in one direction; returns its output sequence.
 
     states   make the sequences of all states visible outside, not only the output's
+    starts   state as the cell's equations call it -> its real values before the first step; 0.0 where not given
     options  of the cell's `step`
-    Raises UnsupportedNetwork for an option that the cell does not have.
+    Raises UnsupportedNetwork for an option or a state that the cell does not have.
     """
     known = [name for name, o in inspect.signature(cell.step).parameters.items() if o.kind is o.KEYWORD_ONLY]
     for name in options:
         if name not in known:
             raise UnsupportedNetwork(f"cell '{cell.name}' has no option '{name}'; it has: {', '.join(known) or 'none'}")
     b.begin()
-    out = cell.step(CellBuilder(b, path, hidden, bias), x, **options)
+    out = cell.step(CellBuilder(b, path, hidden, bias, starts), x, **options)
+    known = [name.removeprefix(f"{path}.") for name in b.open_states()]
+    for name in starts or ():
+        if name not in known:
+            raise UnsupportedNetwork(f"cell '{cell.name}' has no state '{name}'; it has: {', '.join(known)}")
     seen = (out, *b.open_states()) if states else (out,)
     b.end(path, cell.name, tuple(dict.fromkeys(seen)), reverse)
     return out

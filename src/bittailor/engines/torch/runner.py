@@ -40,11 +40,14 @@ class Forward(ABC, Generic[R]):
         """`watched`: see `make_schedule`."""
         self.graph, self.stacked, self.device = graph, stacked, device or torch.device("cpu")
         self.schedule: Schedule = make_schedule(graph, watched)
+        self._begun = {state.previous: state.update for step in graph.steps if isinstance(step, Recurrence)
+                       for state in step.states if state.start}
         self.kernels: dict[str, Kernel[Any, R]] = {}
         for group in self.schedule.groups():
             self.kernels[group.name] = self.make_kernel(group)
         self.formats: Mapping[str, QFormat] = {}
         self._inputs: list[QFormat] = []
+        self._starts: dict[str, Tensor] = {}
         self._workspaces: OrderedDict[tuple[int, int, bool], Workspace[R]] = OrderedDict()
         self.ws: Workspace[R] | None = None
 
@@ -65,6 +68,7 @@ class Forward(ABC, Generic[R]):
         """Set the constants; one program unless stacked."""
         self.formats = programs[0].formats
         self._inputs = [program.input_format for program in programs]
+        self._starts = {previous: self._start(programs, update) for previous, update in self._begun.items()}
         for group in self.schedule.groups():
             if group.nodes:
                 self.kernels[group.name].take([[self.member(p, node) for node in group.nodes] for p in programs])
@@ -82,6 +86,7 @@ class Forward(ABC, Generic[R]):
         ws.begin(lengths, steps)
         with _full_precision():
             self._load(ws, inputs)
+            self._begin(ws)
             for step in self.schedule.order:
                 ws.settle(step.late)
                 if isinstance(step, Loop):
@@ -111,6 +116,22 @@ class Forward(ABC, Generic[R]):
         if self.schedule.buffers[ref.buffer].sequence:
             return ws.cube(kind, ref)
         return ws.array(kind, ref.buffer)[..., ref.start : ref.start + ref.width]
+
+    def _start(self, programs: Sequence[Program], state: str) -> Tensor:
+        """What a state is before the first step, centred, int32 [features] or [programs, features]."""
+        zeros = [program.formats[state].zero_point for program in programs]
+        rows = np.stack([np.zeros(self.graph.sites[state].features, np.int32) if state not in program.starts
+                         else (program.starts[state] - zero).astype(np.int32)
+                         for program, zero in zip(programs, zeros, strict=True)])
+        return torch.from_numpy(rows if self.stacked else rows[0]).to(self.device)
+
+    def _begin(self, ws: Workspace[R]) -> None:
+        """States that do not start at 0.0 into the slot that the first step reads."""
+        for previous, start in self._starts.items():
+            ref, at = self.schedule.inside[previous], self.graph.late[previous]
+            for kind in ("ints", "reals"):
+                if ws.has(kind, ref.buffer):
+                    ws.array(kind, ref.buffer)[at, ..., ref.start : ref.start + ref.width].copy_(start)
 
     def _loop(self, ws: Workspace[R], loop: Loop) -> None:
         for group in loop.groups:

@@ -71,7 +71,7 @@ def _readme(program: Program, settings: ExportSettings, samples: Samples) -> str
     site, features = graph.sites[output], graph.sites[source].features
     step = "" if needs_the_end(graph) else (
         f"| `step.onnx` | `{source}` int32 [items, {features}] and what is carried: "
-        + ", ".join(f"`{item.name}` (starts at {item.start})" for item in carried(program))
+        + ", ".join(f"`{item.name}` (starts at {item.words})" for item in carried(program))
         + f" | `{output}` int32 [items, {site.features}], and the same as `….next` |\n")
     steps = f"steps - {graph.late[output]}" if graph.late[output] else "steps"
     return fill(

@@ -66,9 +66,16 @@ def real_table(program: Program, node: Node) -> RealWeights:
     return RealWeights(constants.W.values, step, None, step)
 
 
-def real_start(program: Program, item: Carried) -> float:
-    """What is carried into the first frame, as a real value: 0, or the least value of a maximum."""
-    return program.formats[item.name.removesuffix(MAX)].low if item.name.endswith(MAX) else 0.0
+def real_start(program: Program, item: Carried) -> Floats:
+    """What is carried into the first frame, as real values [features]: 0, a state's start, the least of a maximum."""
+    fmt = program.formats.get(item.name.removesuffix(MAX))
+    return np.zeros(item.features) if fmt is None else fmt.dequantise(item.start)
+
+
+def start_words(program: Program, item: Carried) -> str:
+    """What is carried into the first frame, for people; one number where all are the same."""
+    values = [f"{value:.9g}" for value in real_start(program, item).tolist()]
+    return values[0] if len(set(values)) == 1 else ", ".join(values)
 
 
 def fake_quantised(program: Program, x: NDArray[Any], lengths: Ints) -> Floats:
@@ -94,5 +101,6 @@ def fake_quantised(program: Program, x: NDArray[Any], lengths: Ints) -> Floats:
         y = node.operator.real(inputs, real.get(node.output, {}), own)
         return y if node.operator.tied else rounded(node.output, y)
 
-    values = walk(program.graph, {source: rounded(source, np.asarray(x, np.float64))}, lengths, apply, lambda _: 0.0)
+    values = walk(program.graph, {source: rounded(source, np.asarray(x, np.float64))}, lengths, apply, lambda _: 0.0,
+                  {name: formats[name].dequantise(q) for name, q in program.starts.items()})
     return values[program.graph.outputs[0]]

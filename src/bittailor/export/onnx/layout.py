@@ -77,6 +77,11 @@ class Layout:
         """The integer of 0.0."""
         return self.w.number(self.program.formats[site].zero_point)
 
+    def start(self, state: str) -> str:
+        """What a state is before the first step: a number, or its features."""
+        start = self.program.starts.get(state)
+        return self.zero(state) if start is None else self.w.array(f"{state}.start", start.astype("int32"))
+
     def addend(self, site: str) -> str:
         """What a mean or sum adds up of a site."""
         u = Operands((self.values[site],), (self.program.formats[site],)).centred(self.w, 0)
@@ -235,7 +240,7 @@ class Run(Layout):
         starts = []
         for state in layer.states:
             shape = w.op("Concat", self.items, w.numbers([sites[state.update].features]), axis=0)
-            starts.append(w.op("Expand", self.zero(state.update), shape))
+            starts.append(w.op("Expand", self.start(state.update), shape))
         scanned = [self.mask(layer.inputs[0]), *(self.turned(layer, whole[name]) for name in fed)]
         ends = [f"{layer.name}/{next_name(state.previous)}" for state in layer.states]
         w.nodes.append(helper.make_node("Scan", [*starts, *scanned], [*ends, *(name + LOOPED for name in shown)],
@@ -274,7 +279,7 @@ class Step(Layout):
 
     def carried_tensor(self, item: Carried, name: str) -> ValueInfoProto:
         """Something that is carried, as an input or an output of this name."""
-        return tensor(name, carried_kind(item), ["items", item.features], f"starts at {item.start}")
+        return tensor(name, carried_kind(item), ["items", item.features], f"starts at {item.words}")
 
     def write(self) -> None:
         """Write all of it."""

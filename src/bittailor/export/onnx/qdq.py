@@ -77,11 +77,11 @@ def _readme(program: Program, settings: ExportSettings) -> str:
     graph = program.graph
     (source,), (output,) = graph.inputs, graph.outputs
     site, features = graph.sites[output], graph.sites[source].features
-    from bittailor.export.onnx.floats import real_start
+    from bittailor.export.onnx.floats import start_words
 
     step = "" if needs_the_end(graph) else (
         f"| `step.onnx` | `{source}` float32 [items, {features}] and what is carried: "
-        + ", ".join(f"`{item.name}` (starts at {real_start(program, item):.9g})" for item in carried(program))
+        + ", ".join(f"`{item.name}` (starts at {start_words(program, item)})" for item in carried(program))
         + f" | `{output}` float32 [items, {site.features}], and the same as `….next` |\n")
     steps = f"steps - {graph.late[output]}" if graph.late[output] else "steps"
     return fill(

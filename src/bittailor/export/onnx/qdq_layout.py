@@ -18,7 +18,7 @@ from bittailor.core.ops.grouped import spread
 from bittailor.core.qformat import QFormat
 from bittailor.engines.streaming import STEPS, Carried
 from bittailor.errors import UnsupportedNetwork
-from bittailor.export.onnx.floats import real_start, real_table, real_weights
+from bittailor.export.onnx.floats import real_table, real_weights, start_words
 from bittailor.export.onnx.layout import WHOLE, Layout, Run, Step, words
 from bittailor.export.onnx.writer import Standard, Writer, tensor
 
@@ -173,6 +173,12 @@ class Floats(Layout):
     def zero(self, site: str) -> str:
         return self.w.number(0.0, FLOAT)
 
+    def start(self, state: str) -> str:
+        start = self.program.starts.get(state)
+        if start is None:
+            return self.zero(state)
+        return self.w.array(f"{state}.start", self.program.formats[state].dequantise(start).astype(FLOAT))
+
     def least(self, site: str) -> str:
         return self.w.number(float(np.float32(self.program.formats[site].low)), FLOAT)
 
@@ -194,4 +200,4 @@ class FloatStep(Floats, Step):
 
     def carried_tensor(self, item: Carried, name: str) -> ValueInfoProto:
         kind = "int64" if item.name == STEPS else FLOAT
-        return tensor(name, kind, ["items", item.features], f"starts at {real_start(self.program, item):.9g}")
+        return tensor(name, kind, ["items", item.features], f"starts at {start_words(self.program, item)}")

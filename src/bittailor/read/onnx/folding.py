@@ -15,7 +15,7 @@ from bittailor.read.symbolic import Refusal
 
 SMALLER = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Cast", "Identity", "Neg",
            "Sqrt", "Reciprocal", "Shape", "Size", "ReduceProd", "ReduceSum", "ReduceMax", "Not", "Floor", "Ceil",
-           "Dropout", "CastLike")
+           "Dropout", "CastLike", "Tanh", "Sigmoid")
 """Results that have no more values than what goes in."""
 BROADCAST = ("Add", "Sub", "Mul", "Div", "Equal", "Greater", "Less", "Where", "Pow", "And", "Or", "Mod", "Min", "Max")
 QUANTISED = ("DequantizeLinear", "QuantizeLinear")

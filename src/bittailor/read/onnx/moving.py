@@ -5,12 +5,15 @@ Every one is called with the writer of the graph, the node and the values of its
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bittailor.core.checks import MOST_VALUES
 from bittailor.read.arithmetic import ARITHMETIC
 from bittailor.read.embedding import embedded
 from bittailor.read.onnx.graphs import GraphWriter
@@ -267,6 +270,8 @@ def _pooled(name: str) -> Operation:
 def _shape(r: GraphWriter, node: Node, x: Any) -> Any:
     if isinstance(x, ItemIndex):
         return (Dim(ITEMS),)
+    if isinstance(x, tuple) and is_sizes(x):
+        return np.array([len(x)])
     start, end = node.options.get("start", 0), node.options.get("end")
     return known(_shaped(x).shape()[start:end])
 
@@ -274,9 +279,15 @@ def _shape(r: GraphWriter, node: Node, x: Any) -> Any:
 def _constant_of_shape(r: GraphWriter, node: Node, shape: Any) -> Any:
     value = node.options.get("value")
     filled = 0 if value is None else r.number(value)
-    if filled != 0:
-        raise Refusal(f"it makes an array of {filled:g} of the data's size; only zeros can be made")
-    return Zeros()
+    return np.full(_known(shape), filled, np.float32) if filled != 0 else Zeros()
+
+
+def _known(shape: Any) -> list[int]:
+    """Sizes of an array that is the same all along the axes whose sizes only the data know: 1 of those."""
+    sizes = [size if isinstance(size, int) else 1 for size in sizes_of(shape)]
+    if math.prod(sizes) > MOST_VALUES:
+        raise Refusal(f"it makes a constant of more than {MOST_VALUES:,} values")
+    return sizes
 
 
 def _expand(r: GraphWriter, node: Node, x: Any, shape: Any) -> Any:
@@ -284,7 +295,41 @@ def _expand(r: GraphWriter, node: Node, x: Any, shape: Any) -> Any:
         return Zeros() if isinstance(x, np.ndarray) else x
     if isinstance(x, Shaped) and all(size == 1 for size in sizes_of(shape)):
         return x
-    raise Refusal("nothing is broadcast here, except zeros and an index")
+    if isinstance(x, np.ndarray):
+        return _along(x, sizes_of(shape))
+    raise Refusal("nothing is broadcast here, except constants and an index")
+
+
+def _along(x: NDArray[Any], sizes: Sequence[Any]) -> NDArray[Any]:
+    """A constant, the same for all items: they keep an axis of 1."""
+    x = x.reshape((1,) * (len(sizes) - x.ndim) + x.shape)
+    if x.ndim > len(sizes) or any(isinstance(size, Dim) and n != 1 for n, size in zip(x.shape, sizes, strict=True)):
+        raise Refusal("it spreads a constant over sizes of the data, which it has some of already")
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(_known(tuple(sizes)))))
+
+
+def _equal(r: GraphWriter, node: Node, a: Any, b: Any) -> NDArray[np.bool_]:
+    """Of sizes, as Expand is prepared with: one that only the data know is no -1."""
+    pairs = zip(sizes_of(a), sizes_of(b), strict=True)
+    return np.array([isinstance(one, int) and one == other for one, other in pairs])
+
+
+def _where(r: GraphWriter, node: Node, condition: Any, a: Any, b: Any) -> Any:
+    """A choice between sizes."""
+    if not isinstance(condition, np.ndarray):
+        raise Refusal("conditions on values or sizes cannot be read")
+    picks = zip(condition.tolist(), sizes_of(a), sizes_of(b), strict=True)
+    return known(tuple(one if yes else other for yes, one, other in picks))
+
+
+def _tile(r: GraphWriter, node: Node, x: Any, repeats: Any) -> Any:
+    times = sizes_of(repeats)
+    if isinstance(x, Zeros):
+        return x
+    if not isinstance(x, np.ndarray) or x.ndim != len(times):
+        raise Refusal("nothing is repeated here, except constants")
+    return np.tile(_along(x, [t if isinstance(t, Dim) else n for n, t in zip(x.shape, times, strict=True)]),
+                   _known(times))
 
 
 def _range(r: GraphWriter, node: Node, start: Any, limit: Any, delta: Any) -> ItemIndex:
@@ -317,7 +362,8 @@ MOVING: dict[str, Operation] = {
     "Slice": _slice, "Gather": _gather, "GatherElements": _gather_elements, "GatherND": _gather_nd, "Concat": _concat,
     "Split": _split, "ReduceMean": _over("mean"), "ReduceSum": _over("sum"), "ReduceMax": _over("amax"),
     "GlobalAveragePool": _pooled("mean"), "GlobalMaxPool": _pooled("amax"), "Shape": _shape,
-    "ConstantOfShape": _constant_of_shape, "Expand": _expand, "Range": _range, "Cast": _cast, "Identity": _same,
-    "Dropout": _dropout,
+    "ConstantOfShape": _constant_of_shape, "Expand": _expand, "Tile": _tile, "Equal": _equal, "Where": _where,
+    "Range": _range, "Cast": _cast,
+    "Identity": _same, "Dropout": _dropout,
 }
 """By the name of the operator."""

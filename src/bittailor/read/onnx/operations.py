@@ -207,7 +207,6 @@ HINTS: dict[str, str] = {
     **dict.fromkeys(("Where", "Equal", "Greater", "Less", "Not"), "conditions on values or sizes cannot be read"),
     **dict.fromkeys(("com.microsoft.DynamicQuantizeLSTM", "com.microsoft.QAttention"),
                     "the file was quantised already; give the float network that it was made from"),
-    "Tile": "nothing is repeated here",
     "ScatterND": "values are not written into others",
 }
 """By the name of an operator: why not, and what instead."""

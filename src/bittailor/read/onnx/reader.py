@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,14 +17,15 @@ from bittailor.read.onnx.loading import STANDARD, Input, Model, Node, parts
 from bittailor.read.onnx.operations import HINTS, OPERATIONS, SUPPORTED, vector
 from bittailor.read.onnx.recurrent import KINDS, layers_of
 from bittailor.read.onnx.sizes import is_sizes
+from bittailor.read.recurrence import Layers, begun, lengths_wanted, numbered, stacked
 from bittailor.read.recurrence import is_lengths as is_lengths_of
-from bittailor.read.recurrence import lengths_wanted, numbered, stacked
 from bittailor.read.symbolic import (
     FEATURES,
     ITEMS,
     STEPS,
     Axes,
     Axis,
+    Constant,
     Refusal,
     SiteRef,
     StepIndex,
@@ -197,11 +198,8 @@ class Reader(GraphWriter):
         for name in ("W", "R", "B", "P"):
             if not isinstance(held.get(name, np.empty(0)), np.ndarray):
                 raise Refusal(f"its input {name} must be a constant")
-        for name in ("initial_h", "initial_c"):
-            state = held.get(name)
-            if not (state is None or isinstance(state, Zeros) or (isinstance(state, np.ndarray) and not state.any())):
-                raise Refusal(f"its {name} is not zero; a state starts at zero: leave it away")
         layers = layers_of(node, held)
+        layers = begun(self, layers, tuple(_initial(f"initial_{state}", held, layers) for state in layers.states))
         order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first else (STEPS, ITEMS, FEATURES)
         x = self.single(held["X"])
         lengths = held.get("lengths")
@@ -221,6 +219,16 @@ class Reader(GraphWriter):
             whole, ends = (ITEMS, STEPS, DIRECTIONS, FEATURES), (ITEMS, DIRECTIONS, FEATURES)
         finals = [replace(x, axes=ends, features=features, sites=rows) for rows in done.states]
         return (replace(x, axes=whole, features=features, sites=(refs,)), *finals)
+
+
+def _initial(name: str, held: Mapping[str, Any], layers: Layers) -> Any:
+    """An initial state [directions, items, features], or [items, directions, features] where layout is 1."""
+    state = held.get(name)
+    if state is None or isinstance(state, Zeros):
+        return state
+    if not isinstance(state, np.ndarray) or state.ndim != 3:
+        raise Refusal(f"its {name} is computed from the data; one that starts at zero or is a constant can be read")
+    return Constant(name, state.transpose(1, 0, 2) if layers.batch_first else state)
 
 
 def is_lengths(each: Input) -> bool:
