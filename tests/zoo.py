@@ -26,11 +26,13 @@ from bittailor.read import from_torch
 from zoo_layers import (
     ConvolutionsThenGru,
     Gru4Rec,
+    LearnedStates,
     MinGruRms,
     NsNet2Norm,
     RnNoiseConv,
     Sentiment,
     SeparableKeyword,
+    Streaming,
     rnnoise_valid,
 )
 
@@ -465,6 +467,8 @@ ZOO: dict[str, Entry] = {
     "separable": Entry("keyword spotting, depthwise separable Conv1d", SeparableKeyword, keras=True),
     "mingru_rms": Entry("language model, Embedding, RMSNorm, residual", MinGruRms, layout=(0, 1),
                         data=lambda x: indices(x, 50), onnx=NOT_WRITTEN),
+    "learned_states": Entry("sequence labelling, LSTM with learned initial states", LearnedStates),
+    "streaming": Entry("enhancement in a stream, state in and out, learned start", Streaming),
     "deepspeech2_conv": Entry("DeepSpeech2 with Conv2d", DeepSpeech2Conv, 13, refused=r"'conv' \(Conv2d\)"),
     "attention": Entry("GRU with attention over steps", Attention, refused="a softmax over the steps is attention"),
     "speaker": Entry("speaker encoder GE2E", SpeakerEncoder, refused="a division by values"),
@@ -505,7 +509,8 @@ def float_difference(name: str, network: Network) -> float:
         wanted = made(name)(given.long() if index else given)
     got, worst = torch.from_numpy(network(x.numpy())), 0.0
     columns = list(network.parts.values()) or [slice(None)]
-    for part, there in zip(columns, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
+    outputs = wanted[: len(columns)] if isinstance(wanted, tuple) else (wanted,)  # without states behind them
+    for part, there in zip(columns, outputs, strict=True):
         mine = got[..., part] if entry.softmax is None else entry.softmax(got[..., part], dim=-1)
         worst = max(worst, float((mine.reshape(there.shape) - there).abs().max() / there.abs().max()))
     return worst

@@ -135,3 +135,35 @@ class MinGruRms(nn.Module):
         x = self.table(tokens)
         x = x + self.gru(self.norm(x))[0]
         return self.head(self.last(x))
+
+
+class LearnedStates(nn.Module):
+    """Sequence labelling whose LSTM begins, in every layer and direction, at states that are trained with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(10, 12, 2, batch_first=True, bidirectional=True)
+        self.h0, self.c0 = nn.Parameter(torch.randn(4, 1, 12) * 0.4), nn.Parameter(torch.randn(4, 1, 12))
+        self.fc = nn.Linear(24, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = tuple(state.expand(-1, x.size(0), -1).contiguous() for state in (self.h0, self.c0))
+        return self.fc(self.lstm(x, start)[0])
+
+
+class Streaming(nn.Module):
+    """A frame-wise enhancer as it is called in a stream: it takes the state of the frames before, and returns it.
+
+    Called without one it begins at a state that was trained.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.first = nn.GRU(12, 14, batch_first=True), nn.Parameter(torch.randn(1, 1, 14) * 0.5)
+        self.mask = nn.Linear(14, 12)
+
+    def forward(self, frames: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if state is None:
+            state = self.first.repeat(1, frames.shape[0], 1)
+        y, state = self.gru(frames, state)
+        return torch.sigmoid(self.mask(y)), state

@@ -108,7 +108,7 @@ def test_piece_by_piece(name: str, programs: dict[str, Program], networks: dict[
 
 
 @pytest.mark.parametrize("name", ["sru", "ecg", "event_count", "elman", "battery", "residual", "rnnoise",
-                                  "rnnoise_conv", "rnnoise_valid", "nsnet2_norm", "gru4rec", "separable"])
+                                  "rnnoise_conv", "rnnoise_valid", "nsnet2_norm", "gru4rec", "separable", "streaming"])
 def test_onnx_and_the_torch_module(name: str, programs: dict[str, Program], tmp_path: Path) -> None:
     """One of each operator that is in no task of the package."""
     pytest.importorskip("onnxruntime")
@@ -128,9 +128,9 @@ def test_onnx_and_the_torch_module(name: str, programs: dict[str, Program], tmp_
 
 @pytest.mark.parametrize("target", [core("m4"), core("m0", True)])
 def test_on_an_emulated_core(target: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    """One network that has every operator that is in none of the package's tasks."""
+    """One network that has every operator that is in none of the package's tasks, and a state that starts at values."""
     b = Builder()
-    h = add_layer(b, CELLS["rnn"], "rnn0", b.input("input", 5), 9)
+    h = add_layer(b, CELLS["rnn"], "rnn0", b.input("input", 5), 9, starts={"h": rng.normal(size=9).tolist()})
     h = b.op("clamp", "clamp", b.op("affine", "affine", h, factor=-1.5, shift=0.25), low=-0.8, high=0.9)
     h = b.op("crop", "crop", b.op("window", "window", h, taps=3, dilation=1, ahead=0), steps=2)
     h = b.op("gelu", "gelu", b.linear("mid", h, "W", 7, "b"))

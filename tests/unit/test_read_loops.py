@@ -155,6 +155,13 @@ def from_the_second(m: Any, x: Tensor) -> Tensor:
     return h
 
 
+def decoder(m: Any, x: Tensor) -> Tensor:
+    h = m.gru(x)[0][:, -1]
+    for t in range(x.size(1)):
+        h = m.cell(x[:, t], h)
+    return h
+
+
 def some_steps(m: Any, x: Tensor) -> Tensor:
     h, outs = None, []
     for t in range(x.size(1)):
@@ -167,8 +174,7 @@ REFUSED: dict[str, tuple[Forward, str]] = {
     "not alike": (unlike, r"mul\(\).*one step of a loop"),
     "by hand": (by_hand, r"add\(\).*zeros of the data's size"),
     "from the second": (from_the_second, r"'cell' \(GRUCell\): its state must be what it gave at the step before"),
-    "of the data": (lambda m, x: [m.cell(x[:, t], m.gru(x)[0][:, -1]) for t in range(x.size(1))][-1],
-                    r"'cell' \(GRUCell\): its first state must not depend on the data"),
+    "of the data": (decoder, r"'cell' \(GRUCell\): its first state must not depend on the data"),
     "without steps": (lambda m, x: m.cell(x[:, -1]), r"'cell' \(GRUCell\): its input must be a step of a sequence"),
     "some steps": (some_steps, r"stack\(\).*joins"),
     "not filled": (lambda m, x: m.gru(x, x.new(1, x.size(0), 4))[0], r"'gru' \(GRU\): it is given an initial state"),

@@ -106,6 +106,53 @@ def test_a_module_that_takes_and_gives_its_state(learned: bool) -> None:
         np.testing.assert_allclose(network(x.numpy()), module(x)[0].numpy(), atol=1e-5)
 
 
+class TwoGiven(nn.Module):
+    """Needs its states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(3, HIDDEN, batch_first=True)
+
+    def forward(self, x: Tensor, h0: Tensor, c0: Tensor) -> Tensor:
+        return self.rnn(x, (h0, c0))[0]
+
+
+def test_states_that_must_be_given_are_none() -> None:
+    """Where the module cannot run so, the message says what was given, and what to do."""
+    with pytest.raises(UnsupportedNetwork, match="given None as h0, c0: have it make what it needs") as caught:
+        bt.from_torch(TwoGiven())
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_arrays_with_starts() -> None:
+    """Of each direction its own."""
+    rng = np.random.default_rng(0)
+    def direction() -> tuple[Any, ...]:
+        return (rng.normal(size=(16, 3)), rng.normal(size=(16, 4)), None, None,
+                {"h": rng.normal(size=4), "c": rng.normal(size=4)})
+
+    both = direction(), direction()
+    network = bt.from_arrays([("lstm", *both)])
+    module = nn.LSTM(3, 4, batch_first=True, bias=False, bidirectional=True).double()
+    with torch.no_grad():
+        for tail, arrays in zip(("", "_reverse"), both, strict=True):
+            for name, values in zip(("ih", "hh"), arrays, strict=False):
+                getattr(module, f"weight_{name}_l0{tail}").copy_(torch.from_numpy(values))
+        x = rng.normal(size=(2, 5, 3))
+        start = tuple(torch.tensor(np.stack([each[4][state] for each in both])[:, None].repeat(2, 1)) for state in "hc")
+        np.testing.assert_allclose(network(x), module(torch.from_numpy(x), start)[0].numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize(("starts", "said"), [
+    ({"c": np.zeros(4)}, r"the start of c has shape \(4,\); a gru has h, here of shape \(4,\)"),
+    ({"h": np.zeros(3)}, r"the start of h has shape \(3,\)"), ({"h": ["a"]}, "the start of h"),
+    ({"h": np.full(4, np.nan)}, "as many finite numbers"),
+])
+def test_starts_of_arrays_that_do_not_fit(starts: dict[str, Any], said: str) -> None:
+    with pytest.raises(UnsupportedNetwork, match=said):
+        bt.from_arrays([("gru", np.ones((12, 3)), np.ones((12, 4)), starts)])
+
+
 @pytest.mark.parametrize(("forward", "kind", "said"), [
     (lambda m, x: m.rnn(x, m.rnn(x)[1])[0], nn.GRU, "computed from the data"),
     (lambda m, x: m.rnn(x, (many(m.h0, x),))[0], nn.LSTM, "given 1 initial states; expected h and c"),

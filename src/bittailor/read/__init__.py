@@ -84,7 +84,8 @@ def from_arrays(layers: Sequence[Any]) -> Network:
               ("gru" | "gru_cho" | "lstm", weight_ih, weight_hh[, bias_ih[, bias_hh[, weight_hr]]])
                   weight_ih [gates * units, inputs], weight_hh [gates * units, units], biases [gates * units] or None;
                   gates are r, z, n and i, f, g, o; weight_hr [outputs, units] projects the output of an lstm. Two
-                  tuples of such arrays are two directions, their outputs side by side
+                  tuples of such arrays are two directions, their outputs side by side. A last {"h": [units]}, of an
+                  lstm also "c", says what a direction's states start at; 0.0 without it
               ("linear", weight [outputs, inputs][, bias [outputs]])
               "last", "first", "mean"   of the steps; "final": the final state of the layer in front, in each direction
               "relu", "tanh", …         functions

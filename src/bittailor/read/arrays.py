@@ -23,9 +23,11 @@ from bittailor.read.writer import Writer
 
 _GATES = {"rnn": 1, "gru": 3, "gru_cho": 3, "lstm": 4}
 _ARRAYS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+START = "start of "
 _STEPS = ("last", "first", "mean", "final")
 _FORMS = ("('gru' | 'gru_cho' | 'lstm', weight_ih, weight_hh, bias_ih, bias_hh), the same with a tuple of arrays for "
-          "each direction, ('linear', weight, bias), or a name: " + ", ".join([*_STEPS, *FUNCTIONS]))
+          "each direction, at the end {'h': [units]} for what states start at, ('linear', weight, bias), or a name: "
+          + ", ".join([*_STEPS, *FUNCTIONS]))
 
 
 def read(layers: Sequence[Any]) -> Network:
@@ -62,9 +64,20 @@ def _form(layer: Any, i: int) -> tuple[str, list[dict[str, Floats]]]:
         return kind, [_named(("weight", "bias"), given, f"layer {i} (linear)")]
     if kind in _GATES and given:
         directions = given if isinstance(given[0], list | tuple) and not _is_numbers(given[0]) else [given]
-        if len(directions) <= 2 and all(isinstance(each, list | tuple) and 2 <= len(each) <= 5 for each in directions):
-            return kind, [_named(_ARRAYS, each, f"layer {i} ({kind})") for each in directions]
+        if len(directions) <= 2 and all(isinstance(each, list | tuple) and 2 <= len(each) <= 6 for each in directions):
+            return kind, [_direction(each, f"layer {i} ({kind})") for each in directions]
     raise UnsupportedNetwork(f"cannot read layer {i}: expected {_FORMS}")
+
+
+def _direction(given: Sequence[Any], what: str) -> dict[str, Floats]:
+    """The arrays of one direction; what its states start at as START and the state."""
+    starts = given[-1] if isinstance(given[-1], Mapping) else {}
+    found = _named(_ARRAYS, given[:-1] if isinstance(given[-1], Mapping) else given, what)
+    try:
+        return found | {f"{START}{state}": real_numbers(values, f"the start of {state}")
+                        for state, values in starts.items()}
+    except DataError as error:
+        raise UnsupportedNetwork(f"{what}: {error}") from None
 
 
 def _is_numbers(value: Any) -> bool:
@@ -88,6 +101,9 @@ def _named(names: Sequence[str], given: Sequence[Any], what: str) -> dict[str, F
 
 def _layers(kind: str, arrays: Sequence[dict[str, Floats]]) -> Layers:
     """One recurrent layer, its shapes checked."""
+    starts = tuple({name.removeprefix(START): values for name, values in each.items() if name.startswith(START)}
+                   for each in arrays)
+    arrays = [{name: values for name, values in each.items() if not name.startswith(START)} for each in arrays]
     gates, first = _GATES[kind], arrays[0]
     if "weight_ih" not in first or "weight_hh" not in first:
         raise UnsupportedNetwork("it needs weight_ih and weight_hh")
@@ -111,7 +127,13 @@ def _layers(kind: str, arrays: Sequence[dict[str, Floats]]) -> Layers:
         arrays = [{**each, "bias_hh": np.zeros_like(each["bias_ih"])} for each in arrays]
     options = {"project": out} if "weight_hr" in first else {}
     states = ("h", "c") if kind == "lstm" else ("h",)
-    return Layers(kind, kind, width, hidden, True, states, False, (Layer(tuple(arrays), None, options),))
+    for each in starts:
+        for state, values in each.items():
+            size = {"h": out}.get(state, hidden)
+            if state not in states or values.shape != (size,):
+                raise UnsupportedNetwork(f"the start of {state} has shape {values.shape}; a {kind} has "
+                                         f"{' and '.join(states)}, here of shape ({size},)")
+    return Layers(kind, kind, width, hidden, True, states, False, (Layer(tuple(arrays), None, options, False, starts),))
 
 
 def _other(w: Writer, kind: str, arrays: Sequence[dict[str, Floats]], value: Tensor, states: Any) -> Tensor:

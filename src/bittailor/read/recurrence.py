@@ -73,8 +73,6 @@ def is_zero(w: Writer, state: Any) -> bool:
 
 def begun(w: Writer, layers: Layers, given: Any) -> Layers:
     """The layers with the initial states that they are given: None, zeros, or constants that all items share."""
-    if given is None:
-        return layers
     states = tuple(given) if isinstance(given, tuple | list) else (given,)
     if len(states) != len(layers.states):
         raise Refusal(f"it is given {len(states)} initial states; expected {' and '.join(layers.states)}")
@@ -140,7 +138,7 @@ def recurrent(
     lengths = is_lengths(x, given) and layers.takes_lengths
     if given is not None and layers.takes_lengths and not lengths and not is_zero(w, given):
         raise Refusal(lengths_wanted(x))
-    if not layers.takes_lengths:
+    if given is not None and not layers.takes_lengths:
         layers = begun(w, layers, _initial(given))
     order: Axes = (ITEMS, STEPS, FEATURES) if layers.batch_first or packed else (STEPS, ITEMS, FEATURES)
     if x.axes != order:

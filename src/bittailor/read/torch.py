@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -47,7 +48,11 @@ def read(module: nn.Module, input_features: int | None = None) -> Network:
     errors = []
     for lengths in [None, *names[:1]]:
         try:
-            return _read(root, features, rows, lengths, names[0] if names else None)
+            network = _read(root, features, rows, lengths, names[0] if names else None)
+            if absent := [name for name in _required(root) if name not in names]:
+                warnings.warn(f"{type(root).__name__} is read as it runs with {', '.join(absent)} given None: layers "
+                              "start at zero there; a program carries its states by itself", stacklevel=3)
+            return network
         except UnsupportedNetwork as error:
             errors.append(error)
     raise errors[-1 if required else 0] from None
@@ -151,8 +156,16 @@ def _check(
                 continue
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             reason = f"it fails itself on an input of {network.features} features: {reason}"
+            if missing := [name for name in _required(root) if name != lengths]:
+                reason += (f"\n  forward was given None as {', '.join(missing)}: have it make what it needs where it "
+                           "is given None")
             raise refusal(root, reason) from None
         _compare(root, network, x, sizes, outs, expected, tolerance)
+
+
+def _required(root: nn.Module) -> list[str]:
+    """Arguments of forward beside its input that have no default."""
+    return [name for name, default in arguments(root)[1:] if default is inspect.Parameter.empty]
 
 
 def _laid_out(x: Floats, layout: Axes) -> Floats:
@@ -165,8 +178,7 @@ def _run(
     root: nn.Module, x: Floats, given: dict[str, torch.Tensor], outs: Sequence[Output], indices: bool
 ) -> tuple[list[Floats], float]:
     """The module's outputs, in float64 if its code allows that, and how exact it is."""
-    names = [(n, d) for n, d in arguments(root)[1:] if d is inspect.Parameter.empty]
-    given = {**{n: cast(torch.Tensor, None) for n, _ in names}, **given}
+    given = {**{name: cast(torch.Tensor, None) for name in _required(root)}, **given}
     precision = torch.float64
     with torch.no_grad():
         try:

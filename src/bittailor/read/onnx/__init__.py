@@ -18,7 +18,7 @@ from bittailor.read.onnx.loading import Input, Model, Node, load
 from bittailor.read.onnx.reader import Reader, is_lengths
 from bittailor.read.onnx.recurrent import KINDS, written_wrongly
 from bittailor.read.onnx.running import Probe, check_installed, freed, outputs_of, probes
-from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Axes, Tensor, WrongLayout
+from bittailor.read.symbolic import FEATURES, ITEMS, STEPS, Axes, Tensor, WrongLayout, Zeros
 
 LAYOUTS: dict[int, tuple[Axes, ...]] = {
     3: ((ITEMS, STEPS, FEATURES), (STEPS, ITEMS, FEATURES), (ITEMS, FEATURES, STEPS)), 2: ((ITEMS, STEPS),)}
@@ -178,6 +178,11 @@ def _refuse_loops(model: Model) -> None:
 
 
 def _warn(model: Model, reader: Reader, name: str) -> None:
+    read = {name for node in model.nodes for name in node.inputs}
+    states = [each.name for each in model.inputs if each.name in read and isinstance(reader.values[each.name], Zeros)]
+    if states:
+        warnings.warn(f"{name}: its input {', '.join(states)} is read as a state that starts at zero; a program "
+                      "carries its states by itself", stacklevel=4)
     producer = f"{model.proto.producer_name} {model.proto.producer_version}".strip()
     nodes = [node for node in _recurrent_nodes(model)
              if written_wrongly(model.proto.producer_name, node, _bias(reader, node))]
