@@ -14,6 +14,7 @@ from torch import Tensor
 from bittailor.common.data import Data
 from bittailor.core.graph import Node
 from bittailor.core.network import Network
+from bittailor.core.ops.forms import MatrixProduct
 from bittailor.core.walk import walk
 
 ASKED = 512
@@ -84,7 +85,11 @@ class Teacher:
         def apply(node: Node, inputs: list[Any], own: NDArray[np.int64]) -> Any:
             op = node.operator
             params: Any = {role: self._floats[name] for role, name in zip(op.roles, node.params, strict=False)}
-            return op.real(inputs, params, own)
+            if op.form is not MatrixProduct:
+                return op.real(inputs, params, own)
+            # all steps of all items as one product; NumPy would make one for every item
+            shape = inputs[0].shape[:-1]
+            return op.real([inputs[0].reshape(-1, inputs[0].shape[-1])], params, own).reshape(*shape, -1)
 
         values: NDArray[np.float32] = x.numpy()[:, : int(sizes.max())]
         found = walk(self._graph, {self._graph.inputs[0]: values}, sizes, apply, lambda site: 0.0,
