@@ -24,6 +24,7 @@ from typing import Any
 
 from command import as_command, read_rows, write_rows
 from searches import (
+    HEADLINE_SEEDS,
     HIDDEN,
     SHARES,
     flash_of,
@@ -41,8 +42,6 @@ from bittailor.cli.show import smaller
 from bittailor.common.processors import processors
 from bittailor.runs import Run, Solution
 
-SEEDS = {"vowels": range(5, 10), "mnist1d": range(3, 8), "spoken-digits": range(5, 8), "mnist": range(3, 6)}
-"""Those of `holds.SEEDS`, as far as they go: the searches are the same."""
 METHODS = tuple(name for name, how in methods(bt.Retraining()).items() if how.used)
 
 
@@ -126,7 +125,7 @@ def main() -> int:
     """Compute what is missing, then print the means."""
     parser = search_arguments(__doc__)
     parser.set_defaults(workers=1)
-    parser.add_argument("--tasks", nargs="+", default=list(SEEDS))
+    parser.add_argument("--tasks", nargs="+", default=list(HEADLINE_SEEDS))
     parser.add_argument("--seeds", nargs="+", type=int, help="default: those by which no rule or recipe was chosen")
     parser.add_argument("--csv", type=Path, default=Path("results/headline.csv"))
     parser.add_argument("--method", choices=METHODS, default="ladder-long")
@@ -134,8 +133,8 @@ def main() -> int:
     options = vars(parser.parse_args())
     rows = read_rows(options["csv"])
     done = {(r["task"], int(r["seed"])) for r in rows}
-    order = {(task, seed): i for i, (task, seed) in enumerate((t, s) for t in SEEDS for s in range(100))}
-    missing = [(t, s) for t in options["tasks"] for s in options["seeds"] or SEEDS.get(t, range(3))
+    order = {(task, seed): i for i, (task, seed) in enumerate((t, s) for t in HEADLINE_SEEDS for s in range(100))}
+    missing = [(t, s) for t in options["tasks"] for s in options["seeds"] or HEADLINE_SEEDS.get(t, range(3))
                if (t, s) not in done]
     context = get_context("spawn")
     cores = context.Queue()

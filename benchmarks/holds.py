@@ -22,14 +22,10 @@ from statistics import mean
 from typing import Any
 
 from command import as_command, read_rows, write_rows
-from searches import flash_of, retrained_8bit, search_arguments, searched, task_of
+from searches import OTHER_SEEDS, SEEDS, flash_of, retrained_8bit, search_arguments, searched, task_of
 
 from bittailor.cli.show import smaller
 
-SEEDS = {"vowels": range(5, 10), "pendigits": range(5, 10), "spoken-digits": range(5, 10), "mnist1d": range(3, 8)}
-"""Seeds by which no rule was chosen: of these tasks, others have those of `OTHERS`. The rules were chosen on seeds 0 to
-4 (docs/search.md)."""
-OTHERS = range(3, 6)
 TASKS = ("vowels", "pendigits", "mnist1d", "spoken-digits", "mnist", "phones")
 KINDS = {"post-training": "post-training", "flash": "flash", "retrained": "ladder-long"}
 """Kind -> method of its search."""
@@ -84,7 +80,7 @@ def main() -> int:
     options = vars(parser.parse_args())
     for kind in options["kinds"]:
         for task in options["tasks"]:
-            for seed in options["seeds"] or SEEDS.get(task, OTHERS):
+            for seed in options["seeds"] or SEEDS.get(task, OTHER_SEEDS):
                 if any((r["task"], int(r["seed"]), r["kind"]) == (task, seed, kind)
                        for r in read_rows(options["csv"])):
                     continue

@@ -11,8 +11,8 @@ from tables.common import Row, by_task, markdown_table, number, pair, read_csv, 
 def ptq_rows() -> str:
     """Every row of results/ptq.csv."""
     return markdown_table(
-        ["task", "H", "seed", "float: valid / test", "8 bit: valid / test", "KiB", "smallest: valid / test", "KiB",
-         "smaller", "careful: valid / test", "KiB", "smaller", "hypervolume mixed / homogeneous"],
+        ["task", "H", "seed", "float: select / test", "8 bit: select / test", "KiB", "smallest: select / test", "KiB",
+         "smaller", "careful: select / test", "KiB", "smaller", "hypervolume mixed / homogeneous"],
         [[r["task"], r["hidden"], r["seed"], pair(r, "float"), pair(r, "int8"), _kib(r, "int8"),
           pair(r, "smallest"), _kib(r, "smallest"), f"{number(r['smallest_smaller_percent'])} %",
           pair(r, "careful"), _kib(r, "careful"), f"{number(r['careful_smaller_percent'])} %",
@@ -29,7 +29,7 @@ def ptq_means() -> str:
     """Per task: mean and spread over seeds."""
     return markdown_table(
         ["task", "seeds", "smallest: smaller by [%]", "careful: smaller by [%]",
-         "validation: 8 bit", "smallest", "careful", "test: float", "8 bit", "smallest", "careful"],
+         "selection: 8 bit", "smallest", "careful", "test: float", "8 bit", "smallest", "careful"],
         [[task, str(len(rows)), *(f"**{spread(rows, f'{k}_smaller_percent', 1)}**" for k in ("smallest", "careful")),
           *(spread(rows, k) for k in ("int8_valid", "smallest_valid", "careful_valid",
                                       "float_test", "int8_test", "smallest_test", "careful_test"))]
