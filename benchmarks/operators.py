@@ -114,7 +114,7 @@ def measure(prepared: Prepared, variant: Variant, seed: int, objectives: Sequenc
     evaluator: Evaluator = cache["evaluator"]
     counting = Counting(evaluator, objectives)
     space: bt.Space = cache["candidates"].space
-    first = SEEDINGS[variant.seeding](space, graph, counting)  # type: ignore[arg-type]
+    first = SEEDINGS[variant.seeding](space, graph, counting, lambda text: None)  # type: ignore[arg-type]
     spent = len(counting.points)
     settings = replace(SearchSettings(population=population, generations=1, seed=seed), **variant.settings)
     left = max(population, evaluations - spent)

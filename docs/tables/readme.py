@@ -1,14 +1,13 @@
-"""What README shows: results/front_door.json, headline.csv."""
+"""What README shows: results/front_door.json."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from statistics import mean
 from typing import Any
 
 from bittailor.cost.firmware import cores
-from tables.common import by_task, markdown_table, read_json
+from tables.common import markdown_table, read_json
 
 SHOWN = {
     "search": (r"^--pick ", r"^float ", r"^8bit ", r"= holds", r"^(careful|smallest) \(",
@@ -74,15 +73,8 @@ def network() -> str:
                            "difference"], rows)
 
 
-def retrained() -> str:
-    """The least and the largest mean over a task's seeds of how much smaller retrained networks became, in percent."""
-    means = [mean(float(r["final_smaller_percent"]) for r in rows) for rows in by_task("headline.csv").values()]
-    return f"{min(means):.0f} to {max(means):.0f} %"
-
-
 TABLES = {"readme-session": session, "readme-network": network}
 VALUES = {
-    "retrained": retrained,
     "network-command": lambda: f"`{_network()['command']}`",
     "network-seconds": lambda: f"{_network()['busy'] / 60:.0f} minutes",
 }

@@ -12,9 +12,11 @@ import pytest
 import bittailor as bt
 from bittailor.cli.show import print_sensitivity
 from bittailor.errors import FileError, RangeError
+from bittailor.evaluate import sensitivity
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.sensitivity import Response, Sensitivity, analyse, parameter_genes, path, seeds
 from bittailor.report.sensitivity import write_sensitivity
+from bittailor.runs import seeding
 from bittailor.runs.seeding import SEEDINGS
 from small import small_data, small_network
 
@@ -67,8 +69,21 @@ def test_a_width_that_cannot_be_bound_is_left_out(network: bt.Network, evaluator
     assert all(space.widths(g)["gru0.W_hn"] != 2 for g in path(found, space, network.graph))
     # hardware that lacks even the base: the other first population
     monkeypatch.setattr(Evaluator, "program", lambda self, widths: (_ for _ in ()).throw(RangeError("no")))
-    assert SEEDINGS["sensitivity"](space, network.graph, evaluator) == SEEDINGS["templates"](
-        space, network.graph, evaluator)
+    assert SEEDINGS["sensitivity"](space, network.graph, evaluator, str) == SEEDINGS["templates"](
+        space, network.graph, evaluator, str)
+
+
+def test_a_long_way_to_a_first_population_says_how_far_it_is(
+        network: bt.Network, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    space, said = bt.per_operator(network.graph, (2, 3, 8)), list[str]()
+    SEEDINGS["sensitivity"](space, network.graph, evaluator, said.append)
+    assert said == []  # it was quick
+    monkeypatch.setattr(sensitivity, "TOGETHER", 4)
+    monkeypatch.setattr(seeding, "EVERY_S", 0.0)
+    SEEDINGS["sensitivity"](space, network.graph, evaluator, said.append)
+    total = sum(len(gene.widths) for gene in parameter_genes(space, network.graph))
+    assert said == [f"a first population: {done} of {total} evaluations of single operators"
+                    for done in range(4, total, 4)]
 
 
 def test_the_path_is_the_cheapest_first(network: bt.Network) -> None:

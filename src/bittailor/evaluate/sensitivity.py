@@ -6,7 +6,7 @@ whose loss is least, as if losses added up (Hessian-free; compare HAWQ, arXiv 19
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,11 +135,13 @@ class Sensitivity:
 
 def analyse(
     evaluator: Evaluator, genes: Sequence[WidthGene], widths: Mapping[str, int], at: str = "homogeneous 8",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Sensitivity:
     """Evaluate every gene at every width that it may have, all others kept at `widths`.
 
     evaluator  on validation data; it reports `loss`
     genes      whose widths to vary, such as those of a space
+    progress   called with (evaluated, of how many) after every call of the engine
     Raises     RangeError where `widths` themselves cannot be bound.
     """
     (base,) = evaluator.evaluate([dict(widths)])
@@ -148,6 +150,8 @@ def analyse(
     found: list[dict[str, float] | RangeError] = []
     for start in range(0, len(changed), TOGETHER):
         found += evaluator.attempt(changed[start : start + TOGETHER])
+        if progress is not None:
+            progress(len(found), len(changed))
     responses = [Response(gene.name, bits, None if isinstance(values, RangeError) else values)
                  for (gene, bits), values in zip(wanted, found, strict=True)]
     return Sensitivity(at, dict(widths), base, {gene.name: gene.sites for gene in genes}, tuple(responses))

@@ -150,7 +150,7 @@ def seed(problem: Problem, ready: Calibrated) -> list[Genome]:
     evaluator = ready.evaluator
     if races(problem, ready) and problem.roles.training is not None:  # the first items stand for all
         evaluator = ready.evaluators_with_values(problem.roles.select[:LEAST]).of(None)
-    return SEEDINGS[problem.spec.seeding](problem.space, problem.network.graph, evaluator)
+    return SEEDINGS[problem.spec.seeding](problem.space, problem.network.graph, evaluator, problem.display.tell)
 
 
 def _search(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
 from bittailor.common.registry import Table
 from bittailor.core.graph import Graph
@@ -14,6 +15,11 @@ from bittailor.search.space import Genome, Space
 
 TEMPLATE_BIASES = (6, 8)
 """Bias widths of the seeds that pair narrow weights with wide activations."""
+
+
+EVERY_S = 10.0
+
+Tell = Callable[[str], None]
 
 
 def homogeneous_seeds(space: Space, graph: Graph) -> list[Genome]:
@@ -34,19 +40,29 @@ def seeds(space: Space, graph: Graph) -> list[Genome]:
     return list(dict.fromkeys(found))
 
 
-def sensitivity_seeds(space: Space, graph: Graph, evaluator: Evaluator) -> list[Genome]:
+def sensitivity_seeds(space: Space, graph: Graph, evaluator: Evaluator, tell: Tell) -> list[Genome]:
     """The homogeneous solutions, and a path from the widest to the narrowest parameters that lowers the least
     sensitive first. Costs one evaluation per parameter gene and width (see docs/results.md for what it gives)."""
     widest = space.widths(tuple(len(gene.options) - 1 for gene in space.genes))
+    last = monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if done < total and monotonic() - last >= EVERY_S:
+            last = monotonic()
+            tell(f"a first population: {done} of {total} evaluations of single operators")
+
     try:
-        found = sensitivity.analyse(evaluator, sensitivity.parameter_genes(space, graph), widest, "the widest")
+        found = sensitivity.analyse(evaluator, sensitivity.parameter_genes(space, graph), widest, "the widest",
+                                    progress)
     except RangeError:  # hardware that lacks the widest
         return seeds(space, graph)
     return list(dict.fromkeys([*homogeneous_seeds(space, graph), *sensitivity.seeds(found, space, graph)]))
 
 
-SEEDINGS: Table[Callable[[Space, Graph, Evaluator], list[Genome]]] = Table("seeding", {
-    "homogeneous": lambda space, graph, evaluator: homogeneous_seeds(space, graph),
-    "templates": lambda space, graph, evaluator: seeds(space, graph),
+SEEDINGS: Table[Callable[[Space, Graph, Evaluator, Tell], list[Genome]]] = Table("seeding", {
+    "homogeneous": lambda space, graph, evaluator, tell: homogeneous_seeds(space, graph),
+    "templates": lambda space, graph, evaluator, tell: seeds(space, graph),
     "sensitivity": sensitivity_seeds,
 })
+"""Name -> what makes the first solutions; what takes long says every ten seconds, by `tell`, how far it is."""
