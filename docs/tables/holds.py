@@ -65,6 +65,16 @@ def holds_rows() -> str:
          for kind in ("post-training", "flash", "retrained") for rows in _rows(kind).values() for r in rows])
 
 
+def crossfit() -> str:
+    """Cross-fitting on trial: results/crossfit.csv."""
+    return markdown_table(
+        ["task, seed", "careful: smaller by [%]", "difference on test", "cross-fitted: smaller by [%]",
+         "difference on test", "both: smaller by [%]", "difference on test"],
+        [[f"{r['task']} {r['seed']}", *(text for name in ("careful", "crossfit", "both") for text in (
+            f"{float(r[f'{name}_smaller_percent']):.0f}", f"{float(r[f'{name}_diff']):+.2f}"))]
+         for r in read_csv("crossfit.csv")])
+
+
 def certificates() -> str:
     """Coverage: how often a certified pick was above its margin on the held-back truth."""
     return markdown_table(
@@ -86,4 +96,4 @@ def racing() -> str:
           f"{float(r['hypervolume_without']):.4f}"] for r in read_csv("racing.csv")])
 
 
-TABLES = {"story": story, "holds": holds, "holds-rows": holds_rows, "certificates": certificates, "racing": racing}
+TABLES = {"story": story, "holds": holds, "holds-rows": holds_rows, "certificates": certificates, "crossfit": crossfit, "racing": racing}
