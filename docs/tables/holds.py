@@ -56,7 +56,7 @@ def holds_rows() -> str:
         return f"{float(r['certified_margin']):.1f}" if r["certified_margin"] else "–"
 
     return markdown_table(
-        ["task", "seed", "kind", "careful: smaller by [%]", "difference on test [points]", "margin certified (items)",
+        ["task", "seed", "kind", "the pick: smaller by [%]", "difference on test [points]", "margin certified (items)",
          "smallest: smaller by [%]", "difference on test"],
         [[r["task"], r["seed"], kind, f"{float(r['smaller_percent']):.0f}",
           f"{float(r['diff_test']):+.2f} ({float(r['diff_low']):+.2f} to {float(r['diff_high']):+.2f})",
@@ -96,4 +96,11 @@ def racing() -> str:
           f"{float(r['hypervolume_without']):.4f}"] for r in read_csv("racing.csv")])
 
 
-TABLES = {"story": story, "holds": holds, "holds-rows": holds_rows, "certificates": certificates, "crossfit": crossfit, "racing": racing}
+TABLES = {
+    "story": story,
+    "holds": holds,
+    "holds-rows": holds_rows,
+    "certificates": certificates,
+    "crossfit": crossfit,
+    "racing": racing,
+}
