@@ -26,16 +26,6 @@ def _bounded(rows: list[Row]) -> str:
     return f"{mean(values):+.2f} ({min(values):+.2f} to {max(values):+.2f})"
 
 
-def holds() -> str:
-    """A row per task: the default pick and what it says on test data."""
-    return markdown_table(
-        ["task (seeds)", "smaller by [%]", "flash, of 8 bit [%]", "test error: 8 bit", "the pick",
-         "difference [points]"],
-        [[f"{task} ({len(rows)})", f"**{_mean(rows, 'smaller_percent'):.0f}**", f"{_mean(rows, 'flash_percent'):.0f}",
-          f"{_mean(rows, 'test_int8'):.2f}", f"{_mean(rows, 'error_test'):.2f}", _bounded(rows)]
-         for task, rows in _rows("post-training").items()])
-
-
 def story() -> str:
     """What a user gets, without retraining and with it: six columns for README."""
     plain, retrained = _rows("post-training"), _rows("retrained")
@@ -98,7 +88,6 @@ def racing() -> str:
 
 TABLES = {
     "story": story,
-    "holds": holds,
     "holds-rows": holds_rows,
     "certificates": certificates,
     "crossfit": crossfit,
