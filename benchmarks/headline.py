@@ -45,15 +45,19 @@ from bittailor.runs import Run, Solution
 METHODS = tuple(name for name, how in methods(bt.Retraining()).items() if how.used)
 
 
+def held(solution: Solution) -> float:
+    """Its error on validation items that nothing was trained on, and no post-training search preferred to others."""
+    return solution.errors.get("held", solution.values["error"])
+
+
 def described(name: str, solution: Solution | None, base: Solution, flash: float | None) -> dict[str, Any]:
-    """The columns of one solution; `valid` is its error on validation items that nothing was trained on."""
+    """The columns of one solution; `valid` is its error on held validation items."""
     columns: dict[str, Any] = dict.fromkeys(
         [f"{name}_{c}" for c in ("size_bits", "smaller_percent", "flash_bytes", "valid", "loss", "test")])
     if solution is not None:
         v = solution.values
-        held = solution.errors.get("held", v["error"])
         columns |= {f"{name}_size_bits": int(v["size"]), f"{name}_smaller_percent": smaller(solution, base),
-                    f"{name}_flash_bytes": int(flash or 0), f"{name}_valid": held, f"{name}_loss": v["loss"],
+                    f"{name}_flash_bytes": int(flash or 0), f"{name}_valid": held(solution), f"{name}_loss": v["loss"],
                     f"{name}_test": solution.test}
     return columns
 
@@ -68,13 +72,14 @@ def within(run: Run, share: float) -> Solution | None:
 
 
 def gains(plain: Run, lit: Run) -> dict[str, Any]:
-    """Error of the post-training front minus error of the front with beacons, at equal size, on both data."""
+    """Error of the post-training front minus error of the front with retraining, at equal size, on held validation
+    items and on test data."""
     base = plain.baseline(8).values["size"]
     found: dict[str, Any] = {}
     valid, test = [], []
     for share in SHARES:
         a, b = (smallest_error(run.front, share * base) for run in (plain, lit))
-        gain = None if a is None or b is None else a.values["error"] - b.values["error"]
+        gain = None if a is None or b is None else held(a) - held(b)
         found[f"gain_at_{100 * share:.0f}_percent"] = gain
         if a and b and gain is not None and a.test is not None and b.test is not None:
             valid.append(gain)
@@ -94,6 +99,7 @@ def row(task: str, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
         "ptq_smallest": (plain, plain.picks.get("smallest")), "ptq_careful": (plain, plain.picks.get("careful")),
         "beacons_careful": (lit, lit.picks.get("careful")), "retrained": (lit, lit.picks.get("retrained")),
         "final": (lit, final), "at_30": (lit, within(lit, 0.3)),
+        "at_25": (lit, within(lit, 0.25)),
     }
     columns: dict[str, Any] = {
         "task": task, "hidden": HIDDEN.get(task, 32), "seed": seed, "metric": prepared.metric.name,
