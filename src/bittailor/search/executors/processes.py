@@ -161,6 +161,10 @@ class Processes(Executor):
                 future = self._pool.submit(run_batch, state.fingerprint, source, genomes)
             except BrokenExecutor:
                 return None
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                return None  # its pipes were closed meanwhile, as it was found to be broken (CPython)
         if greeting is not None:
             try:
                 self._greeted = greeting.result()
