@@ -145,7 +145,8 @@ def print_picks(screen: Console, run: Run) -> None:
             if compared is not None:
                 say(screen, f"    against 8 bit on {PARTS[part]}: {compared.text(metric.unit)}")
     if "retrained" not in run.picks and run.retrained:
-        say(screen, "retrained: none of them is smaller and as good on validation data as homogeneous 8 bit")
+        say(screen, "retrained: none of them is smaller and as good on validation data as homogeneous 8 bit, "
+                    "itself and with those of its size")
     if result.get("certificate"):
         say(screen, said(result["certificate"], metric.unit))
     items = result["items"]

@@ -340,8 +340,8 @@ class Run:
         best = min(known, key=lambda key: (self.metric.cost(known[key].values["error"]), known[key].values["size"]))
         base = self.result.get("held", {}).get("error", self.baseline(8).values["error"])
         return (f"of {len(known)} retrained, none is smaller and as good on validation data, in error and in loss, as "
-                f"homogeneous 8 bits ({self.metric.noun} {number(base)}). The best has "
-                f"{number(known[best].values['error'])}: take 'retrained:{best}', or '{self.holds}'")
+                f"homogeneous 8 bits ({self.metric.noun} {number(base)}), itself and with those of its size. The "
+                f"best has {number(known[best].values['error'])}: take 'retrained:{best}', or '{self.holds}'")
 
     def _within(self, text: str) -> Solution:
         """The smallest solution within a limit of the error, or the best error within a limit of another value: of

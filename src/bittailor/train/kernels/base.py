@@ -70,7 +70,8 @@ class Trainable(Kernel[C, TrainingRows]):
 
     @property
     def native(self) -> bool:
-        """Whether the present constants have a native form."""
+        """Whether the present constants have a native form. Where not, `forward` and `backward` run, and nobody calls
+        the next three; those that multiply define all of them."""
         return False
 
     def describe(self, op: Op, backwards: bool) -> None:
