@@ -1,11 +1,12 @@
 """Need neighbours of a beacon be retrained themselves? Predicted against own error, on a sample of neighbours.
 
-    python benchmarks/beacons.py --data DIR                  # writes results/beacons.csv, some ten minutes on 2 cores
+    python benchmarks/beacons.py --data DIR                  # writes results/beacons.csv; about an hour of one core
     python benchmarks/beacons.py --tasks digits --neighbours 4 --epochs 2      # a look, a minute
 
 A beacon is trained near the widths at which post-training quantisation begins to fail. Neighbours are at random
 distances from it. Each is evaluated post-training from the float network, post-training from the beacon (the
-prediction), and after a training of its own. Validation data throughout. Rows in the file are not computed again.
+prediction), and after a training of its own, as long as the beacon's. Validation data throughout. Rows in the file are
+not computed again.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def measure(task: str, options: Mapping[str, Any], folder: Path) -> list[dict[st
                           cache=options["cache"])
     graph, data = prepared.network.graph, prepared.data
     calibration = bt.calibrate(prepared.network, data.train.x, data.train.lengths)
-    recipe = bt.Retraining(epochs=options["epochs"])
+    recipe = bt.Retraining(epochs=options["epochs"]).shorter(options["share"], len(data.train))
     trainer = Trainer(calibration, data.train, prepared.metric, recipe, folder / task)
     weights = site_weights(bt.per_operator(graph), graph)
     center = {s.name: {"weight": 2, "bias": 8, "activation": 8}[s.kind] for s in graph.free}
@@ -81,10 +82,11 @@ def measure(task: str, options: Mapping[str, Any], folder: Path) -> list[dict[st
 def main() -> int:
     """Measure what is missing, then print the correlations."""
     parser = arguments(__doc__, data=True)
-    parser.add_argument("--tasks", nargs="+", default=["digits", "vowels"])
-    parser.add_argument("--neighbours", type=int, default=10)
+    parser.add_argument("--tasks", nargs="+", default=["vowels", "spoken-digits", "mnist1d", "digits"])
+    parser.add_argument("--neighbours", type=int, default=40)
     parser.add_argument("--out", type=Path, help="folder for the trained networks; kept and gone on with if given")
     parser.add_argument("--epochs", type=int, default=0, help="of retraining; its default if not given")
+    parser.add_argument("--share", type=float, default=0.5, help="of the recipe's length: how long each is trained")
     parser.add_argument("--workers", type=int, default=processors())
     parser.add_argument("--csv", type=Path, default=Path("results/beacons.csv"))
     options = vars(parser.parse_args())

@@ -1,15 +1,15 @@
 """Does the certificate keep its word? Many divisions of items, each with a certified pick and a truth to hold it to.
 
-    python benchmarks/coverage.py --data DIR --runs runs/holds    # writes results/coverage.csv; after holds.py
-    python benchmarks/coverage.py --tasks digits --seeds 0 --divisions 20 --csv look.csv
+    python benchmarks/coverage.py --data DIR                      # writes results/coverage.csv
+    python benchmarks/coverage.py --tasks digits --seeds 0 --generations 6 --divisions 20 --csv look.csv
 
-For every task and seed the candidates of a post-training search (its runs are those of `holds.py`) are judged once on
-all items that neither training nor search saw: confirm and test items. Then, so many times: these items are divided at
-random into select (a fifth), confirm and truth (half of the rest each); the front is formed again by the error on
-select; its members are tested in sequence on confirm, by the functions of the package; and the certified pick is held
-to truth. `exceeded` counts the divisions in which its difference to homogeneous 8 bit there is above the margin: at
-most 5 % may be, at 95 % confidence. Truth is a sample itself, so a true difference just below the margin may exceed it
-as well. `oracle_percent` is the size of the smallest candidate that keeps the margin on truth, which nobody could know.
+For every task and seed the candidates of a post-training search (the one of `holds.py`) are judged once on all items
+that neither training nor search saw: confirm and test items. Then, so many times: these items are divided at random
+into select (a fifth), confirm and truth (half of the rest each); the front is formed again by the error on select; its
+members are tested in sequence on confirm, by the functions of the package; and the certified pick is held to truth.
+`exceeded` counts the divisions in which its difference to homogeneous 8 bit there is above the margin: at most 5 % may
+be, at 95 % confidence. Truth is a sample itself, so a true difference just below the margin may exceed it as well.
+`oracle_percent` is the size of the smallest candidate that keeps the margin on truth, which nobody could know.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from command import arguments, as_command, read_rows, write_rows
+from command import as_command, read_rows, write_rows
 from numpy.typing import NDArray
+from searches import OTHER_SEEDS, SEEDS, search_arguments, searched, task_of
 
 import bittailor as bt
-from bittailor.cli.actions import train_task
 from bittailor.engines import best_engine
 from bittailor.evaluate.certify import Differences, fallback, item_costs
 from bittailor.evaluate.evaluator import Evaluator
@@ -33,7 +33,6 @@ from bittailor.runs import Run, Solution
 from bittailor.runs.certificate import STARTS, sequence
 from bittailor.search.front import nondominated
 
-HIDDEN = {"mnist": 64}
 MARGINS = {"mnist": (0.5, 1.0), "pendigits": (1.0, 2.0)}
 """Task -> margins in points; others have 2."""
 RISK = 0.05
@@ -75,7 +74,7 @@ def certified(
              for s, row in zip(solutions, differences, strict=True)]
     front = nondominated(np.array([[s.values["error"], s.values["size"]] for s in rated]))
     base = replace(run.baseline(8), values={**run.baseline(8).values, "error": 0.0})
-    tried = sequence([rated[i] for i in front], base, run.metric, margin)
+    tried = sequence([rated[i] for i in front], base, run.metric, margin, "size")
     place = {s.key: i for i, s in enumerate(rated)}
     none = np.empty(0, np.int64)
 
@@ -89,9 +88,8 @@ def certified(
 
 def rows_of(task: str, seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per margin."""
-    prepared = train_task(bt.TaskSettings(task, hidden=HIDDEN.get(task, 32), seed=seed, data=options["data"]),
-                          cache=options["cache"])
-    run = Run.open(options["runs"] / f"{task}-{seed}-post-training")
+    prepared = task_of(task, seed, options)
+    run = searched(prepared, "post-training", options)
     solutions, confirm = candidates(run), run.spec.divide(prepared.data).confirm
     parts = [prepared.data.test, *([] if confirm is None else [confirm])]
     costs = np.concatenate([judged(run, part, solutions) for part in parts], axis=1)
@@ -120,17 +118,16 @@ def rows_of(task: str, seed: int, options: Mapping[str, Any]) -> list[dict[str, 
 
 def main() -> int:
     """Compute what is missing, then print the counts."""
-    parser = arguments(__doc__, data=True)
+    parser = search_arguments(__doc__)
     parser.add_argument("--tasks", nargs="+", default=["mnist", "pendigits"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--runs", type=Path, default=Path("runs/holds"), help="folder of the runs of holds.py")
+    parser.add_argument("--seeds", nargs="+", type=int, help="instead of those of holds.py")
     parser.add_argument("--csv", type=Path, default=Path("results/coverage.csv"))
     parser.add_argument("--divisions", type=int, default=200)
     options = vars(parser.parse_args())
     rows = read_rows(options["csv"])
     done = {(r["task"], int(r["seed"])) for r in rows}
     for task in options["tasks"]:
-        for seed in options["seeds"]:
+        for seed in options["seeds"] or SEEDS.get(task, OTHER_SEEDS):
             if (task, seed) not in done:
                 rows += rows_of(task, seed, options)
                 write_rows(options["csv"], rows)
