@@ -53,8 +53,9 @@ lint: $(READY) ## ruff for Python, clang-format for C
 format: $(READY) ## lay out all C in the style of .clang-format
 	$(BIN)/clang-format -i $(C)
 
-types: $(READY) ## mypy alone, as on Linux, Windows and macOS
+types: $(READY) ## mypy alone, as on Linux, Windows and macOS; benchmarks, too
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 

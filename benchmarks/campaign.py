@@ -303,7 +303,8 @@ def content(run: bt.Run) -> dict[str, Any]:
     picks = {name: fingerprint(run.program(solution)) for name, solution in run.picks.items()}
     kept = {str(path.relative_to(run.path)): path.read_bytes().hex()
             for path in sorted(run.path.rglob("*.safetensors"))}
-    return json.loads(json.dumps({"result": result, "rows": rows, "programs": picks, "kept": kept}))
+    found: dict[str, Any] = json.loads(json.dumps({"result": result, "rows": rows, "programs": picks, "kept": kept}))
+    return found
 
 
 def kills(campaign: Campaign, number: int, folder: Path) -> None:

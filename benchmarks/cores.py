@@ -157,7 +157,7 @@ def _fitted(core: Core, found: Sequence[Measured]) -> Core:
         x, m = listings[i], found[i]
         if not any(isinstance(step, Recurrence) for step in m.program.graph.steps):
             continue  # there to be learned from; nobody searches them
-        missing = (set(+x.code) - code.keys()) | (set(+x.step.amounts) - instructions.keys())
+        missing = (_present(x.code) - code.keys()) | (_present(x.step.amounts) - instructions.keys())
         if missing:
             unknown.update(missing)
             continue
@@ -168,6 +168,11 @@ def _fitted(core: Core, found: Sequence[Measured]) -> Core:
         print(f"{core.name}: held-out networks use what no other does: {', '.join(unknown)}")
     errors = {k: error([p for p, _ in v], [m for _, m in v]) for k, v in out.items()}
     return Core(core.name, core.title, core.compiler, core.functions, core.kernels, code, instructions, errors)
+
+
+def _present(counts: Mapping[str, int]) -> set[str]:
+    """What is there at least once."""
+    return {name for name, count in counts.items() if count > 0}
 
 
 def main() -> int:

@@ -62,16 +62,18 @@ def of_runs(old: Path, new: Path) -> Iterator[str]:
     """Differences of two run directories."""
     for name in ("network.safetensors", "calibration.safetensors"):
         yield from of_tensors(old / name, new / name, name)
-    before, now = read_json(old / "run.json"), read_json(new / "run.json")
     asked = ("fingerprints", "space", "metric", "objectives", "constraints", "guide", "seeding")
-    yield from of_values(*({key: found(config, key) for key in asked} for config in (before, now)), "run.json")
+    before, now = ({key: found(config, key) for key in asked}
+                   for config in (read_json(old / "run.json"), read_json(new / "run.json")))
+    yield from of_values(before, now, "run.json")
     names, lost = matched_beacons(old / "beacons", new / "beacons")
     yield from lost
     for theirs, ours in names.items():
-        yield from of_tensors(*(folder / "beacons" / name / "calibration.safetensors"
-                                for folder, name in ((old, ours), (new, theirs))), f"beacons/{ours} calibration")
-        about = [read_json(folder / "beacons" / name / "beacon.json") for folder, name in ((old, ours), (new, theirs))]
-        yield from of_values(about[0], translated(about[1], names), f"beacons/{ours}")
+        was, became = old / "beacons" / ours, new / "beacons" / theirs
+        yield from of_tensors(was / "calibration.safetensors", became / "calibration.safetensors",
+                              f"beacons/{ours} calibration")
+        yield from of_values(read_json(was / "beacon.json"), translated(read_json(became / "beacon.json"), names),
+                             f"beacons/{ours}")
     yield from of_values(stored(old), translated(stored(new), names), "store")
     yield from of_values(read_json(old / "result.json"), translated(read_json(new / "result.json"), names), "result")
     yield from of_sensitivity(old / "sensitivity", new / "sensitivity")
@@ -148,8 +150,8 @@ def of_sensitivity(old: Path, new: Path) -> Iterator[str]:
         elif file.suffix == ".json":
             yield from of_values(read_json(file), read_json(new / file.name), f"sensitivity/{file.name}")
         else:
-            tables = [list(csv.DictReader(path.read_text().splitlines())) for path in (file, new / file.name)]
-            yield from of_values(*tables, f"sensitivity/{file.name}")
+            was, became = (list(csv.DictReader(path.read_text().splitlines())) for path in (file, new / file.name))
+            yield from of_values(was, became, f"sensitivity/{file.name}")
 
 
 def tensors(path: Path) -> tuple[dict[str, tuple[bytes, str]], Any]:
@@ -197,9 +199,10 @@ def of_exports(old: Path, new: Path, known: Collection[str] = ()) -> Iterator[st
         elif name.endswith(".safetensors"):
             yield from of_tensors(old / name, new / name, where)
         elif name == "export.json":
-            yield from of_values(*({**read_json(f / name), "files": None} for f in (old, new)), where)
+            was, became = ({**read_json(f / name), "files": None} for f in (old, new))
+            yield from of_values(was, became, where)
         elif (old / name).read_bytes() != (new / name).read_bytes():
-            yield from of_words(*((f / name).read_text().splitlines() for f in (old, new)), where)
+            yield from of_words((old / name).read_text().splitlines(), (new / name).read_text().splitlines(), where)
 
 
 def of_c(old: str, new: str, where: str) -> Iterator[str]:

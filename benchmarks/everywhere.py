@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import bittailor as bt
 from bittailor.compile.image import image_of
-from bittailor.core.program import bind
+from bittailor.core.program import Program, bind
 from bittailor.engines import ENGINES
 from bittailor.engines.native import Native
 from bittailor.engines.streaming import carried, reversed_layers, start, stream
@@ -63,7 +64,7 @@ def write(case: Case, folder: Path, want: np.ndarray) -> None:
             y, state = stream(program, case.q[:, t : t + 1], state)
             data[f"out{t}"] = y.reshape(len(y), -1)
             data |= {f"state{t}.{i}": value for i, value in enumerate(state)}
-    np.savez(folder / f"{name}.npz", **data)
+    np.savez(folder / f"{name}.npz", allow_pickle=False, **data)
 
 
 def through_torch(case: Case, want: np.ndarray, all_ways: bool) -> dict[str, int]:
@@ -166,6 +167,16 @@ def timed_program(bits: int) -> tuple[Any, torch.nn.GRU, torch.nn.Linear]:
     return program, torch.nn.GRU(28, 64, batch_first=True), torch.nn.Linear(64, 10)
 
 
+def _floats(gru: torch.nn.GRU, head: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    y: torch.Tensor = head(gru(x)[0][:, -1])
+    return y
+
+
+def _first_step(step: Session, program: Program, q: np.ndarray) -> np.ndarray:
+    y: np.ndarray = next(stepped(step, program, q))[0]
+    return y
+
+
 def times(arguments: argparse.Namespace) -> None:
     """Time one thread of each; the answers are compared first. And what the files weigh."""
     torch.set_num_threads(1)
@@ -180,11 +191,11 @@ def times(arguments: argparse.Namespace) -> None:
         narrow, want = q.astype(np.int8), native.run(program, q)
         assert np.array_equal(run(model, program, q, lengths), want)
         assert np.array_equal(found(torch.from_numpy(q)).numpy(), want)
-        ways = {"native": lambda n=narrow: native.run(program, n), "torch float": lambda r=real: head(gru(r)[0][:, -1]),
-                "torch module": lambda r=real: found(r), "run.onnx": lambda a=q, b=lengths: run(model, program, a, b)}
+        ways = {"native": partial(native.run, program, narrow), "torch float": partial(_floats, gru, head, real),
+                "torch module": partial(found, real), "run.onnx": partial(run, model, program, q, lengths)}
         if steps == 1:
             assert np.array_equal(next(stepped(step, program, q))[0], want)
-            ways["step.onnx"] = lambda a=q: next(stepped(step, program, a))
+            ways["step.onnx"] = partial(_first_step, step, program, q)
         with torch.no_grad():
             rows[name] = {way: seconds(go) for way, go in ways.items()}
         print(name, {way: f"{1e3 * value:.3g} ms" for way, value in rows[name].items()}, flush=True)

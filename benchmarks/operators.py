@@ -24,7 +24,8 @@ import numpy as np
 from command import arguments, as_command, read_rows, write_rows
 
 import bittailor as bt
-from bittailor.cli.actions import Prepared, train_task
+from bittailor.cli.actions import train_task
+from bittailor.cli.own import Prepared
 from bittailor.engines import best_engine
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.evaluate.family import CandidateEvaluation, OneNetwork

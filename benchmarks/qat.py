@@ -93,7 +93,7 @@ def speed(batch: int, steps: int, inputs: int, hidden: int) -> dict[str, Any]:
     def plain() -> None:
         loss = torch.nn.functional.cross_entropy(head(gru(x)[0][:, -1]), y)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
     def plainly() -> None:

@@ -105,15 +105,16 @@ def retrained_8bit(run: Run, prepared: Prepared, options: Mapping[str, Any]) -> 
 
 def paired(prepared: Prepared, a: tuple[Run, Solution | None], b: tuple[Run, Solution | None]) -> Comparison | None:
     """By how much one solution of a run is worse than one of another run on the test items, item by item."""
+    test = prepared.data.test
     costs = []
     for run, solution in (a, b):
         if solution is None:
             return None
-        ((_, found),) = run_evaluators(run, prepared.data.test, tested=True).measured([solution])
+        ((_, found),) = run_evaluators(run, test, tested=True).measured([solution])
         if found is None:
             return None
         costs.append(found)
-    return Comparison.of("test", b[1].key if b[1] else "", differences(a[0].metric, *costs, prepared.data.test))
+    return Comparison.of("test", b[1].key if b[1] else "", differences(a[0].metric, costs[0], costs[1], test))
 
 
 def flash_of(run: Run, prepared: Prepared, solution: Solution) -> int:

@@ -22,7 +22,8 @@ from typing import Any
 from command import arguments, as_command, read_rows, write_rows
 
 import bittailor as bt
-from bittailor.cli.actions import Prepared, train_task
+from bittailor.cli.actions import train_task
+from bittailor.cli.own import Prepared
 from bittailor.evaluate.metrics import Metric
 from bittailor.runs import Run
 from bittailor.search.front import ReferenceBox, signs

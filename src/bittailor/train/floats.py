@@ -241,7 +241,7 @@ def _fit(
             outputs = _call(listening, x, lengths, items, recipe.noise, generator)
             loss = loss_of(outputs, targets[items], listening.asked if isinstance(listening, _Listening) else None)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
             optimizer.step()
             loss_sum += loss.detach() * len(items)
