@@ -22,7 +22,7 @@ from bittailor.common import cache
 from bittailor.common.data import Data, Splits
 from bittailor.errors import BittailorError, DataError
 from bittailor.evaluate.metrics import METRICS
-from bittailor.tasks import TASKS, Task, enhance, phones
+from bittailor.tasks import TASKS, Task, enhance, phones, voices
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -89,10 +89,10 @@ LOADED = [pytest.param(name, marks=[NO_SPEECH] if name in ("phones", "enhance") 
 def few_voices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The synthetic speech of a few voices instead of all, and away from the user's cache."""
     made = tmp_path_factory.mktemp("cache")
-    few = phones.TRAIN_VOICES[:10], phones.TEST_VOICES[:2], (2, 2)
+    train, valid, test = voices.TRAIN[:8], voices.VALIDATION[:2], voices.TEST[:2]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phones, "Corpus", partial(phones.Corpus, *few))
-        patch.setattr(enhance, "Corpus", partial(enhance.Corpus, *few))
+        patch.setattr(phones, "Corpus", partial(phones.Corpus, train, valid, test, (1, 1, 1), 2))
+        patch.setattr(enhance, "Corpus", partial(enhance.Corpus, train + valid, test, (2, 2)))
         patch.setattr(cache, "user_cache", lambda: made)
         yield
 

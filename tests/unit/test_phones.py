@@ -28,14 +28,26 @@ from bittailor.runs import SearchSpec, SpaceSettings, retrain_picks, run_search,
 from bittailor.search.settings import SearchSettings
 from bittailor.tasks import TASKS, Recipe, espeak, phones, sentences
 from bittailor.tasks.per_step import PerStepNetwork, mohaq_network
-from bittailor.tasks.phones import LABEL_OF, LABELS, PHONE_SET, TEST_VOICES, TRAIN_VOICES, Corpus
-from bittailor.tasks.speech import HOP, WINDOW, filterbanks, frame_labels, mel_filters, resampled, side_by_side
+from bittailor.tasks.phones import LABEL_OF, LABELS, PHONE_SET, Corpus
+from bittailor.tasks.rooms import Room
+from bittailor.tasks.speech import (
+    HOP,
+    RATE_HZ,
+    WINDOW,
+    filterbanks,
+    frame_labels,
+    mel_filters,
+    resampled,
+    side_by_side,
+)
+from bittailor.tasks.voices import TEST, TRAIN, VALIDATION
 from bittailor.train.floats import train
 from bittailor.train.recipe import Retraining
 
 speaks = pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None,
                             reason="espeakng-loader is not installed: pip install 'bittailor[speech]'")
-SMALL = Corpus(train=("m1", "f1", "iven iven2", "klatt"), test=("m2",), each=(2, 1))
+SMALL = Corpus(train=("m1", "f1", "iven iven2"), valid=("klatt", "m4"), test=("m2",), speakers=(2, 1, 1), each=1)
+DRY = Room(0.3, 200.0, 0)
 CLOCK = {"Alicia", "Demonic", "f2", "f3", "f5", "sandro", "victor", "whisper", "whisperf"}
 
 
@@ -55,18 +67,45 @@ def test_phone_set_is_silence_and_42_phones() -> None:
 
 
 def test_voices_stand_in_one_part_and_none_is_seeded_by_the_clock() -> None:
-    requests, groups, count = Corpus().requests()
-    train, test = ({r.voice for r in part} for part in (requests[:count], requests[count:]))
-    assert not train & test
-    assert not {voice.removeprefix("en-us+") for voice in train | test} & CLOCK
-    assert len(train | test) == 95
-    assert (count, len(requests)) == (1500, 1700)
-    assert groups == sorted(groups)
-    # variants of one voice are one group
-    families = [{name.rstrip("0123456789").lower() for name in group.split()} for group in TRAIN_VOICES + TEST_VOICES
-                if group[:-1] not in ("m", "f") and group not in ("Mr serious", "anika anikaRobot", "rob robert")]
-    assert all(len(family) == 1 for family in families)
-    assert len(set.union(*families)) == len(families)
+    utterances = Corpus().utterances()
+    assert [sum(u.part == part for u in utterances) for part in range(3)] == [1375, 1000, 500]
+    assert [u.part for u in utterances] == sorted(u.part for u in utterances)
+    voices, families = ([{getter(u) for u in utterances if u.part == part} for part in range(3)]
+                        for getter in (lambda u: u.speaker.voice, lambda u: u.family))
+    for parts in (voices, families):
+        assert sum(map(len, parts)) == len(set.union(*parts)), "something stands in two parts"
+    assert len(set.union(*voices)) == 95
+    assert not {voice.removeprefix("en-us+") for voice in set.union(*voices)} & CLOCK
+    # variants of one voice are one family
+    names = [{name.rstrip("0123456789").lower() for name in family.split()} for family in TRAIN + VALIDATION + TEST
+             if family[:-1] not in ("m", "f") and family not in ("Mr serious", "anika anikaRobot", "rob robert")]
+    assert all(len(family) == 1 for family in names)
+    assert len(set.union(*names)) == len(names)
+
+
+def test_speakers_differ_and_have_one_room_each() -> None:
+    utterances = Corpus().utterances()
+    speakers = {u.speaker for u in utterances}
+    assert len(speakers) == len({s.room for s in speakers}) == len(utterances) // Corpus().each == 575
+    assert len({u.request.text for u in utterances}) == len(utterances)
+    assert all(abs(u.request.speed - u.speaker.speed) <= phones.HASTE for u in utterances)
+
+
+def test_room_keeps_the_direct_sound_and_its_ratio() -> None:
+    room = Room(0.3, 6.0, 5)
+    response = room.response()
+    assert response[0] == 1
+    assert not response[1 : round(0.002 * RATE_HZ)].any()
+    assert 10 * np.log10(1 / (response[1:] ** 2).sum()) == pytest.approx(6)
+    assert np.array_equal(response, Room(0.3, 6.0, 5).response())
+    assert not np.array_equal(response, Room(0.3, 6.0, 6).response())
+    # 60 dB in 0.3 s: 20 dB from the second to the third tenth
+    tenths = (response[round(0.1 * RATE_HZ) : round(0.3 * RATE_HZ)].reshape(2, -1) ** 2).sum(axis=1)
+    assert 10 * np.log10(tenths[0] / tenths[1]) == pytest.approx(20, abs=1)
+    sound = np.zeros(100)
+    sound[30] = 0.5
+    assert room.heard(sound)[30:] == pytest.approx(np.append(0.5 * response, np.zeros(69)), abs=1e-12)
+    assert DRY.heard(sound)[:100] == pytest.approx(sound, abs=1e-9)
 
 
 @speaks
@@ -74,7 +113,7 @@ def test_every_voice_is_there() -> None:
     from espeakng_loader import get_data_path
 
     there = {file.name for file in (Path(get_data_path()) / "voices" / "!v").iterdir()}
-    assert {r.voice.removeprefix("en-us+") for r in Corpus().requests()[0]} == there - CLOCK
+    assert {u.request.voice.removeprefix("en-us+") for u in Corpus().utterances()} == there - CLOCK
 
 
 def test_sentences_are_random_words_half_of_them_invented() -> None:
@@ -90,7 +129,7 @@ def test_speech_is_the_same_in_every_process() -> None:
     first, again = phones.make(SMALL, workers=1), phones.make(SMALL, workers=2)
     for one, other in zip(first, again, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-    assert len(first[0]) == 5 * 2 + 1
+    assert len(first[0]) == 4 * 2 + 2 + 1
 
 
 @speaks
@@ -110,22 +149,20 @@ def test_an_utterance_does_not_depend_on_those_before_it() -> None:
     ("hard air", "hh ar d air"), ("measure", "m eh sh er"),
 ])
 def test_labels_are_what_was_said(text: str, said: str) -> None:
-    (features, labels), = espeak.speak([espeak.Request("en-us+m3", text)], lambda i, s: phones.utterance(0, i, s))
+    (features, labels), = espeak.speak([espeak.Request("en-us+m3", text)], lambda i, s: phones.heard(np.random.default_rng(i), s, DRY))
     assert features.shape == (len(labels), 23)
     transcript, = decode.transcripts(side_by_side([features], [labels]).y)
     assert [LABELS[ord(c) - decode.FIRST] for c in transcript] == said.split()
 
 
 @speaks
-def test_parts_are_of_differentvoices(empty_cache: Path) -> None:
-    pool, test = phones.read(None, SMALL)
-    assert (len(pool), len(test)) == (10, 1)
-    assert pool.x.shape[1:] == test.x.shape[1:]
-    assert sorted(set(pool.groups)) == [0, 1, 2, 3]
-    task = replace(TASKS["phones"], read=lambda folder: (pool, test), valid_share=0.2)
-    splits = task.load()
-    assert len(splits.train) + len(splits.valid) == 10
-    assert not set(splits.train.groups) & set(splits.valid.groups)
+def test_parts_are_of_different_voices(empty_cache: Path) -> None:
+    train, valid, test = phones.read(None, SMALL)
+    assert (len(train), len(valid), len(test)) == (8, 2, 1)
+    assert train.x.shape[1:] == valid.x.shape[1:] == test.x.shape[1:]
+    assert [sorted(set(part.groups)) for part in (train, valid, test)] == [[0, 1, 2], [3, 4], [5]]
+    splits = replace(TASKS["phones"], read=lambda folder: (train, valid, test)).load(seed=3)
+    assert (splits.train, splits.valid, splits.test) == (train, valid, test)
 
 
 @speaks
@@ -165,7 +202,7 @@ def test_processes_that_end_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_unknown_phoneme_is_named() -> None:
     speech = espeak.Speech(22050, np.ones(5000, np.int16), [(0, "'A:"), (900, "qq")])
     with pytest.raises(BittailorError, match="the phoneme 'qq', which the phone set"):
-        phones.utterance(0, 0, speech)
+        phones.heard(np.random.default_rng(0), speech, DRY)
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, empty_cache: Path) -> None:

@@ -1,6 +1,6 @@
 """enhance: take the noise out of SYNTHETIC speech, frame by frame; what it is not stands in docs/enhance.md.
 
-Speech is that of espeak-ng's voices (`phones`), two seconds of it, in noise at 0 to 15 dB. Voices of training,
+Speech is that of espeak-ng's voices (`voices.py`), two seconds of it, in noise at 0 to 15 dB. Voices of training,
 validation and test are different ones, and so are the kinds of noise in training and test. Everything is decided by the
 constants here and the version of espeakng-loader; the speech is cached, the noise made anew.
 
@@ -16,7 +16,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from random import Random
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,10 @@ from bittailor.common.data import Data
 from bittailor.common.files import load_tensors, save_tensors
 from bittailor.errors import FileError
 from bittailor.evaluate.masks import NOISY, RATE, spectra
-from bittailor.tasks import espeak, phones
+from bittailor.tasks import espeak, sentences
 from bittailor.tasks.base import Recipe, Task
 from bittailor.tasks.speech import RATE_HZ, resampled
+from bittailor.tasks.voices import LANGUAGE, TEST, TRAIN, VALIDATION, voices
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,17 +51,41 @@ FLOOR = 1e-6  # added to a bin's power (full scale 1) before the logarithm
 CENTRE, SPREAD = -1.0, 2.0  # about the mean and deviation of its decimal logarithm, on training data
 
 
-@dataclass(frozen=True)
-class Corpus(phones.Corpus):
-    """Which utterances there are: other sentences of the same voices."""
+SPEEDS = (140, 210)  # words a minute
+PITCHES = RANGES = (35, 65)
 
-    salt: ClassVar[str] = "enhance "
+
+@dataclass(frozen=True)
+class Corpus:
+    """Which utterances there are.
+
+    train, test  families of voices
+    each         utterances of each voice
+    """
+
+    train: tuple[str, ...] = tuple(sorted(TRAIN + VALIDATION))
+    test: tuple[str, ...] = TEST
     each: tuple[int, int] = (8, 6)
+    seed: int = 0
+
+    def requests(self) -> tuple[list[espeak.Request], list[int], int]:
+        """What to say, the family of each utterance, and how many of them are training data."""
+        made, families = [], []
+        parts = [(family, self.each[0]) for family in self.train] + [(family, self.each[1]) for family in self.test]
+        for number, (family, each) in enumerate(parts):
+            for voice in voices(family):
+                random = Random(f"enhance {self.seed} {voice}")
+                for _ in range(each):
+                    text = sentences.sentence(random)
+                    made.append(espeak.Request(f"{LANGUAGE}+{voice}", text, random.randint(*SPEEDS),
+                                               random.randint(*PITCHES), random.randint(*RANGES)))
+                    families.append(number)
+        return made, families, sum(family < len(self.train) for family in families)
 
     def key(self) -> str:
         """Sixteen hexadecimal digits over what decides the utterances."""
-        requests, groups, train = self.requests()
-        parts = [FORMAT, espeak.version(), [list(vars(r).values()) for r in requests], groups, train, SAMPLES]
+        requests, families, train = self.requests()
+        parts = [FORMAT, espeak.version(), [list(vars(r).values()) for r in requests], families, train, SAMPLES]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

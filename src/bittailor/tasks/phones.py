@@ -1,8 +1,9 @@
 """phones: SYNTHETIC speech, made here by espeak-ng, with the time of every phone. docs/speech.md says what it is not.
 
-Every utterance is a few random words, half of them invented (`sentences.py`), in one of espeak-ng's voices, at a
-random speed and pitch, between two short silences, in noise. Voices of training, validation and test are different
-ones. Everything is decided by the constants here and the version of espeakng-loader; the features are cached.
+A speaker is one of espeak-ng's voices with a speed, a pitch and a room of its own; an utterance is a few random words,
+half of them invented (`sentences.py`), between two short silences, in noise. Voices of training, validation and test
+are different ones (`voices.py`). Everything is decided by the constants here and the version of espeakng-loader; the
+features are cached.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +24,11 @@ from bittailor.common.files import load_tensors, save_tensors
 from bittailor.errors import BittailorError, FileError
 from bittailor.tasks import espeak, sentences
 from bittailor.tasks.base import Recipe, Task
+from bittailor.tasks.rooms import Room
 from bittailor.tasks.speech import BANDS, RATE_HZ, filterbanks, frame_labels, network, resampled, side_by_side
+from bittailor.tasks.voices import LANGUAGE, TEST, TRAIN, VALIDATION, voices
 
-KIND, FORMAT = "synthetic phone corpus", 1
+KIND, FORMAT = "synthetic phone corpus", 2
 log = logging.getLogger(__name__)
 
 PHONE_SET: dict[str, str] = {
@@ -48,118 +49,134 @@ LABEL_OF = {name: label for label, names in enumerate(PHONE_SET.values()) for na
 MARKS = "',%=|"  # of stress, in front of a phoneme
 IGNORED = ";"  # makes the phoneme before it palatal; it has no sound of its own
 
-LANGUAGE = "en-us"
-TRAIN_VOICES = (
-    "Alex", "Andy", "Annie", "AnxiousAndy", "Diogo", "Gene Gene2", "Henrique", "Jacky", "Lee", "Marco", "Michael",
-    "Mike mike2", "Mr serious", "Nguyen", "Reed", "RicishayMax RicishayMax2 RicishayMax3", "Storm", "Tweaky",
-    "UniRobot", "adam", "anika anikaRobot", "announcer", "antonio", "aunty", "benjamin", "boris", "croak", "david",
-    "ed", "f1", "fast", "grandma", "grandpa", "ian", "iven iven2 iven3 iven4", "kaukovalta",
-    "klatt klatt2 klatt3 klatt4 klatt5 klatt6", "m1", "m3", "m4", "m6", "m7", "marcelo", "max", "miguel", "paul",
-    "pedro", "rob robert", "robosoft robosoft2 robosoft3 robosoft4 robosoft5 robosoft6 robosoft7 robosoft8", "shelby",
-    "steph steph2 steph3", "travis",
-)
-TEST_VOICES = (
-    "Andrea", "Denis", "Hugo", "Mario", "belinda", "caleb", "edward edward2", "f4", "gustave", "john", "linda", "m2",
-    "m5", "m8", "michel", "norbert", "pablo", "quincy", "zac",
-)
-"""Voices of espeak-ng, those that are variants of one another together: a group, which is never split.
-
-Left out: Alicia, Demonic, f2, f3, f5, sandro, victor, whisper, whisperf: their noise is seeded by the clock."""
-
-SPEEDS = (140, 210)  # words a minute
-PITCHES = RANGES = (35, 65)
+SPEEDS = (140, 210)  # words a minute of a speaker
+HASTE = 15  # by how many an utterance may differ from it
+PITCHES = RANGES = (30, 70)
 SILENCE_S = (0.05, 0.25)  # before and after
-NOISE_DB = (20.0, 40.0)  # power of the speech over that of the noise
+NOISE_DB = (15.0, 40.0)  # power of the speech over that of the noise
 TILTS = (0.0, 0.95)  # of the noise: white to low
+REVERBERATION_S = (0.1, 0.5)
+DIRECT_DB = (3.0, 25.0)  # energy of the direct sound over that of its reflections
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A voice with a speed, a pitch and its range of its own, in a room of its own."""
+
+    voice: str
+    speed: int
+    pitch: int
+    range: int
+    room: Room
+
+    @classmethod
+    def drawn(cls, voice: str, random: Random) -> Speaker:
+        """Somebody with this voice."""
+        return cls(f"{LANGUAGE}+{voice}", random.randint(*SPEEDS), random.randint(*PITCHES), random.randint(*RANGES),
+                   Room(random.uniform(*REVERBERATION_S), random.uniform(*DIRECT_DB), random.getrandbits(32)))
+
+    def says(self, random: Random) -> espeak.Request:
+        """Some words."""
+        return espeak.Request(self.voice, sentences.sentence(random), self.speed + random.randint(-HASTE, HASTE),
+                              self.pitch, self.range)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Who says what, the number of the voice's family, and the part of the data: 0 training, 1 validation, 2 test."""
+
+    speaker: Speaker
+    request: espeak.Request
+    family: int
+    part: int
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Which utterances there are.
 
-    train, test  groups of voices
-    each         utterances of each voice
-    salt         what tells one task's utterances from another's
+    train, valid, test  families of voices
+    speakers            of each voice, in the three parts
+    each                utterances of each speaker
     """
 
-    salt: ClassVar[str] = ""
-
-    train: tuple[str, ...] = TRAIN_VOICES
-    test: tuple[str, ...] = TEST_VOICES
-    each: tuple[int, int] = (20, 10)
+    train: tuple[str, ...] = TRAIN
+    valid: tuple[str, ...] = VALIDATION
+    test: tuple[str, ...] = TEST
+    speakers: tuple[int, int, int] = (5, 10, 5)
+    each: int = 5
     seed: int = 0
 
-    def requests(self) -> tuple[list[espeak.Request], list[int], int]:
-        """What to say, the group of each utterance, and how many of them are training data."""
-        made, groups = [], []
-        parts = [(group, self.each[0]) for group in self.train] + [(group, self.each[1]) for group in self.test]
-        for number, (group, each) in enumerate(parts):
-            for voice in voices(group):
-                random = Random(f"{self.salt}{self.seed} {voice}")
-                for _ in range(each):
-                    text = sentences.sentence(random)
-                    made.append(espeak.Request(f"{LANGUAGE}+{voice}", text, random.randint(*SPEEDS),
-                                               random.randint(*PITCHES), random.randint(*RANGES)))
-                    groups.append(number)
-        return made, groups, sum(group < len(self.train) for group in groups)
+    def utterances(self) -> list[Utterance]:
+        """All of them, part by part, family by family."""
+        made: list[Utterance] = []
+        families = [(part, family) for part, of in enumerate((self.train, self.valid, self.test)) for family in of]
+        for number, (part, family) in enumerate(families):
+            for voice in voices(family):
+                for person in range(self.speakers[part]):
+                    random = Random(f"{self.seed} {voice} {person}")
+                    speaker = Speaker.drawn(voice, random)
+                    made += [Utterance(speaker, speaker.says(random), number, part) for _ in range(self.each)]
+        return made
 
     def key(self) -> str:
         """Sixteen hexadecimal digits over what decides the utterances."""
-        requests, groups, train = self.requests()
-        parts = [FORMAT, espeak.version(), [list(vars(r).values()) for r in requests], groups, train, PHONE_SET,
-                 self.seed, SILENCE_S, NOISE_DB, TILTS]
+        parts = [FORMAT, espeak.version(), [asdict(u) for u in self.utterances()], PHONE_SET, self.seed, SILENCE_S,
+                 NOISE_DB, TILTS]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def voices(group: str) -> list[str]:
-    """The voices of a group."""
-    return [group] if group == "Mr serious" else group.split()
-
-
-def read(folder: Path | None, corpus: Corpus | None = None) -> tuple[Data, Data]:
-    """Training (to be split by groups of voices) and test data of a corpus; made once, then read from the cache."""
+def read(folder: Path | None, corpus: Corpus | None = None) -> tuple[Data, ...]:
+    """Training, validation and test data of a corpus; made once, then read from the cache."""
     corpus = corpus or Corpus()
     file = cache.user_cache() / "data" / "phones" / f"phones-{corpus.key()}.safetensors"
-    utterances = _restored(file)
-    if utterances is None:
-        utterances = make(corpus)
-        features, labels = utterances
+    made = _restored(file)
+    if made is None:
+        made = make(corpus)
+        features, labels = made
         try:
             save_tensors(file, KIND, FORMAT, {}, {
                 "lengths": np.array([len(item) for item in features]), "x": np.concatenate(features),
                 "y": np.concatenate(labels).astype(np.int16)})
         except FileError as error:
             log.warning("the synthetic speech is not cached: %s", error)
-    _, groups, train = corpus.requests()
-    features, labels = utterances
+    features, labels = made
     steps = max(map(len, features))
-    return (side_by_side(features[:train], labels[:train], groups[:train], steps),
-            side_by_side(features[train:], labels[train:], groups[train:], steps))
+    utterances = corpus.utterances()
+    parts = ([i for i, u in enumerate(utterances) if u.part == part] for part in range(3))
+    return tuple(side_by_side([features[i] for i in part], [labels[i] for i in part],
+                              [utterances[i].family for i in part], steps) for part in parts)
 
 
-Utterances = tuple[list[NDArray[np.float32]], list[NDArray[np.int64]]]
+Made = tuple[list[NDArray[np.float32]], list[NDArray[np.int64]]]
 
 
-def make(corpus: Corpus, workers: int = 0) -> Utterances:
+def make(corpus: Corpus, workers: int = 0) -> Made:
     """Features [frames, 23] and labels [frames, 2] of every utterance; the same in every call."""
-    requests = corpus.requests()[0]
-    made = list(espeak.speak(requests, partial(utterance, corpus.seed), workers))
+    utterances = corpus.utterances()
+
+    def use(index: int, speech: espeak.Speech) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        return heard(np.random.default_rng([corpus.seed, index]), speech, utterances[index].speaker.room)
+
+    made = list(espeak.speak([u.request for u in utterances], use, workers))
     return [features for features, _ in made], [labels for _, labels in made]
 
 
-def utterance(seed: int, index: int, speech: espeak.Speech) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Features and labels of what was said: silence and noise around it, drawn by seed and index.
+def heard(
+    rng: np.random.Generator, speech: espeak.Speech, room: Room
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Features and labels of what was said in a room: silence and noise around it; labels go by the direct sound.
 
     Raises  BittailorError for a phoneme that the phone set does not know.
     """
-    rng = np.random.default_rng([seed, index])
     sound = resampled(speech.samples / 32768, speech.rate)
     before, after = (int(RATE_HZ * rng.uniform(*SILENCE_S)) for _ in range(2))
     noise = rng.normal(size=before + len(sound) + after)
     noise[1:] += rng.uniform(*TILTS) * noise[:-1]
-    power = (sound**2).mean() / 10 ** (rng.uniform(*NOISE_DB) / 10)
+    echoing = room.heard(sound)[: len(sound) + after]
+    power = (echoing**2).sum() / len(sound) / 10 ** (rng.uniform(*NOISE_DB) / 10)
     noise *= np.sqrt(power / (noise**2).mean())
-    noise[before : before + len(sound)] += sound
+    noise[before : before + len(echoing)] += echoing
     starts, labels = [0], [0]
     for at, name in speech.events:
         name = name.lstrip(MARKS)
@@ -174,7 +191,7 @@ def utterance(seed: int, index: int, speech: espeak.Speech) -> tuple[NDArray[np.
     return features, frame_labels(np.maximum.accumulate(starts), labels, len(features))
 
 
-def _restored(file: Path) -> Utterances | None:
+def _restored(file: Path) -> Made | None:
     if not file.exists():
         return None
     try:
@@ -194,12 +211,11 @@ PHONES = Task(
     outputs=len(LABELS),
     hidden=64,
     recipe=Recipe(epochs=8, batch=32, rate=1.2e-2, weight_decay=0.01, noise=0.2),
-    source="made here by espeak-ng (package espeakng-loader): random words in 95 voices, in noise; voices of training, "
-           "validation and test differ",
+    source="made here by espeak-ng (package espeakng-loader): random words by 575 speakers of 95 voices, in "
+           "rooms and noise; voices of training, validation and test differ",
     licence="the features are made on your machine; espeak-ng itself is GPL-3.0-or-later and runs as its own process",
     citation="espeak-ng, github.com/espeak-ng/espeak-ng; labels after K.-F. Lee, H.-W. Hon: Speaker-independent phone "
              "recognition using hidden Markov models. IEEE Trans. ASSP 37(11), 1989",
     read=read,
-    valid_share=0.12,
     build=network,
 )
