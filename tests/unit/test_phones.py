@@ -149,7 +149,8 @@ def test_an_utterance_does_not_depend_on_those_before_it() -> None:
     ("hard air", "hh ar d air"), ("measure", "m eh sh er"),
 ])
 def test_labels_are_what_was_said(text: str, said: str) -> None:
-    (features, labels), = espeak.speak([espeak.Request("en-us+m3", text)], lambda i, s: phones.heard(np.random.default_rng(i), s, DRY))
+    (features, labels), = espeak.speak([espeak.Request("en-us+m3", text)],
+                                       lambda i, s: phones.heard(np.random.default_rng(i), s, DRY))
     assert features.shape == (len(labels), 23)
     transcript, = decode.transcripts(side_by_side([features], [labels]).y)
     assert [LABELS[ord(c) - decode.FIRST] for c in transcript] == said.split()

@@ -36,9 +36,9 @@ BINS = 1024
 SAMPLES = 400_000
 """Values kept per site for its histogram."""
 TRACED_BYTES = 2e8
-"""What the values of all sites may take at a time; half as much where that is only a few items (`FEW`): what is kept of
-so large a network needs room, too."""
-FEW = 16
+"""What the values of all sites may take at a time."""
+FEW, MOST_BYTES = 16, 5e8
+"""Where that is only a few items, as many as this allows: what a step costs hardly depends on their number."""
 SHRINK = np.linspace(0.05, 1.0, 39)
 """Clipping thresholds that are tried, as shares of the extremes."""
 
@@ -359,7 +359,7 @@ def _calibrated(network: Network, values: NDArray[Any], sizes: Ints, settings: C
     width = sum(site.features for site in graph.sites.values() if site.kind == "activation")
     each = 8 * max(1, width * values.shape[1])
     batch = int(TRACED_BYTES / each)
-    batch = batch if batch > FEW else max(1, int(TRACED_BYTES / 2 / each))
+    batch = batch if batch > FEW else max(1, min(FEW, int(MOST_BYTES / each)))
     parts: dict[str, list[Floats]] = {site.name: [] for site in graph.free if site.kind == "activation"}
     products = matrix_inputs(graph)
     moments = {name: np.zeros((graph.sites[name].features,) * 2) for name in products}

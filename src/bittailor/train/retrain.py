@@ -28,7 +28,7 @@ from bittailor.core.arith import Floats
 from bittailor.core.graph import Recurrence
 from bittailor.core.network import Network
 from bittailor.core.program import Program
-from bittailor.engines import ENGINES
+from bittailor.engines import ENGINES, best_engine
 from bittailor.engines.torch.runner import Runner
 from bittailor.errors import BittailorError, RangeError
 from bittailor.evaluate.metrics import Measure, Metric, metric_of
@@ -395,7 +395,7 @@ class _Retrainer:
     def outputs(self, data: Data) -> Floats:
         """Real outputs of the integer network on data, [items, outputs]."""
         _, program = self._bind()
-        return program.read_output(ENGINES["torch"].run(program, program.quantise_input(data.x), data.lengths))
+        return program.read_output(ENGINES[best_engine()].run(program, program.quantise_input(data.x), data.lengths))
 
     # --- what stays ----------------------------------------------------------------------------------------------
 
