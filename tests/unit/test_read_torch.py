@@ -1,9 +1,8 @@
-"""from_torch: what is read computes what the module computes; what is not read is refused by name."""
+"""from_torch: what is read computes what the module computes."""
 
 from __future__ import annotations
 
 import copy
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,80 +18,12 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bittailor import nn as own
 from bittailor.core.ops import OPS
-from bittailor.errors import UnsupportedNetwork
 from bittailor.read import from_torch
 from bittailor.read.functions import operator_of
 from bittailor.read.operations import OPERATIONS
 from bittailor.read.tables import ACTIVATIONS, HINTS, IGNORED_MODULES, SOFTMAX
 from bittailor.tasks.network import LastStepNetwork
-
-IN, HIDDEN = 3, 4
-LENGTHS = np.array([6, 4, 1])
-
-
-class Net(nn.Module):
-    """Any forward over any layers."""
-
-    def __init__(self, forward, **layers):
-        super().__init__()
-        torch.manual_seed(1)
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-        self.run = forward
-
-    def forward(self, x):
-        return self.run(self, x)
-
-
-class WithLengths(Net):
-    def forward(self, x, lengths):
-        return self.run(self, x, lengths)
-
-
-class MaybeLengths(Net):
-    def forward(self, x, lengths=None):
-        return self.run(self, x, lengths)
-
-
-def gru(layers=1, directions=1, batch_first=True, inputs=IN, **options):
-    return nn.GRU(inputs, HIDDEN, layers, bidirectional=directions == 2, batch_first=batch_first, **options)
-
-
-def lstm(layers=1, directions=1, inputs=IN, **options):
-    return nn.LSTM(inputs, HIDDEN, layers, bidirectional=directions == 2, batch_first=True, **options)
-
-
-def sru(layers=1, directions=1, inputs=IN, **options):
-    return own.SRU(inputs, HIDDEN, layers, bidirectional=directions == 2, **options)
-
-
-def head(inputs=HIDDEN):
-    return nn.Linear(inputs, 2)
-
-
-def run(module, x, steps_first=False, dtype=torch.float64, **given):
-    """The module's own output, on a copy in evaluation mode."""
-    module = copy.deepcopy(module).eval().to("cpu", dtype)
-    x = torch.tensor(x, dtype=dtype)
-    with torch.no_grad():
-        y = module(x.swapaxes(0, 1) if steps_first else x, **given)
-    return (y[0] if isinstance(y, tuple) else y).double().numpy()
-
-
-def data(features=IN, items=3, steps=6, seed=0):
-    return np.random.default_rng(seed).normal(size=(items, steps, features))
-
-
-def assert_equal(module, steps_first=False, features=IN):
-    """The network equals the module in double and, as it is, in single precision."""
-    network = from_torch(module, features)
-    x = data(features)
-    got = network(x)
-    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-        want = run(module, x, steps_first, dtype)
-        want = want.swapaxes(0, 1) if steps_first and want.ndim == 3 else want
-        np.testing.assert_allclose(got, want.reshape(got.shape), rtol=tolerance, atol=tolerance)
-    return network
+from torch_models import DENSE, HIDDEN, IN, LENGTHS, Net, assert_equal, both, data, gru, head, lstm, run, sru
 
 
 @settings(max_examples=25, deadline=None)
@@ -121,7 +52,6 @@ def test_gru_of_any_kind(layers, directions, bias, batch_first, seed):
 NET = {"gru": gru(), "head": head()}
 ONE = {"gru": gru(), "head": nn.Linear(HIDDEN, 1)}
 BOTH = {"gru": gru(2, 2), "head": head(2 * HIDDEN)}
-DENSE = {"a": head(IN), "b": head(IN), "c": head(IN)}
 READ = {
     "last step": (NET, lambda m, x: m.head(m.gru(x)[0][:, -1])),
     "last step, all features": (NET, lambda m, x: m.head(m.gru(x)[0][:, -1, :])),
@@ -205,10 +135,6 @@ READ = {
 def unpacked(out, states):
     h, c = states
     return torch.relu(out[:, -1]) + h[-1] * c[0]
-
-
-def both(h):
-    return torch.cat((h[-2, :, :], h[-1, :, :]), dim=-1)
 
 
 def ends(out):
@@ -363,89 +289,11 @@ def test_modules_as_people_write_them():
     assert_equal(torch.nn.DataParallel(nn.Linear(IN, 2)).module)
 
 
-def last_valid(m, x, lengths):
-    return m.head(m.gru(x)[0][torch.arange(x.size(0)), lengths - 1])
-
-
-def gathered(m, x, lengths):
-    out = m.gru(x)[0]
-    return m.head(out.gather(1, (lengths - 1).view(-1, 1, 1).expand(-1, 1, out.size(2))).squeeze(1))
-
-
-def along(m, x, lengths):
-    return m.head(torch.take_along_dim(m.gru(x)[0], (lengths - 1)[:, None, None], dim=1)[:, 0])
-
-
-def packed_states(m, x, lengths):
-    h = m.gru(pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False))[1]
-    return m.head(torch.cat([h[-2], h[-1]], 1))
-
-
-def packed_sequence(m, x, lengths):
-    packed = pack_padded_sequence(x, lengths, batch_first=True)
-    out, _ = pad_packed_sequence(m.gru(packed)[0], batch_first=True)
-    return m.head(out)
-
-
-def last_or_gathered(m, x, lengths):
-    out, _ = m.gru(x)
-    return m.head(out[:, -1] if lengths is None else out[torch.arange(len(x)), lengths - 1])
-
-
-def states_or_packed(m, x, lengths):
-    if lengths is not None:
-        x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    return m.head(both(m.gru(x)[1]))
-
-
-def given_lengths(m, x, lengths):
-    return m.head(both(m.gru(x, lengths)[1]))
-
-
-@pytest.mark.parametrize("layer", [own.GRUCho, own.LiGRU, own.MinGRU, own.SRU])
-@pytest.mark.parametrize("forward", [packed_states, packed_sequence, given_lengths])
-def test_lengths_of_other_cells(layer, forward):
-    module = WithLengths(forward, gru=layer(IN, HIDDEN, 2, bidirectional=True), head=head(2 * HIDDEN))
-    network = from_torch(module)
-    want, got = run(module, data(), lengths=torch.tensor(LENGTHS)), network(data(), LENGTHS)
-    if got.ndim == 3:
-        mask = np.arange(6)[None, :] < LENGTHS[:, None]
-        want, got = want[mask], got[mask]
-    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
-
-
-def test_an_lstm_over_packed_sequences():
-    def forward(m, x, lengths):
-        packed = pack_padded_sequence(x, lengths, batch_first=True)
-        return torch.cat([m.l(packed)[1][0][-1], m.l(packed)[1][1][-2]], -1)
-
-    module = WithLengths(forward, l=lstm(2, 2, proj_size=3))
-    want = run(module, data(), lengths=torch.tensor(LENGTHS))
-    np.testing.assert_allclose(from_torch(module)(data(), LENGTHS), want, rtol=1e-12, atol=1e-12)
-
-
 def test_a_state_that_nobody_reads_stays_inside():
     network = from_torch(Net(lambda m, x: m.l(x)[0], l=lstm()))
     assert network.graph.steps[0].outputs == ("l0.h",)
     network = from_torch(Net(lambda m, x: m.l(x)[1][1][-1], l=lstm()))
     assert network.graph.steps[0].outputs == ("l0.c",)
-
-
-@pytest.mark.parametrize(("kind", "forward", "directions"), [
-    (WithLengths, last_valid, 1), (WithLengths, gathered, 1), (WithLengths, along, 1),
-    (WithLengths, packed_states, 2), (WithLengths, packed_sequence, 2),
-    (MaybeLengths, last_valid, 1), (MaybeLengths, last_or_gathered, 1), (MaybeLengths, states_or_packed, 2),
-    (WithLengths, states_or_packed, 2),
-])
-def test_lengths(kind, forward, directions):
-    module = kind(forward, gru=gru(1, directions), head=head(directions * HIDDEN))
-    network = from_torch(module)
-    want = run(module, data(), lengths=torch.tensor(LENGTHS))
-    got = network(data(), LENGTHS)
-    if got.ndim == 3:  # beyond an item's length nothing is promised
-        mask = np.arange(6)[None, :] < LENGTHS[:, None]
-        want, got = want[mask], got[mask]
-    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
 def test_the_network_of_the_tasks():
@@ -470,125 +318,6 @@ def test_the_module_stays_as_it_is(dtype):
     assert all(torch.equal(values, before[name]) for name, values in module.state_dict().items())
     assert all(values.dtype == dtype for values in module.parameters())
     np.testing.assert_allclose(network(data()), run(module, data()), rtol=1e-12, atol=1e-12)
-
-
-def loop(m, x):
-    h = torch.rand(x.size(0), HIDDEN)
-    for t in range(x.size(1)):
-        h = m.cell(x[:, t], h)
-    return h
-
-
-def on_values(m, x):
-    return m.a(x) if x.sum() > 0 else m.b(x)
-
-
-def late(m, x):
-    y = m.a(x)
-    y.relu_()
-    return y
-
-
-class OwnGRU(nn.GRU):
-    def forward(self, x, hx=None):
-        return super().forward(2 * x, hx)
-
-
-class ChangedSRU(own.SRU):
-    def _recur(self, layer, products, own):
-        return 2 * super()._recur(layer, products, own)
-
-
-LAYERS = {
-    **DENSE, "gru": gru(), "two": gru(2), "wide": gru(1, 2), "late": gru(batch_first=False, inputs=HIDDEN),
-    "head": head(), "lstm": lstm(), "rnn": nn.RNN(IN, HIDDEN), "own": OwnGRU(IN, HIDDEN), "sru": own.SRU(IN, HIDDEN),
-    "changed": ChangedSRU(IN, HIDDEN),
-    "emb": nn.Embedding(9, IN), "conv": nn.Conv1d(IN, IN, 3), "norm": nn.BatchNorm1d(IN),
-    "layer": nn.GroupNorm(1, IN),
-    "gelu": nn.GELU(), "leaky": nn.LeakyReLU(0.2), "relu6": nn.ReLU6(), "cell": nn.GRUCell(IN, HIDDEN),
-    "seven": nn.Linear(7, 2), "mu": nn.Parameter(torch.zeros(IN)),
-}
-REFUSED = {
-    "own SRU": (lambda m, x: m.changed(x)[0], r"'changed' \(ChangedSRU\).*forward of its own; only bittailor.nn.SRU's"),
-    "LSTM's state": (lambda m, x: m.lstm(x, m.lstm(x)[1])[0], r"'lstm' \(LSTM\): .*initial state"),
-    "SRU's lengths": (lambda m, x: m.sru(x, m.sru(x)[1])[0], r"'sru' \(SRU\): its lengths must be"),
-    "own GRU": (lambda m, x: m.own(x)[0], r"'own' \(OwnGRU\).*forward of its own"),
-    "embedding": (lambda m, x: m.gru(m.emb(x))[0], r"'emb' \(Embedding\)"),
-    "group norm": (lambda m, x: m.layer(x), r"'layer' \(GroupNorm\).*normalise the data before"),
-    "loop": (loop, r"rand\(\).*at zero"),
-    "values": (on_values, r"cannot decide a condition at test_read_torch"),
-    "in place": (late, r"relu_\(\) at .*changes a tensor in place"),
-    "initial state": (lambda m, x: m.gru(x, torch.rand(1, x.size(0), HIDDEN))[0], r"rand\(\).*at zero"),
-    "state of another": (lambda m, x: m.gru(x, m.gru(x)[1])[0], r"'gru' \(GRU\): .*initial state"),
-    "hidden size": (lambda m, x: m.seven(m.gru(x)[0]),
-                    r"'seven' \(Linear\): in_features=7, but its input 'gru0.h' has 4 features"),
-    "GRU's input": (lambda m, x: m.gru(m.wide(x)[0])[0],
-                    r"'gru' \(GRU\): input_size=3, but its input 'wide0.out' has 8 features"),
-    "other step": (lambda m, x: m.gru(x)[0][:, 2], r"getitem\(\).*\[2\] on the steps"),
-    "some steps": (lambda m, x: m.gru(x[:, 1:-1])[0], r"\[1:-1\] on the steps"),
-    "statistics": (lambda m, x: m.a(x.std(1)), r"std\(\).*normalise the data before"),
-    "logarithm": (lambda m, x: m.a(torch.log(x)), r"log\(\).*apply it to the data before"),
-    "mean off each step": (lambda m, x: m.a(x - x.mean(1, keepdim=True)), r"sub\(\).*cannot meet each step"),
-    "an item": (lambda m, x: m.gru(x)[0][-1], r"\[-1\] picks from the items"),
-    "mixed layouts": (lambda m, x: m.late(m.gru(x)[0])[0], r"batch_first=.* takes \[.*\] but is given"),
-    "mean of all": (lambda m, x: m.gru(x)[0].mean(), r"mean\(\).*the mean over steps"),
-    "mean of features": (lambda m, x: m.gru(x)[0].mean(-1), r"mean\(\).*dim=-1"),
-    "flattened": (lambda m, x: m.head(m.gru(x)[0].flatten(1)), r"flatten\(\).*last step"),
-    "maximum of features": (lambda m, x: m.gru(x)[0].max(-1)[0], r"max\(\).*dim=-1"),
-    "which step": (lambda m, x: m.a(m.gru(x)[0].max(1)[1]), r"Linear.*argmax"),
-    "flip": (lambda m, x: m.gru(x.flip(1))[0], r"flip\(\).*bidirectional=True"),
-    "broadcast": (lambda m, x: m.gru(x)[0] * m.gru(x)[0][:, -1:], r"nothing is broadcast"),
-    "states at once": (lambda m, x: m.head(m.two(x)[1]), r"2 final states.*h_n\[-1\]"),
-    "states out": (lambda m, x: m.two(x)[1], r"2 final states"),
-    "pair": (lambda m, x: m.head(m.gru(x)), r"'head' \(Linear\).*the pair"),
-    "a text beside it": (lambda m, x: (m.a(x), "out"), r"returns \(Tensor, str\)"),
-    "dict": (lambda m, x: {"out": m.a(x), "kind": 1}, r"returns dict;"),
-    "softmax inside": (lambda m, x: F.softmax(m.a(x), -1) + x, r"add\(\).*softmax"),
-    "softmax over steps": (lambda m, x: F.softmax(m.a(x), 1), r"softmax\(\).*over the steps is attention"),
-    "always dropping": (lambda m, x: m.a(F.dropout(x, 0.5)), r"dropout\(\).*training=self.training"),
-    "argmax": (lambda m, x: m.a(x).argmax(-1), r"argmax\(\).*before argmax"),
-    "half": (lambda m, x: m.a(x).to(torch.float16), r"to\(\).*rounds"),
-    "nothing": (lambda m, x: x, r"returns its input"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused(name):
-    forward, message = REFUSED[name]
-    with pytest.raises(UnsupportedNetwork) as caught:
-        from_torch(Net(forward, **LAYERS), IN)
-    text = str(caught.value)
-    assert re.search(message, text, re.DOTALL), text
-    assert len(text.splitlines()) <= 3, text
-    assert caught.value.__cause__ is None
-
-
-def test_modules_that_cannot_be_read():
-    module = Net(lambda m, x: m.head(x), head=head(IN))
-    module.head.weight.data[0, 1] = np.nan
-    with pytest.raises(UnsupportedNetwork, match=r"head.W holds 1 NaN"):
-        from_torch(module)
-    with pytest.raises(UnsupportedNetwork, match="is not initialised"):
-        from_torch(nn.Sequential(nn.LazyLinear(3)))
-    with pytest.raises(UnsupportedNetwork, match="meta device"):
-        from_torch(nn.Linear(3, 2, device="meta"))
-    with pytest.raises(UnsupportedNetwork, match=r"expected a torch.nn.Module; got Tensor"):
-        from_torch(torch.zeros(3))
-    with pytest.raises(UnsupportedNetwork, match="input_features="):
-        from_torch(nn.Sequential(nn.ReLU()))
-    with pytest.raises(UnsupportedNetwork, match="input_size=3, but its input 'input' has 5"):
-        from_torch(gru(), input_features=5)
-    module = Net(lambda m, x: m.head(x), head=head(IN))
-    module.head.register_forward_hook(lambda m, x, y: 2 * y)
-    with pytest.raises(UnsupportedNetwork, match="differs from it by"):
-        from_torch(module)
-    assert from_torch(nn.Sequential(nn.ReLU()), input_features=2).output == "0.relu"
-
-
-def test_padding_that_leaks_is_refused():
-    module = MaybeLengths(last_or_gathered, gru=gru(1, 2), head=head(2 * HIDDEN))
-    with pytest.raises(UnsupportedNetwork, match=r"with sequences of different lengths"):
-        from_torch(module)
 
 
 def test_the_page_lists_what_the_tables_hold():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import torch
@@ -25,6 +25,19 @@ from bittailor.read.recurrent import is_recurrent, own_forward
 from bittailor.read.symbolic import STEPS, Dim, Tensor, WrongLayout
 
 _FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+
+
+RECORDED = (*TENSORS_MADE, *PACKING)
+"""Functions that a trace is told to record: they fail with what stands for a value, or do not see it."""
+
+
+def _holders() -> list[ModuleType]:
+    """The user's modules that have one of `RECORDED` among their globals: torch.fx itself looks in the files of the
+    forwards alone, and a forward may call a function, or a method of a class, of another file."""
+    wanted = set(map(id, RECORDED))
+    return [m for m in list(sys.modules.values()) if isinstance(m, ModuleType)
+            and not str(getattr(m, "__file__", None)).startswith(_FOREIGN)
+            and any(id(value) in wanted for value in list(vars(m).values()))]
 
 
 class TracedValue(fx.Proxy):
@@ -63,8 +76,8 @@ class Tracer(fx.Tracer):
     """What is called of a buffer, `self.h0.expand(x.size(0), -1)`, is recorded as of a parameter."""
 
     def __init__(self, reader: Reader) -> None:
-        super().__init__(autowrap_functions=(*TENSORS_MADE, *PACKING))
-        self._autowrap_search += [torch, rnn]
+        super().__init__(autowrap_functions=RECORDED)
+        self._autowrap_search += [torch, rnn, *_holders()]
         self.reader = reader
         self.failed: tuple[str, str] | None = None
 
