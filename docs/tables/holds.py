@@ -1,5 +1,5 @@
 """What picks are worth on new data, what is certified, what racing saves: results/holds.csv, coverage.csv,
-racing.csv."""
+racing.csv, budget.csv."""
 
 from __future__ import annotations
 
@@ -86,7 +86,25 @@ def racing() -> str:
           f"{float(r['hypervolume_without']):.4f}"] for r in read_csv("racing.csv")])
 
 
+RULES = {"error": "lowest error, then smallest", "loss": "lowest loss", "pick": "**`--pick`**"}
+
+
+def budget() -> str:
+    """Rules for a pick within a budget: mean test error by rule and budget."""
+    rows, lines = read_csv("budget.csv"), []
+    budgets = sorted({int(r["at_percent"]) for r in rows})
+    for method in dict.fromkeys(r["method"] for r in rows):
+        for task in ORDER:
+            for rule, title in RULES.items():
+                here = [r for r in rows if (r["task"], r["method"], r["rule"]) == (task, method, rule)]
+                means = (_mean([r for r in here if int(r["at_percent"]) == at], "error_test") for at in budgets if here)
+                if here:
+                    lines.append([f"{method}, {task}", title, *(f"{value:.2f}" for value in means)])
+    return markdown_table(["search, task", "rule", *(f"{at} %" for at in budgets)], lines)
+
+
 TABLES = {
+    "budget": budget,
     "story": story,
     "holds-rows": holds_rows,
     "certificates": certificates,

@@ -13,7 +13,7 @@ import bittailor as bt
 from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.metrics import METRICS
 from bittailor.quantise.spaces import per_layer, per_operator
-from bittailor.runs.choice import standing
+from bittailor.runs.choice import best_of, standing
 from bittailor.runs.forms import Solution
 from bittailor.search.store import Outcome, Store
 from bittailor.train import retrain as training
@@ -348,6 +348,50 @@ def test_a_lucky_training_does_not_stand() -> None:
     assert sizes(trained(100, 2, 0.1), trained(50, 2, 0.35)) == [100]
     # whatever the order
     assert sizes(trained(98, 3.1), trained(99, 3.6), trained(100, 2.5)) == [98, 100]
+
+
+def test_within_a_budget_what_was_retrained_and_is_good_comes_first() -> None:
+    metric, base = METRICS["classification_error"], {"error": 3.0, "loss": 0.2}
+
+    def made(key: str, error: float, loss: float, size: float = 50, held: float | None = None) -> Solution:
+        return Solution(key, {}, {"size": size, "error": error, "loss": loss}, None,
+                        errors={} if held is None else {"held": held})
+
+    def best(fitting: list[Solution], retrained: list[Solution]) -> str:
+        found = best_of(fitting, retrained, metric, base, "size")
+        return "" if found is None else found.key
+
+    lucky = made("lucky", 0.0, 0.3)
+    assert best([lucky, made("b", 1, 0.01)], [made("own", 2.5, 0.1), made("own, worse", 1, 0.15)]) == "own"
+    # none that is as good as 8 bit: the lowest error, whoever has it
+    assert best([lucky], [made("own", 9, 0.1), made("own too", 2, 0.3)]) == "lucky"
+    assert best([made("b", 4, 0.1)], [made("own", 3.5, 0.3)]) == "own"
+    # of equals the lowest loss, then the smaller
+    assert best([made("a", 1, 0.2, 10), made("b", 1, 0.1, 20)], []) == "b"
+    assert best([made("a", 1, 0.1, 20), made("b", 1, 0.1, 10)], []) == "b"
+    # training items select too: the error is that of held-out ones
+    assert best([made("a", 0.5, 0.1, held=4)], [made("own", 3.5, 0.3)]) == "own"
+    assert best([], []) == ""
+
+
+def test_a_budget_is_kept_by_what_was_retrained_too(
+    network: bt.Network, data: bt.Splits, tmp_path: Path, fake: Fake) -> None:
+    found = run(network, data, tmp_path / "run", {"polish": 4})
+    base = {**found.baseline(8).values, **found.result["held"]}
+    for name in ("size", "flash.m0"):
+        for own in found.retrained.values():
+            value = found._figure(own, name) if name not in own.values else own.values[name]
+            picked = found.pick(f"{name}<={value:.0f}")
+            taken = found._figure(picked, name) if name not in picked.values else picked.values[name]
+            assert taken <= value
+            if found.metric.stands(own.values, base):
+                assert picked.values["loss"] <= own.values["loss"]
+    with pytest.raises(BittailorError, match="no solution has a size that low"):
+        found.pick("size<=1")
+    with pytest.raises(BittailorError, match="give an upper limit"):
+        found.pick("size>=1")
+    with pytest.raises(BittailorError, match="have no 'instructions'"):
+        found.pick("instructions<=1")
 
 
 def test_the_retrained_pick(network: bt.Network, data: bt.Splits, tmp_path: Path, fake: Fake) -> None:

@@ -120,6 +120,29 @@ def test_the_ladder_benchmark(tmp_path: Path) -> None:
     assert (tmp_path / "l.csv").read_text() == first
 
 
+def test_picks_their_certificates_and_budgets(tmp_path: Path) -> None:
+    """One search serves three benchmarks; the fourth makes its own."""
+    small = ["--tasks", "digits", "--seeds", "0", "--population", "12", "--generations", "4",
+             "--cache", str(tmp_path / "cache")]
+    where = [*small, "--runs", str(tmp_path / "runs"), "--csv"]
+    run("holds.py", *where, str(tmp_path / "h.csv"))
+    (row,) = csv.DictReader((tmp_path / "h.csv").read_text().splitlines())
+    assert float(row["diff_low"]) <= float(row["diff_test"]) <= float(row["diff_high"])
+    said = run("coverage.py", *where, str(tmp_path / "c.csv"), "--divisions", "20")
+    assert "of 20 above it on truth" in said
+    (row,) = csv.DictReader((tmp_path / "c.csv").read_text().splitlines())
+    assert int(row["exceeded"]) <= int(row["certified"]) <= 20
+    run("budget.py", *where, str(tmp_path / "b.csv"), "--methods", "post-training")
+    rows = {r["rule"]: r for r in csv.DictReader((tmp_path / "b.csv").read_text().splitlines())
+            if r["at_percent"] == "40"}
+    assert rows["pick"]["error_valid"] == rows["error"]["error_valid"]  # nothing was retrained
+    assert float(rows["pick"]["percent"]) <= 40
+    run("racing.py", *small, "--csv", str(tmp_path / "r.csv"))
+    (row,) = csv.DictReader((tmp_path / "r.csv").read_text().splitlines())
+    assert row["sequences_ratio"] == "1"  # too few items to be raced
+    assert row["hypervolume"] == row["hypervolume_without"]
+
+
 def test_the_operator_and_beacon_benchmarks(tmp_path: Path) -> None:
     where = ["--tasks", "digits", "--cache", str(tmp_path / "cache")]
     run("operators.py", *where, "--seeds", "0", "--evaluations", "150", "--csv", str(tmp_path / "o.csv"))

@@ -133,3 +133,27 @@ def standing(
         if metric.stands(solution.values, base) and metric.stands(usual, base):
             found.append(solution)
     return found
+
+
+def best_of(
+    fitting: Iterable[Solution], retrained: Iterable[Solution], metric: Metric, base: Mapping[str, float], least: str,
+) -> Solution | None:
+    """The best of the solutions within a budget; None where there is none.
+
+    fitting    of everything that a search evaluated, by their values on the items that select
+    retrained  of what was itself retrained
+    base       homogeneous 8 bit on the items that retrained solutions are judged by
+
+    Of retrained ones that are as good as `base` (`Metric.stands`) the one with the lowest loss: they are few, and each
+    learned for its own widths, while the lowest error of thousands is that of a lucky one. Without such ones, the
+    lowest error, of equals the lowest loss; one that was retrained against the others by held-out items alone.
+    """
+    def by_error(s: Solution, error: float) -> tuple[float, float, float, str]:
+        return metric.cost(error), s.values["loss"], s.values[least], s.key
+
+    own = list(retrained)
+    good = [s for s in own if metric.stands(s.values, base)]
+    if good:
+        return min(good, key=lambda s: (s.values["loss"], s.values[least], s.key))
+    best = [min(part, key=lambda s: by_error(s, s.values["error"])) for part in (list(fitting), own) if part]
+    return min(best, default=None, key=lambda s: by_error(s, s.errors.get("held", s.values["error"])))

@@ -26,7 +26,7 @@ from bittailor.errors import BittailorError, FileError
 from bittailor.evaluate.evaluator import Objective, objectives_with
 from bittailor.evaluate.metrics import ForeignMetric, Measure, Metric, metric_of
 from bittailor.quantise.calibration import Calibration
-from bittailor.runs.choice import standing
+from bittailor.runs.choice import best_of, standing
 from bittailor.runs.former import upgraded, upgraded_result
 from bittailor.runs.forms import ALWAYS, ResultForm, RunForm, Solution, check_solution
 from bittailor.runs.frames import frame_of, names_of, rows_of
@@ -198,9 +198,8 @@ class Run:
         Absent where there is none.
         """
         found = dict(self._read[1].picks)
-        base, limits, least = self.baseline(8).values, self.limits, self.spec.least
-        held = {**base, **self.result.get("held", {})}
-        good = [s for s in standing(self.retrained.values(), self.metric, held, least) if s.values[least] < base[least]
+        base, limits, least = self._held, self.limits, self.spec.least
+        good = [s for s in standing(self.retrained.values(), self.metric, base, least) if s.values[least] < base[least]
                 and not any(c.violation(s.values[c.name]) for c in limits)]
         if good:
             found["retrained"] = min(good, key=lambda s: (s.values[least], s.values["loss"], s.key))
@@ -292,7 +291,8 @@ class Run:
         """A solution by its place in the front (0, 1, …, the best error first) or by words: `holds` (the one to ship:
         see there), `certified`, `careful`, `smallest` or `retrained` (see `picks`), `best` (best error), `knee`, `8bit`
         and the like (a baseline), `error<=X` (the smallest within; `error>=X`, or the metric's name for error), or
-        another limit such as `flash<=8KiB` or `size<=4KiB` (the best error within)."""
+        another limit such as `flash<=8KiB` or `size<=4KiB` (the best within:
+        a retrained one where one is as good as 8 bit, otherwise the lowest error; see `choice.best_of`)."""
         text = str(int(pick)) if isinstance(pick, Integral) and type(pick) is not bool and pick >= 0 else pick
         expect(text, str, "pick", "such as 0, 'smallest' or 'size<=4KiB'")
         assert isinstance(text, str)
@@ -344,12 +344,9 @@ class Run:
                 f"best has {number(known[best].values['error'])}: take 'retrained:{best}', or '{self.holds}'")
 
     def _within(self, text: str) -> Solution:
-        """The smallest solution within a limit of the error, or the best error within a limit of another value: of
-        everything evaluated where the run has that value, of the front where it is flash or RAM of the exported
-        firmware and must be worked out."""
-        from bittailor.compile.image import FIGURES, image_of
-        from bittailor.compile.layouts import DEFAULT_CORE
-
+        """The smallest solution within a limit of the error, or the best (`choice.best_of`) within a limit of another
+        value: of everything evaluated and retrained where the run has that value; of the front and what was retrained
+        where it is flash or RAM of the exported firmware and must be worked out."""
         limit = read_limit(text, self.objectives, self.metric)
         if limit.name == "error":
             found = self.smallest(limit.limit)
@@ -358,28 +355,41 @@ class Run:
                 raise BittailorError(f"no solution has a validation {self.metric.noun} that "
                                      f"{'high' if self.metric.maximise else 'low'}; the best has {best:.4g}")
             return found
-        known = {s.key: s for s in self.front}
+        if not limit.at_most:
+            raise BittailorError(f"cannot pick '{text}'; give an upper limit: '{limit.name}<=X'")
+        known, own = {s.key: s for s in self.front}, list(self.retrained.values())
         if all(limit.name in s.values for s in known.values()):
             with self.store() as store:
                 rows = [known.get(r.key) or Solution(r.key, self.space.widths(r.genome), values, None, r.outcome.beacon)
                         for r in store.rows() for values in [r.outcome.known] if values is not None]
-            values = [(s.values[limit.name], s) for s in rows
-                      if not any(c.violation(s.values[c.name]) for c in self.limits)]
-        elif limit.name.partition(".")[0] in FIGURES:
-            figure, _, core = limit.name.partition(".")
-            values = [(float(FIGURES[figure](image_of(self.program(s), core=core or DEFAULT_CORE))), s)
-                      for s in known.values()]
+            value = {s.key: s.values[limit.name] for s in (*rows, *own)
+                     if not any(c.violation(s.values[c.name]) for c in self.limits)}
         else:
-            raise BittailorError(f"the solutions of {self.path} have no '{limit.name}'; they have "
-                                 f"{', '.join(next(iter(known.values())).values)}")
-        if not limit.at_most:
-            raise BittailorError(f"cannot pick '{text}'; give an upper limit: '{limit.name}<=X'")
-        good = [(self.metric.cost(s.values["error"]), value, s.key, s)
-                for value, s in values if not limit.violation(value)]
-        if not good:
-            raise BittailorError(f"no solution has a {limit.name} that low; the lowest is "
-                                 f"{min(value for value, _ in values):.6g}")
-        return min(good, key=lambda item: item[:3])[3]
+            rows = list(known.values())
+            value = {s.key: self._figure(s, limit.name) for s in (*rows, *own)}
+        fitting, retrained = ([s for s in part if s.key in value and not limit.violation(value[s.key])]
+                              for part in (rows, own))
+        best_one = best_of(fitting, retrained, self.metric, self._held, self.spec.least)
+        if best_one is None:
+            raise BittailorError(f"no solution has a {limit.name} that low; the lowest is {min(value.values()):.6g}")
+        return best_one
+
+    def _figure(self, solution: Solution, name: str) -> float:
+        """Flash or RAM of the exported firmware, in bytes, which the search did not ask for; a core may be named."""
+        from bittailor.compile.image import FIGURES, image_of
+        from bittailor.compile.layouts import DEFAULT_CORE
+
+        figure, _, core = name.partition(".")
+        if figure not in FIGURES:
+            raise BittailorError(f"the solutions of {self.path} have no '{name}'; they have "
+                                 f"{', '.join(solution.values)}")
+        return float(FIGURES[figure](image_of(self.program(solution), core=core or DEFAULT_CORE)))
+
+    @property
+    def _held(self) -> dict[str, float]:
+        """Values of homogeneous 8 bit on the validation items that no training saw, by which retrained solutions are
+        judged."""
+        return {**self.baseline(8).values, **self.result.get("held", {})}
 
     def _retrained(self, name: str) -> Solution:
         """A retrained solution by its name, the beginning of it, or what it was picked as (the smallest of these)."""
