@@ -31,7 +31,7 @@ from command import as_command, read_rows, stop_after, write_rows
 from searches import SHARES, methods, retrained_8bit, search_arguments, searched, smallest_error, task_of
 
 import bittailor as bt
-from bittailor.runs import Solution
+from bittailor.runs import Run, Solution
 
 METHODS = tuple(name for name in methods(bt.Retraining()) if name != "flash")
 TASKS = ("vowels", "mnist1d", "spoken-digits", "mnist")
@@ -59,18 +59,25 @@ def rows_of(task: str, seed: int, method: str, options: Mapping[str, Any]) -> li
                 spent = cost[1] if solution.beacon is None else run.beacons[solution.beacon].about["seconds"]
                 made.append({**same, "method": name, "at_percent": 100, "error_valid": solution.values["error"],
                              "error_test": solution.test, "retrainings": cost[0], "training_seconds": spent})
+    made += front_rows(run, same, paid, method != "post-training")
+    pick = run.picks.get("retrained")
+    if pick is not None:
+        made.append({**same, "method": f"{method}: pick", "error_valid": pick.values["error"], "error_test": pick.test,
+                     "at_percent": round(100 * pick.values["size"] / base.values["size"], 1), **paid})
+    return made
+
+
+def front_rows(run: Run, same: Mapping[str, Any], paid: Mapping[str, Any], retrained: bool) -> list[dict[str, Any]]:
+    """Rows of a front at all sizes, and of what was `retrained` itself if that is asked for; `same` has the method."""
+    made, method, base = [], same["method"], run.baseline(8)
     for share in SHARES:
         size = share * base.values["size"]
         best = smallest_error(run.front, size)
         own = lowest_loss(run.retrained.values(), size) or best
         for name, solution in ((method, best), (f"{method}: retrained", own)):
-            if solution is not None and (name == method or method != "post-training"):
+            if solution is not None and (name == method or retrained):
                 made.append({**same, "method": name, "at_percent": round(100 * share),
                              "error_valid": solution.values["error"], "error_test": solution.test, **paid})
-    pick = run.picks.get("retrained")
-    if pick is not None:
-        made.append({**same, "method": f"{method}: pick", "error_valid": pick.values["error"], "error_test": pick.test,
-                     "at_percent": round(100 * pick.values["size"] / base.values["size"], 1), **paid})
     return made
 
 

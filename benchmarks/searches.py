@@ -21,6 +21,7 @@ from bittailor.evaluate.certify import Comparison, differences
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.runs import Run, Solution
 from bittailor.runs.retraining import run_evaluators
+from bittailor.search.loop import MakeOptimiser
 
 HIDDEN = {"mnist": 64, "phones": 64}
 SEEDS = {"vowels": range(5, 10), "pendigits": range(5, 10), "spoken-digits": range(5, 10), "mnist1d": range(3, 8)}
@@ -71,20 +72,33 @@ def recipe_of(options: Mapping[str, Any]) -> bt.Retraining:
     return bt.Retraining(epochs=options["epochs"])
 
 
-def searched(prepared: Prepared, method: str, options: Mapping[str, Any]) -> Run:
-    """The search of one method: read, gone on with or made. As of the command line, its seed is that of everything."""
+def folder_of(prepared: Prepared, method: str, options: Mapping[str, Any]) -> Path:
+    """Where the search of one method lies."""
+    runs: Path = options["runs"]
+    return runs / f"{prepared.task.name}-{prepared.task.seed}" / method
+
+
+def searched(
+    prepared: Prepared, method: str, options: Mapping[str, Any], beacons: bt.BeaconSettings | None = None,
+    optimiser: MakeOptimiser | None = None,
+) -> Run:
+    """The search of one method: read, gone on with or made. As of the command line, its seed is that of everything.
+
+    beacons    how it retrains, where it is none of `methods`
+    optimiser  another one than the default
+    """
     seed = prepared.task.seed
-    folder = options["runs"] / f"{prepared.task.name}-{seed}" / method
+    folder = folder_of(prepared, method, options)
     if (folder / "result.json").exists() and not (run := Run.open(folder)).result["interrupted"]:
         return run
     spec = bt.SearchSpec(
         metric=prepared.metric, task=prepared.task, workers=options["workers"],
         objectives=("error", "flash") if method == "flash" else SIZE,
-        space=bt.per_operator(prepared.network.graph, WIDTHS), beacons=methods(recipe_of(options))[method],
+        space=bt.per_operator(prepared.network.graph, WIDTHS), beacons=beacons or methods(recipe_of(options))[method],
         search=bt.SearchSettings(population=options["population"], generations=options["generations"], seed=seed),
         roles=bt.RoleSettings(seed=seed))
     run = bt.run_search(prepared.network, prepared.data, folder, spec, resume=(folder / "run.json").exists(),
-                        origin=prepared.origin)
+                        origin=prepared.origin, optimiser=optimiser)
     if run.result["interrupted"]:
         raise KeyboardInterrupt
     return run
