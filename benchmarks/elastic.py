@@ -6,20 +6,19 @@
 Rows and columns are those of `ladder.py`, and so are the searches behind `post-training`, `beacons` and `ladder`: those
 in RUNS are read. A method spends as many passes of training as these, seven retrainings of the whole recipe:
 
-    elastic            all of them on one set of weights for all widths (`elastic_training.ElasticRetrainer`); the search
+    elastic            all of them on one set of weights for all widths (`elastic_training.ElasticRetrainer`); a search
                        judges every candidate from these and from the float network's, and the better one counts
     elastic + ladder   three on such weights, with which the first rungs of a ladder begin; four on its rungs
     gradient           three on widths by gradient (`elastic_training.WidthRetrainer`): twelve genomes, which are in the
                        first population of a search in which nothing else is retrained
     gradient + rungs   four more on these genomes, each retrained from the weights that it was found with; these are the
                        beacons of a search whose first population has the genomes, too
-    longer             post-training, with as many more generations as `gradient` trained
+    longer             post-training, with eight times as many generations: at least the time of `gradient`, about
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from command import as_command, read_rows, stop_after, write_rows
 from elastic_training import ElasticRetrainer, WidthRetrainer, recipe_for, train
 from ladder import METHODS as LADDER_METHODS
@@ -46,15 +44,14 @@ from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome, Space
 from bittailor.train.beacons import Beacon, Trainer, read_beacons, train_all
 from bittailor.train.beacons.base import FILES, KIND, VERSION
-from bittailor.train.beacons.ladder import NARROWEST
 
 TASKS = ("vowels", "mnist1d", "spoken-digits")
 OWN = ("elastic", "elastic + ladder", "gradient", "gradient + rungs", "longer")
 METHODS = (*LADDER_METHODS, *OWN)
 FIRST = LONG
 """Retrainings of the whole recipe that go into elastic weights, or widths by gradient, where rungs follow."""
-AIMS = tuple(np.geomspace(0.5, NARROWEST, RUNGS))
-"""Sizes at which widths by gradient are kept: those of a ladder's rungs."""
+LONGER = 8
+"""Times as many generations: of mnist1d, vowels and spoken-digits about the time of widths by gradient and a search."""
 MIDDLE = 3
 """Where elastic weights are said to lie, in bits: beacons serve those that are near."""
 
@@ -100,7 +97,7 @@ def relaxed_widths(prepared: Prepared, options: Mapping[str, Any]) -> Path:
         trainer = trainer_of(prepared, folder, recipe_for(
             recipe_of(options), FIRST, WidthRetrainer.PASSES, len(prepared.data.train)))
         began = time.perf_counter()
-        retrainer = WidthRetrainer(prepared, trainer.calibration, trainer.recipe, seed, AIMS)
+        retrainer = WidthRetrainer(prepared, trainer.calibration, trainer.recipe, seed, RUNGS)
         train(retrainer)
         seconds = time.perf_counter() - began
         for widths, made, _ in retrainer.kept:  # all together took as long as one training
@@ -141,13 +138,11 @@ def search_of(prepared: Prepared, method: str, options: Mapping[str, Any]) -> tu
         ladder = {} if alone else {"ladder": RUNGS, "rung": (BUDGET - FIRST) / RUNGS}
         settings = bt.BeaconSettings(given=(str(given),), recipe=recipe, **ladder)
         return searched(prepared, method, options, settings), list(read_beacons(given).values())
+    if method == "longer":
+        return searched(prepared, method, {**options, "generations": LONGER * options["generations"]},
+                        bt.BeaconSettings()), []
     found = relaxed_widths(prepared, options)
     trained = list(read_beacons(found).values())
-    if method == "longer":
-        usual = searched(prepared, "post-training", options)
-        more = 1 + sum(float(b.about["seconds"]) for b in trained) / usual.result["seconds"]
-        longer = {**options, "generations": math.ceil(options["generations"] * more)}
-        return searched(prepared, method, longer, bt.BeaconSettings()), []
     optimiser = partial(seeded, [beacon.widths for beacon in trained])
     settings = bt.BeaconSettings()
     if method == "gradient + rungs":

@@ -23,6 +23,7 @@ from bittailor.core.ops.linear import quantise_bias
 from bittailor.core.qformat import QFormat
 from bittailor.errors import RangeError
 from bittailor.quantise.calibration import Calibration, calibrate
+from bittailor.train.beacons.ladder import NARROWEST
 from bittailor.train.floats import _threads
 from bittailor.train.masters import MasterWeights
 from bittailor.train.retrain import _Retrainer
@@ -33,6 +34,10 @@ ACTIVATIONS = tuple(range(4, 9))
 BIASES = tuple(range(4, 9))
 ALLOWED = {"weight": WEIGHTS, "activation": ACTIVATIONS, "bias": BIASES}
 """Widths that are trained; what else a search asks for is fitted to the trained weights."""
+
+WIDEST, NEAR = 0.5, 1.01
+"""Where the first genome of widths by gradient is kept, as a share of the size of homogeneous 8 bit (the last one is
+where a ladder's is, or the smallest there can be); a size is met if it is so near."""
 
 Widths = dict[str, int]
 
@@ -212,14 +217,14 @@ class WidthRetrainer(ElasticRetrainer):
     A relaxed width between two integers stands for a mixture of the site at both. A pass draws one of them, with the
     mixture's shares; the gradient is the mixture's, straight-through: what the loss says to the difference of the two
     roundings. Activations stay at their widest, as they cost nothing. The price rises over the training, so that the
-    size falls from FROM to the last of the aims; where it meets an aim, the rounded widths are kept, with the weights.
+    size falls; where it meets one of `aims` sizes, the rounded widths are kept, with the weights.
     """
 
     PASSES = 1
     FROM, RATE = 0.62, 0.03
 
     def __init__(self, prepared: Prepared, calibration: Calibration, recipe: bt.Retraining, seed: int,
-                 aims: Sequence[float]) -> None:
+                 aims: int) -> None:
         super().__init__(prepared, calibration, recipe, seed)
         sites = [site for site in self.graph.free if site.kind != "activation"]
         self.sites = [site.name for site in sites]
@@ -230,8 +235,9 @@ class WidthRetrainer(ElasticRetrainer):
         self.relaxed = torch.tensor([5.0 if site.kind == "weight" else 8.0 for site in sites])
         self.relaxed.grad = torch.zeros(len(sites))
         self.mover = torch.optim.Adam([self.relaxed], lr=self.RATE, betas=(0.9, 0.99))
-        self.price, self.aims, self.kept = Price(), list(aims), list[tuple[Widths, Calibration, float]]()
-        self.end = self.aims[-1]
+        self.price, self.kept = Price(), list[tuple[Widths, Calibration, float]]()
+        self.end = max(NARROWEST, NEAR * float(self.counts @ self.low) / self.eight)
+        self.aims = np.geomspace(WIDEST, self.end, aims).tolist()
         self.biases = {node.params[1]: node for node in self.graph.nodes() if len(node.params) > 1}
         self.updates, self.all = 0, self.epochs * math.ceil(len(self.train) / recipe.batch)
 
@@ -266,7 +272,7 @@ class WidthRetrainer(ElasticRetrainer):
         size = float(self.counts @ self.relaxed.numpy()) / self.eight
         aim = self.FROM * (self.end / self.FROM) ** min(1.0, self.updates / (0.95 * self.all))
         self.price.follow(size, aim)
-        if self.aims and size <= 1.01 * self.aims[0]:
+        if self.aims and size <= NEAR * self.aims[0]:
             self.kept.append((self.rounded(), self.snapshot(), self.price.value))
             self.aims.pop(0)
         return found
