@@ -1,6 +1,7 @@
 """One elastic network, and widths by gradient, against the ladder: fronts at equal sizes, after as many training steps.
 
     python benchmarks/elastic.py --data DIR      # writes results/elastic.csv, half an hour a task and seed
+    python benchmarks/elastic.py --data DIR --seeds 0 --methods post-training ladder gradient    # of other seeds, say
     python benchmarks/elastic.py --tasks digits --seeds 0 --generations 6 --epochs 2 --csv look.csv    # a look
 
 Rows and columns are those of `ladder.py`, and so are the searches behind `post-training`, `beacons` and `ladder`: those
@@ -169,7 +170,7 @@ def main() -> int:
     parser = search_arguments(__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(OWN))
     parser.add_argument("--csv", type=Path, default=Path("results/elastic.csv"))
     parser.add_argument("--minutes", type=float, help="stop after so long, as Ctrl-C does; the same command goes on")
     options = vars(parser.parse_args())

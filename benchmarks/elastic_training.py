@@ -35,6 +35,9 @@ BIASES = tuple(range(4, 9))
 ALLOWED = {"weight": WEIGHTS, "activation": ACTIVATIONS, "bias": BIASES}
 """Widths that are trained; what else a search asks for is fitted to the trained weights."""
 
+BETWEEN, SPREAD = (1.5, 4.0), 0.6
+"""Mean widths of weights in the narrower passes of an update, and how far a weight's own is from it: in the sizes that
+are searched. With 1 bit everywhere as the narrowest, those passes had most of the gradient, and all widths lost."""
 WIDEST, NEAR = 0.5, 1.01
 """Where the first genome of widths by gradient is kept, as a share of the size of homogeneous 8 bit (the last one is
 where a ladder's is, or the smallest there can be); a size is met if it is so near."""
@@ -110,8 +113,8 @@ class ElasticMasters(MasterWeights):
 class ElasticRetrainer(_Retrainer):
     """Retraining whose widths change from pass to pass: the sandwich rule (Yu, Huang, arXiv 1903.05134).
 
-    An update is `PASSES` passes over one batch: at the widest widths, at the narrowest, and at random ones between; the
-    teacher is the float network.
+    An update is `PASSES` passes over one batch: at the widest widths, near the narrowest, and at random ones between;
+    the teacher is the float network.
     """
 
     PASSES = 4
@@ -136,17 +139,16 @@ class ElasticRetrainer(_Retrainer):
 
     def sample(self) -> list[Widths]:
         """Widths of the passes of an update, the widest first."""
-        return [self.widest, self._drawn(1.0, 0.0), *(self._drawn(float(self.random.uniform(1, 4)), 0.8)
-                                                      for _ in range(self.PASSES - 2))]
+        middle = [float(self.random.uniform(*BETWEEN)) for _ in range(self.PASSES - 2)]
+        return [self.widest, *(self._drawn(mean) for mean in (BETWEEN[0], *middle))]
 
-    def _drawn(self, mean: float, spread: float) -> Widths:
+    def _drawn(self, mean: float) -> Widths:
         """Weights around a common width; activations, which cost no parameter, in the upper half of theirs."""
         widths = dict(self.widest)
         for name, kind in self.kinds.items():
             if kind == "weight":
-                drawn = round(self.random.normal(mean, spread)) if spread else round(mean)
-                widths[name] = min(max(drawn, WEIGHTS[0]), WEIGHTS[-1])
-            elif spread:
+                widths[name] = min(max(round(self.random.normal(mean, SPREAD)), WEIGHTS[0]), WEIGHTS[-1])
+            elif mean > BETWEEN[0]:
                 widths[name] = int(self.random.integers(6, 9))
         return widths
 

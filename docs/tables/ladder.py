@@ -1,4 +1,5 @@
-"""Ladders and beacons at equal sizes: results/ladder.csv."""
+"""Ladders and beacons at equal sizes, results/ladder.csv; elastic weights and widths by gradient beside them,
+results/elastic.csv."""
 
 from __future__ import annotations
 
@@ -43,8 +44,25 @@ def ladder_picks() -> str:
                            "8 bit retrained"], made)
 
 
+def elastic() -> str:
+    """Test errors of elastic weights and widths by gradient, and of other searches of the same task and seed."""
+    rows = read_csv("elastic.csv")
+    places = dict.fromkeys((r["task"], r["seed"]) for r in rows)
+    rows = [*read_csv("ladder.csv"), *rows]
+    made = []
+    for task, seed in places:
+        here = [r for r in rows if (r["task"], r["seed"]) == (task, seed) and r["at_percent"] != "100"]
+        for method in dict.fromkeys(r["method"] for r in here if not r["method"].endswith(": pick")):
+            mine = sorted((r for r in here if r["method"] == method), key=lambda r: float(r["at_percent"]))
+            valid = statistics.mean(float(r["error_valid"]) for r in mine)
+            made.append([task, seed, method, *(f"{float(r['error_test']):.2f}" for r in mine), f"**{_mean(mine)}**",
+                         f"{valid:.2f}"])
+    sizes = [f"at {size} %" for size in (15, 20, 25, 30, 40)]
+    return markdown_table(["task", "seed", "method", *sizes, "mean", "the same, validation"], made)
+
+
 def _mean(rows: list[Row]) -> str:
     return f"{statistics.mean(float(r['error_test']) for r in rows):.2f}" if rows else "–"
 
 
-TABLES: dict[str, Callable[[], str]] = {"ladder": ladder, "ladder-picks": ladder_picks}
+TABLES: dict[str, Callable[[], str]] = {"ladder": ladder, "ladder-picks": ladder_picks, "elastic": elastic}

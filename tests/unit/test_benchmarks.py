@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import bittailor as bt
 from bittailor.cost.firmware import Core
 from bittailor.engines import ENGINES
 from bittailor.export.targets import TARGETS
@@ -141,6 +142,31 @@ def test_picks_their_certificates_and_budgets(tmp_path: Path) -> None:
     (row,) = csv.DictReader((tmp_path / "r.csv").read_text().splitlines())
     assert row["sequences_ratio"] == "1"  # too few items to be raced
     assert row["hypervolume"] == row["hypervolume_without"]
+
+
+def test_the_benchmark_of_elastic_weights_and_widths_by_gradient(tmp_path: Path) -> None:
+    arguments = ["--tasks", "digits", "--seeds", "0", "--population", "12", "--generations", "4", "--epochs", "1",
+                 "--methods", "post-training", "elastic + ladder", "gradient", "gradient + rungs",
+                 "--cache", str(tmp_path / "cache"), "--runs", str(tmp_path / "runs"), "--csv", str(tmp_path / "e.csv")]
+    run("elastic.py", *arguments)
+    first = (tmp_path / "e.csv").read_text()
+    rows = list(csv.DictReader(first.splitlines()))
+    spent = {r["method"]: int(r["retrainings"]) for r in rows}
+    assert spent["post-training"] == 0
+    assert spent["gradient"] == 1
+    assert spent["elastic + ladder"] > 2
+    assert spent["gradient + rungs: retrained"] > 4
+    # the genomes are in the first population, and where they stand was made without the searches that begin with them
+    places = sorted((tmp_path / "runs" / "digits-0" / "gradient-3").glob("*/beacon.json"))
+    assert len(places) == spent["gradient + rungs"] - 1
+    search = bt.Run.open(tmp_path / "runs" / "digits-0" / "gradient")
+    with search.store() as store:
+        population = {r.key for r in store.rows() if r.generation == 1}
+    for place in places:
+        widths = json.loads(place.read_text())["widths"]
+        assert search.space.key(search.space.nearest(widths)) in population
+    run("elastic.py", *arguments)
+    assert (tmp_path / "e.csv").read_text() == first
 
 
 def test_the_operator_and_beacon_benchmarks(tmp_path: Path) -> None:
