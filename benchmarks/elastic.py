@@ -136,8 +136,9 @@ def search_of(prepared: Prepared, method: str, options: Mapping[str, Any]) -> tu
     if method.startswith("elastic"):
         alone = method == "elastic"
         given = elastic_weights(prepared, BUDGET if alone else FIRST, options)
-        ladder = {} if alone else {"ladder": RUNGS, "rung": (BUDGET - FIRST) / RUNGS}
-        settings = bt.BeaconSettings(given=(str(given),), recipe=recipe, **ladder)
+        settings = bt.BeaconSettings(given=(str(given),), recipe=recipe)
+        if not alone:
+            settings = replace(settings, ladder=RUNGS, rung=(BUDGET - FIRST) / RUNGS)
         return searched(prepared, method, options, settings), list(read_beacons(given).values())
     if method == "longer":
         return searched(prepared, method, {**options, "generations": LONGER * options["generations"]},

@@ -50,20 +50,21 @@ class ElasticMasters(MasterWeights):
 
     logs    [weight sites x widths], logarithms of scales against where they started
     ranges  the same of activations
+    begun   (site, bits) -> its format at the start, of all widths that are trained
     """
 
     def __init__(self, start: Calibration, widths: Mapping[str, int], learned: Sequence[str]) -> None:
         super().__init__(start, widths, learned)
         for name in self.names:  # as they are: not where rounding gives what was fitted at one width
             self.view(name).copy_(torch.from_numpy(start.network.parameters[name].astype(np.float32)))
-        self._begun: dict[tuple[str, int], QFormat] = {}
+        self.begun: dict[tuple[str, int], QFormat] = {}
         self._slots: dict[tuple[str, int], int] = {}
         self._learned = frozenset(learned)
         for site in self.graph.free:
             for bits in (widths[site.name],) if site.role == "index" else ALLOWED[site.kind]:
-                self._begun[site.name, bits] = start.format(site.name, bits)
+                self.begun[site.name, bits] = start.format(site.name, bits)
         for kind in ("weight", "activation"):
-            keys = [key for key, fmt in self._begun.items()
+            keys = [key for key, fmt in self.begun.items()
                     if fmt.kind == kind and (kind == "weight" or key[0] in self._learned)]
             self._slots |= {key: i for i, key in enumerate(keys)}
             values, gradient = torch.zeros(len(keys)), torch.zeros(len(keys))
@@ -74,7 +75,7 @@ class ElasticMasters(MasterWeights):
 
     def format(self, name: str, bits: int) -> QFormat:
         """The format of a site at a width, with its present scale."""
-        begun = self._begun[name, bits]
+        begun = self.begun[name, bits]
         slot = self._slots.get((name, bits))
         if slot is None:
             return begun
@@ -121,7 +122,7 @@ class ElasticRetrainer(_Retrainer):
 
     def __init__(self, prepared: Prepared, calibration: Calibration, recipe: bt.Retraining, seed: int) -> None:
         graph = prepared.network.graph
-        self.widest = {site.name: calibration_widest(site.kind, site.role) for site in graph.free}
+        self.widest = {site.name: widest_of(site.kind, site.role) for site in graph.free}
         super().__init__(calibration, self.widest, prepared.data.train, prepared.metric, recipe, seed, None,
                          calibration, None, None)
         self.random = np.random.default_rng(seed)
@@ -187,14 +188,14 @@ class ElasticRetrainer(_Retrainer):
         """The present weights with their scales: a calibration, whose formats are pinned at all widths trained."""
         network = Network(self.graph, self.masters.parameters())
         seen = calibrate(network, self.train.x, self.train.lengths, self.calibration.settings)
-        pinned = {key: self.masters.format(*key) for key in self.masters._begun}
+        pinned = {key: self.masters.format(*key) for key in self.masters.begun}
         return Calibration(network, seen.settings, seen.observed, seen.moments, pinned)
 
     def _result(self) -> Calibration:
         return self.snapshot()
 
 
-def calibration_widest(kind: str, role: str | None) -> int:
+def widest_of(kind: str, role: str | None) -> int:
     """The widest width that is trained; an index has that of its kind."""
     return 16 if role == "index" else ALLOWED[kind][-1]
 
