@@ -28,23 +28,44 @@ def mohaq() -> str:
     )
 
 
+UNITS = {"x": "x", "% of highest": " %", "points": " points"}
+
+
 def mohaq_phones() -> str:
-    """results/mohaq.csv: the mean over seeds beside the paper's figure."""
-    figures: dict[tuple[str, str], list[Row]] = {}
+    """results/mohaq.csv: means over seeds, with the least and the largest, beside the paper's figures."""
+    found: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
     for row in read_csv("mohaq.csv"):
-        figures.setdefault((row["figure"], row["increase"]), []).append(row)
+        by = found.setdefault((row["units"], row["figure"], row["increase"]), {})
+        by.setdefault("test" if row["by"] == "test" else "", []).append(row)
+    sizes = {units for units, _, _ in found}
     rows = []
-    for (figure, increase), here in figures.items():
-        unit = {"x": "x", "% of highest": " %", "points": " points"}[here[0]["unit"]]
-        values = [float(r["value"]) for r in here if r["value"]]
-        each = " / ".join(f"{value:.1f}" for value in values) if len(here) > 1 else ""
-        errors = [mean(float(r[of]) - float(r[f"float_{of}"]) for r in here if r[of])
-                  if any(r[of] for r in here) else None for of in ("valid", "test")]
+    for (units, figure, increase), by in found.items():
+        here, unit = by[""], UNITS[by[""][0]["unit"]]
+        above = [_spread([float(r[of]) - float(r[f"float_{of}"]) for r in here if r[of]], "+.1f")
+                 for of in ("valid", "test")]
         rows.append([
-            figure + (f", at most +{float(increase):g} points" if float(increase) else ""),
-            here[0]["paper"] or "–", f"{mean(values):.1f}{unit}" + (f" ({each})" if each else "") if values else "none",
-            " / ".join("–" if e is None else f"{e:+.2f}" for e in errors)])
-    return markdown_table(["figure", "paper", "here", "error above float: validation / test [points]"], rows)
+            figure + (f", at most +{float(increase):g} points" if float(increase) else "")
+            + (f", {units} units" if len(sizes) > 1 else ""),
+            here[0]["paper"] or "–", _values(here, unit), *above, _values(by["test"], unit) if "test" in by else "–"])
+    return markdown_table(["figure", "paper", "here", "its error above float: validation [points]", "test [points]",
+                           "chosen by test"], rows)
+
+
+def _values(rows: list[Row], unit: str) -> str:
+    """Mean, least and largest of a figure; how many seeds have none."""
+    values = [float(row["value"]) for row in rows if row["value"]]
+    if not values:
+        return "none"
+    missing = f"; none in {len(rows) - len(values)} of {len(rows)}" if len(values) < len(rows) else ""
+    return _spread(values, ".1f", unit) + missing
+
+
+def _spread(values: list[float], form: str, unit: str = "") -> str:
+    """Mean (least to largest)."""
+    if not values:
+        return "–"
+    several = f" ({min(values):{form}} to {max(values):{form}})" if len(values) > 1 else ""
+    return f"{mean(values):{form}}{unit}{several}"
 
 
 def paper_size() -> str:
