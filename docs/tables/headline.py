@@ -105,7 +105,7 @@ def beacons() -> str:
         here = [r for r in rows if int(r["sample"])]
         near = [r for r in here if float(r["distance"]) <= float(r["threshold"])]
         far = [r for r in here if r not in near]
-        for which, part in (("near", near), ("farther", far), ("all", here)):
+        for which, part in (("near", near), ("farther", far)):
             if len(part) < 2:
                 continue
             for what in ("error", "loss"):
