@@ -193,7 +193,7 @@ def row(name: str) -> dict[str, str]:
     try:
         network = from_torch(made(name), entry.features)
     except UnsupportedNetwork as error:
-        message = re.sub(r" at zoo.py:\d+", "", str(error).splitlines()[0])
+        message = re.sub(r" at zoo\w*\.py:\d+", "", str(error).splitlines()[0])
         return {"name": name, "network": entry.title, "read": "no", "as": message, "difference": "", "onnx": "",
                 "keras": ""}
     difference = float_difference(name, network)
