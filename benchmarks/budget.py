@@ -6,7 +6,7 @@
 Who has so many bytes takes the best solution that fits: of everything that a search evaluated, a few thousand, or of
 what was retrained itself, a dozen. Rules, by values on the items that select:
 
-    error    the lowest error, then the smallest: what `--pick 'size<=X'` took before
+    error    the lowest error, then the smallest; `--pick 'size<=X'` took that before, without what was retrained
     ties     the lowest error, then the lowest loss
     loss     the lowest loss
     own      the lowest loss of what was retrained itself, if anything of it is within the budget; otherwise as `ties`

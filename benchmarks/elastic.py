@@ -28,10 +28,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from command import as_command, read_rows, stop_after, write_rows
+from command import as_command, read_rows
 from elastic_training import ElasticRetrainer, WidthRetrainer, recipe_for, train
 from ladder import METHODS as LADDER_METHODS
-from ladder import front_rows, rows_of
+from ladder import add_missing, front_rows, rows_of
 from searches import BUDGET, LONG, RUNGS, folder_of, recipe_of, search_arguments, searched, task_of
 
 import bittailor as bt
@@ -166,6 +166,11 @@ def own_rows(task: str, seed: int, method: str, options: Mapping[str, Any]) -> l
                       {"retrainings": number, "training_seconds": round(seconds, 1)}, "+" in method)
 
 
+def any_rows(task: str, seed: int, method: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of a method of `METHODS`."""
+    return (own_rows if method in OWN else rows_of)(task, seed, method, options)
+
+
 def main() -> int:
     """Compute what is missing, then print the test errors."""
     parser = search_arguments(__doc__)
@@ -175,19 +180,7 @@ def main() -> int:
     parser.add_argument("--csv", type=Path, default=Path("results/elastic.csv"))
     parser.add_argument("--minutes", type=float, help="stop after so long, as Ctrl-C does; the same command goes on")
     options = vars(parser.parse_args())
-    if options["minutes"]:
-        stop_after(60 * options["minutes"])
-    for seed in options["seeds"]:
-        for task in options["tasks"]:
-            for method in options["methods"]:
-                if any((r["task"], int(r["seed"]), r["method"]) == (task, seed, method)
-                       for r in read_rows(options["csv"])):
-                    continue
-                made = (own_rows if method in OWN else rows_of)(task, seed, method, options)
-                rows = read_rows(options["csv"]) + made
-                rows.sort(key=lambda r: (r["task"], int(r["seed"]), _place(str(r["method"])), float(r["at_percent"])))
-                write_rows(options["csv"], rows)
-                print(f"{task} {seed} {method}: done", flush=True)
+    add_missing(any_rows, lambda r: (_place(str(r["method"])), float(r["at_percent"])), options)
     show(read_rows(options["csv"]))
     print(f"written: {options['csv']}")
     return 0

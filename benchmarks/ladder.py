@@ -22,7 +22,7 @@ by side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -81,15 +81,15 @@ def front_rows(run: Run, same: Mapping[str, Any], paid: Mapping[str, Any], retra
     return made
 
 
-def main() -> int:
-    """Compute what is missing, then print the means."""
-    parser = search_arguments(__doc__)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--csv", type=Path, default=Path("results/ladder.csv"))
-    parser.add_argument("--minutes", type=float, help="stop after so long, as Ctrl-C does; the same command goes on")
-    options = vars(parser.parse_args())
+def add_missing(
+    rows_of: Callable[[str, int, str, Mapping[str, Any]], list[dict[str, Any]]],
+    place: Callable[[Mapping[str, Any]], tuple[Any, ...]], options: Mapping[str, Any],
+) -> None:
+    """Compute the rows of seeds, tasks and methods that the file lacks, and write it after each.
+
+    rows_of  of a task, seed and method
+    place    of a row within its task and seed
+    """
     if options["minutes"]:
         stop_after(60 * options["minutes"])
     for seed in options["seeds"]:
@@ -100,9 +100,21 @@ def main() -> int:
                     continue
                 made = rows_of(task, seed, method, options)
                 rows = read_rows(options["csv"]) + made
-                rows.sort(key=lambda r: (r["task"], int(r["seed"]), *_place(str(r["method"]))))
+                rows.sort(key=lambda r: (r["task"], int(r["seed"]), *place(r)))
                 write_rows(options["csv"], rows)
                 print(f"{task} {seed} {method}: done", flush=True)
+
+
+def main() -> int:
+    """Compute what is missing, then print the means."""
+    parser = search_arguments(__doc__)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--csv", type=Path, default=Path("results/ladder.csv"))
+    parser.add_argument("--minutes", type=float, help="stop after so long, as Ctrl-C does; the same command goes on")
+    options = vars(parser.parse_args())
+    add_missing(rows_of, lambda r: _place(str(r["method"])), options)
     rows = read_rows(options["csv"])
     print("means over the sizes of SHARES, and seeds")
     for task in dict.fromkeys(r["task"] for r in rows):

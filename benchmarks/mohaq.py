@@ -7,7 +7,7 @@ The network has the shape of the paper's (Rezk et al., arXiv 2108.01192: four bi
 with fewer units. Corpus and network differ from the paper's (TIMIT, 5.5 million weights), so the figures stand beside
 each other for their order of size, not as a contest. Seven searches per seed, each in a folder of its own: read where
 it has ended, gone on with where it was stopped (other options want another --out); the file is written after each, and
-holds what other seeds and numbers of units gave before:
+keeps what other calls gave before:
 
     memory             the paper's 16 genes (2, 4, 8, 16 bits), error and size, post-training
     silago             the paper's 8 genes, error, speed-up and energy, post-training
@@ -340,8 +340,10 @@ def main() -> int:
 
 
 def write(file: Path, rows: Sequence[Row], units: int, seed: int) -> None:
-    """Put the rows of a seed in place of those that were there."""
-    others = [row for row in read_rows(file) if (row["units"], row["seed"]) != (str(units), str(seed))]
+    """Put figures of a seed in place of those that were there; others stay, which other calls (`--only`) have made."""
+    made = {row["figure"] for row in rows}
+    others = [row for row in read_rows(file)
+              if (row["units"], row["seed"]) != (str(units), str(seed)) or row["figure"] not in made]
     write_rows(file, sorted([*others, *rows], key=lambda row: (int(row["units"]), int(row["seed"]))))
 
 
