@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -87,7 +88,6 @@ def test_processes_that_start_together_share_one_library(tmp_path: Path) -> None
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("variant", [*VARIANTS.values(), CPU, *TRAINING], ids=lambda v: v.name)
 def test_no_warnings(compiler: str, variant: Variant, tmp_path: Path) -> None:
-    import shutil
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler}")
     if variant.level > int(library(CPU).bt_cpu()):
@@ -99,12 +99,42 @@ def test_no_warnings(compiler: str, variant: Variant, tmp_path: Path) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("variant", [*VARIANTS.values(), CPU, *TRAINING], ids=lambda v: v.name)
+def test_every_file_that_a_library_is_made_of_is_known(variant: Variant) -> None:
+    if variant.level > int(library(CPU).bt_cpu()):
+        pytest.skip("another processor family")
+    command = [str(find_compiler()), *FLAGS, *variant.flags, "-MM", str(RUNTIME / variant.source)]
+    rule = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    named = {Path(word).resolve() for word in rule.replace("\\\n", " ").partition(": ")[2].split()}
+    known = native_build.files_of(variant.source)
+    assert len(set(known)) == len(known)
+    assert set(known) == named
+
+
+def test_a_change_of_any_file_changes_the_library_s_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_build, "RUNTIME", Path(shutil.copytree(RUNTIME, tmp_path / "runtime")))
+    for variant in (VARIANTS["plain"], CPU, TRAINING[0]):
+        names = {native_build.prebuilt_name(variant)}
+        files = native_build.files_of(variant.source)
+        for path in files:
+            path.write_text(f"{path.read_text()}/* changed */\n")
+            names.add(native_build.prebuilt_name(variant))
+        assert len(names) == 1 + len(files)
+
+
+def test_the_contract_names_the_files() -> None:
+    contract = (RUNTIME / "bittailor.h").read_text()
+    for path in (*native_build.files_of(VARIANTS["plain"].source), *native_build.files_of(CPU.source)):
+        assert path.name in contract or path.parent.name == "device", path
+
+
+@needs_compiler
 def test_the_runtime_needs_no_heap_no_float_no_library(tmp_path: Path) -> None:
     """Only memcpy, memmove and memset may come from outside."""
     target = tmp_path / "x.o"
     flags = [flag for flag in FLAGS if flag != "-shared"]
-    subprocess.run([str(find_compiler()), *flags, *VARIANTS["one-lane"].flags, "-c", str(RUNTIME / "bittailor.c"),
-                    "-o", str(target)], check=True)
+    subprocess.run([str(find_compiler()), *flags, *VARIANTS["one-lane"].flags, "-c",
+                    str(RUNTIME / VARIANTS["one-lane"].source), "-o", str(target)], check=True)
     symbols = subprocess.run(["nm", "-u", str(target)], capture_output=True, text=True, check=True).stdout.split()
     assert set(symbols) - {"U"} <= {"memcpy", "memmove", "memset", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
 

@@ -32,7 +32,7 @@ def fuzzer(variant: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("fuzz") / f"fuzz-{variant}"
     flags = [flag for flag in FLAGS if flag not in ("-O3", "-shared")]
     command = [str(find_compiler()), *flags, *SANITIZE, *VARIANTS[variant].flags, f"-I{RUNTIME}",
-               str(RUNTIME / "bittailor.c"), str(HERE / "native_fuzz.c"), "-o", str(target)]
+               str(RUNTIME / VARIANTS[variant].source), str(HERE / "native_fuzz.c"), "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and "asan" in done.stderr:
         pytest.skip("the compiler has no sanitizers here")

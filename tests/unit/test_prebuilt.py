@@ -80,11 +80,15 @@ def test_then_the_cache_then_the_compiler_then_nothing(
 
 
 @needs_compiler
-def test_one_of_another_source_is_not_taken(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_another_source_is_not_taken(
+    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(native_build, "FLAGS", FLAGS)
     library(VARIANTS["plain"])
     assert ORIGINS["plain"] == "prebuilt"
-    monkeypatch.setattr(native_build, "HEADERS", native_build.HEADERS[:-1])  # as if the source had changed
+    changed = Path(shutil.copytree(RUNTIME, tmp_path / "runtime"))
+    (changed / "bt_kernels.h").write_text(f"{(changed / 'bt_kernels.h').read_text()}/* changed */\n")
+    monkeypatch.setattr(native_build, "RUNTIME", changed)
     library(VARIANTS["plain"])
     assert ORIGINS["plain"] == "compiled now"
 

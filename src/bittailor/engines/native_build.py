@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,6 @@ from bittailor.engines.native_cache import SUFFIX, Unusable, add, candidates, di
 from bittailor.errors import BittailorError
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
-HEADERS = ("bittailor.h", "bt_kernels.h", "bt_vector.h", "device/bt_ops.h", "device/bt_norm.h")
 FLAGS = ("-std=c99", "-O3", "-shared", *(() if sys.platform == "win32" else ("-fPIC",)))
 COMPILERS = ("cc", "gcc", "clang")
 PREBUILT = RUNTIME / "prebuilt"
@@ -37,7 +37,7 @@ class Variant:
 
     flags      instruction set and tile
     level      what the processor must be capable of, at least (`enum bt_cpu_level`)
-    source     the C file
+    source     the C file; what it includes of the runtime belongs to it (`files_of`)
     functions  what it must have
     """
 
@@ -116,7 +116,7 @@ def prebuilt(variant: Variant) -> Path | None:
 
 def prebuilt_name(variant: Variant) -> str:
     """What a library that comes with the package is called."""
-    return f"{variant.name}-{_digest(*variant.flags, sources=variant.source)}{SUFFIX}"
+    return f"{variant.name}-{_digest(*variant.flags, source=variant.source)}{SUFFIX}"
 
 
 def find_compiler() -> str | None:
@@ -175,13 +175,25 @@ def library(variant: Variant, folder: Path | None = None) -> ctypes.CDLL:
 def _stem(compiler: str, variant: Variant) -> str:
     """What a built library depends on, as the beginning of its name."""
     words = compiler, _compiler_version(compiler), *FLAGS, *variant.flags
-    return f"{variant.name}-{_digest(*words, sources=variant.source)}"
+    return f"{variant.name}-{_digest(*words, source=variant.source)}"
 
 
-def _digest(*words: str, sources: str) -> str:
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
+
+
+def files_of(source: str) -> tuple[Path, ...]:
+    """What a library is made of: a C file and every file of ours that it includes, under whatever condition."""
+    found = [RUNTIME / source]
+    for path in found:  # grows meanwhile
+        names = dict.fromkeys(_INCLUDE.findall(path.read_text(encoding="utf-8")))
+        found += [path.parent / name for name in names if path.parent / name not in found]
+    return tuple(found)
+
+
+def _digest(*words: str, source: str) -> str:
     digest = hashlib.sha256("\0".join(words).encode())
-    for name in (sources, *HEADERS):
-        digest.update((RUNTIME / name).read_bytes())
+    for path in files_of(source):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
 
 

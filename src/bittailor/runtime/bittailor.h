@@ -16,7 +16,9 @@
  * constants, so they cost nothing here. Bit widths are data: they stand in lo, hi, multipliers and tables only.
  *
  * Files: bittailor.h (this contract), bt_vector.h (the primitives of an instruction set), bt_kernels.h (the operators,
- * written once over the primitives), bittailor.c (checks a program and runs it), bt_cpu.c (what this processor can do).
+ * written once over the primitives), bt_program.h (checks a program), bt_block.h (memory of sequences while they run),
+ * bt_phase.h and bt_segment.h (run them), bittailor.c (the functions of the contract: a batch goes in and out); all of
+ * these are compiled as one, so that operators are inlined into the loops. bt_cpu.c says what this processor can do.
  */
 #ifndef BITTAILOR_H
 #define BITTAILOR_H
