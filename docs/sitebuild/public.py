@@ -58,6 +58,12 @@ def find(name: str, module: str) -> Any:
     return value if ours and issubclass(value, object) else None
 
 
+def lent(thing: type) -> list[type]:
+    """The bases of a class that are of this package and not public themselves: what they define is the class's own."""
+    public = set(map(id, exported().values()))
+    return [base for base in thing.__mro__[1:] if base.__module__.startswith("bittailor") and id(base) not in public]
+
+
 def exported() -> dict[str, Any]:
     """What `bittailor` itself names: classes and functions, in the order of `__all__`."""
     things = {name: getattr(bittailor, name) for name in bittailor.__all__}
@@ -68,10 +74,11 @@ def reachable() -> dict[str, Any]:
     """Classes in the signatures of what `bittailor` names, and that it does not name itself: dotted name -> class."""
     public = exported()
     known = set(map(id, public.values()))
+    parts = [part for thing in public.values() for part in (thing, *(lent(thing) if inspect.isclass(thing) else ()))]
     found = {}
-    for thing in public.values():
-        for name in named(thing):
-            other = find(name, thing.__module__)
+    for part in parts:
+        for name in named(part):
+            other = find(name, part.__module__)
             if other is not None and id(other) not in known:
                 found[f"{other.__module__}.{other.__qualname__}"] = other
     return dict(sorted(found.items()))

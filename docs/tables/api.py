@@ -6,7 +6,7 @@ import inspect
 import re
 from typing import Any
 
-from sitebuild.public import exported, reachable
+from sitebuild.public import exported, lent, reachable
 
 import bittailor
 from tables.common import markdown_table
@@ -38,6 +38,7 @@ def directives(names: list[str], things: dict[str, Any]) -> str:
     lines = []
     for name in names:
         members = ["   :members:"] if inspect.isclass(things[name]) else []
+        members += ["   :inherited-members:"] if members and lent(things[name]) else []
         lines += [f".. auto{'class' if members else 'function'}:: {name}", *members, ""]
     return "\n".join(["```{eval-rst}", *lines[:-1], "```"])
 

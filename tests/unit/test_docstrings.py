@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docs"))
 from sitebuild.docstrings import converted
-from sitebuild.public import exported, members, reachable
+from sitebuild.public import exported, lent, members, reachable
 
 ARRAYS = re.compile(r"ArrayLike|NDArray|\b(Floats|Ints|Values|ItemValues)\b")
 PUBLIC = {**exported(), **reachable()}
@@ -44,7 +44,7 @@ def test_a_class_names_what_it_is_made_of(name: str) -> None:
     fields = [f.name for f in dataclasses.fields(thing) if f.init and not f.name.startswith("_")] \
         if dataclasses.is_dataclass(thing) else []
     assert not (left := missing(fields, inspect.getdoc(thing) or "")), f"{name} does not say {left}"
-    for member, function in members(thing):
+    for member, function in (found for part in (thing, *lent(thing)) for found in members(part)):
         text = inspect.getdoc(function) or ""
         assert "[" in text or not annotated_with_arrays(function), f"{name}.{member}: an array without a shape"
 
@@ -53,7 +53,7 @@ def test_a_class_names_what_it_is_made_of(name: str) -> None:
 def test_every_member_has_a_docstring(name: str) -> None:
     thing = PUBLIC[name]
     assert inspect.getdoc(thing)
-    for member, _ in members(thing):
+    for member, _ in (found for part in (thing, *lent(thing)) for found in members(part)):
         inherited = [inspect.getdoc(vars(base)[member]) for base in thing.__mro__ if member in vars(base)
                      and base.__module__.startswith("bittailor")]
         assert any(inherited), f"{name}.{member} has no docstring"

@@ -13,7 +13,8 @@ from bittailor.common.files import save_json
 from bittailor.core.network import Network
 from bittailor.errors import FileError
 from bittailor.quantise.calibration import Calibration, CalibrationSettings, calibrate
-from bittailor.runs.run import RUN_KIND, RUN_VERSION, Run
+from bittailor.runs.opened import RUN_KIND, RUN_VERSION
+from bittailor.runs.run import Run
 from bittailor.runs.spec import SearchSpec
 from bittailor.search.store import Store
 from bittailor.train.beacons import Beacon, given_beacons, read_beacons

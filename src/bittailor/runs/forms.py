@@ -22,7 +22,7 @@ from bittailor.runs.spec import Origin
 
 ALWAYS = ("error", "loss", "size", "stored")
 """Values that every solution of a result has."""
-PICKS = ("certified", "smallest", "careful")
+PICKS = ("certified", "careful", "smallest")
 PARTS = ("train", "select", "select_from_training", "held", "confirm", "test")
 
 Number: TypeAlias = float  # `ResultForm` has a field of that name

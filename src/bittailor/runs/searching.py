@@ -31,9 +31,10 @@ from bittailor.runs.evaluating import BeaconWork, Evaluation, evaluation, races
 from bittailor.runs.folder import begin, check_store
 from bittailor.runs.forms import Solution
 from bittailor.runs.islands import Archipelago, island_facts
+from bittailor.runs.opened import RESULT_KIND, RESULT_VERSION
 from bittailor.runs.problem import SHOWN, Display, Problem
 from bittailor.runs.retraining import polish_front
-from bittailor.runs.run import RESULT_KIND, RESULT_VERSION, Run
+from bittailor.runs.run import Run
 from bittailor.runs.seeding import SEEDINGS
 from bittailor.runs.spec import DEFAULTS, Origin, SearchSpec
 from bittailor.search.executors import Executor
