@@ -27,6 +27,7 @@ from bittailor.train.checkpoint import FORMAT, KIND
 from bittailor.train.distil import distilled
 from bittailor.train.floats import Teacher
 from bittailor.train.floats import train as train_float
+from bittailor.train.learner import usual_rate
 from bittailor.train.masters import MasterWeights, learnable
 from bittailor.train.recipe import RANGES, Retraining
 from bittailor.train.retrain import Retrained, retrain
@@ -100,7 +101,7 @@ def test_what_was_trained_is_what_is_shipped(cell: str, ranges: str, rng: Rng, m
     calibration, data = problem(items=32, cell=cell, bidirectional=True)
     widths = random_widths(calibration.network, rng)
     seen: list[dict[str, np.ndarray]] = []
-    monkeypatch.setattr(module._Retrainer, "_result", _watch(module._Retrainer._result, seen, data))
+    monkeypatch.setattr(module._Retrainer, "run", _watch(module._Retrainer.run, seen, data))
     result = retrain(calibration, widths, data, "error", replace(QUICK, ranges=ranges), seed=1)
     program = program_of(result)
     wanted = Reference().trace(program, program.quantise_input(data.x), data.lengths)
@@ -110,14 +111,14 @@ def test_what_was_trained_is_what_is_shipped(cell: str, ranges: str, rng: Rng, m
 
 
 def _watch(original, seen, data):  # type: ignore[no-untyped-def]
-    def result(self):  # type: ignore[no-untyped-def]
+    def run(self):  # type: ignore[no-untyped-def]
         made = original(self)
         self._bind()
         q, lengths = self._quantised(torch.from_numpy(data.x)), torch.from_numpy(data.lengths)
         self.network.step(torch.from_numpy(q), lengths, keep=True)
         seen.append(self.network.trace())
         return made
-    return result
+    return run
 
 
 def test_it_learns() -> None:
@@ -314,9 +315,9 @@ def test_a_batch_in_parts_is_the_same_step(end: str, rng: Rng) -> None:
 
 def test_rates_follow_the_network() -> None:
     calibration, data = problem()
-    assert module.usual_rate(calibration) == 1e-2
+    assert usual_rate(calibration) == 1e-2
     wide = calibrate(gru_network(3, 300, 3, seed=0), data.x, data.lengths)
-    assert 1e-4 < module.usual_rate(wide) < 4e-3
+    assert 1e-4 < usual_rate(wide) < 4e-3
     assert Retraining().identity()["rate"] == 1e-2
     assert Retraining(updates=2500).epochs_for(24) == 500
     assert Retraining(updates=2500).epochs_for(270) == 500
