@@ -90,9 +90,10 @@ def gru_network(
 
 def calibrate(network: Network, x: NDArray[np.float64], lengths: NDArray[np.int64] | None = None,
               ) -> dict[str, tuple[float, float]]:
-    """Site -> the range it took on x."""
-    trace = network.trace(x, lengths)
-    return {name: (float(v.min()), float(v.max())) for name, v in trace.items()}
+    """Site -> the range it took on x; of a state with what it starts at."""
+    trace, starts = network.trace(x, lengths), network.graph.starts
+    every = {name: np.append(values, starts.get(name, ())) for name, values in trace.items()}
+    return {name: (float(values.min()), float(values.max())) for name, values in every.items()}
 
 
 def plan_of(network: Network, ranges: Mapping[str, tuple[float, float]], widths: Mapping[str, int],
