@@ -14,6 +14,8 @@ keeps what other calls gave before:
     tailored           every operator, weights of 1 to 8 bits, activations of 8 or 16; error and size, post-training
     bitfusion          the paper's 16 genes, error and speed-up, post-training, in a small SRAM
     tailored-ladder    as tailored, with a ladder of retrainings
+    tailored-long      of that search, the solutions with the lowest validation error at 10 and 14 times smaller than
+                       floats, retrained for longer from where they are (`bittailor retrain`)
     tailored-beacons   the same with beacons, for as many training steps
     bitfusion-beacons  as bitfusion, with beacons
 
@@ -65,6 +67,8 @@ BUDGET, POLISH, RUNGS = 2, 2, 4
 """Retrainings of `tailored-beacons`, in the search and after it; rungs of the ladder, for as many training steps."""
 RETRAINED_SHARE = 0.4
 """Of the size of homogeneous 8 bit: what every operator's retraining is for is 10 times smaller than floats or more."""
+TIMES = (10, 14)
+"""Smaller than floats: what is retrained for longer, at `--long-epochs`."""
 MOST_GENERATIONS = 20
 CALIBRATED = 70
 """Utterances that calibrate, as many as the paper's."""
@@ -76,8 +80,10 @@ PAPER = {
 """Figures of the abstracts of arXiv 2108.01192."""
 COMPRESSED = {
     "memory": "the paper's genes", "tailored": "every operator", "tailored-beacons": "every operator, beacons",
-    "tailored-ladder": "every operator, ladder",
+    "tailored-ladder": "every operator, ladder", "tailored-long": "every operator, ladder and longer",
 }
+SEARCHES = {"tailored-long": "tailored-ladder"}
+"""Where a figure comes from another search than that of its name."""
 Row = dict[str, Any]
 
 
@@ -205,11 +211,18 @@ def searched(name: str, experiment: Experiment) -> Run:
 
 
 def judged(run: Run, experiment: Experiment, near: float) -> list[Member]:
-    """The front up to so many points above the float network, on all utterances of validation and test."""
-    front = [s for s in run.front if s.values["error"] <= experiment.select + near]
+    """The front and what the search retrained, up to so many points above the float network, on all utterances of
+    validation and test. A rung or beacon may be better than the front says, for which a share of them decides."""
+    about = run.result.get("beacons", {"search": [], "polish": []})
+    own = [s for name, s in run.retrained.items() if name in (*about["search"], *about["polish"])]
+    return measured([s for s in (*run.front, *own) if s.values["error"] <= experiment.select + near], run, experiment)
+
+
+def measured(solutions: Sequence[Solution], run: Run, experiment: Experiment) -> list[Member]:
+    """Solutions on all utterances of validation and test."""
     data = experiment.prepared.data
-    valid, test = (run_evaluators(run, part, tested=True).evaluate(front) for part in (data.valid, data.test))
-    return [Member(s, v["error"], t["error"]) for s, v, t in zip(front, valid, test, strict=True)]
+    valid, test = (run_evaluators(run, part, tested=True).evaluate(solutions) for part in (data.valid, data.test))
+    return [Member(s, v["error"], t["error"]) for s, v, t in zip(solutions, valid, test, strict=True)]
 
 
 # --- rows --------------------------------------------------------------------------------------------------------
@@ -227,13 +240,41 @@ def best(members: Sequence[Member], experiment: Experiment, increase: float, by:
 
 def compression(name: str, runs: Mapping[str, Run], experiment: Experiment) -> list[Row]:
     """How many times smaller than 32-bit floats, at error increases on the data that choose."""
-    members, rows = judged(runs[name], experiment, NEAR), []
+    members = judged(runs[name], experiment, NEAR)
+    rows = compressions(name, members, experiment)
+    return rows + (uniform(runs[name], experiment) if name == "memory" else [])
+
+
+def compressions(name: str, members: Sequence[Member], experiment: Experiment) -> list[Row]:
+    """Of these solutions."""
+    rows = []
     for by in ("validation", "test"):
         for increase in INCREASES:
             found = best(members, experiment, increase, by, lambda m: -m.value("size"))
             times = None if found is None else experiment.times(found.value("size"))
             rows.append(experiment.row(f"compression, {COMPRESSED[name]}", found, times, "x", increase, by))
-    return rows + (uniform(runs[name], experiment) if name == "memory" else [])
+    return rows
+
+
+def longer(name: str, runs: Mapping[str, Run], experiment: Experiment) -> list[Row]:
+    """What the best of a size come to when they are retrained for longer, from the weights that they have."""
+    run, options = runs[name], experiment.options
+    members = judged(run, experiment, NEAR)
+    starts = []
+    for times in TIMES:
+        small = [m for m in members if experiment.times(m.value("size")) >= times]
+        if small:
+            starts.append(min(small, key=lambda m: (m.valid, m.value("size"))))
+    names = {s.key: text for text, s in run.named.items()}
+    made = bt.retrain_picks(
+        run, experiment.searched, [names[m.solution.key] for m in starts], seed=experiment.prepared.task.seed,
+        workers=options["workers"], recipe=bt.Retraining(epochs=options["long_epochs"], batch=16,
+                                                         memory=options["memory"]))
+    after = measured([m.after for m in made if m.after is not None], run, experiment)
+    for start, member in zip(starts, after, strict=False):
+        print(f"{experiment.times(start.value('size')):.1f} times smaller: {start.valid:.2f} / {start.test:.2f} -> "
+              f"{member.valid:.2f} / {member.test:.2f}", flush=True)
+    return compressions(name, [*members, *after], experiment)
 
 
 def uniform(run: Run, experiment: Experiment) -> list[Row]:
@@ -300,8 +341,9 @@ def fastest(figure: str, members: Sequence[Member], experiment: Experiment) -> R
 
 
 REPORTS = {"memory": compression, "silago": silago, "tailored": compression, "bitfusion": unlit,
-           "tailored-ladder": compression, "tailored-beacons": compression, "bitfusion-beacons": bitfusion}
-"""The searches of a seed, in order, and what makes their rows."""
+           "tailored-ladder": compression, "tailored-long": longer, "tailored-beacons": compression,
+           "bitfusion-beacons": bitfusion}
+"""The searches of a seed, in order, and what makes their rows; see `SEARCHES`."""
 
 
 def main() -> int:
@@ -317,6 +359,7 @@ def main() -> int:
     parser.add_argument("--train-items", type=int, default=0, help="training utterances of a search; 0: all")
     parser.add_argument("--beacons", type=int, default=2, help="of the search on Bitfusion")
     parser.add_argument("--epochs", type=int, default=2, help="of a retraining")
+    parser.add_argument("--long-epochs", type=int, default=4, help="of a retraining of `tailored-long`")
     parser.add_argument("--only", nargs="+", choices=REPORTS, default=list(REPORTS), help="searches")
     parser.add_argument("--memory", type=float, default=4.0, help="GiB that a batch of a retraining may take")
     parser.add_argument("--workers", type=int, default=0, help="as many as there are cores if not given")
@@ -330,7 +373,7 @@ def main() -> int:
         for name, report in REPORTS.items():
             if name not in options["only"]:
                 continue
-            runs[name] = searched(name, experiment)
+            runs[name] = searched(SEARCHES.get(name, name), experiment)
             rows += report(name, runs, experiment)
             write(options["csv"], rows, options["hidden"], seed)
         for row in rows:

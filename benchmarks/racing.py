@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from command import SIZE, arguments, as_command, write_rows
+from searches import HIDDEN
 
 import bittailor as bt
 from bittailor.cli.actions import train_task
@@ -26,7 +27,6 @@ from bittailor.errors import BittailorError
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.runs import Run
 
-HIDDEN = {"mnist": 64}
 CHECKED = 12
 
 
