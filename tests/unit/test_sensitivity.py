@@ -86,6 +86,17 @@ def test_a_long_way_to_a_first_population_says_how_far_it_is(
                     for done in range(4, total, 4)]
 
 
+def test_with_many_genes_uniform_weights_are_there_too(
+        network: bt.Network, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = bt.per_operator(network.graph, (2, 3, 8))
+    few = SEEDINGS["sensitivity"](space, network.graph, evaluator, str)
+    templates = SEEDINGS["templates"](space, network.graph, evaluator, str)
+    assert not set(templates) <= set(few)
+    monkeypatch.setattr(seeding, "MANY", len(parameter_genes(space, network.graph)) - 1)
+    many = SEEDINGS["sensitivity"](space, network.graph, evaluator, str)
+    assert many == [*templates, *(g for g in few if g not in templates)]
+
+
 def test_the_path_is_the_cheapest_first(network: bt.Network) -> None:
     """Against every order: of two genes, with losses that add up, what the path spends is least at every size that it
     stops at."""
