@@ -38,6 +38,7 @@ def mohaq_phones() -> str:
         by = found.setdefault((row["units"], row["figure"], row["increase"]), {})
         by.setdefault("test" if row["by"] == "test" else "", []).append(row)
     sizes = {units for units, _, _ in found}
+    most = max((len(by[""]) for by in found.values()), default=0)
     rows = []
     for (units, figure, increase), by in found.items():
         here, unit = by[""], UNITS[by[""][0]["unit"]]
@@ -45,7 +46,8 @@ def mohaq_phones() -> str:
                  for of in ("valid", "test")]
         rows.append([
             figure + (f", at most +{float(increase):g} points" if float(increase) else "")
-            + (f", {units} units" if len(sizes) > 1 else ""),
+            + (f", {units} units" if len(sizes) > 1 else "")
+            + (f" ({len(here)} of {most} seeds)" if len(here) < most else ""),
             here[0]["paper"] or "–", _values(here, unit), *above, _values(by["test"], unit) if "test" in by else "–"])
     return markdown_table(["figure", "paper", "here", "its error above float: validation [points]", "test [points]",
                            "chosen by test"], rows)
