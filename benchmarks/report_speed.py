@@ -26,7 +26,7 @@ import numpy as np
 import bittailor as bt
 from bittailor.common.files import load_json, save_json
 from bittailor.report import write_report
-from bittailor.runs.run import RESULT_KIND, RESULT_VERSION
+from bittailor.runs.opened import RESULT_KIND, RESULT_VERSION
 from bittailor.search.store import Outcome, Store
 
 ROOT = Path(__file__).resolve().parent.parent
