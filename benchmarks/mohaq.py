@@ -1,6 +1,6 @@
 """MOHAQ's three results on the synthetic task `phones`: compression, SiLago, Bitfusion with beacons.
 
-    python benchmarks/mohaq.py                 # writes results/mohaq.csv; an hour or so a seed on one core
+    python benchmarks/mohaq.py                 # writes results/mohaq.csv; about two hours a seed on one core
     python benchmarks/mohaq.py --seeds 0 --generations 4 --epochs 1 --csv /tmp/look.csv      # a look, some minutes
 
 The network has the shape of the paper's (Rezk et al., arXiv 2108.01192: four bidirectional SRU layers, projections),
@@ -16,7 +16,7 @@ keeps what other calls gave before:
     tailored-ladder    as tailored, with a ladder of retrainings
     tailored-long      of that search, the solutions with the lowest validation error at 10 and 14 times smaller than
                        floats, retrained for longer from where they are (`bittailor retrain`)
-    tailored-beacons   the same with beacons, for as many training steps
+    tailored-beacons   as tailored, with beacons, for as many training steps as the ladder
     bitfusion-beacons  as bitfusion, with beacons
 
 A search looks at a share of the validation utterances, and by itself tests on a share of the test utterances, so that
@@ -265,13 +265,15 @@ def longer(name: str, runs: Mapping[str, Run], experiment: Experiment) -> list[R
         small = [m for m in members if experiment.times(m.value("size")) >= times]
         if small:
             starts.append(min(small, key=lambda m: (m.valid, m.value("size"))))
+    starts = list({m.solution.key: m for m in starts}.values())  # one may be the best of both
     names = {s.key: text for text, s in run.named.items()}
     made = bt.retrain_picks(
         run, experiment.searched, [names[m.solution.key] for m in starts], seed=experiment.prepared.task.seed,
         workers=options["workers"], recipe=bt.Retraining(epochs=options["long_epochs"], batch=16,
                                                          memory=options["memory"]))
-    after = measured([m.after for m in made if m.after is not None], run, experiment)
-    for start, member in zip(starts, after, strict=False):
+    ended = [(start, m.after) for start, m in zip(starts, made, strict=True) if m.after is not None]
+    after = measured([solution for _, solution in ended], run, experiment)
+    for (start, _), member in zip(ended, after, strict=True):
         print(f"{experiment.times(start.value('size')):.1f} times smaller: {start.valid:.2f} / {start.test:.2f} -> "
               f"{member.valid:.2f} / {member.test:.2f}", flush=True)
     return compressions(name, [*members, *after], experiment)
