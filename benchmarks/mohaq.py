@@ -230,12 +230,12 @@ def measured(solutions: Sequence[Solution], run: Run, experiment: Experiment) ->
 
 def best(members: Sequence[Member], experiment: Experiment, increase: float, by: str, good: Callable[[Member], float]
          ) -> Member | None:
-    """The member with the most of something, up to an increase of the error on the data that choose."""
+    """The member with the most of something, of equals the lowest error, up to an increase on the data that choose."""
     if by == "test":
         fitting = [m for m in members if m.test <= experiment.test + increase]
     else:
         fitting = [m for m in members if m.valid <= experiment.valid + increase]
-    return max(fitting, key=good, default=None)
+    return max(fitting, key=lambda m: (good(m), -(m.test if by == "test" else m.valid)), default=None)
 
 
 def compression(name: str, runs: Mapping[str, Run], experiment: Experiment) -> list[Row]:
