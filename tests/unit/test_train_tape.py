@@ -101,11 +101,17 @@ def test_every_cell(cell: str, variant: str, rng: Rng) -> None:
 
 
 def test_a_gru_is_native_but_for_its_products(rng: Rng) -> None:
+    """Its sums in 32 bits and in 64, its products in float32 and in float64, one after the other."""
     network = gru_network(hidden=300, features=5)  # wider than the columns that are computed together
-    made = agree(network, [uniform_plan(network, sample(rng, network, 6, 7), 6)] * 3, rng, items=40)
-    assert made.ws is not None
-    without = {g.form for g in made.schedule.groups() if not made.gradients[g.name].native}
-    assert without == {forms.Copied}
+    seen = sample(rng, network, 6, 7)
+    for bits in ((6,) * 3, (16,) * 3, (6, 16, 6)):
+        made = agree(network, [uniform_plan(network, seen, b) for b in bits], rng, items=40)
+        assert made.ws is not None
+        kernels = {g: made.gradients[g.name] for g in made.schedule.groups()}
+        assert {g.form for g, kernel in kernels.items() if not kernel.native} == {forms.Copied}
+        wide = [kernel for kernel in kernels.values() if getattr(kernel, "wide", False)]
+        doubled = [kernel for kernel in kernels.values() if getattr(kernel, "float", None) is torch.float64]
+        assert bool(wide) == bool(doubled) == (bits[-1] == 16)
 
 
 def test_long_sequences(monkeypatch: pytest.MonkeyPatch, rng: Rng) -> None:
@@ -115,10 +121,11 @@ def test_long_sequences(monkeypatch: pytest.MonkeyPatch, rng: Rng) -> None:
     agree(network, [uniform_plan(network, sample(rng, network, 6, 7), 6)] * 2, rng, items=2, steps=9)
 
 
-def test_a_loop_without_products_is_one_call(rng: Rng) -> None:
+@pytest.mark.parametrize("bits", [6, 16])
+def test_a_loop_without_products_is_one_call(bits: int, rng: Rng) -> None:
     """All steps in C, in both directions."""
     network = gru_network(cell="sru", hidden=6)
-    made = agree(network, [uniform_plan(network, sample(rng, network, 6, 7), 6)] * 2, rng)
+    made = agree(network, [uniform_plan(network, sample(rng, network, 6, 7), bits)] * 2, rng)
     assert made.ws is not None
     tapes = [t for (_, steps, _), t in made.ws._tapes.items() if not steps]
     assert len(tapes) == 2

@@ -2,8 +2,8 @@
  *
  * An operator is a `bt_op`: where its arrays lie and the constants of every feature. Arrays are float32 or int32,
  * [rows, features] of one step; operators of a call see each row before the next ones do, so that what one hands to
- * another is still in the processor's nearest cache. Integers are those of the other engines, to the bit: |sum| < 2**31
- * was proved when the operator was bound. Matrix products are done elsewhere. */
+ * another is still in the processor's nearest cache. Integers are those of the other engines, to the bit: |sum| < 2**31,
+ * or 2**63 of a wide operator, was proved when it was bound. Matrix products are done elsewhere. */
 #include <stddef.h> /* size_t */
 #include <stdint.h> /* int32_t, int64_t */
 #include <string.h> /* memcpy, memset */
@@ -34,14 +34,16 @@ typedef struct bt_view {
     int64_t row, step;
 } bt_view;
 
+/* Of a wide operator M, S, c, zero, lo, hi, weight, offset and a partial sum are int64, otherwise int32. A `doubled`
+ * product of matrices is float64, otherwise float32. */
 typedef struct bt_op {
-    int32_t kind, operands;
+    int32_t kind, operands, wide, doubled;
     int64_t width;
     bt_view out, real, mask, error, grad, kept, gathered, partial, slope;
     bt_view operand[BT_OPERANDS], value[2];
     float gain[BT_OPERANDS];
     int32_t writes[BT_OPERANDS];
-    const int32_t *M[BT_OPERANDS], *S, *c, *zero, *lo, *hi, *weight, *offset;
+    const void *M[BT_OPERANDS], *S, *c, *zero, *lo, *hi, *weight, *offset;
     const int32_t *entries, *base, *shift, *step, *down, *half;
     const float *unit, *middle, *factor, *slopes, *errors;
 } bt_op;
@@ -52,82 +54,24 @@ typedef struct bt_row {
     int64_t step;
 } bt_row;
 
-static void *bt_at(const bt_view *v, const bt_row *r) {
-    return v->at ? v->at + (int64_t)r->row * v->row + r->step * v->step + 4 * (int64_t)r->first : NULL;
+/* The present columns of an array whose elements take `size` bytes; of others 4. */
+static void *bt_at_of(const bt_view *v, const bt_row *r, int64_t size) {
+    return v->at ? v->at + (int64_t)r->row * v->row + r->step * v->step + size * (int64_t)r->first : NULL;
 }
+static void *bt_at(const bt_view *v, const bt_row *r) { return bt_at_of(v, r, 4); }
 
-static int32_t bt_plus(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
-static int32_t bt_times(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
-
-/* Shift and clamp; where the clamp did not bind, and what the output answers to its scale (LSQ). */
-static void bt_settle(const bt_row *r, const int32_t *restrict raw) {
-    const bt_op *op = r->op;
-    const size_t n = r->count;
-    const int32_t *restrict S = op->S + r->first, *restrict lo = op->lo + r->first, *restrict hi = op->hi + r->first;
-    const int32_t *restrict zero = op->zero ? op->zero + r->first : NULL;
-    int32_t *restrict out = bt_at(&op->out, r);
-    float *restrict real = bt_at(&op->real, r), *restrict mask = bt_at(&op->mask, r);
-    float *restrict error = bt_at(&op->error, r);
-    int32_t moved[BT_COLUMNS];
-    for (size_t j = 0; j < n; j++)
-        moved[j] = raw[j] >> S[j];
-    if (zero)
-        for (size_t j = 0; j < n; j++)
-            moved[j] = bt_plus(moved[j], -zero[j]);
-    for (size_t j = 0; j < n; j++) {
-        int32_t kept = moved[j] < lo[j] ? lo[j] : moved[j];
-        kept = kept > hi[j] ? hi[j] : kept;
-        out[j] = kept;
-        mask[j] = kept == moved[j] ? 1.0f : 0.0f;
-    }
-    if (real)
-        for (size_t j = 0; j < n; j++)
-            real[j] = (float)out[j];
-    if (error) {
-        const float *restrict unit = op->unit + r->first, *restrict middle = op->middle + r->first;
-        for (size_t j = 0; j < n; j++)
-            error[j] = (float)out[j] - mask[j] * (middle[j] + (float)raw[j] * unit[j]);
-    }
-}
-
-static void bt_sum(const bt_row *r) {
-    const bt_op *op = r->op;
-    int32_t raw[BT_COLUMNS];
-    const int32_t *restrict from = bt_at(&op->partial, r);
-    memcpy(raw, from ? from : op->c + r->first, 4 * r->count);
-    for (int32_t i = 0; i < op->operands; i++) {
-        const int32_t *restrict u = bt_at(&op->operand[i], r), *restrict M = op->M[i] + r->first;
-        if (!u)
-            continue; /* in `partial` already */
-        for (size_t j = 0; j < r->count; j++)
-            raw[j] = bt_plus(raw[j], bt_times(u[j], M[j]));
-    }
-    bt_settle(r, raw);
-}
-
-/* The forms with one multiplier. */
-static void bt_scaled(const bt_row *r) {
-    const bt_op *op = r->op;
-    int32_t raw[BT_COLUMNS];
-    const int32_t *restrict M = op->M[0] + r->first, *restrict c = op->c + r->first;
-    if (op->kind == BT_DOT) {
-        const float *restrict product = bt_at(&op->partial, r);
-        for (size_t j = 0; j < r->count; j++)
-            raw[j] = (int32_t)product[j];
-    } else if (op->kind == BT_PRODUCT) {
-        const int32_t *a = bt_at(&op->operand[0], r), *b = bt_at(&op->operand[1], r);
-        for (size_t j = 0; j < r->count; j++)
-            raw[j] = bt_times(a[j], b[j]);
-    } else {
-        const int32_t *restrict u = bt_at(&op->operand[0], r);
-        const int32_t *restrict weight = op->weight + r->first, *restrict offset = op->offset + r->first;
-        for (size_t j = 0; j < r->count; j++)
-            raw[j] = bt_plus(offset[j], bt_times(u[j], weight[j]));
-    }
-    for (size_t j = 0; j < r->count; j++)
-        raw[j] = bt_plus(c[j], bt_times(raw[j], M[j]));
-    bt_settle(r, raw);
-}
+/* Sums fit 32 bits, or those of wide operators 64. */
+#define BT_INT int32_t
+#define BT_UNSIGNED uint32_t
+#define BT_OF(name) bt_##name
+#include "bt_train_sums.h"
+#undef BT_INT
+#undef BT_UNSIGNED
+#undef BT_OF
+#define BT_INT int64_t
+#define BT_UNSIGNED uint64_t
+#define BT_OF(name) bt_##name##_wide
+#include "bt_train_sums.h"
 
 /* From the entries that were found: what else is read there. */
 static void bt_found(const bt_row *r, const int32_t *restrict index) {
@@ -159,6 +103,7 @@ static void bt_table(const bt_row *r) {
 
 static void bt_line(const bt_row *r) {
     const bt_op *op = r->op;
+    const int32_t *lo = op->lo, *hi = op->hi, *zero = op->zero;
     int32_t index[BT_COLUMNS];
     const int32_t *restrict u = bt_at(&op->operand[0], r);
     int32_t *restrict out = bt_at(&op->out, r);
@@ -168,8 +113,8 @@ static void bt_line(const bt_row *r) {
         const int32_t below = (place >> op->step[k]) + op->base[k];
         const int32_t total = op->entries[below] * (scale - part) + op->entries[below + 1] * part + op->half[k];
         int32_t kept = total >> op->down[k];
-        kept = kept < op->lo[k] ? op->lo[k] : kept;
-        out[j] = (kept > op->hi[k] ? op->hi[k] : kept) - op->zero[k];
+        kept = kept < lo[k] ? lo[k] : kept;
+        out[j] = (kept > hi[k] ? hi[k] : kept) - zero[k];
         index[j] = below;
     }
     bt_found(r, index);
@@ -232,12 +177,12 @@ static void bt_back(const bt_row *r) {
 static void bt_compute(const bt_row *r) {
     switch (r->op->kind) {
     case BT_CLEAR: memset(bt_at(&r->op->grad, r), 0, 4 * r->count); break;
-    case BT_SUM: bt_sum(r); break;
+    case BT_SUM: r->op->wide ? bt_sum_wide(r) : bt_sum(r); break;
     case BT_TABLE: bt_table(r); break;
     case BT_LINE: bt_line(r); break;
     case BT_PRODUCT:
     case BT_DOT:
-    case BT_DIAGONAL: bt_scaled(r); break;
+    case BT_DIAGONAL: r->op->wide ? bt_scaled_wide(r) : bt_scaled(r); break;
     default: bt_back(r);
     }
 }

@@ -38,7 +38,7 @@ class Op(ctypes.Structure):
     """`bt_op`: a group, its arrays and constants."""
 
     _fields_ = (
-        ("kind", ctypes.c_int32), ("operands", ctypes.c_int32), ("width", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("kind", "operands", "wide", "doubled")), ("width", ctypes.c_int64),
         *((name, View) for name in _VIEWS), ("operand", View * OPERANDS), ("value", View * 2),
         ("gain", ctypes.c_float * OPERANDS), ("writes", ctypes.c_int32 * OPERANDS),
         ("M", ctypes.c_void_p * OPERANDS), *((name, ctypes.c_void_p) for name in (*_INTEGERS, *_FLOATS)),

@@ -80,7 +80,7 @@ class Tape:
             return
         op.error = self._view(i, "error") if kernel.collects else View()
         if kernel.multiplies:
-            op.partial = self._view(i, "product")
+            op.partial = _view([kernel.product(rows[i]) for rows in self._rows])
         elif kernel.group.hoisted:  # it may have moved
             op.partial = _view([rows[i].workspace.partial_of(kernel.group, t) for t, rows in enumerate(self._rows)])
 

@@ -87,7 +87,7 @@ class TrainingWorkspace(Workspace[TrainingRows]):
             self.partial_of(group, t), self.room("raw", torch.int32, out, whole),
             self.room("product", torch.float32, out, whole),
             self.views("grads", group, t), NOTHING if grad is None else grad, own("mask"), own("error"),
-            self._arrays.get(("gathered", group.name)), own("kept"), own("slope"), scratch, zeros,
+            self._arrays.get(("gathered", group.name)), own("kept"), own("slope"), scratch, zeros, whole,
         )
 
 

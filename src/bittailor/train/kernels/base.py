@@ -26,6 +26,7 @@ class TrainingRows(Rows):
     kept       the gradient behind the clamp, of all steps: the weights' gradient needs it
     slope      derivative of a function at its input
     scratch, zeros  room
+    whole      whether these are all steps
     """
 
     in_grads: list[Tensor]
@@ -37,6 +38,11 @@ class TrainingRows(Rows):
     slope: Tensor
     scratch: Tensor
     zeros: Tensor
+    whole: bool
+
+    def doubles(self) -> Tensor:
+        """Room for a product in float64."""
+        return self.workspace.room("product", torch.float64, self.out, self.whole)
 
 
 class Trainable(Kernel[C, TrainingRows]):
@@ -71,15 +77,19 @@ class Trainable(Kernel[C, TrainingRows]):
     @property
     def native(self) -> bool:
         """Whether the present constants have a native form. Where not, `forward` and `backward` run, and nobody calls
-        the next three; those that multiply define all of them."""
+        the next four; those that multiply define all of them."""
         return False
 
     def describe(self, op: Op, backwards: bool) -> None:
         """Set kind and constants of the native form."""
         raise NotImplementedError
 
+    def product(self, rows: TrainingRows) -> Tensor:
+        """Where the product of matrices goes."""
+        raise NotImplementedError
+
     def multiply(self, rows: TrainingRows) -> None:
-        """The product into `rows.product`."""
+        """That product."""
         raise NotImplementedError
 
     def multiply_back(self, rows: TrainingRows) -> None:

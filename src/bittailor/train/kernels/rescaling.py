@@ -32,6 +32,7 @@ class Clamped(Trainable[C], rescaling.Rescaled[C, TrainingRows]):
             self.middle = half if self.zero is None else half - self.zero
 
     def describe(self, op: Op, backwards: bool) -> None:
+        op.wide = self.wide
         op.constants(S=self.S, c=self.c, zero=self.zero, lo=self.lo, hi=self.hi)
         for i, M in enumerate(self.M):
             op.M[i] = M.data_ptr()
@@ -84,7 +85,7 @@ class Affine(Clamped[forms.Affine], rescaling.Affine[TrainingRows]):
 
     @property
     def native(self) -> bool:
-        return not self.wide and len(self.gains) <= OPERANDS
+        return len(self.gains) <= OPERANDS
 
     def describe(self, op: Op, backwards: bool) -> None:
         if backwards:
@@ -120,7 +121,7 @@ class Product(Clamped[forms.Product], rescaling.Product[TrainingRows]):
 
     @property
     def native(self) -> bool:
-        return not self.wide
+        return True
 
     def describe(self, op: Op, backwards: bool) -> None:
         super().describe(op, backwards)
@@ -174,14 +175,17 @@ class MatMul(Clamped[P], rescaling.MatMul[P, TrainingRows]):
 
     @property
     def native(self) -> bool:
-        return not self.wide and self.float == torch.float32
+        return not self.late
 
     def describe(self, op: Op, backwards: bool) -> None:
         super().describe(op, backwards)
-        op.kind = native.BACK_KEPT if backwards else native.DOT
+        op.kind, op.doubled = native.BACK_KEPT if backwards else native.DOT, self.float == torch.float64
+
+    def product(self, rows: TrainingRows) -> Tensor:
+        return rows.doubles() if self.float == torch.float64 else rows.product
 
     def multiply(self, rows: TrainingRows) -> None:
-        torch.addmm(self.bias, rows.in_reals[0], self.W, out=rows.product)
+        torch.addmm(self.bias, rows.in_reals[0].to(self.float), self.W, out=self.product(rows))
 
     def backward(self, rows: TrainingRows) -> None:
         self.masked(rows, rows.kept)
@@ -222,7 +226,7 @@ class Diagonal(Clamped[forms.DiagonalProduct], rescaling.Diagonal[TrainingRows])
 
     @property
     def native(self) -> bool:
-        return not self.wide
+        return True
 
     def describe(self, op: Op, backwards: bool) -> None:
         super().describe(op, backwards)
