@@ -149,13 +149,13 @@ class IntegerNetwork(Forward[TrainingRows]):
 
     def _whole(self, ws: Workspace[TrainingRows], group: Group) -> None:
         if self.native is not None and self.gradients[group.name].native:
-            _own(ws).whole_tape(self.native, group, False).run(0, 1, [[ws.whole(group)]])
+            _own(ws).whole_tape(self.native, group, False).run(0, 1, lambda: [[ws.whole(group)]])
         else:
             super()._whole(ws, group)
 
     def _steps(self, ws: Workspace[TrainingRows], loop: Loop) -> None:
         if self.native is not None:
-            _own(ws).loop_tape(self.native, loop, False).run(ws.late, ws.steps, ws.loop(loop))
+            _own(ws).loop_tape(self.native, loop, False).run(ws.late, ws.steps, lambda: ws.loop(loop))
         else:
             super()._steps(ws, loop)
 
@@ -172,7 +172,7 @@ class IntegerNetwork(Forward[TrainingRows]):
     def _backward_whole(self, ws: Workspace[TrainingRows], group: Group) -> None:
         kernel = self.gradients[group.name]
         if self.native is not None and kernel.native:
-            _own(ws).whole_tape(self.native, group, True).run(0, 1, [[ws.whole(group)]])
+            _own(ws).whole_tape(self.native, group, True).run(0, 1, lambda: [[ws.whole(group)]])
         else:
             kernel.backward(ws.whole(group))
         kernel.finish(ws.whole(group))
@@ -183,7 +183,7 @@ class IntegerNetwork(Forward[TrainingRows]):
             if kernel.collects:
                 ws.array("gathered", group.name).zero_()
         if self.native is not None:
-            _own(ws).loop_tape(self.native, loop, True).run(ws.late, ws.steps, ws.loop(loop))
+            _own(ws).loop_tape(self.native, loop, True).run(ws.late, ws.steps, lambda: ws.loop(loop))
         else:
             self._steps_back(ws, loop)
         for kernel, group in kernels:

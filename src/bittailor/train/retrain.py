@@ -109,7 +109,7 @@ class _Retrainer(Learner):
         self.begun = self._state()
         self.key = self._key()
         self.augmentation = self._augmentation()
-        self.teacher = Teacher(calibration.network, bool(settings.distil), self.hidden_site, self.most)
+        self.teacher = self._teacher(bool(settings.distil), self.hidden_site)
         self.lessons: Batch | None = None
 
     def run(self) -> Retrained:
@@ -220,7 +220,7 @@ class _Retrainer(Learner):
     def _batches(self, batches: Sequence[Tensor]) -> Iterator[Batch]:
         """What each update meets. Of altered items, the teacher is asked about several batches at a time."""
         if self.lessons is None:
-            quiet = Teacher(self.calibration.network, False, "") if self.augmentation.alters else self.teacher
+            quiet = self._teacher(False, "") if self.augmentation.alters else self.teacher
             self.lessons = quiet.about(self.train)  # of items as they are once for all
         together = max(1, ASKED // self.settings.batch)
         for start in range(0, len(batches), together):
@@ -232,6 +232,10 @@ class _Retrainer(Learner):
             end = 0
             for batch in group:
                 yield whole.part(slice(end, end := end + len(batch)))
+
+    def _teacher(self, outputs: bool, hidden: str) -> Teacher:
+        """The float network; it may take a quarter of what a batch may."""
+        return Teacher(self.calibration.network, outputs, hidden, self.settings.memory * 2**30 / 4)
 
     def _recalibrate(self) -> None:
         """Ranges from the network as it is now."""

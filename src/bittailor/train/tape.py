@@ -45,8 +45,8 @@ class Tape:
         for i in range(len(kernels)):
             self._place(i)
 
-    def run(self, first: int, steps: int, rows: Sequence[Sequence[TrainingRows]]) -> None:
-        """Run so many steps from a first one on; `rows` are those of each step."""
+    def run(self, first: int, steps: int, rows: Callable[[], Sequence[Sequence[TrainingRows]]]) -> None:
+        """Run so many steps from a first one on; `rows` gives those of each step, where they are needed."""
         self._refresh()
         for i, sums in self._sums.items():
             self.kernels[i].scale_gradient = sums.zero_()
@@ -54,8 +54,9 @@ class Tape:
             begin = first + steps - 1 if self.backwards else first
             self._run(*self._whole, self._items, begin, steps, -1 if self.backwards else 1)
             return
+        each = rows()
         for t in reversed(range(steps)) if self.backwards else range(steps):
-            now = rows[t]
+            now = each[t]
             for piece in self._pieces:
                 piece(first + t, now)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bittailor.common.data import Data
-from bittailor.core.graph import Node
+from bittailor.core.graph import Graph, Node, Recurrence
 from bittailor.core.network import Network
 from bittailor.core.ops.forms import MatrixProduct
 from bittailor.core.walk import walk
 
 ASKED = 512
 """Items that it is asked about at a time: what a step costs hardly depends on their number."""
+
+
+def item_bytes(graph: Graph, steps: int) -> int:
+    """Bytes that an item takes in a float pass at most: what stays, of the widest recurrence everything, and a copy of
+    each where steps beyond a length are filled."""
+    def values(names: Iterable[str]) -> int:
+        return sum(graph.sites[name].features for name in names)
+
+    stays = values(graph.inputs) + sum(values(s.outputs) if isinstance(s, Recurrence) else values([s.output])
+                                       for s in graph.steps)
+    inside = max((values(node.output for node in s.nodes) for s in graph.steps if isinstance(s, Recurrence)), default=0)
+    return 2 * np.dtype(np.float32).itemsize * steps * (stays + inside)
 
 
 def padded(parts: Sequence[Tensor], steps: int) -> Tensor:
@@ -56,11 +68,11 @@ class Teacher:
 
     outputs  whether its outputs are wanted
     hidden   the site of the hidden states that are wanted; "": none
-    most     items that it is asked about at a time, where memory allows no more
+    room     bytes that it may take at a time
     """
 
-    def __init__(self, network: Network, outputs: bool, hidden: str, most: int = ASKED) -> None:
-        self.outputs, self.hidden, self.most = outputs, hidden, min(ASKED, most)
+    def __init__(self, network: Network, outputs: bool, hidden: str, room: float) -> None:
+        self.outputs, self.hidden, self.room = outputs, hidden, room
         self._graph = network.graph
         self._floats = {name: np.asarray(value, np.float32) for name, value in network.parameters.items()}
 
@@ -68,7 +80,8 @@ class Teacher:
         """Items [items, steps, features] with what the teacher makes of them, in float32."""
         if not (self.outputs or self.hidden):
             return Batch(items, x, None, None)
-        parts = [self._asked(x[i : i + self.most], lengths[i : i + self.most]) for i in range(0, len(x), self.most)]
+        most = max(1, min(ASKED, int(self.room / item_bytes(self._graph, x.shape[1]))))
+        parts = [self._asked(x[i : i + most], lengths[i : i + most]) for i in range(0, len(x), most)]
         outputs, hidden = ([p for p in of if p is not None] for of in zip(*parts, strict=True))
         late = self._graph.late
         return Batch(items, x, padded(outputs, x.shape[1] - late[self._graph.outputs[0]]) if outputs else None,
