@@ -85,6 +85,11 @@ class Function(Op[Tabulated]):
 
 def sigmoid(x: Floats) -> Floats:
     """1 / (1 + exp(-x)), without overflow."""
+    if x.dtype == np.float32:  # no table is made of these: what a teacher computes takes a third of the time
+        y = np.tanh(x * 0.5)
+        y *= 0.5
+        y += 0.5
+        return np.asarray(y)
     e = np.exp(-np.abs(x))
     return np.asarray(np.where(x >= 0, 1.0, e) / (1.0 + e))
 
