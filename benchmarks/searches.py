@@ -35,9 +35,10 @@ HEADLINE_SEEDS = {"mnist": OTHER_SEEDS, "spoken-digits": SEEDS["spoken-digits"][
 WIDTHS = tuple(range(1, 9))
 SHARES = (0.15, 0.2, 0.25, 0.3, 0.4)
 """Of the size of homogeneous 8 bit: where fronts are compared."""
-BUDGET, LONG = 7, 3
-"""Retrainings of the whole recipe that a method may spend; of those of `ladder-long` so many are whole ones."""
-RUNGS = 12
+USUAL = bt.BeaconSettings.usual()
+RUNGS, LONG = USUAL.ladder, USUAL.polish
+BUDGET = round(RUNGS * USUAL.rung + LONG)
+"""Retrainings of the whole recipe that a method may spend, as the usual retraining does."""
 
 
 def methods(recipe: bt.Retraining) -> dict[str, bt.BeaconSettings]:
@@ -47,7 +48,7 @@ def methods(recipe: bt.Retraining) -> dict[str, bt.BeaconSettings]:
         "flash": bt.BeaconSettings(),
         "beacons": bt.BeaconSettings(budget=BUDGET - 4, polish=4, recipe=recipe),
         "ladder": bt.BeaconSettings(ladder=RUNGS, rung=BUDGET / RUNGS, recipe=recipe),
-        "ladder-long": bt.BeaconSettings(ladder=RUNGS, rung=(BUDGET - LONG) / RUNGS, polish=LONG, recipe=recipe),
+        "ladder-long": bt.BeaconSettings.usual(recipe),
     }
 
 

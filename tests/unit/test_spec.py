@@ -29,6 +29,7 @@ from bittailor.runs.seeding import SEEDINGS
 from bittailor.runs.spec import DEFAULTS, layered
 from bittailor.search.optimisers.operators import CROSSOVERS, MUTATIONS
 from bittailor.tasks import TASKS
+from bittailor.train.beacons.base import BeaconSettings
 from bittailor.train.recipe import RANGES, Retraining
 from small import small_data, small_network
 
@@ -178,6 +179,17 @@ def test_the_command_line_before_the_file_before_the_preset(tmp_path: Path) -> N
     assert printed("digits", "--spec", str(file), "--no-racing", "--polish", "1").beacons.share == 0.4
 
 
+def test_the_usual_retraining_is_one_word(tmp_path: Path) -> None:
+    """Of which every part can be said otherwise; and what a file asks for, undone."""
+    assert printed("digits", "--retrain").beacons == BeaconSettings.usual()
+    assert printed("digits", "--ladder", "5", "--retrain", "--recipe", "epochs=3").beacons == replace(
+        BeaconSettings.usual(Retraining(epochs=3)), ladder=5)
+    file = tmp_path / "my.toml"
+    file.write_text("[beacons]\nbudget = 2\npolish = 1\nshare = 0.4\n")
+    assert printed("digits", "--spec", str(file), "--retrain").beacons == replace(BeaconSettings.usual(), share=0.4)
+    assert printed("digits", "--spec", str(file), "--no-retrain").beacons == BeaconSettings(share=0.4)
+
+
 def test_every_option_has_its_fields() -> None:
     for option in SPEC_OPTIONS:
         for path in option.fields:
@@ -206,7 +218,7 @@ VALUES = ["", "0", "1", "-1", "3.5", "nan", "digits", "mse", "error,size", "erro
     st.sampled_from(VALUES)), max_size=4))
 def test_any_options_are_taken_or_refused(tmp_path: Path, options: list[tuple[str, str]]) -> None:
     """No traceback; what is refused leaves nothing behind; what is taken is what is printed."""
-    flags = {"--per-row", "--racing"}
+    flags = {f"--{o.name.replace('_', '-')}" for o in SPEC_OPTIONS if o.type is bool}
     words = [word for name, value in options for word in ([name] if name in flags else [f"{name}={value}"])]
     done = command("spec", "digits", *words)
     assert done.exit_code in (0, 2)

@@ -212,7 +212,8 @@ def make_spec(
         layers.insert(0, PRESETS[preset].in_space(str(where)).to_dict())
     spec = layered(*layers)
     if not spec.beacons.used and options.get("beacons", {}).keys() - {"budget", "polish", "ladder"}:
-        raise BittailorError("--beacon-rule and --recipe are about retraining; add --ladder, --beacons or --polish")
+        raise BittailorError("--beacon-rule and --recipe are about retraining; add --retrain, or --ladder, --beacons "
+                             "or --polish")
     own = TASKS.get(spec.task.name)
     if own is None:
         _check_own(spec.task, options.get("task", {}))

@@ -112,7 +112,7 @@ def train(
     epilog="Examples:  bittailor search digits --out runs/digits\n\n"
     "bittailor search mnist --data ~/data --out runs/mnist --constrain 'size<=8KiB' --workers 2\n\n"
     "bittailor search my_net.py:load --out runs/mine   (load() returns a torch module and bittailor.Splits)\n\n"
-    "bittailor search digits --out runs/digits --beacons 4 --polish 4   (retrains some on the way and at the end)\n\n"
+    "bittailor search digits --out runs/digits --retrain   (also retrains some, on the way and at the end)\n\n"
     "bittailor search --spec my.toml --out runs/mine   (bittailor spec digits > my.toml writes one to start from)\n\n"
     "bittailor search digits --out runs/digits --resume   (goes on after Ctrl-C or a crash; with more --generations "
     "it makes a finished search longer)"

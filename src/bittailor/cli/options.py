@@ -108,6 +108,16 @@ def read_settings(texts: list[str]) -> dict[str, Any]:
     return found
 
 
+def _retraining(wanted: bool) -> dict[str, Any]:
+    """The usual retraining, or none."""
+    from bittailor.train.beacons.base import BeaconSettings
+
+    if not wanted:
+        return {"ladder": 0, "polish": 0, "budget": 0}
+    usual = BeaconSettings.usual()
+    return {name: getattr(usual, name) for name in ("ladder", "rung", "polish", "budget")}
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
@@ -150,6 +160,8 @@ SPEC_OPTIONS = (
                "confidence."),
     SpecOption("seeding", str, ("seeding",), "First population: sensitivity (if not given), templates or homogeneous.",
                names=listed("runs.seeding:SEEDINGS")),
+    SpecOption("retrain", bool, ("beacons",), "The usual retraining: --ladder 12 --beacon-rule rung=0.333 --polish 3.",
+               _retraining, panel="retraining"),
     SpecOption("beacons", int, ("beacons.budget",), "Candidates to retrain during the search; 0 if not given.",
                panel="retraining"),
     SpecOption("ladder", int, ("beacons.ladder",), "Rungs: members along the front, retrained shortly half-way, each "

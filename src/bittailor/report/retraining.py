@@ -62,7 +62,7 @@ def curves(facts: Facts) -> Drawing:
     """Training losses, and error before and after against size."""
     good = [b for b in trained(facts) if b.failed is None]
     if not good:
-        return "Nothing was retrained: bittailor search … --beacons 4 --polish 4, or bittailor retrain RUN --pick …"
+        return "Nothing was retrained: bittailor search … --retrain, or bittailor retrain RUN --pick …"
     figure = Figure(figsize=(10.4, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     size, error, seen = facts.axes["size"], facts.error, set()

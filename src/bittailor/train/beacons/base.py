@@ -76,6 +76,12 @@ class BeaconSettings:
         if self.threshold < 0:
             raise BittailorError(f"threshold is {self.threshold}; expected 0 or more")
 
+    @classmethod
+    def usual(cls, recipe: Retraining | None = None) -> BeaconSettings:
+        """What `--retrain` asks for: twelve short rungs, then three long trainings, together as many steps as seven
+        whole ones. What it reaches is in docs/results.md."""
+        return cls(ladder=12, rung=1 / 3, polish=3, recipe=recipe or Retraining())
+
     @property
     def used(self) -> bool:
         """Whether anything is retrained, or beacons are given."""
