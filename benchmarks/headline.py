@@ -37,14 +37,13 @@ from searches import (
     searched,
     smallest_error,
     task_of,
+    within,
 )
 
 import bittailor as bt
-from bittailor.cli.own import Prepared
 from bittailor.cli.show import smaller
 from bittailor.common.processors import processors
 from bittailor.runs import Run, Solution
-from bittailor.runs.retraining import run_evaluators
 
 METHODS = tuple(name for name, how in methods(bt.Retraining()).items() if how.used)
 
@@ -64,12 +63,6 @@ def described(name: str, solution: Solution | None, base: Solution, flash: float
                     f"{name}_flash_bytes": int(flash or 0), f"{name}_valid": held(solution), f"{name}_loss": v["loss"],
                     f"{name}_test": solution.test}
     return columns
-
-
-def within(run: Run, prepared: Prepared, share: float) -> Solution:
-    """What `--pick` takes within this share of the size of homogeneous 8 bit, with its error on test data."""
-    found = run.pick(f"size<={int(share * run.baseline(8).values['size'])}bit")
-    return run_evaluators(run, prepared.data.test, tested=True).tested([found])[0]
 
 
 def gains(plain: Run, lit: Run) -> dict[str, Any]:

@@ -6,8 +6,8 @@
 One row per task, seed, method and size, with a test error measured once, when the search had ended. Of what is at most
 `at_percent` of the size of homogeneous 8 bit a row shows, of the front, the member with the lowest error on the items
 that select; and in rows whose method ends with `: retrained`, of what was retrained itself, the solution with the
-lowest loss there (of the front where nothing so small was retrained). `: pick` is the pick of that name. Methods, all
-searches of equal settings:
+lowest loss there (of the front where nothing so small was retrained). `: within` is what `--pick 'size<=X'` takes
+there, `: pick` the pick `retrained`. Methods, all searches of equal settings:
 
     post-training   nothing is retrained
     beacons         as in MOHAQ: candidates retrained during the search, and members of the front after it
@@ -28,7 +28,7 @@ from statistics import mean
 from typing import Any
 
 from command import as_command, read_rows, stop_after, write_rows
-from searches import SHARES, methods, retrained_8bit, search_arguments, searched, smallest_error, task_of
+from searches import SHARES, methods, retrained_8bit, search_arguments, searched, smallest_error, task_of, within
 
 import bittailor as bt
 from bittailor.runs import Run, Solution
@@ -60,6 +60,10 @@ def rows_of(task: str, seed: int, method: str, options: Mapping[str, Any]) -> li
                 made.append({**same, "method": name, "at_percent": 100, "error_valid": solution.values["error"],
                              "error_test": solution.test, "retrainings": cost[0], "training_seconds": spent})
     made += front_rows(run, same, paid, method != "post-training")
+    for share in SHARES:
+        found = within(run, prepared, share)
+        made.append({**same, "method": f"{method}: within", "at_percent": round(100 * share),
+                     "error_valid": found.values["error"], "error_test": found.test, **paid})
     pick = run.picks.get("retrained")
     if pick is not None:
         made.append({**same, "method": f"{method}: pick", "error_valid": pick.values["error"], "error_test": pick.test,
@@ -127,9 +131,9 @@ def main() -> int:
 
 
 def _place(method: str) -> tuple[int, str]:
-    """Fronts, then what was retrained itself, then picks and baselines, each in the order of the methods."""
+    """Fronts, then what was retrained itself or is picked, and baselines, each in the order of the methods."""
     name, _, what = method.partition(": ")
-    kind = ("", "retrained", "pick").index(what) if name in METHODS else 3
+    kind = ("", "retrained", "within", "pick").index(what) if name in METHODS else 4
     return kind * len(METHODS) + (METHODS.index(name) if name in METHODS else 0), method
 
 

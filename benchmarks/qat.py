@@ -4,9 +4,9 @@
     python benchmarks/qat.py --speed                # training steps only, a minute
     python benchmarks/qat.py --tasks vowels --data DIR --seeds 0 1 2
 
-Speed: one update of a retraining (binding, forward, backward, optimizer) against one of a plain float torch.nn.GRU with
-the same head, interleaved, on one thread; as it is, and with the torch kernels that serve where no compiler is. Ratios
-are of medians of processor time, which a busy machine hardly changes.
+Speed: one update of a retraining (binding, forward, backward, optimizer) against one of the float module with the same
+head (torch.nn.GRU, bittailor.nn.SRU), interleaved, on one thread; as it is, and with the torch kernels that serve where
+no compiler is. Ratios are of medians of processor time, which a busy machine hardly changes.
 Errors: validation and test, homogeneous 8 bits, and weights of 2, 3 and 4 bits and a mixture (`mixed`) with 8-bit
 activations and biases, post-training and retrained without and with the float network as a teacher. Sizes are weights
 and biases times their widths against the homogeneous baseline's, whose biases have 16 bits. Rows that the JSON file
@@ -29,15 +29,14 @@ from command import arguments, as_command
 
 from bittailor.common.data import Data, Splits
 from bittailor.common.files import write_whole
-from bittailor.core.builder import Builder
-from bittailor.core.cells import CELLS, add_layer
 from bittailor.core.graph import Graph
-from bittailor.core.network import Network
 from bittailor.cost import parameter_bits
 from bittailor.engines import best_engine
 from bittailor.evaluate.evaluator import Evaluator
 from bittailor.quantise.calibration import Calibration, calibrate
 from bittailor.quantise.spaces import homogeneous_widths
+from bittailor.read import from_torch
+from bittailor.tasks.network import LastStepNetwork
 from bittailor.train.recipe import Retraining
 from bittailor.train.retrain import _Retrainer, retrain
 
@@ -47,25 +46,14 @@ ROUNDS, TOGETHER = 5, 8
 """Rounds of updates that are timed; updates in a round, as many as the teacher is asked about at a time."""
 STYLES = ("8 bit", "mixed", "2 bit", "3 bit", "4 bit")
 HOW: dict[str, dict[str, Any] | None] = {"post-training": None, "retrained": {"distil": 0.0}, "distilled": {}}
-CASES = [(64, 28, 28, 64), (128, 28, 28, 64), (256, 28, 28, 64), (64, 40, 1, 32), (64, 100, 40, 128)]
-"""(batch, steps, inputs, hidden) of the timed training steps."""
+CASES = [("gru", 8, 64, 28, 28, 64), ("gru", 8, 128, 28, 28, 64), ("gru", 8, 256, 28, 28, 64),
+         ("gru", 8, 64, 40, 1, 32), ("gru", 8, 64, 100, 40, 128),
+         ("gru", 16, 64, 28, 28, 64), ("gru", 16, 64, 100, 40, 128),
+         ("sru", 8, 64, 100, 40, 128), ("sru", 16, 64, 100, 40, 128)]
+"""(cell, bits of activations, batch, steps, inputs, hidden) of the timed training steps."""
 
 
 # --- speed ---------------------------------------------------------------------------------------------------------
-
-
-def gru_classifier(inputs: int, hidden: int, outputs: int = 10) -> tuple[Network, torch.nn.GRU, torch.nn.Linear]:
-    """The same network twice: as a graph, and as torch modules."""
-    torch.manual_seed(0)
-    gru, head = torch.nn.GRU(inputs, hidden, batch_first=True), torch.nn.Linear(hidden, outputs)
-    b = Builder()
-    h = add_layer(b, CELLS["gru"], "gru0", b.input("input", inputs), hidden)
-    graph = b.graph(b.linear("head.out", b.op("last", "end", h), "head.W", outputs, "head.b"))
-    arrays = {name.removesuffix("_l0"): value.detach().numpy() for name, value in gru.named_parameters()}
-    parameters = CELLS["gru"].parameters("gru0", arrays)
-    parameters |= {"head.W": head.weight.detach().numpy().astype(np.float64),
-                   "head.b": head.bias.detach().numpy().astype(np.float64)}
-    return Network(graph, {k: np.asarray(v, np.float64) for k, v in parameters.items()}), gru, head
 
 
 def timed(functions: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
@@ -79,19 +67,20 @@ def timed(functions: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> d
     return {name: statistics.median(values[1:]) for name, values in seen.items()}
 
 
-def speed(batch: int, steps: int, inputs: int, hidden: int) -> dict[str, Any]:
+def speed(cell: str, activations: int, batch: int, steps: int, inputs: int, hidden: int) -> dict[str, Any]:
     """One case: milliseconds per update and ratios to plain float training."""
-    network, gru, head = gru_classifier(inputs, hidden)
+    module = LastStepNetwork(inputs, hidden, 10, cell=cell)
+    network = from_torch(module, inputs)
     rng = np.random.default_rng(0)
     several = TOGETHER * batch
     data = Data(rng.normal(size=(several, steps, inputs)).astype(np.float32), rng.integers(0, 10, several))
     calibration = calibrate(network, data.x)
-    widths = style_widths(network.graph, "2 bit")
+    widths = {s.name: {"weight": 2, "bias": 8, "activation": activations}[s.kind] for s in network.graph.free}
     x, y = torch.from_numpy(data.x[:batch]), torch.from_numpy(data.y[:batch])
-    optimizer = torch.optim.AdamW([*gru.parameters(), *head.parameters()], fused=True)
+    optimizer = torch.optim.AdamW(module.parameters(), fused=True)
 
     def plain() -> None:
-        loss = torch.nn.functional.cross_entropy(head(gru(x)[0][:, -1]), y)
+        loss = torch.nn.functional.cross_entropy(module(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -113,12 +102,13 @@ def speed(batch: int, steps: int, inputs: int, hidden: int) -> dict[str, Any]:
 
     found = timed({"float": plainly, "frozen": update(ranges="frozen", distil=0.0, noise=0.0),
                    "learned": update(distil=0.0, noise=0.0), "default": update(), "torch": update(compiled=False)})
-    row: dict[str, Any] = {"batch": batch, "steps": steps, "inputs": inputs, "hidden": hidden}
+    row: dict[str, Any] = {"cell": cell, "activations": activations, "batch": batch, "steps": steps, "inputs": inputs,
+                           "hidden": hidden}
     row |= {f"{name}_ms": round(value, 2) for name, value in found.items()}
     row |= {f"{name}_ratio": round(found[name] / found["float"], 2) for name in found if name != "float"}
-    print(f"B={batch} T={steps} I={inputs} H={hidden}: float {found['float']:.1f} ms; times as long: "
-          f"frozen {row['frozen_ratio']}, learned {row['learned_ratio']}, all defaults {row['default_ratio']}, "
-          f"the same without compiled kernels {row['torch_ratio']}",
+    print(f"{cell} {activations} bit B={batch} T={steps} I={inputs} H={hidden}: float {found['float']:.1f} ms; "
+          f"times as long: frozen {row['frozen_ratio']}, learned {row['learned_ratio']}, "
+          f"all defaults {row['default_ratio']}, the same without compiled kernels {row['torch_ratio']}",
           flush=True)
     return row
 
@@ -150,7 +140,6 @@ def errors(calibration: Calibration, widths: dict[str, int], data: Splits, metri
 def recover(task_name: str, seed: int, options: argparse.Namespace, save: Callable[[dict[str, Any]], None],
             known: set[tuple[Any, ...]]) -> None:
     """All rows of one task and seed."""
-    from bittailor.read import from_torch
     from bittailor.tasks import TASKS
     from bittailor.train.floats import train
 

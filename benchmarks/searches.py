@@ -112,6 +112,12 @@ def smallest_error(front: Sequence[Solution], size: float) -> Solution | None:
                key=lambda s: (s.values["error"], s.values["size"]))
 
 
+def within(run: Run, prepared: Prepared, share: float) -> Solution:
+    """What `--pick` takes within this share of the size of homogeneous 8 bit, with its error on test data."""
+    found = run.pick(f"size<={int(share * run.baseline(8).values['size'])}bit")
+    return run_evaluators(run, prepared.data.test, tested=True).tested([found])[0]
+
+
 def retrained_8bit(run: Run, prepared: Prepared, options: Mapping[str, Any]) -> Solution | None:
     """Homogeneous 8 bit retrained by the same recipe: what a retrained solution is fairly compared with."""
     (made,) = bt.retrain_picks(run, prepared.data, ["8bit"], recipe=recipe_of(options), seed=prepared.task.seed,

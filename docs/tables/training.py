@@ -10,9 +10,10 @@ from tables.common import markdown_table, read_json
 def qat_speed() -> str:
     """results/qat.json: training steps against plain float ones."""
     return markdown_table(
-        ["batch", "steps", "inputs", "hidden", "float `nn.GRU` [ms]", "frozen ranges", "learned ranges",
-         "all defaults", "the same, no compiler"],
-        [[str(r["batch"]), str(r["steps"]), str(r["inputs"]), str(r["hidden"]), f"{r['float_ms']:.1f}",
+        ["cell", "activations [bit]", "batch", "steps", "inputs", "hidden", "float module [ms]", "frozen ranges",
+         "learned ranges", "all defaults", "the same, no compiler"],
+        [[*(str(r[name]) for name in ("cell", "activations", "batch", "steps", "inputs", "hidden")),
+          f"{r['float_ms']:.1f}",
           *(f"{r[f'{name}_ratio']:.2f}" for name in ("frozen", "learned", "default", "torch"))]
          for r in (read_json("qat.json") or {}).get("speed", [])],
     )
