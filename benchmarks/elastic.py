@@ -31,7 +31,7 @@ from typing import Any
 from command import as_command, read_rows
 from elastic_training import ElasticRetrainer, WidthRetrainer, recipe_for, train
 from ladder import METHODS as LADDER_METHODS
-from ladder import add_missing, front_rows, rows_of
+from ladder import add_missing, front_rows, place, rows_of
 from searches import BUDGET, LONG, RUNGS, folder_of, recipe_of, search_arguments, searched, task_of
 
 import bittailor as bt
@@ -180,16 +180,10 @@ def main() -> int:
     parser.add_argument("--csv", type=Path, default=Path("results/elastic.csv"))
     parser.add_argument("--minutes", type=float, help="stop after so long, as Ctrl-C does; the same command goes on")
     options = vars(parser.parse_args())
-    add_missing(any_rows, lambda r: (_place(str(r["method"])), float(r["at_percent"])), options)
+    add_missing(any_rows, lambda r: (place(str(r["method"]), METHODS), float(r["at_percent"])), options)
     show(read_rows(options["csv"]))
     print(f"written: {options['csv']}")
     return 0
-
-
-def _place(method: str) -> tuple[int, int, str]:
-    """Fronts in the order of the methods, then what was retrained itself, then picks and baselines."""
-    name, _, what = method.partition(": ")
-    return (("", "retrained", "pick").index(what), METHODS.index(name), "") if name in METHODS else (3, 0, method)
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:

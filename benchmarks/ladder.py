@@ -22,7 +22,7 @@ by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -34,6 +34,8 @@ import bittailor as bt
 from bittailor.runs import Run, Solution
 
 METHODS = tuple(name for name in methods(bt.Retraining()) if name != "flash")
+READINGS = ("", "retrained", "within", "pick")
+"""How a search is read: what the name of its method ends with."""
 TASKS = ("vowels", "mnist1d", "spoken-digits", "mnist")
 
 
@@ -118,7 +120,7 @@ def main() -> int:
     parser.add_argument("--csv", type=Path, default=Path("results/ladder.csv"))
     parser.add_argument("--minutes", type=float, help="stop after so long, as Ctrl-C does; the same command goes on")
     options = vars(parser.parse_args())
-    add_missing(rows_of, lambda r: _place(str(r["method"])), options)
+    add_missing(rows_of, lambda r: place(str(r["method"]), METHODS), options)
     rows = read_rows(options["csv"])
     print("means over the sizes of SHARES, and seeds")
     for task in dict.fromkeys(r["task"] for r in rows):
@@ -130,11 +132,11 @@ def main() -> int:
     return 0
 
 
-def _place(method: str) -> tuple[int, str]:
+def place(method: str, methods: Sequence[str]) -> tuple[int, str]:
     """Fronts, then what was retrained itself or is picked, and baselines, each in the order of the methods."""
     name, _, what = method.partition(": ")
-    kind = ("", "retrained", "within", "pick").index(what) if name in METHODS else 4
-    return kind * len(METHODS) + (METHODS.index(name) if name in METHODS else 0), method
+    kind = READINGS.index(what) if name in methods else len(READINGS)
+    return kind * len(methods) + (methods.index(name) if name in methods else 0), method
 
 
 if __name__ == "__main__":
