@@ -1,6 +1,6 @@
 """Ladder or beacons: the error of fronts at equal sizes, after equally many training steps.
 
-    python benchmarks/ladder.py --data DIR       # writes results/ladder.csv, a quarter of an hour a task and seed
+    python benchmarks/ladder.py --data DIR       # writes results/ladder.csv, ten to forty minutes a task and seed
     python benchmarks/ladder.py --tasks digits --seeds 0 --generations 6 --epochs 2 --csv look.csv    # a look
 
 One row per task, seed, method and size, with a test error measured once, when the search had ended. Of what is at most

@@ -1,7 +1,7 @@
 """Retraining: how long a training step takes, and what retraining takes off the error.
 
     python benchmarks/qat.py                        # both parts; the second takes about a minute a row
-    python benchmarks/qat.py --speed                # training steps only, a minute
+    python benchmarks/qat.py --speed                # training steps only, two minutes
     python benchmarks/qat.py --tasks vowels --data DIR --seeds 0 1 2
 
 Speed: one update of a retraining (binding, forward, backward, optimizer) against one of the float module with the same

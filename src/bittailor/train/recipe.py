@@ -39,7 +39,7 @@ class Retraining:
     shift         steps, at most, that an item is moved in time each time it is met; not with targets per step
     weight_decay  decoupled decay of the master weights
     scale_every   the scales of activations move in every n-th step
-    memory        GiB that a batch may take; one that needs more is computed in parts
+    memory        GiB that a batch may take, the teacher a quarter of it beside; what needs more is computed in parts
     """
 
     epochs: int = 0

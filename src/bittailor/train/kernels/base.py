@@ -77,7 +77,7 @@ class Trainable(Kernel[C, TrainingRows]):
     @property
     def native(self) -> bool:
         """Whether the present constants have a native form. Where not, `forward` and `backward` run, and nobody calls
-        the next four; those that multiply define all of them."""
+        the next four; those that multiply define the last two."""
         return False
 
     def describe(self, op: Op, backwards: bool) -> None:
@@ -86,7 +86,7 @@ class Trainable(Kernel[C, TrainingRows]):
 
     def product(self, rows: TrainingRows) -> Tensor:
         """Where the product of matrices goes."""
-        raise NotImplementedError
+        return rows.product
 
     def multiply(self, rows: TrainingRows) -> None:
         """That product."""

@@ -182,7 +182,7 @@ class MatMul(Clamped[P], rescaling.MatMul[P, TrainingRows]):
         op.kind, op.doubled = native.BACK_KEPT if backwards else native.DOT, self.float == torch.float64
 
     def product(self, rows: TrainingRows) -> Tensor:
-        return rows.doubles() if self.float == torch.float64 else rows.product
+        return rows.doubles() if self.float == torch.float64 else super().product(rows)
 
     def multiply(self, rows: TrainingRows) -> None:
         torch.addmm(self.bias, rows.in_reals[0].to(self.float), self.W, out=self.product(rows))
