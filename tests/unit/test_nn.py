@@ -14,7 +14,7 @@ from bittailor.core.cells import CELLS
 from bittailor.core.graph import Recurrence
 from bittailor.errors import BittailorError
 from bittailor.nn import MODULES, SRU, GRUCho, LiGRU, MinGRU, Recurrent
-from bittailor.nn.elementwise import blend
+from bittailor.nn.sequences import blend
 from bittailor.read import from_torch
 
 OWN = [kind for kind in MODULES.values() if issubclass(kind, Recurrent)]

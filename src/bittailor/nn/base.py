@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from bittailor.errors import BittailorError
+from bittailor.nn.sequences import rearranged
 
 
 class Recurrent(nn.Module, ABC):
@@ -162,9 +163,8 @@ class Recurrent(nn.Module, ABC):
         """[items, steps, directions, n] with the second direction turned round, inside each item's length."""
         if not self.bidirectional:
             return parts
-        back = parts[:, :, 1]
-        back = back.flip(1) if turned is None else back.gather(1, turned[:, :, None].expand_as(back))
-        return torch.stack([parts[:, :, 0], back], dim=2)
+        forth, back = parts.unbind(2)
+        return torch.stack([forth, back.flip(1) if turned is None else rearranged(back, turned)], dim=2)
 
     # -- parameters --------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bittailor.nn.base import Recurrent
-from bittailor.nn.elementwise import blend
+from bittailor.nn.sequences import blend
 
 
 class MinGRU(Recurrent):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bittailor.errors import BittailorError
 from bittailor.nn.base import Recurrent
-from bittailor.nn.elementwise import blend
+from bittailor.nn.sequences import blend, delayed
 
 
 class SRU(Recurrent):
@@ -108,8 +108,7 @@ class SRU(Recurrent):
             b_f, b_r = self._per_direction("bias_ih", layer).chunk(2, -1)
             f, r = f + b_f, r + b_r
         c = blend(candidate, f, v_f)
-        before = torch.cat([torch.zeros_like(c[:1]), c[:-1]])
-        r = torch.sigmoid(torch.addcmul(r, v_r, before))
+        r = torch.sigmoid(torch.addcmul(r, v_r, delayed(c)))
         shown = r * (torch.tanh(c) if self.activation else c)
         source = rest[0] if rest else own
         return shown if source is None else shown + (1 - r) * (self.scale * source)
