@@ -14,7 +14,7 @@ from bittailor.core.cells import CELLS
 from bittailor.core.graph import Recurrence
 from bittailor.errors import BittailorError
 from bittailor.nn import MODULES, SRU, GRUCho, LiGRU, MinGRU, Recurrent
-from bittailor.nn.sequences import blend
+from bittailor.nn.sequences import blend, delayed, rearranged
 from bittailor.read import from_torch
 
 OWN = [kind for kind in MODULES.values() if issubclass(kind, Recurrent)]
@@ -216,6 +216,17 @@ def test_the_gradient_of_the_element_wise_recurrence(vector: bool) -> None:
     v = torch.randn(2, 1, 4, generator=generator, dtype=torch.float64).requires_grad_() if vector else None
     assert torch.autograd.gradcheck(blend, (u, a, v))
     assert torch.autograd.gradcheck(blend, (u[:1], a[:1], v))
+
+
+def test_a_step_later_and_steps_turned_round() -> None:
+    x = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    order = torch.tensor([[4, 3, 2, 1, 0], [1, 0, 2, 3, 4], [0, 1, 2, 3, 4]])
+    turned = rearranged(x, order)
+    assert all(torch.equal(turned[i, t], x[i, order[i, t]]) for i in range(3) for t in range(5))
+    assert torch.equal(delayed(x), torch.cat([torch.zeros_like(x[:1]), x[:-1]]))
+    assert torch.autograd.gradcheck(lambda x: rearranged(x, order), x)
+    assert torch.autograd.gradcheck(delayed, x)
+    assert torch.autograd.gradcheck(delayed, x[:1])
 
 
 @pytest.mark.parametrize("name", [name for name, (kind, _) in KINDS.items() if kind in OWN])
