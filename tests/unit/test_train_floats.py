@@ -18,7 +18,8 @@ from bittailor.read import from_torch
 from bittailor.tasks import TASKS, Recipe, Task
 from bittailor.tasks.adding import generate
 from bittailor.tasks.network import LastStepNetwork
-from bittailor.train.floats import evaluate_module, fingerprint, one_cycle, train
+from bittailor.train import floats
+from bittailor.train.floats import evaluate_module, fingerprint, one_cycle, recipe_for, train
 
 DIGITS = TASKS["digits"]
 QUICK = Recipe(epochs=2, batch=64, rate=1e-2, noise=0.1)
@@ -170,6 +171,35 @@ def test_targets_of_another_width_are_refused(tmp_path: Path) -> None:
     data = Data(np.zeros((20, 8, 2)), np.zeros((20, 3)))
     with pytest.raises(DataError, match=r"targets have shape \(20, 3\) but the network has 1 outputs"):
         train(TASKS["adding"], Splits(data, data, data), 4, cache=tmp_path)
+
+
+def test_few_steps_are_evaluated_at_once(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, sizes = DIGITS.network(4), list[int]()
+    module.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[0] * inputs[0].shape[1]))
+    whole = evaluate_module(module, splits.valid)
+    assert sizes == [50 * 8]
+    monkeypatch.setattr(floats, "STEPS_AT_ONCE", 100)
+    np.testing.assert_allclose(evaluate_module(module, splits.valid), whole, atol=1e-6)
+    assert sizes[1:] == [96, 96, 96, 96, 16]
+    monkeypatch.setattr(floats, "STEPS_AT_ONCE", 1)
+    evaluate_module(module, splits.valid[:2])
+    assert sizes[-2:] == [8, 8]
+
+
+@pytest.mark.parametrize(("hidden", "share"), [(4, 1.0), (32, 1.0), (64, 1.0), (128, 0.5), (256, 0.25)])
+def test_wide_networks_have_lower_rates(hidden: int, share: float, splits: Splits, tmp_path: Path) -> None:
+    assert DIGITS.hidden == 32
+    recipe = recipe_for(DIGITS, hidden)
+    assert recipe.rate == share * DIGITS.recipe.rate
+    assert dataclasses.replace(recipe, rate=DIGITS.recipe.rate) == DIGITS.recipe
+    # the rate that a network is trained with is the one in its key
+    asked = dataclasses.replace(DIGITS, recipe=recipe, hidden=hidden)
+    assert fingerprint(asked, splits, hidden, 0) == fingerprint(DIGITS, splits, hidden, 0)
+    one = dataclasses.replace(DIGITS, recipe=dataclasses.replace(DIGITS.recipe, epochs=1))
+    other = dataclasses.replace(one, recipe=recipe_for(one, hidden), hidden=hidden)
+    few = Splits(splits.train[:40], splits.valid, splits.test)
+    runs = [train(task, few, hidden, cache=tmp_path / name) for task, name in ((one, "a"), (other, "b"))]
+    assert same(runs[0].module, runs[1].module)
 
 
 def test_outputs_do_not_depend_on_the_batch_or_on_padding(splits: Splits) -> None:

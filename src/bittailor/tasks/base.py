@@ -21,7 +21,8 @@ class Recipe:
 
     epochs          passes over the training data
     batch           items per update
-    rate            the highest learning rate; it is reached after a tenth of the updates, then falls to zero
+    rate            the highest learning rate; it is reached after a tenth of the updates, then falls to zero. Of wide
+                    networks it is lower: `train.floats.recipe_for`
     weight_decay    decoupled (AdamW)
     clip            largest norm of the gradient
     noise           standard deviation of Gaussian noise on the inputs of each batch, in input units
