@@ -16,6 +16,7 @@ keeps what other calls gave before:
     tailored-ladder    as tailored, with a ladder of retrainings
     tailored-long      of that search, the solutions with the lowest validation error at 10 and 14 times smaller than
                        floats, retrained for longer from where they are (`bittailor retrain`)
+    uniform            with that search's calibration, weights of one width throughout
     tailored-beacons   as tailored, with beacons, for as many training steps as the ladder
     bitfusion-beacons  as bitfusion, with beacons
 
@@ -82,8 +83,8 @@ COMPRESSED = {
     "memory": "the paper's genes", "tailored": "every operator", "tailored-beacons": "every operator, beacons",
     "tailored-ladder": "every operator, ladder", "tailored-long": "every operator, ladder and longer",
 }
-SEARCHES = {"tailored-long": "tailored-ladder"}
-"""Where a figure comes from another search than that of its name."""
+SEARCHES = {"tailored-long": "tailored-ladder", "uniform": "tailored-ladder"}
+"""Where figures come from another search than that of their name."""
 Row = dict[str, Any]
 
 
@@ -240,9 +241,7 @@ def best(members: Sequence[Member], experiment: Experiment, increase: float, by:
 
 def compression(name: str, runs: Mapping[str, Run], experiment: Experiment) -> list[Row]:
     """How many times smaller than 32-bit floats, at error increases on the data that choose."""
-    members = judged(runs[name], experiment, NEAR)
-    rows = compressions(name, members, experiment)
-    return rows + (uniform(runs[name], experiment) if name == "memory" else [])
+    return compressions(name, judged(runs[name], experiment, NEAR), experiment)
 
 
 def compressions(name: str, members: Sequence[Member], experiment: Experiment) -> list[Row]:
@@ -279,9 +278,10 @@ def longer(name: str, runs: Mapping[str, Run], experiment: Experiment) -> list[R
     return compressions(name, [*members, *after], experiment)
 
 
-def uniform(run: Run, experiment: Experiment) -> list[Row]:
+def uniform(name: str, runs: Mapping[str, Run], experiment: Experiment) -> list[Row]:
     """One width for all weights, 8 bits for biases, 16 for activations: nothing was chosen, so nobody was lucky."""
-    rows, data, metric = [], experiment.prepared.data, experiment.prepared.metric
+    run, data, metric = runs[name], experiment.prepared.data, experiment.prepared.metric
+    rows = []
     for bits in UNIFORM:
         widths = {s.name: {"weight": bits, "bias": 8, "activation": 16}[s.kind] for s in run.network.graph.free}
         valid, test = (Evaluator(run.calibration, part, metric, best_engine(), ("size",)).evaluate([widths])[0]
@@ -343,7 +343,7 @@ def fastest(figure: str, members: Sequence[Member], experiment: Experiment) -> R
 
 
 REPORTS = {"memory": compression, "silago": silago, "tailored": compression, "bitfusion": unlit,
-           "tailored-ladder": compression, "tailored-long": longer, "tailored-beacons": compression,
+           "tailored-ladder": compression, "tailored-long": longer, "uniform": uniform, "tailored-beacons": compression,
            "bitfusion-beacons": bitfusion}
 """The searches of a seed, in order, and what makes their rows; see `SEARCHES`."""
 

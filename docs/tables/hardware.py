@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from statistics import mean, median
 
 from bittailor.cost import PLATFORMS
@@ -31,22 +32,21 @@ def mohaq() -> str:
 UNITS = {"x": "x", "% of highest": " %", "points": " points"}
 
 
-def mohaq_phones() -> str:
+def mohaq_phones(units: int) -> str:
     """results/mohaq.csv: means over seeds, with the least and the largest, beside the paper's figures."""
-    found: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
+    found: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in read_csv("mohaq.csv"):
-        by = found.setdefault((row["units"], row["figure"], row["increase"]), {})
-        by.setdefault("test" if row["by"] == "test" else "", []).append(row)
-    sizes = {units for units, _, _ in found}
+        if row["units"] == str(units):
+            by = found.setdefault((row["figure"], row["increase"]), {})
+            by.setdefault("test" if row["by"] == "test" else "", []).append(row)
     most = max((len(by[""]) for by in found.values()), default=0)
     rows = []
-    for (units, figure, increase), by in found.items():
+    for (figure, increase), by in found.items():
         here, unit = by[""], UNITS[by[""][0]["unit"]]
         above = [_spread([float(r[of]) - float(r[f"float_{of}"]) for r in here if r[of]], "+.1f")
                  for of in ("valid", "test")]
         rows.append([
             figure + (f", at most +{float(increase):g} points" if float(increase) else "")
-            + (f", {units} units" if len(sizes) > 1 else "")
             + (f" ({len(here)} of {most} seeds)" if len(here) < most else ""),
             here[0]["paper"] or "–", _values(here, unit), *above, _values(by["test"], unit) if "test" in by else "–"])
     return markdown_table(["figure", "paper", "here", "its error above float: validation [points]", "test [points]",
@@ -92,5 +92,6 @@ def paper_size() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "mohaq": mohaq, "mohaq-phones": mohaq_phones, "paper-size": paper_size,
+    "mohaq": mohaq, "mohaq-phones": partial(mohaq_phones, 128), "mohaq-phones-256": partial(mohaq_phones, 256),
+    "paper-size": paper_size,
 }

@@ -216,6 +216,7 @@ def test_the_experiments_of_the_paper(tmp_path: Path) -> None:
         for by, part in (("validation", "valid"), ("test", "test")):
             smallest = rows[f"compression, {kind}", "1.5", by]
             assert float(smallest[part]) <= float(smallest[f"float_{part}"]) + 1.5
+    assert {f"weights of {bits} bits throughout" for bits in (4, 3, 2)} <= {figure for figure, _, _ in rows}
     assert 0 < float(rows["speed-up, SiLago", "1.5", "validation"]["value"]) <= 100
     other = first.replace("\n8,0,", "\n8,1,")
     (tmp_path / "m.csv").write_text(other)
