@@ -32,6 +32,7 @@ at a speed-up at least as high.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +45,7 @@ from command import SIZE, arguments, as_command, read_rows, write_rows
 import bittailor as bt
 from bittailor.cli.actions import train_task
 from bittailor.cli.own import Prepared
+from bittailor.common.files import write_whole
 from bittailor.cost import PLATFORMS, Workload
 from bittailor.engines import best_engine
 from bittailor.errors import BittailorError
@@ -220,10 +222,16 @@ def judged(run: Run, experiment: Experiment, near: float) -> list[Member]:
 
 
 def measured(solutions: Sequence[Solution], run: Run, experiment: Experiment) -> list[Member]:
-    """Solutions on all utterances of validation and test."""
-    data = experiment.prepared.data
-    valid, test = (run_evaluators(run, part, tested=True).evaluate(solutions) for part in (data.valid, data.test))
-    return [Member(s, v["error"], t["error"]) for s, v, t in zip(solutions, valid, test, strict=True)]
+    """Solutions on all utterances of validation and test; what was measured before is kept beside the run."""
+    file, data = run.path / "measured.json", experiment.prepared.data
+    known = json.loads(file.read_text()) if file.exists() else {}
+    names = [f"{s.key} {s.beacon}" for s in solutions]
+    new = {name: s for name, s in zip(names, solutions, strict=True) if name not in known}
+    if new:
+        parts = [run_evaluators(run, part, tested=True).evaluate([*new.values()]) for part in (data.valid, data.test)]
+        known |= {name: [v["error"], t["error"]] for name, v, t in zip(new, *parts, strict=True)}
+        write_whole(file, json.dumps(known).encode())
+    return [Member(s, *known[name]) for name, s in zip(names, solutions, strict=True)]
 
 
 # --- rows --------------------------------------------------------------------------------------------------------
