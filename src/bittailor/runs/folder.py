@@ -16,7 +16,7 @@ from bittailor.quantise.calibration import Calibration, CalibrationSettings, cal
 from bittailor.runs.opened import RUN_KIND, RUN_VERSION
 from bittailor.runs.run import Run
 from bittailor.runs.spec import SearchSpec
-from bittailor.search.store import Store
+from bittailor.search.store import GIVEN, Store
 from bittailor.train.beacons import Beacon, given_beacons, read_beacons
 
 NOT_COMPARED = {"engine", "workers", "search.generations", "task.data"}
@@ -121,10 +121,10 @@ def take_beacons(
     store: Store, places: Sequence[Path | str], network: str, data: str, target: Path
 ) -> list[Beacon]:
     """The beacons of other runs that serve a search from its start: those it began with, where it began before."""
-    names = store.decisions().get(0)
+    names = store.decisions().get(GIVEN)
     if names is None:
         names = given_beacons(places, network, data, target)
-        store.decide(0, names)
+        store.decide(GIVEN, names)
     known = read_beacons(target)
     for name in names:
         if name not in known:

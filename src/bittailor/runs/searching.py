@@ -44,7 +44,7 @@ from bittailor.search.loop import Exchange, MakeOptimiser, Progress, Result, Sta
 from bittailor.search.progress import ValueDisplay
 from bittailor.search.settings import SearchSettings
 from bittailor.search.space import Genome
-from bittailor.search.store import Row, Store
+from bittailor.search.store import SEEDED, Row, Store
 from bittailor.train.beacons import fitting_beacons, need_torch
 
 UNKNOWN = Origin()
@@ -93,7 +93,7 @@ def run_search(
         store = Store(problem.folder / "evaluations.sqlite", ready.identity)
         check_store(problem.folder, store)
         with store, evaluation(problem, ready, store) as way:
-            result = _search(problem, ready, store, way, seed(problem, ready))
+            result = _search(problem, ready, store, way, seed(problem, ready, store))
             chosen = select(problem, ready, store, way, result)
         if not result.interrupted:
             chosen = test(problem, ready, confirm(problem, ready, chosen))
@@ -145,13 +145,18 @@ def staffed(problem: Problem) -> Iterator[Problem]:
 # --- seed --------------------------------------------------------------------------------------------------------
 
 
-def seed(problem: Problem, ready: Calibrated) -> list[Genome]:
-    """What the first population holds besides random solutions."""
+def seed(problem: Problem, ready: Calibrated, store: Store) -> list[Genome]:
+    """What the first population holds besides random solutions; made once, a resumed search has it from its store."""
+    kept = store.decisions().get(SEEDED)
+    if kept is not None:
+        return [problem.space.check(genome) for genome in kept]
     problem.display.tell(f"making the first population by {problem.spec.seeding}")
     evaluator = ready.evaluator
     if races(problem, ready) and problem.roles.training is not None:  # the first items stand for all
         evaluator = ready.evaluators_with_values(problem.roles.select[:LEAST]).of(None)
-    return SEEDINGS[problem.spec.seeding](problem.space, problem.network.graph, evaluator, problem.display.tell)
+    made = SEEDINGS[problem.spec.seeding](problem.space, problem.network.graph, evaluator, problem.display.tell)
+    store.decide(SEEDED, made)
+    return made
 
 
 def _search(

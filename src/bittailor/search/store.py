@@ -35,6 +35,8 @@ from bittailor.search.space import Genome
 SCHEMA = 3
 READABLE = ("1", "2", "3")
 """Schema versions that can be read; a store of an older one is brought up to date when it is opened for writing."""
+GIVEN, SEEDED = 0, -1
+"""What `decide` takes for a generation before the first: the beacons given, the genomes of the first population."""
 _WAIT_S = 30.0  # how long to wait for another process that is writing
 _COMMIT_S = 1.0  # between two commits on a network file system, where each takes tens of milliseconds
 _AT_ONCE = 500  # SQLite allows 999 variables in a statement in its oldest builds

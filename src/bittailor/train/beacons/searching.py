@@ -21,7 +21,7 @@ from bittailor.search.executors import Executor
 from bittailor.search.front import nondominated
 from bittailor.search.loop import Evaluate, Rivals
 from bittailor.search.space import Genome, Space
-from bittailor.search.store import Outcome, Row, Store
+from bittailor.search.store import GIVEN, Outcome, Row, Store
 from bittailor.train.beacons.base import Beacon, BeaconSettings, distance, nearest, site_weights
 from bittailor.train.beacons.ladder import NARROWEST, parents, rungs
 from bittailor.train.beacons.training import Job, Trainer, train_all
@@ -102,7 +102,7 @@ class BeaconSearch:
         self._generation = 0
         self._decided: dict[int, list[Job]] = {
             generation: [Job(**item) for item in items] for generation, items in store.decisions().items()
-            if generation}  # 0: the beacons given
+            if generation > GIVEN}
         # the generation that knew a beacon first -> beacons, in the order in which they came
         self._entered: dict[int, list[Beacon]] = {0: list(given)}
         self._latest: dict[Genome, Outcome] = {}
