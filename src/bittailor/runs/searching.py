@@ -93,7 +93,7 @@ def run_search(
         store = Store(problem.folder / "evaluations.sqlite", ready.identity)
         check_store(problem.folder, store)
         with store, evaluation(problem, ready, store) as way:
-            result = _search(problem, ready, store, way, seed(problem, ready, store))
+            result = _search(problem, ready, store, way, seeded(problem, ready, store))
             chosen = select(problem, ready, store, way, result)
         if not result.interrupted:
             chosen = test(problem, ready, confirm(problem, ready, chosen))
@@ -145,18 +145,23 @@ def staffed(problem: Problem) -> Iterator[Problem]:
 # --- seed --------------------------------------------------------------------------------------------------------
 
 
-def seed(problem: Problem, ready: Calibrated, store: Store) -> list[Genome]:
-    """What the first population holds besides random solutions; made once, a resumed search has it from its store."""
+def seeded(problem: Problem, ready: Calibrated, store: Store) -> list[Genome]:
+    """What the first population holds besides random solutions: of a resumed search, from its store."""
     kept = store.decisions().get(SEEDED)
     if kept is not None:
         return [problem.space.check(genome) for genome in kept]
+    made = seed(problem, ready)
+    store.decide(SEEDED, made)
+    return made
+
+
+def seed(problem: Problem, ready: Calibrated) -> list[Genome]:
+    """The same, made."""
     problem.display.tell(f"making the first population by {problem.spec.seeding}")
     evaluator = ready.evaluator
     if races(problem, ready) and problem.roles.training is not None:  # the first items stand for all
         evaluator = ready.evaluators_with_values(problem.roles.select[:LEAST]).of(None)
-    made = SEEDINGS[problem.spec.seeding](problem.space, problem.network.graph, evaluator, problem.display.tell)
-    store.decide(SEEDED, made)
-    return made
+    return SEEDINGS[problem.spec.seeding](problem.space, problem.network.graph, evaluator, problem.display.tell)
 
 
 def _search(
