@@ -39,7 +39,7 @@ STEPS_AT_ONCE = 32_768
 """Of all items that are evaluated together: a network of 256 units in both directions holds some 30 kB of each."""
 
 WIDEST = 2
-"""Times a task's own units up to which its rate is taken as it is: twice, at 128 units, that of `phones` trains well."""
+"""Times a task's own units up to which its rate stays: at twice, 128 units, that of `phones` trains well."""
 
 log = logging.getLogger(__name__)
 
