@@ -128,6 +128,20 @@ def test_damaged_in_the_middle(tmp_path: Path) -> None:
     one_line(error, path)
 
 
+@pytest.mark.parametrize("readonly", [True, False])
+def test_a_damaged_schema_that_is_no_text(readonly: bool, tmp_path: Path) -> None:
+    """What SQLite quotes of it cannot be decoded."""
+    path = filled(tmp_path / "s.sqlite", 3)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = path.read_bytes()
+    assert b"CREATE TABLE" in data
+    path.write_bytes(data.replace(b"CREATE TABLE", b"CREATE TABL\xd9"))
+    with pytest.raises(FileError, match="damaged") as error:
+        Store(path, readonly=readonly)
+    one_line(error, path)
+
+
 def test_cut_off(tmp_path: Path) -> None:
     path = filled(tmp_path / "s.sqlite", 2000)
     path.write_bytes(path.read_bytes()[:20_000])

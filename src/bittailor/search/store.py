@@ -364,7 +364,8 @@ class Store:
             raise FileError(f"the store {self.path} is closed")
         try:
             yield
-        except (sqlite3.Error, json.JSONDecodeError, OSError) as error:
+        except (sqlite3.Error, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+            # sqlite3 quotes the bytes of a damaged schema, and fails to decode what it quotes
             text = str(error)
             for sign, meaning in _MEANINGS.items():
                 if sign in text:
