@@ -129,14 +129,15 @@ def test_damaged_in_the_middle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("readonly", [True, False])
-def test_a_damaged_schema_that_is_no_text(readonly: bool, tmp_path: Path) -> None:
-    """What SQLite quotes of it cannot be decoded."""
+@pytest.mark.parametrize("schema", [b"CREATE TABL\xd9", b"CREATE TABLE `"])
+def test_a_damaged_schema(schema: bytes, readonly: bool, tmp_path: Path) -> None:
+    """What SQLite quotes of it cannot be decoded, or has many lines."""
     path = filled(tmp_path / "s.sqlite", 3)
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     data = path.read_bytes()
     assert b"CREATE TABLE" in data
-    path.write_bytes(data.replace(b"CREATE TABLE", b"CREATE TABL\xd9"))
+    path.write_bytes(data.replace(b"CREATE TABLE ev", schema.ljust(len("CREATE TABLE ev"), b"x")))
     with pytest.raises(FileError, match="damaged") as error:
         Store(path, readonly=readonly)
     one_line(error, path)

@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import sqlite3
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -365,8 +366,8 @@ class Store:
         try:
             yield
         except (sqlite3.Error, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-            # sqlite3 quotes the bytes of a damaged schema, and fails to decode what it quotes
-            text = str(error)
+            # of a damaged schema SQLite quotes all lines, or bytes that sqlite3 fails to decode
+            text = textwrap.shorten(str(error), 160, placeholder=" …")
             for sign, meaning in _MEANINGS.items():
                 if sign in text:
                     raise FileError(f"{meaning.format(path=self.path)} ({text})") from None
