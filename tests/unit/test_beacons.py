@@ -363,8 +363,12 @@ def test_within_a_budget_what_was_retrained_and_is_good_comes_first() -> None:
 
     lucky = made("lucky", 0.0, 0.3)
     assert best([lucky, made("b", 1, 0.01)], [made("own", 2.5, 0.1), made("own, worse", 1, 0.15)]) == "own"
-    # none that is as good as 8 bit: the lowest error, whoever has it
-    assert best([lucky], [made("own", 9, 0.1), made("own too", 2, 0.3)]) == "lucky"
+    # none that is as good as 8 bit: the retrained one of the lowest loss, if that is about the lowest of all
+    assert best([lucky, made("b", 4, 0.1)], [made("own", 9, 0.119), made("own too", 2, 0.3)]) == "own"
+    assert best([made("b", 4, -9)], [made("own", 9, -7.3), made("own too", 5, -7.2)]) == "own"
+    assert best([made("b", 4, -9)], [made("own", 9, -7.1), made("own too", 5, -7)]) == "b"
+    # otherwise the lowest error, whoever has it
+    assert best([lucky, made("b", 4, 0.1)], [made("own", 9, 0.13), made("own too", 2, 0.3)]) == "lucky"
     assert best([made("b", 4, 0.1)], [made("own", 3.5, 0.3)]) == "own"
     # of equals the lowest loss, then the smaller
     assert best([made("a", 1, 0.2, 10), made("b", 1, 0.1, 20)], []) == "b"

@@ -23,8 +23,9 @@ PICK_BATCH = 16
 STOPPED_SECONDS = 2.0
 """How long the careful pick of a search that was stopped is looked for: who stops one waits for its end."""
 LOSS_SLACK = 0.2
-"""How far above the loss of homogeneous 8 bit, as a share of it, a careful pick's may be: a loss moves with every
-width, also where no answer changes, so without slack luck decides which small one passes."""
+"""How far above another loss, as a share of it, one may be and pass for about the same: a careful pick's above that of
+homogeneous 8 bit, a retrained one's above the lowest within a budget. A loss moves with every width, also where no
+answer changes, so without slack luck decides which small one passes."""
 
 NEAR = 1.15
 """Retrained solutions whose sizes are within this ratio are judged together."""
@@ -145,15 +146,21 @@ def best_of(
     base       homogeneous 8 bit on the items that retrained solutions are judged by
 
     Of retrained ones that are as good as `base` (`Metric.stands`) the one with the lowest loss: they are few, and each
-    learned for its own widths, while the lowest error of thousands is that of a lucky one. Without such ones, the
+    learned for its own widths, while the lowest error of thousands is that of a lucky one. Without such ones likewise
+    the retrained one with the lowest loss, if it is about the lowest of all that fit (`LOSS_SLACK`). Otherwise the
     lowest error, of equals the lowest loss; one that was retrained against the others by held-out items alone.
     """
     def by_error(s: Solution, error: float) -> tuple[float, float, float, str]:
         return metric.cost(error), s.values["loss"], s.values[least], s.key
 
-    own = list(retrained)
-    good = [s for s in own if metric.stands(s.values, base)]
-    if good:
-        return min(good, key=lambda s: (s.values["loss"], s.values[least], s.key))
-    best = [min(part, key=lambda s: by_error(s, s.values["error"])) for part in (list(fitting), own) if part]
+    def by_loss(s: Solution) -> tuple[float, float, str]:
+        return s.values["loss"], s.values[least], s.key
+
+    rest, own = list(fitting), list(retrained)
+    if good := [s for s in own if metric.stands(s.values, base)]:
+        return min(good, key=by_loss)
+    lowest = min((s.values["loss"] for s in (*rest, *own)), default=inf)
+    if near := [s for s in own if s.values["loss"] <= lowest + LOSS_SLACK * abs(lowest)]:
+        return min(near, key=by_loss)
+    best = [min(part, key=lambda s: by_error(s, s.values["error"])) for part in (rest, own) if part]
     return min(best, default=None, key=lambda s: by_error(s, s.errors.get("held", s.values["error"])))

@@ -124,7 +124,8 @@ class Run(OpenedRun):
         see there), `certified`, `careful`, `smallest` or `retrained` (see `picks`), `best` (best error), `knee`, `8bit`
         and the like (a baseline), `error<=X` (the smallest within; `error>=X`, or the metric's name for error), or
         another limit such as `flash<=8KiB` or `size<=4KiB` (the best within:
-        a retrained one where one is as good as 8 bit, otherwise the lowest error; see `choice.best_of`)."""
+        a retrained one where one is as good as 8 bit or has about the lowest loss, otherwise the lowest error; see
+        `choice.best_of`)."""
         text = str(int(pick)) if isinstance(pick, Integral) and type(pick) is not bool and pick >= 0 else pick
         expect(text, str, "pick", "such as 0, 'smallest' or 'size<=4KiB'")
         assert isinstance(text, str)
