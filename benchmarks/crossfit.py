@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from command import as_command, read_rows, write_rows
-from searches import HEADLINE_SEEDS, search_arguments, searched, task_of
+from searches import SEEDS, search_arguments, searched, task_of
 
 import bittailor as bt
 from bittailor.cli.own import Prepared
@@ -105,12 +105,12 @@ def main() -> int:
     """Compute what is missing, then print the means."""
     parser = search_arguments(__doc__)
     parser.add_argument("--tasks", nargs="+", default=["vowels", "mnist1d"])
-    parser.add_argument("--seeds", nargs="+", type=int, help="default: those of the headline")
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: those of holds.py")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--csv", type=Path, default=Path("results/crossfit.csv"))
     options = vars(parser.parse_args())
     for task in options["tasks"]:
-        for seed in options["seeds"] or HEADLINE_SEEDS.get(task, range(3)):
+        for seed in options["seeds"] or SEEDS.get(task, range(3)):
             rows = read_rows(options["csv"])
             if not any((r["task"], int(r["seed"])) == (task, seed) for r in rows):
                 write_rows(options["csv"], [*rows, row(task, seed, options)])
